@@ -1,0 +1,22 @@
+"""For all tests: the names that doctests may use without importing them, and how Hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+
+import tieless
+from tieless.forwards import forward
+
+# In CI a run must not fail for what the change did not touch, so there each property is tried on the same examples.
+hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
+    doctest_namespace.update(torch=torch, tl=tieless, untie=tieless.untie, forward=forward)

@@ -1,0 +1,42 @@
+"""Optional packages: imported where they are used, and missed in one line that names the extra.
+
+``with try_import("study") as study_extra: import yaml`` at the top of a module, ``study_extra.check()`` at the
+first use. Importing the module never fails; using what is not there does, and says how to get it.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from tieless.errors import MissingExtraError
+
+__all__ = ["try_import"]
+
+
+class _TryImport:
+    def __init__(self, extra: str) -> None:
+        self._extra = extra
+        self._missing: str | None = None
+
+    def __enter__(self) -> _TryImport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if isinstance(error, ImportError):
+            self._missing = error.name or str(error)
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raise ``MissingExtraError`` where the import failed."""
+        if self._missing is not None:
+            raise MissingExtraError(
+                f"This needs {self._missing}, which is not installed: pip install 'tieless[{self._extra}]'."
+            )
+
+
+def try_import(extra: str) -> _TryImport:
+    """Catch the ``ImportError`` of the block, to be raised at the first use as one line that names ``extra``."""
+    return _TryImport(extra)

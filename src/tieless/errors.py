@@ -1,0 +1,79 @@
+"""Every exception that tieless raises on purpose, as one tree.
+
+::
+
+    TielessError
+    ├── SpecError (ValueError)               a spec string that the grammar or a registry does not accept
+    ├── RuleValueError (ValueError)          a parameter out of range
+    ├── RuleTypeError (TypeError)            a parameter or argument of the wrong type
+    ├── UntrainableError (ValueError)        a flat forward joined with the rule that needs its slope
+    ├── SecondDerivativeError (RuntimeError) a derivative of an untied gradient was asked for
+    ├── TransformError (RuntimeError)        a function transform that untie does not go through
+    ├── KernelError (RuntimeError)           no kernel accepts these tensors
+    ├── DataError (RuntimeError)             a data set is missing, truncated or altered
+    ├── StudyError (ValueError)              a study that cannot be read, found or run as written
+    └── MissingExtraError (ImportError)      an optional package is not installed
+
+Each message says what was given, what was expected and what to do next, and most fit on one line: the
+command line prints them as they are.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataError",
+    "KernelError",
+    "MissingExtraError",
+    "RuleTypeError",
+    "RuleValueError",
+    "SecondDerivativeError",
+    "SpecError",
+    "StudyError",
+    "TielessError",
+    "TransformError",
+    "UntrainableError",
+]
+
+
+class TielessError(Exception):
+    """Anything that tieless refuses, so that one ``except`` catches it all."""
+
+
+class SpecError(TielessError, ValueError):
+    """A spec such as ``"rectangular(-1, 1)"`` cannot be read, or names what does not exist."""
+
+
+class RuleValueError(TielessError, ValueError):
+    """A parameter has a value outside its domain."""
+
+
+class RuleTypeError(TielessError, TypeError):
+    """A parameter or an argument has the wrong type."""
+
+
+class UntrainableError(TielessError, ValueError):
+    """A forward without a useful derivative was tied to it."""
+
+
+class SecondDerivativeError(TielessError, RuntimeError):
+    """A derivative of an untied gradient was asked for; a rule is not the derivative of anything."""
+
+
+class TransformError(TielessError, RuntimeError):
+    """A function transform was asked for that ``untie`` does not go through."""
+
+
+class KernelError(TielessError, RuntimeError):
+    """No kernel accepts the tensors given, or the one asked for does not."""
+
+
+class DataError(TielessError, RuntimeError):
+    """A data set is missing, truncated or not the published one."""
+
+
+class StudyError(TielessError, ValueError):
+    """A study cannot be read, found, or run as it is written."""
+
+
+class MissingExtraError(TielessError, ImportError):
+    """An optional package is needed and not installed."""

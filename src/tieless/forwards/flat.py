@@ -1,0 +1,125 @@
+"""Flat forwards: steps, whose derivative is 0 almost everywhere. Only an untied rule trains through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tieless import ops
+from tieless.forwards.base import Forward, register_forward
+
+__all__ = ["Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary"]
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Heaviside(Forward):
+    """``y = 1[z > 0]``; ``heaviside(0) = 0``.
+
+    Example:
+        >>> forward("heaviside").value(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([0., 0., 1.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return ops.three_level(z, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Sign(Forward):
+    """``y = 1`` where ``z >= 0``, else -1; ``sign(0) = 1``, so that a binary weight is never 0.
+
+    Example:
+        >>> forward("sign").value(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([-1.,  1.,  1.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return ops.three_level(z, 0.0, 0.0, -1.0, 1.0, 1.0)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Ternary(Forward):
+    """``y = -1`` where ``z < -threshold``, 1 where ``z > threshold``, else 0; both edges give 0.
+
+    Args:
+        threshold: Half the width of the zero, in units of ``z``; not negative.
+    Example:
+        >>> forward("ternary").value(torch.tensor([-1.0, 0.5, 2.0]))
+        tensor([-1.,  0.,  1.])
+    """
+
+    threshold: float = 0.5
+
+    def check(self) -> None:
+        self.require(self.threshold >= 0, "threshold >= 0")
+
+    def value(self, z: Tensor) -> Tensor:
+        threshold = float(self.threshold)
+        return ops.three_level(z, -threshold, threshold, -1.0, 0.0, 1.0)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Round(Forward):
+    """``y`` is the integer nearest to ``z``; halves go to the even one.
+
+    Example:
+        >>> forward("round").value(torch.tensor([-0.6, 0.5, 1.5]))
+        tensor([-1.,  0.,  2.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.round(z)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Staircase(Forward):
+    """``z`` clipped to [0, 1] and rounded to the nearest of ``levels`` values with equal distances.
+
+    ``y = round((levels - 1) clip(z, 0, 1)) / (levels - 1)``; halves go to the even step.
+
+    Args:
+        levels: Number of values, at least 2.
+    Example:
+        >>> forward("staircase(3)").value(torch.tensor([-1.0, 0.4, 2.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    levels: int
+
+    def check(self) -> None:
+        self.require(self.levels >= 2, "levels >= 2")
+
+    def value(self, z: Tensor) -> Tensor:
+        steps = self.levels - 1
+        wide = z.to(torch.promote_types(z.dtype, torch.float32))  # in half types the product would round across a step
+        return (torch.round(wide.clamp(0, 1) * steps) / steps).to(z.dtype)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class SquareWave(Forward):
+    """``y = 1`` in the first half of each period, -1 in the second; the first begins at 0. Infinite ``z`` gives NaN.
+
+    Args:
+        period: In units of ``z``; positive.
+    Example:
+        >>> forward("square_wave").value(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([ 1.,  1., -1.])
+    """
+
+    period: float = 2.0
+
+    def check(self) -> None:
+        self.require(self.period > 0, "period > 0")
+
+    def value(self, z: Tensor) -> Tensor:
+        turns = z.to(torch.promote_types(z.dtype, torch.float32)) / self.period
+        phase = turns - torch.floor(turns)
+        return torch.where(phase.isnan(), phase, torch.where(phase < 0.5, 1.0, -1.0)).to(z.dtype)

@@ -1,0 +1,149 @@
+"""Piecewise linear forwards: their derivative is one number, or one on each side of a window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tieless.forwards.base import Forward, register_forward
+from tieless.slopes import FixedSlope, SlopeForm, TwoValuedSlope, Window
+
+__all__ = ["HardSigmoid", "HardTanh", "LeakyRelu", "Linear", "Relu", "Relu6", "Sawtooth"]
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Linear(Forward):
+    """The identity: ``y = z``, a tensor of its own. Derivative 1; keeps nothing.
+
+    Example:
+        >>> forward("linear").value(torch.tensor([-1.0, 2.0]))
+        tensor([-1.,  2.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return z.clone()
+
+    def derivative(self) -> SlopeForm:
+        return FixedSlope(1.0)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Relu(Forward):
+    """``y = max(z, 0)``. Derivative ``1[z > 0]``, 0 at 0; keeps one bit an element.
+
+    Example:
+        >>> forward("relu").value(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.relu(z)
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(0.0, math.inf, open="low"))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class LeakyRelu(Forward):
+    """``y = z`` where ``z > 0``, else ``negative_slope * z``. Derivative at 0 is ``negative_slope``; keeps one bit.
+
+    Args:
+        negative_slope: Slope on the left, any finite number.
+    Example:
+        >>> forward("leaky_relu(0.5)").value(torch.tensor([-1.0, 2.0]))
+        tensor([-0.5000,  2.0000])
+    """
+
+    negative_slope: float = 0.01
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.leaky_relu(z, self.negative_slope)
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(0.0, math.inf, open="low"), 1.0, float(self.negative_slope))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Relu6(Forward):
+    """``y = min(max(z, 0), 6)``. Derivative ``1[0 < z < 6]``; keeps one bit an element.
+
+    Example:
+        >>> forward("relu6").value(torch.tensor([-1.0, 2.0, 7.0]))
+        tensor([0., 2., 6.])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.relu6(z)
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(0.0, 6.0, open="low high"))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class HardSigmoid(Forward):
+    """``y = min(max(z + 3, 0), 6) / 6``. Derivative ``1[-3 < z < 3] / 6``; keeps one bit an element.
+
+    Example:
+        >>> forward("hard_sigmoid").value(torch.tensor([-4.0, 0.0, 4.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.hardsigmoid(z)
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(-3.0, 3.0, open="low high"), 1 / 6)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class HardTanh(Forward):
+    """``y = min(max(z, -1), 1)``. Derivative ``1[-1 < z < 1]``; keeps one bit an element.
+
+    Example:
+        >>> forward("hard_tanh").value(torch.tensor([-2.0, 0.5]))
+        tensor([-1.0000,  0.5000])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.hardtanh(z)
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(-1.0, 1.0, open="low high"))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Sawtooth(Forward):
+    """A line from -1 to 1 through the origin, repeated: ``y = 2 (t - floor(t + 1/2))`` with ``t = z / period``.
+
+    The derivative ``2 / period`` is used at the jumps too; keeps nothing.
+
+    Args:
+        period: Distance between two jumps, in units of ``z``; positive.
+    Example:
+        >>> forward("sawtooth").value(torch.tensor([0.0, 0.5, 1.5]))
+        tensor([ 0.0000,  0.5000, -0.5000])
+    """
+
+    period: float = 2.0
+
+    def check(self) -> None:
+        self.require(self.period > 0, "period > 0")
+
+    def value(self, z: Tensor) -> Tensor:
+        # In half types turns + 1/2 would round up to the next tooth.
+        turns = z.to(torch.promote_types(z.dtype, torch.float32)) / self.period
+        return (2 * (turns - torch.floor(turns + 0.5))).to(z.dtype)
+
+    def derivative(self) -> SlopeForm:
+        return FixedSlope(2 / self.period)

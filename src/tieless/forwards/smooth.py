@@ -1,0 +1,145 @@
+"""Forwards with a derivative that varies: kept as ``y`` where the slope follows from it, else as ``z``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tieless.forwards.base import Forward, register_forward
+from tieless.slopes import InputSlope, OutputSlope, SlopeForm
+
+__all__ = ["Elu", "Gelu", "Logistic", "Silu", "Softplus", "Tanh"]
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Elu(Forward):
+    """``y = z`` where ``z > 0``, else ``alpha (exp(z) - 1)``. Derivative at 0 is ``alpha``; keeps ``y``.
+
+    Args:
+        alpha: Minus the limit on the left; positive.
+    Example:
+        >>> forward("elu").value(torch.tensor([-1.0, 2.0]))
+        tensor([-0.6321,  2.0000])
+    """
+
+    alpha: float = 1.0
+
+    def check(self) -> None:
+        self.require(self.alpha > 0, "alpha > 0")
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.elu(z, self.alpha)
+
+    def derivative(self) -> SlopeForm:
+        return OutputSlope(self._slope)
+
+    def _slope(self, y: Tensor) -> Tensor:
+        return torch.where(y > 0, 1.0, y + self.alpha).to(y.dtype)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Gelu(Forward):
+    """``y = z Phi(z)`` with the normal distribution function Phi, exact. Keeps ``z``.
+
+    Example:
+        >>> forward("gelu").value(torch.tensor([-1.0, 2.0]))
+        tensor([-0.1587,  1.9545])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.gelu(z)
+
+    def derivative(self) -> SlopeForm:
+        return InputSlope(self._slope)
+
+    def _slope(self, z: Tensor) -> Tensor:
+        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        # z * density is 0 in the limit; at an infinite z it would be inf * 0.
+        return 0.5 * torch.erfc(-z * math.sqrt(0.5)) + torch.where(density > 0, z * density, density)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Silu(Forward):
+    """``y = z sigma(z)``. Derivative ``s (1 + z (1 - s))`` with ``s = sigma(z)``; keeps ``z``.
+
+    Example:
+        >>> forward("silu").value(torch.tensor([-1.0, 2.0]))
+        tensor([-0.2689,  1.7616])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.silu(z)
+
+    def derivative(self) -> SlopeForm:
+        return InputSlope(self._slope)
+
+    def _slope(self, z: Tensor) -> Tensor:
+        s = torch.sigmoid(z)
+        return s * (1 + z * (1 - s))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Softplus(Forward):
+    """``y = log(1 + exp(z))``. Derivative ``sigma(z) = 1 - exp(-y)``; keeps ``y``.
+
+    Example:
+        >>> forward("softplus").value(torch.tensor([-1.0, 2.0]))
+        tensor([0.3133, 2.1269])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return F.softplus(z)
+
+    def derivative(self) -> SlopeForm:
+        return OutputSlope(self._slope)
+
+    def _slope(self, y: Tensor) -> Tensor:
+        return -torch.expm1(-y)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Tanh(Forward):
+    """``y = tanh(z)``. Derivative ``1 - y^2``; keeps ``y``.
+
+    Example:
+        >>> forward("tanh").value(torch.tensor([-1.0, 2.0]))
+        tensor([-0.7616,  0.9640])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.tanh(z)
+
+    def derivative(self) -> SlopeForm:
+        return OutputSlope(self._slope)
+
+    def _slope(self, y: Tensor) -> Tensor:
+        return 1 - y * y
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Logistic(Forward):
+    """``y = sigma(z) = 1 / (1 + exp(-z))``. Derivative ``y (1 - y)``; keeps ``y``.
+
+    Example:
+        >>> forward("logistic").value(torch.tensor([-1.0, 2.0]))
+        tensor([0.2689, 0.8808])
+    """
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(z)
+
+    def derivative(self) -> SlopeForm:
+        return OutputSlope(self._slope)
+
+    def _slope(self, y: Tensor) -> Tensor:
+        return y * (1 - y)

@@ -1,0 +1,137 @@
+"""The meaning of every operation, in plain PyTorch: any device, any layout, float16 to float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "arithmetic_dtype",
+    "gate",
+    "jam",
+    "philox",
+    "slope_range",
+    "three_level",
+    "uniform",
+    "unpack_bits",
+    "window_bits",
+]
+
+# Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", doi:10.1145/2063384.2063405.
+PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+PHILOX_ROUNDS = 10
+WORD = 0xFFFFFFFF
+
+UNIFORM_STEP = 2.0**-24
+"""Distance between neighbouring random numbers: 24 bits fit the significand of a float32 exactly."""
+
+
+def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the arithmetic is done in: float64 for float64, float32 for everything narrower."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
+    """1 bit an element, 8 to a byte, first element in the lowest bit: is ``z`` between ``low`` and ``high``?
+
+    An edge belongs to the window unless it is open. NaN is outside.
+    """
+    inside = (z > low) if open_low else (z >= low)
+    inside = inside & ((z < high) if open_high else (z <= high))
+    bits = inside.reshape(-1).to(torch.uint8)
+    bits = torch.nn.functional.pad(bits, (0, -bits.numel() % 8)).view(-1, 8)
+    places = torch.arange(8, dtype=torch.uint8, device=z.device)
+    return (bits << places).sum(1, dtype=torch.uint8)
+
+
+def unpack_bits(bits: Tensor, like: Tensor) -> Tensor:
+    """The mask that ``window_bits`` packed, shaped like ``like``."""
+    places = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return ((bits[:, None] >> places) & 1).view(-1)[: like.numel()].view(like.shape).bool()
+
+
+def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
+    """``grad_output`` times ``inside`` where the bit is set and ``outside`` elsewhere; times 0 is 0, even of inf."""
+    mask = unpack_bits(bits, grad_output)
+    zeros = torch.zeros_like(grad_output)
+    passed = grad_output * inside if inside else zeros
+    blocked = grad_output * outside if outside else zeros
+    return torch.empty_like(grad_output).copy_(torch.where(mask, passed, blocked))
+
+
+def three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
+    """``below`` where ``z < low``, ``above`` where ``z > high``, ``between`` on and inside the edges, NaN for NaN."""
+    y = torch.full_like(z, between)
+    y.masked_fill_(z < low, below).masked_fill_(z > high, above)
+    return y.masked_fill_(z.isnan(), float("nan"))
+
+
+def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Philox 4x32-10: four 32-bit words for each counter of four words, under a key of two.
+
+    Args:
+        counter: Four int64 tensors that broadcast together, each word in 0..2^32-1.
+        key: Two int64 tensors, likewise.
+    """
+    words, keys = counter, key
+    for _ in range(PHILOX_ROUNDS):
+        # int64 products wrap, which leaves their low 64 bits right; the mask after the shift drops the sign's copies.
+        product0, product1 = words[0] * PHILOX_MULTIPLIERS[0], words[2] * PHILOX_MULTIPLIERS[1]
+        words = (
+            ((product1 >> 32) & WORD) ^ words[1] ^ keys[0],
+            product1 & WORD,
+            ((product0 >> 32) & WORD) ^ words[3] ^ keys[1],
+            product0 & WORD,
+        )
+        keys = ((keys[0] + PHILOX_KEY_STEPS[0]) & WORD, (keys[1] + PHILOX_KEY_STEPS[1]) & WORD)
+    return words
+
+
+def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
+    """Random numbers on [0, 1), shaped and laid out like ``like``, in its arithmetic dtype.
+
+    Element ``i`` is word ``i % 4`` of Philox at counter ``(i // 4, stream, draw)``, its upper 24 bits times 2^-24:
+    the same number in every dtype and on every device.
+
+    Args:
+        key: int64, 0-dim: the 64 bits from which all follow.
+        stream: Which rule of a chain draws.
+        draw: Which of a rule's draws.
+    """
+    blocks = torch.arange((like.numel() + 3) // 4, device=like.device)
+    words = philox(
+        (blocks & WORD, (blocks >> 32) & WORD, torch.full_like(blocks, stream), torch.full_like(blocks, draw)),
+        (key & WORD, (key >> 32) & WORD),
+    )
+    numbers = (torch.stack(words, dim=1).view(-1)[: like.numel()] >> 8) * UNIFORM_STEP
+    dtype = arithmetic_dtype(like.dtype)
+    return torch.empty_like(like, dtype=dtype).copy_(numbers.to(dtype).view(like.shape))
+
+
+def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[float, float, float]:
+    """``minimum``, the span, and the largest slope below ``maximum``, each as a number of ``dtype``."""
+    low, span, high = torch.tensor([minimum, maximum - minimum, maximum], dtype=dtype).unbind()
+    below = torch.nextafter(high, torch.full_like(high, -torch.inf))
+    return low.item(), span.item(), max(low, below).item()
+
+
+def jam(
+    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
+) -> Tensor:
+    """``grad_output * U`` or ``sign(grad_output) * U``, U uniform on [minimum, maximum); 0 where a bit is unset.
+
+    ``U = minimum + (maximum - minimum) * uniform``, kept below ``maximum`` where the sum would round up to it. The
+    product is rounded once, to the dtype of ``grad_output``.
+    """
+    dtype = arithmetic_dtype(grad_output.dtype)
+    low, span, ceiling = slope_range(minimum, maximum, dtype)
+    slope = (uniform(grad_output, key, stream, 0) * span + low).clamp(max=ceiling)
+    feedback = grad_output.to(dtype)
+    if magnitude:
+        # 0 stays 0 and NaN stays NaN, which torch.sign does not promise.
+        feedback = torch.where(feedback > 0, 1.0, torch.where(feedback < 0, -1.0, feedback * 0)).to(dtype)
+    sent = feedback * slope
+    if bits is not None:
+        sent = torch.where(unpack_bits(bits, grad_output), sent, torch.zeros_like(sent))
+    return torch.empty_like(grad_output).copy_(sent)

@@ -1,0 +1,39 @@
+"""An activation as a module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tieless.forwards import ForwardLike
+from tieless.functional import join, untie
+from tieless.rules import RuleLike
+
+__all__ = ["Activation"]
+
+
+class Activation(nn.Module):
+    """``forward`` going forward, ``backward`` going back. It only holds the two; its ``state_dict`` is empty.
+
+    Args:
+        forward: Spec, ``Forward`` or any elementwise callable.
+        backward: Spec or ``Rule``.
+    Shape:
+        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
+        UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
+    Example:
+        >>> Activation("heaviside", "rectangular(-1, 1)")
+        Activation(heaviside, rectangular(-1, 1))
+    """
+
+    def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:
+        super().__init__()
+        joined = join(forward, backward)
+        self.forward_fn, self.rule = joined.forward, joined.rule
+
+    def forward(self, z: Tensor) -> Tensor:
+        return untie(z, self.forward_fn, self.rule)
+
+    def extra_repr(self) -> str:
+        return f"{self.forward_fn}, {self.rule}"

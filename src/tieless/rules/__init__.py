@@ -1,0 +1,44 @@
+"""What flows back: every backward rule by name."""
+
+from __future__ import annotations
+
+from tieless.rules.base import Chain, Random, Rule, RuleLike, register_rule, rule, rules
+from tieless.rules.constant import Constant
+from tieless.rules.directions import Flip, Rotate, Sign
+from tieless.rules.jams import FullJam, PositiveJam, RectangularJam
+from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quantize, Scale
+from tieless.rules.randomness import Drop, Noise
+from tieless.rules.rectangular import Rectangular
+from tieless.rules.tied import Frozen, Tied
+from tieless.rules.transforms import Transform
+from tieless.rules.triangular import Triangular
+
+__all__ = [
+    "Centralize",
+    "Chain",
+    "Clip",
+    "ClipNorm",
+    "Constant",
+    "Drop",
+    "Flip",
+    "Frozen",
+    "FullJam",
+    "Noise",
+    "Normalize",
+    "PositiveJam",
+    "Quantize",
+    "Random",
+    "Rectangular",
+    "RectangularJam",
+    "Rotate",
+    "Rule",
+    "RuleLike",
+    "Scale",
+    "Sign",
+    "Tied",
+    "Transform",
+    "Triangular",
+    "register_rule",
+    "rule",
+    "rules",
+]

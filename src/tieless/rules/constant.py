@@ -1,0 +1,38 @@
+"""One number in the place of the derivative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tieless.forwards import Forward
+from tieless.rules.base import Random, Rule, register_rule
+from tieless.slopes import FixedSlope
+
+__all__ = ["Constant"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Constant(Rule):
+    """``grad_input = grad_output * value``, whatever ``z`` is. Keeps nothing. With value 1: straight-through.
+
+    Args:
+        value: The slope, any finite number. 0 sends exact zeros, like ``frozen``.
+    Shape:
+        ``grad_output``: ``(...)``, floating. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: the value is not finite.
+    Source:
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
+    Example:
+        >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
+        >>> untie(z, "heaviside", Constant(0.5)).sum().backward(); z.grad
+        tensor([0.5000, 0.5000])
+    """
+
+    value: float = 1
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        return FixedSlope(float(self.value))(grad_output, kept)

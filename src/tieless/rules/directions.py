@@ -1,0 +1,99 @@
+"""Transforms of the feedback's direction: its signs, and turns by an angle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.errors import RuleValueError
+from tieless.rules.base import Random, register_rule
+from tieless.rules.randomness import normal
+from tieless.rules.transforms import Transform, per_sample_rms
+
+__all__ = ["Flip", "Rotate", "Sign"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Sign(Transform):
+    """Only the sign of the feedback: 1, -1, or 0 for 0.
+
+    Example:
+        >>> z = torch.zeros(3, requires_grad=True)
+        >>> untie(z, "relu", "sign").backward(torch.tensor([-0.2, 0.0, 3.0])); z.grad
+        tensor([-1.,  0.,  1.])
+    """
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        return torch.sign(grad_output)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Flip(Transform):
+    """Turn the sign of each element with probability ``p``, independently.
+
+    Args:
+        p: Probability, in [0, 1].
+    Raises:
+        RuleValueError: ``p`` is outside [0, 1].
+    Example:
+        >>> z = torch.zeros(2, requires_grad=True)
+        >>> untie(z, "relu", Flip(1)).backward(torch.tensor([-1.0, 2.0])); z.grad
+        tensor([ 1., -2.])
+    """
+
+    draws: ClassVar[bool] = True
+    p: float
+
+    def check(self) -> None:
+        self.require(0 <= self.p <= 1, "0 <= p <= 1")
+
+    def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
+        return torch.where(random.uniform(grad_output) < self.p, -grad_output, grad_output)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Rotate(Transform):
+    """Turn each sample's feedback by an angle in a random direction; its norm stays.
+
+    ``g cos a + |g| e sin a`` with a random unit vector ``e`` at right angles to ``g``. A sample is an entry of
+    dimension 0; a feedback of fewer than two dimensions is one sample. A feedback of 0 stays 0.
+
+    Args:
+        degrees: The angle, in [0, 180].
+    Raises:
+        RuleValueError: the angle is outside [0, 180], or a sample has one element, which has no other direction.
+    Example:
+        >>> z = torch.zeros(2, 50, requires_grad=True)
+        >>> g = torch.linspace(-1, 1, 100).view(2, 50)
+        >>> untie(z, "relu", Rotate(60)).backward(g)
+        >>> torch.cosine_similarity(z.grad, g)
+        tensor([0.5000, 0.5000])
+    """
+
+    draws: ClassVar[bool] = True
+    degrees: float
+
+    def check(self) -> None:
+        self.require(0 <= self.degrees <= 180, "0 <= degrees <= 180")
+
+    def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
+        dims = tuple(range(1, grad_output.dim())) or tuple(range(grad_output.dim()))
+        if grad_output.numel() == 0:
+            return grad_output
+        samples = grad_output.shape[0] if grad_output.dim() > 1 else 1
+        if grad_output.numel() == samples:
+            raise RuleValueError("rotate needs at least 2 elements a sample to turn in, and the feedback has 1.")
+        rms = per_sample_rms(grad_output)
+        unit = grad_output / torch.where(rms > 0, rms, 1.0)
+        aside = normal(random, grad_output)
+        aside = aside - unit * (aside * unit).mean(dims, keepdim=True)
+        aside = aside / per_sample_rms(aside)
+        angle = math.radians(self.degrees)
+        return grad_output * math.cos(angle) + rms * aside * math.sin(angle)

@@ -1,0 +1,160 @@
+"""Gradient jamming: random numbers in the place of the derivative, in every reading of the paper.
+
+The paper's text and its authors' code differ on two points, so each is a parameter. ``gate`` says what is tested:
+``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``. ``replace`` says what is random: ``"slope"``
+sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``. U is uniform on [minimum, maximum), drawn
+for each element from the call's key; with the defaults its mean is 0.5, so a jam also halves the feedback on average.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from tieless import ops
+from tieless.forwards import Forward
+from tieless.registry import option
+from tieless.rules.base import Family, Random, Rule, register_rule
+from tieless.slopes import Window
+
+__all__ = ["FullJam", "PositiveJam", "RectangularJam"]
+
+Gate = Literal["preactivation", "feedback"]
+Replace = Literal["slope", "magnitude"]
+
+
+class _Jam(Rule):
+    __slots__ = ()
+    family: ClassVar[Family] = "jam"
+    draws: ClassVar[bool] = True
+    minimum: float
+    maximum: float
+    replace: Replace
+
+    def check(self) -> None:
+        self.require(self.minimum < self.maximum, "minimum < maximum")
+
+    def jam(self, grad_output: Tensor, bits: Tensor | None, random: Random | None) -> Tensor:
+        assert random is not None
+        low, high, magnitude = float(self.minimum), float(self.maximum), self.replace == "magnitude"
+        return ops.jam(grad_output, random.key, random.stream, low, high, magnitude, bits)
+
+
+class _GatedJam(_Jam):
+    __slots__ = ()
+    gate: Gate
+
+    def window(self) -> Window:
+        raise NotImplementedError
+
+    def needs(self, forward: Forward) -> Window | None:
+        return self.window() if self.gate == "preactivation" else None
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        bits = kept if self.gate == "preactivation" else self.window().bits(grad_output)
+        return self.jam(grad_output, bits, random)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class FullJam(_Jam):
+    """Random slopes everywhere: ``grad_input = grad_output * U``. Keeps only the call's key.
+
+    Args:
+        minimum, maximum: U is uniform on [minimum, maximum); its mean scales the feedback.
+        replace: ``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``.
+    Shape:
+        ``grad_output``: ``(...)``, floating. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a bound is not finite, or ``minimum >= maximum``.
+    Source:
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Full-Jamming.
+    Example:
+        >>> z = torch.zeros(1000, requires_grad=True)
+        >>> untie(z, "relu", FullJam()).sum().backward()
+        >>> bool((z.grad >= 0).all() and (z.grad < 1).all() and abs(z.grad.mean() - 0.5) < 0.05)
+        True
+    """
+
+    minimum: float = option(0)
+    maximum: float = option(1)
+    replace: Replace = option("slope")
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        return self.jam(grad_output, None, random)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class PositiveJam(_GatedJam):
+    """Random slopes on the positive side: ``grad_output * U * 1[z >= 0]``, 0 included.
+
+    Keeps the key and, if ``gate="preactivation"``, one bit an element.
+
+    Args:
+        gate: ``"preactivation"`` passes where ``z >= 0``, ``"feedback"`` where ``grad_output >= 0``.
+        minimum, maximum: U is uniform on [minimum, maximum).
+        replace: ``"slope"`` or ``"magnitude"``; the sign of a feedback of 0 is 0.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a bound is not finite, or ``minimum >= maximum``.
+    Source:
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Positive-Jamming.
+    Example:
+        >>> z = torch.tensor([-1.0, 1.0], requires_grad=True)
+        >>> untie(z, "relu", PositiveJam()).sum().backward()
+        >>> z.grad > 0
+        tensor([False,  True])
+    """
+
+    gate: Gate = option("preactivation")
+    minimum: float = option(0)
+    maximum: float = option(1)
+    replace: Replace = option("slope")
+
+    def window(self) -> Window:
+        return Window(0.0, math.inf)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class RectangularJam(_GatedJam):
+    """Random slopes within a window: ``grad_output * U * 1[low <= z <= high]``; both edges pass.
+
+    Keeps the key and, if ``gate="preactivation"``, one bit an element.
+
+    Args:
+        low, high: Edges of the window, in units of ``z``, or of ``grad_output`` if ``gate="feedback"``.
+        gate: ``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``.
+        minimum, maximum: U is uniform on [minimum, maximum).
+        replace: ``"slope"`` or ``"magnitude"``.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a number is not finite, ``low >= high`` or ``minimum >= maximum``.
+    Source:
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Rectangular-Jamming.
+    Example:
+        >>> z = torch.tensor([-6.0, 1.0], requires_grad=True)
+        >>> untie(z, "logistic", RectangularJam()).sum().backward()
+        >>> z.grad > 0
+        tensor([False,  True])
+    """
+
+    low: float = -5
+    high: float = 5
+    gate: Gate = option("preactivation")
+    minimum: float = option(0)
+    maximum: float = option(1)
+    replace: Replace = option("slope")
+
+    def check(self) -> None:
+        self.require(self.low < self.high, "low < high")
+        self.require(self.minimum < self.maximum, "minimum < maximum")
+
+    def window(self) -> Window:
+        return Window(float(self.low), float(self.high))

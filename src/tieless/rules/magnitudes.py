@@ -1,0 +1,154 @@
+"""Transforms of the feedback's magnitude: scale, bounds, centre, resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tieless.rules.base import register_rule
+from tieless.rules.transforms import Transform, per_sample_rms
+
+__all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Scale(Transform):
+    """``grad_output * factor``.
+
+    Args:
+        factor: Any finite number.
+    Example:
+        >>> z = torch.zeros(2, requires_grad=True)
+        >>> untie(z, "relu", Scale(3)).backward(torch.tensor([-1.0, 2.0])); z.grad
+        tensor([-3.,  6.])
+    """
+
+    factor: float
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        return grad_output * self.factor
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Clip(Transform):
+    """Limit each element to ``[-value, value]``.
+
+    Args:
+        value: Positive, in units of the feedback.
+    Raises:
+        RuleValueError: ``value <= 0``.
+    Example:
+        >>> z = torch.zeros(2, requires_grad=True)
+        >>> untie(z, "relu", Clip(1)).backward(torch.tensor([-0.5, 2.0])); z.grad
+        tensor([-0.5000,  1.0000])
+    """
+
+    value: float
+
+    def check(self) -> None:
+        self.require(self.value > 0, "value > 0")
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        return grad_output.clamp(-self.value, self.value)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class ClipNorm(Transform):
+    """Limit the norm of the whole feedback: ``grad_output * min(1, max_norm / |grad_output|)``.
+
+    Args:
+        max_norm: Positive. The norm is over the whole tensor, batch included.
+    Raises:
+        RuleValueError: ``max_norm <= 0``.
+    Example:
+        >>> z = torch.zeros(2, requires_grad=True)
+        >>> untie(z, "relu", ClipNorm(1)).backward(torch.tensor([3.0, 4.0])); z.grad
+        tensor([0.6000, 0.8000])
+    """
+
+    max_norm: float
+
+    def check(self) -> None:
+        self.require(self.max_norm > 0, "max_norm > 0")
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        norm = cast("Tensor", torch.linalg.vector_norm(grad_output))
+        return torch.where(norm > self.max_norm, grad_output * (self.max_norm / norm), grad_output)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Normalize(Transform):
+    """Divide each sample's feedback by its root mean square; 0 stays 0.
+
+    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+
+    Example:
+        >>> z = torch.zeros(2, 2, requires_grad=True)
+        >>> untie(z, "relu", "normalize").backward(torch.tensor([[3.0, -3.0], [0.0, 0.0]])); z.grad
+        tensor([[ 1., -1.],
+                [ 0.,  0.]])
+    """
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        rms = per_sample_rms(grad_output)
+        return grad_output / torch.where(rms == 0, 1.0, rms)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Centralize(Transform):
+    """Subtract the mean over one dimension: ``grad_output - mean(grad_output, dim)``.
+
+    Args:
+        dim: The dimension, the last unless given. A 0-dim feedback is its own mean and becomes 0.
+    Raises:
+        IndexError: the feedback has no such dimension, as PyTorch says it.
+    Example:
+        >>> z = torch.zeros(3, requires_grad=True)
+        >>> untie(z, "relu", "centralize").backward(torch.tensor([1.0, 2.0, 6.0])); z.grad
+        tensor([-2., -1.,  3.])
+    """
+
+    dim: int = -1
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        return grad_output - grad_output.mean(self.dim, keepdim=True)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Quantize(Transform):
+    """Round to ``2^bits - 1`` equally spaced levels around 0, of which the outermost is the largest element.
+
+    ``step * round(grad_output / step)`` with ``step = max|grad_output| / (2^(bits - 1) - 1)``; halves go to the even
+    level. The maximum is over the whole tensor; a feedback of 0 stays 0.
+
+    Args:
+        bits: From 2 (three levels) to 16.
+    Raises:
+        RuleValueError: ``bits`` is outside 2..16.
+    Example:
+        >>> z = torch.zeros(4, requires_grad=True)
+        >>> untie(z, "relu", Quantize(2)).backward(torch.tensor([-2.0, 0.3, 0.9, 1.1])); z.grad
+        tensor([-2.,  0.,  0.,  2.])
+    """
+
+    bits: int
+
+    def check(self) -> None:
+        self.require(2 <= self.bits <= 16, "2 <= bits <= 16")
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        if grad_output.numel() == 0:
+            return grad_output
+        largest = grad_output.abs().max()
+        steps = 2 ** (self.bits - 1) - 1
+        unit = torch.where(largest > 0, largest, 1.0)
+        return torch.round(grad_output / unit * steps) / steps * unit

@@ -1,0 +1,73 @@
+"""Transforms that add randomness to the feedback: noise and dropping."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.rules.base import Random, register_rule
+from tieless.rules.transforms import Transform
+
+__all__ = ["Drop", "Noise", "normal"]
+
+
+def normal(random: Random, like: Tensor) -> Tensor:
+    """Normal random numbers by Box and Muller: draws 0 and 1 give radius and angle. None exceeds 5.77."""
+    radius = torch.sqrt(-2 * torch.log1p(-random.uniform(like, 0)))
+    return radius * torch.cos(2 * math.pi * random.uniform(like, 1))
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Noise(Transform):
+    """Add normal noise: ``grad_output + sigma * N(0, 1)``.
+
+    Args:
+        sigma: Standard deviation, in units of the feedback; not negative.
+    Raises:
+        RuleValueError: ``sigma < 0``.
+    Example:
+        >>> z = torch.zeros(1000, requires_grad=True)
+        >>> untie(z, "relu", Noise(2)).backward(torch.ones(1000))
+        >>> bool(abs(z.grad.mean() - 1) < 0.3 and abs(z.grad.std() - 2) < 0.3)
+        True
+    """
+
+    draws: ClassVar[bool] = True
+    sigma: float
+
+    def check(self) -> None:
+        self.require(self.sigma >= 0, "sigma >= 0")
+
+    def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
+        return grad_output + self.sigma * normal(random, grad_output)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Drop(Transform):
+    """Drop each element with probability ``p`` and divide the others by ``1 - p``, which keeps the mean.
+
+    Args:
+        p: Probability, in [0, 1).
+    Raises:
+        RuleValueError: ``p`` is outside [0, 1).
+    Example:
+        >>> z = torch.zeros(1000, requires_grad=True)
+        >>> untie(z, "relu", Drop(0.5)).backward(torch.ones(1000))
+        >>> z.grad.unique()
+        tensor([0., 2.])
+    """
+
+    draws: ClassVar[bool] = True
+    p: float
+
+    def check(self) -> None:
+        self.require(0 <= self.p < 1, "0 <= p < 1")
+
+    def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
+        return torch.where(random.uniform(grad_output) < self.p, 0.0, grad_output / (1 - self.p))

@@ -1,0 +1,69 @@
+"""The two baselines: the forward's own derivative, and nothing at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tieless.errors import UntrainableError
+from tieless.forwards import Forward
+from tieless.rules.base import Random, Rule, register_rule, rules
+from tieless.slopes import FixedSlope, Need, SlopeForm
+
+__all__ = ["Frozen", "Tied"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Tied(Rule):
+    """The forward's true derivative: ``grad_input = grad_output * phi'(z)``, as PyTorch defines it at kinks.
+
+    Keeps what the derivative needs: nothing (linear), one bit an element (piecewise linear forwards), ``y`` (tanh,
+    logistic, elu, softplus) or ``z`` (gelu, silu, any callable).
+
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        UntrainableError: joined with a forward that is flat almost everywhere.
+    Example:
+        >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
+        >>> untie(z, "relu", "tied").sum().backward(); z.grad
+        tensor([0., 1.])
+    """
+
+    def needs(self, forward: Forward) -> Need:
+        return _derivative(forward).needs
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        return _derivative(forward)(grad_output, kept)
+
+
+def _derivative(forward: Forward) -> SlopeForm:
+    derivative = forward.derivative()
+    if derivative is None:
+        trainers = [
+            name for name, cls in rules().items() if cls.family in ("slope", "jam") and cls not in (Tied, Frozen)
+        ]
+        raise UntrainableError(
+            f"{forward} is flat almost everywhere, so the rule 'tied' would send nothing back. "
+            f"Give it one of: {', '.join(trainers)}."
+        )
+    return derivative
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Frozen(Rule):
+    """Slope 0: ``grad_input = 0``. Only what lies above the activation learns; the honest baseline. Keeps nothing.
+
+    Shape:
+        ``grad_output``: ``(...)``, floating. Result: exact zeros, laid out like ``z``.
+    Example:
+        >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
+        >>> untie(z, "relu", "frozen").sum().backward(); z.grad
+        tensor([0., 0.])
+    """
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        return FixedSlope(0.0)(grad_output, kept)

@@ -1,0 +1,46 @@
+"""What all feedback transforms share: they see the feedback alone, and keep nothing of the forward pass."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.forwards import Forward
+from tieless.rules.base import Family, Random, Rule
+
+__all__ = ["Transform", "per_sample_rms"]
+
+
+class Transform(Rule):
+    """A rule on ``grad_output`` alone. Subclasses define ``transform``, or ``disturb`` where they draw numbers.
+
+    Half types are widened to float32 for the arithmetic and rounded once at the end.
+    """
+
+    __slots__ = ()
+    family: ClassVar[Family] = "transform"
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+        wide = grad_output.float() if grad_output.dtype in (torch.float16, torch.bfloat16) else grad_output
+        sent = self.transform(wide) if random is None else self.disturb(wide, random)
+        return sent.to(grad_output.dtype)
+
+    def transform(self, grad_output: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
+        return self.transform(grad_output)
+
+
+def per_sample_rms(grad_output: Tensor) -> Tensor:
+    """Root mean square of each sample, which broadcasts against the feedback.
+
+    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+    """
+    dims = tuple(range(1, grad_output.dim())) or tuple(range(grad_output.dim()))
+    # The largest element is divided out first: squares of tiny or huge feedback would leave the dtype's range.
+    largest = grad_output.abs().amax(dims, keepdim=True) if grad_output.numel() else grad_output.abs()
+    unit = torch.where(largest > 0, largest, 1.0)
+    return (grad_output / unit).square().mean(dims, keepdim=True).sqrt() * unit

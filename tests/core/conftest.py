@@ -1,0 +1,99 @@
+"""The cases of the guarantees: every forward with every rule, in every reading."""
+
+import pytest
+import torch
+
+from tieless.errors import UntrainableError
+from tieless.functional import join
+
+FORWARDS = [
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_tanh",
+    "heaviside",
+    "leaky_relu",
+    "linear",
+    "logistic",
+    "relu",
+    "relu6",
+    "round",
+    "sawtooth",
+    "sign",
+    "silu",
+    "softplus",
+    "square_wave",
+    "staircase(4)",
+    "tanh",
+    "ternary",
+]
+RULES = [
+    "centralize",
+    "clip(0.1)",
+    "clip_norm(0.5)",
+    "constant(0.5)",
+    "drop(0.5)",
+    "flip(0.3)",
+    "frozen",
+    "full_jam",
+    'full_jam(minimum=-1, maximum=2, replace="magnitude")',
+    "noise(0.1)",
+    "normalize",
+    "positive_jam",
+    'positive_jam(gate="feedback")',
+    'positive_jam(gate="feedback", replace="magnitude")',
+    "quantize(3)",
+    "rectangular",
+    "rectangular_jam(-1, 1)",
+    'rectangular_jam(-1, 1, gate="feedback")',
+    'rectangular_jam(-1, 1, gate="feedback", replace="magnitude")',
+    "rotate(30)",
+    "scale(-2)",
+    "sign",
+    "tied",
+    "triangular",
+    "rectangular(-1, 1) >> noise(0.1) >> full_jam",
+    "tied >> positive_jam >> clip_norm(1.0)",
+]
+
+
+def _fits(forward: str, rule: str) -> bool:
+    try:
+        join(forward, rule)
+    except UntrainableError:
+        return False
+    return True
+
+
+PAIRS = [(forward, rule) for forward in FORWARDS for rule in RULES if _fits(forward, rule)]
+
+
+@pytest.fixture
+def cases() -> tuple[list[str], list[str]]:
+    """All forwards and all rules under test."""
+    return FORWARDS, RULES
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    names = metafunc.fixturenames
+    if "forward" in names and "rule" in names:
+        metafunc.parametrize(("forward", "rule"), PAIRS)
+    elif "forward" in names:
+        metafunc.parametrize("forward", FORWARDS)
+    elif "rule" in names:
+        metafunc.parametrize("rule", RULES)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory():
+    """Fresh memory is full of NaN, so that an element which no kernel wrote is seen."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def fitting_forwards(rule: str) -> list[str]:
+    """The forwards that go with ``rule``."""
+    return [forward for forward in FORWARDS if (forward, rule) in PAIRS]

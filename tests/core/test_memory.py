@@ -1,0 +1,102 @@
+"""Guarantee 5: what is saved for the backward pass is the least the rule needs, measured."""
+
+import math
+
+import pytest
+import torch
+
+from tieless import untie
+
+ELEMENTS = 4096
+
+# Bytes an element, by hand from what each rule reads.
+OF_RULES = {
+    "frozen": 0,
+    "constant(0.5)": 0,
+    "full_jam": 0,
+    'full_jam(minimum=-1, maximum=2, replace="magnitude")': 0,
+    "rectangular": 1 / 8,
+    "positive_jam": 1 / 8,
+    'positive_jam(gate="feedback")': 0,
+    'positive_jam(gate="feedback", replace="magnitude")': 0,
+    "rectangular_jam(-1, 1)": 1 / 8,
+    'rectangular_jam(-1, 1, gate="feedback")': 0,
+    'rectangular_jam(-1, 1, gate="feedback", replace="magnitude")': 0,
+    "triangular": 4,
+    "rectangular(-1, 1) >> noise(0.1) >> full_jam": 1 / 8,
+    "centralize": 0,
+    "clip(0.1)": 0,
+    "clip_norm(0.5)": 0,
+    "drop(0.5)": 0,
+    "flip(0.3)": 0,
+    "noise(0.1)": 0,
+    "normalize": 0,
+    "quantize(3)": 0,
+    "rotate(30)": 0,
+    "scale(-2)": 0,
+    "sign": 0,
+}
+OF_TIED = {
+    "linear": 0,
+    "sawtooth": 0,
+    "relu": 1 / 8,
+    "leaky_relu": 1 / 8,
+    "relu6": 1 / 8,
+    "hard_tanh": 1 / 8,
+    "hard_sigmoid": 1 / 8,
+    "elu": 4,
+    "tanh": 4,
+    "logistic": 4,
+    "softplus": 4,
+    "gelu": 4,
+    "silu": 4,
+}
+KEY = 8
+
+
+def _saved(forward, rule):
+    sizes = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
+        return tensor
+
+    z = torch.randn(ELEMENTS, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = untie(z, forward, rule)
+    return sum(sizes.values()), y
+
+
+def test_saved_bytes(forward, rule):
+    if rule == "tied":
+        expected = OF_TIED[forward]
+    elif rule == "tied >> positive_jam >> clip_norm(1.0)":
+        expected = OF_TIED[forward] + 1 / 8
+    else:
+        expected = OF_RULES[rule]
+    saved, _ = _saved(forward, rule)
+    assert saved - math.floor(expected * ELEMENTS) in (0, KEY)
+    draws = any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate"))
+    assert saved == expected * ELEMENTS + draws * KEY
+
+
+def test_two_rules_with_one_window_keep_it_once():
+    saved, _ = _saved("relu", "rectangular(-1, 1) >> scale(2) >> rectangular(-1, 1)")
+    assert saved == ELEMENTS / 8
+
+
+def test_hidden_state_keeps_nothing_else(forward, rule):
+    """What the autograd node holds beyond its saved tensors are settings, not tensors."""
+    _, y = _saved(forward, rule)
+    held = [value for value in vars(y.grad_fn).values() if isinstance(value, torch.Tensor)]
+    assert held == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_tied_halves_keep_half(dtype):
+    sizes = []
+    z = torch.randn(ELEMENTS, dtype=dtype, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+        untie(z, "gelu", "tied")
+    assert sum(sizes) == 2 * ELEMENTS

@@ -1,0 +1,150 @@
+"""What each rule sends, against its definition in plain PyTorch."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from tieless import untie
+from tieless.errors import RuleValueError
+
+
+def _send(rule, feedback, z=None):
+    z = (torch.zeros_like(feedback) if z is None else z.clone()).requires_grad_()
+    untie(z, "linear", rule).backward(feedback)
+    return z.grad
+
+
+def _feedback(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("frozen", torch.zeros_like),
+        ("constant(-2.5)", lambda g: -2.5 * g),
+        ("scale(0.3)", lambda g: 0.3 * g),
+        ("sign", torch.sign),
+        ("clip(0.4)", lambda g: g.clamp(-0.4, 0.4)),
+        ("clip_norm(0.7)", lambda g: g * min(1.0, 0.7 / g.norm().item())),
+        ("clip_norm(1e9)", lambda g: g),
+        ("centralize", lambda g: g - g.mean(-1, keepdim=True)),
+        ("centralize(dim=0)", lambda g: g - g.mean(0, keepdim=True)),
+        ("normalize", lambda g: g / g.square().mean((1, 2), keepdim=True).sqrt()),
+        ("flip(1)", lambda g: -g),
+        ("flip(0)", lambda g: g),
+        ("drop(0)", lambda g: g),
+        ("noise(0)", lambda g: g),
+        ("rotate(0)", lambda g: g),
+        ("rotate(180)", lambda g: -g),
+        ("scale(2) >> clip(0.5)", lambda g: (2 * g).clamp(-0.5, 0.5)),
+        ("clip(0.5) >> scale(2)", lambda g: 2 * g.clamp(-0.5, 0.5)),
+    ],
+)
+def test_definition(rule, expected):
+    g = _feedback(4, 5, 6)
+    torch.testing.assert_close(_send(rule, g), expected(g))
+
+
+def test_sign_alone_sends_nothing_of_the_magnitude():
+    g = _feedback(20)
+    assert torch.equal(_send("sign", g), _send("sign", 7 * g))
+
+
+@settings(deadline=None)
+@given(degrees=st.floats(0.1, 179.9), seed=st.integers(0, 1000))
+def test_rotate_turns_each_sample_by_the_angle_and_keeps_its_norm(degrees, seed):
+    g = _feedback(3, 40, seed=seed)
+    turned = _send(f"rotate({degrees!r})", g)
+    torch.testing.assert_close(turned.norm(dim=1), g.norm(dim=1))
+    cosine = torch.cosine_similarity(turned, g)
+    torch.testing.assert_close(cosine, torch.full_like(cosine, math.cos(math.radians(degrees))), rtol=1e-6, atol=1e-6)
+
+
+def test_rotate_needs_two_elements_a_sample():
+    with pytest.raises(RuleValueError, match="at least 2 elements a sample"):
+        _send("rotate(10)", _feedback(5, 1))
+
+
+@pytest.mark.parametrize("rule", ["normalize", "rotate(30)", "quantize(4)", "clip_norm(1)"])
+def test_no_feedback_stays_none(rule):
+    assert torch.equal(_send(rule, torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e30])
+@pytest.mark.parametrize("rule", ["normalize", "rotate(30)", "quantize(4)"])
+def test_tiny_and_huge_feedback_keeps_its_direction(rule, scale):
+    g = _feedback(2, 300, dtype=torch.float32)
+    small, one = _send(rule, g * scale), _send(rule, g)
+    reference = small if rule == "normalize" else small / scale
+    assert small.isfinite().all()
+    assert torch.nn.functional.cosine_similarity(small / small.abs().max(), g).min() > 0.8
+    assert torch.nn.functional.cosine_similarity(reference, reference).min() > 0.99
+    if rule == "normalize":
+        torch.testing.assert_close(small, one, rtol=1e-3, atol=1e-3)
+
+
+def test_noise_has_its_mean_and_spread():
+    sent = _send("noise(0.5)", torch.ones(1 << 16))
+    assert abs(sent.mean() - 1) < 0.01
+    assert abs(sent.std() - 0.5) < 0.01
+
+
+def test_drop_keeps_the_mean():
+    sent = _send("drop(0.25)", torch.ones(1 << 16))
+    assert set(sent.unique().tolist()) == {0.0, float(torch.tensor(1 / 0.75))}
+    assert abs((sent == 0).float().mean() - 0.25) < 0.01
+
+
+def test_flip_turns_its_fraction():
+    assert abs((_send("flip(0.3)", torch.ones(1 << 16)) < 0).float().mean() - 0.3) < 0.01
+
+
+@settings(deadline=None)
+@given(bits=st.integers(2, 8), seed=st.integers(0, 100))
+def test_quantize_has_its_levels_and_half_a_step_of_error(bits, seed):
+    g = _feedback(500, seed=seed)
+    sent = _send(f"quantize({bits})", g)
+    step = g.abs().max() / (2 ** (bits - 1) - 1)
+    assert len(sent.unique()) <= 2**bits - 1
+    assert (sent - g).abs().max() <= step / 2 * (1 + 1e-9)
+    assert sent.abs().max() == pytest.approx(g.abs().max())
+
+
+# The jams, in every reading of the paper's table; U follows from the seed.
+G = torch.linspace(-7, 7, 400)
+Z = torch.linspace(-8, 8, 400).flip(0)
+
+
+def _u(seed=0):
+    torch.manual_seed(seed)
+    return _send("full_jam", torch.ones(400))
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("full_jam", lambda g, z, u: g * u),
+        ('full_jam(replace="magnitude")', lambda g, z, u: g.sign() * u),
+        ("positive_jam", lambda g, z, u: g * u * (z >= 0)),
+        ('positive_jam(gate="feedback")', lambda g, z, u: g * u * (g >= 0)),
+        ('positive_jam(gate="feedback", replace="magnitude")', lambda g, z, u: u * (g >= 0)),
+        ("rectangular_jam", lambda g, z, u: g * u * ((z >= -5) & (z <= 5))),
+        ('rectangular_jam(gate="feedback")', lambda g, z, u: g * u * ((g >= -5) & (g <= 5))),
+        ('rectangular_jam(gate="feedback", replace="magnitude")', lambda g, z, u: g.sign() * u * (g.abs() <= 5)),
+        ("full_jam(minimum=-1, maximum=3)", lambda g, z, u: g * (4 * u - 1)),
+    ],
+)
+def test_every_reading_of_jamming(rule, expected):
+    u = _u()
+    torch.manual_seed(0)
+    torch.testing.assert_close(_send(rule, G, Z), expected(G, Z, u))
+
+
+def test_gates_include_their_edges():
+    z = torch.tensor([0.0, -5.0, 5.0])
+    torch.manual_seed(0)
+    assert (_send("positive_jam", torch.ones(3), z) > 0).tolist() == [True, False, True]
+    assert (_send("rectangular_jam", torch.ones(3), z) > 0).all()

@@ -1,0 +1,96 @@
+"""Getting published files onto this machine, from the nearest place that has them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tieless.data.debian import unpack_package
+from tieless.data.places import VARIABLE, cache, find, given
+from tieless.data.published import Publication, read_content
+from tieless.data.upstream import download
+from tieless.errors import DataError
+
+__all__ = ["acquire"]
+
+
+def acquire(publication: Publication, source: Path | None, tell: Callable[[str], None]) -> Path:
+    """Have all files of a publication on this machine, each checked, and say where.
+
+    In this order: ``source``, copied into the user's cache; ``TIELESS_DATA``; the system's folder; the user's cache;
+    Debian's package, unpacked into the user's cache; upstream, downloaded into the user's cache. What is not the
+    cache is used as it lies and never written to; a cache that is not sound is replaced.
+
+    Args:
+        publication: What to get.
+        source: A folder that has the files, with or without ``.gz``; ``None`` to look for them.
+        tell: Told, in a line each, what takes long.
+    Raises:
+        DataError: no source has them, the files found are not the published ones, or the cache cannot be written.
+    """
+    own = cache(publication)
+    if source is not None:
+        if os.environ.get(VARIABLE):
+            raise DataError(f"{VARIABLE} is set and would be read instead of what --from {source} gives: unset one.")
+        place = given(source, publication, f"Give --from a folder with the published files of {publication.name}.")
+        try:
+            contents = _read_all(publication, place.folder)
+        except DataError as error:
+            raise place.advise(error) from None
+        return _write_all(contents, own.folder)
+    place = find(publication)
+    if place is not None:
+        try:
+            _read_all(publication, place.folder)
+        except DataError as error:
+            if not place.ours:
+                raise place.advise(error) from None
+            tell(f"{error} Fetching all of it again ...")
+        else:
+            return place.folder
+    return _write_all(_fetch(publication, own.folder, tell), own.folder)
+
+
+def _fetch(publication: Publication, target: Path, tell: Callable[[str], None]) -> Mapping[str, bytes]:
+    """The content of every file, from the first source over the network that has it."""
+    _write_all({}, target)
+
+    def debian(folder: Path) -> Path:
+        unpack_package(publication.package, folder, tell)
+        return folder / publication.system.relative_to("/")
+
+    def upstream(folder: Path) -> Path:
+        download(publication, folder, tell)
+        return folder
+
+    failed = [f"{VARIABLE}: not set", f"{publication.system}: not there", f"{target}: not there, or not sound"]
+    for name, into in ((f"Debian's {publication.package}", debian), (publication.upstream, upstream)):
+        try:
+            with tempfile.TemporaryDirectory(prefix="tieless-") as folder:
+                return _read_all(publication, into(Path(folder)))
+        except (DataError, OSError) as error:  # noqa: PERF203 - the next source is tried after a failure
+            failed.append(f"{name}: {str(error).rstrip('.')}")
+    raise DataError(
+        f"{publication.name} cannot be had. Tried {'; '.join(failed)}. "
+        f"Bring the files from elsewhere: tieless data get {publication.name} --from DIR"
+    )
+
+
+def _read_all(publication: Publication, folder: Path) -> Mapping[str, bytes]:
+    return {file.name: read_content(file, folder) for file in publication.files}
+
+
+def _write_all(contents: Mapping[str, bytes], target: Path) -> Path:
+    """Write checked contents uncompressed, which loads five times faster; none is ever seen half-written."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=target) as part:
+            for name, content in contents.items():
+                path = Path(part) / name
+                path.write_bytes(content)
+                path.replace(target / name)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror or error}.") from None
+    return target

@@ -1,0 +1,145 @@
+"""Data sets by spec: load them, get their files, ask whether they are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+# Imported for what they register.
+from tieless.data import digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
+from tieless.data.acquire import acquire
+from tieless.data.dataset import Dataset
+from tieless.data.places import find
+from tieless.data.source import SOURCES, Source, stream
+from tieless.errors import DataError, RuleTypeError, RuleValueError
+from tieless.spec import parse_call
+
+__all__ = ["datasets", "get", "is_available", "load", "locate"]
+
+
+def datasets() -> Mapping[str, type[Source]]:
+    """The catalogue: name to class.
+
+    Example:
+        >>> list(datasets())
+        ['digits', 'fashion-mnist', 'ones']
+    """
+    return SOURCES.catalogue()
+
+
+def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch.device = "cpu") -> Dataset:
+    """Load a data set onto a device. Never touches the network: ``get`` does.
+
+    Equal arguments give equal data, in any process and on any device. ``seed`` draws the samples of ``ones``, the
+    split of ``digits``, nothing of ``fashion-mnist``, and the subset of each.
+
+    Args:
+        spec: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``.
+        seed: Draws what is random in the data.
+        subset: Number of training samples, drawn without replacement; a smaller subset under the same seed is
+            contained in a larger one. ``None`` takes all. The test samples are always all.
+        device: Where the tensors are to lie.
+    Returns:
+        The data set; all that one process loads share memory, so treat the tensors as read-only.
+    Raises:
+        SpecError: the spec cannot be read, or names a data set or parameter that does not exist.
+        RuleTypeError, RuleValueError: a parameter, ``seed`` or ``subset`` has the wrong type or is out of range.
+        DataError: the files are not on this machine, or not the published ones.
+    Example:
+        >>> data = load("ones(d=4, n=50)", seed=0, subset=8)
+        >>> data.train_x.shape, data.test_x.shape, data.classes
+        (torch.Size([8, 4]), torch.Size([10, 4]), 2)
+    """
+    _check_integer("seed", seed)
+    data = _source(spec).read(seed)
+    if subset is not None:
+        data = _draw(data, subset, seed)
+    return replace(
+        data,
+        train_x=data.train_x.to(device),
+        train_y=data.train_y.to(device),
+        test_x=data.test_x.to(device),
+        test_y=data.test_y.to(device),
+    )
+
+
+def get(name: str, source: Path | None = None, *, tell: Callable[[str], None] = lambda _: None) -> Path | None:
+    """Have the files of a data set on this machine, each checked by its SHA-256.
+
+    Takes ``source``, else ``TIELESS_DATA``, else the system's folder, else the user's cache; else fetches them into
+    that cache, from Debian's package (no root needed) or from their publisher.
+
+    Args:
+        name: ``"fashion-mnist"``.
+        source: A folder that has the files, with or without ``.gz``. They are copied into the user's cache.
+        tell: Told, in a line each, what takes long.
+    Returns:
+        The folder in which ``load`` will find them; ``None`` for a data set that needs no files.
+    Raises:
+        SpecError: there is no such data set.
+        DataError: no source has the files, or they are not the published ones; the message names each source
+            and why it failed.
+    Example:
+        >>> get("digits") is None
+        True
+    """
+    publication = _source(name).publication
+    if publication is not None:
+        return acquire(publication, source, tell)
+    if source is not None:
+        raise DataError(f"{name} needs no files, so there is nothing to take from {source}.")
+    return None
+
+
+def locate(name: str) -> Path | None:
+    """The folder in which ``load`` would look for the files of a data set, without touching the network.
+
+    Returns:
+        ``None`` where they are not on this machine, or none are needed.
+    Raises:
+        SpecError: there is no such data set.
+        DataError: a folder may not be looked into.
+    """
+    publication = _source(name).publication
+    place = find(publication) if publication is not None else None
+    return place.folder if place is not None else None
+
+
+def is_available(name: str) -> bool:
+    """Whether the files of a data set are on this machine, without touching the network.
+
+    Only whether all are there: damaged ones are for ``load`` to refuse, not for a study to avoid silently.
+
+    Raises:
+        SpecError: there is no such data set.
+        DataError: a folder may not be looked into.
+    Example:
+        >>> is_available("ones(d=64)")
+        True
+    """
+    publication = _source(name).publication
+    if publication is None:
+        return True
+    place = find(publication)
+    return place is not None and place.holds(publication)
+
+
+def _source(spec: str) -> Source:
+    return SOURCES.build(parse_call(spec))
+
+
+def _check_integer(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RuleTypeError(f"{name} must be an integer, got {value!r}.")
+
+
+def _draw(data: Dataset, subset: int, seed: int) -> Dataset:
+    _check_integer("subset", subset)
+    available = len(data.train_y)
+    if not 1 <= subset <= available:
+        raise RuleValueError(f"subset must be 1 to {available}, the training samples of {data.name}, got {subset}.")
+    rows = torch.randperm(available, generator=stream("subset", seed))[:subset]
+    return replace(data, train_x=data.train_x[rows], train_y=data.train_y[rows])

@@ -1,0 +1,90 @@
+"""Where published files may lie on this machine, in the order in which they are looked for. No network here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tieless._imports import try_import
+from tieless.data.published import Publication, PublishedFile, read_published
+from tieless.errors import DataError
+
+with try_import("study") as _study_extra:
+    from platformdirs import user_cache_path
+
+__all__ = ["VARIABLE", "Place", "cache", "find", "given"]
+
+VARIABLE = "TIELESS_DATA"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder that has, or should have, the files of a publication.
+
+    Args:
+        folder: The folder.
+        remedy: What to do where its files are not sound.
+        ours: Whether it is the user's cache, in which tieless may replace files.
+    """
+
+    folder: Path
+    remedy: str
+    ours: bool = False
+
+    def holds(self, publication: Publication) -> bool:
+        """Whether every file is there. What is in them is looked at when they are read."""
+        return all(file.find(self.folder) for file in publication.files)
+
+    def read(self, file: PublishedFile) -> Tensor:
+        """The values in a file, checked.
+
+        Raises:
+            DataError: as ``read_published``, with the remedy.
+        """
+        try:
+            return read_published(file, self.folder)
+        except DataError as error:
+            raise self.advise(error) from None
+
+    def advise(self, error: DataError) -> DataError:
+        """The same error with the remedy."""
+        return DataError(f"{error} {self.remedy}")
+
+
+def cache(publication: Publication) -> Place:
+    """The user's own copy, into which ``get`` puts what it had to fetch."""
+    _study_extra.check()
+    folder = user_cache_path("tieless") / "data" / publication.name  # pyright: ignore[reportPossiblyUnboundVariable]
+    return Place(folder, f"Fetch it again: tieless data get {publication.name}", ours=True)
+
+
+def given(folder: Path, publication: Publication, remedy: str) -> Place:
+    """A folder that the user named: the files lie in it, or in a folder in it that is named after the data set."""
+    inner = folder / publication.name
+    return Place(inner if inner.is_dir() else folder, remedy)
+
+
+def find(publication: Publication) -> Place | None:
+    """The first place that has any of the files: ``TIELESS_DATA``, the system's folder, the user's cache.
+
+    Where ``TIELESS_DATA`` is set it is the place, whatever is in it: what the user named is never passed over.
+
+    Returns:
+        ``None`` where nothing was named and no place has any of the files.
+    Raises:
+        DataError: a place may not be looked into.
+    """
+    try:
+        if variable := os.environ.get(VARIABLE):
+            remedy = f"{VARIABLE} is set: put the published files of {publication.name} there, or unset it."
+            return given(Path(variable).expanduser(), publication, remedy)
+        remedy = f"Reinstall {publication.package}, or set {VARIABLE} to a folder with sound files."
+        for place in (Place(publication.system, remedy), cache(publication)):
+            if any(file.find(place.folder) for file in publication.files):
+                return place
+    except PermissionError as error:
+        raise DataError(f"{error.filename} cannot be looked into: {error.strerror}.") from None
+    return None

@@ -1,0 +1,118 @@
+"""Networks with binary weights: the sign of latent weights, untied by the same operation as an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tieless.forwards import ForwardLike
+from tieless.functional import join, untie_joined
+from tieless.nn import Activation
+from tieless.rules import RuleLike
+
+__all__ = ["BinaryLeNet5", "BinaryMLP", "clip_latent_weights"]
+
+_WEIGHT = join("sign", "rectangular(-1, 1)")
+
+
+class _BinaryLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return F.linear(x, untie_joined(self.weight, _WEIGHT))
+
+
+class _BinaryConv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return F.conv2d(x, untie_joined(self.weight, _WEIGHT), None, self.stride, self.padding)
+
+
+def clip_latent_weights(model: nn.Module) -> None:
+    """Clip the latent weights of a model's binary layers to [-1, 1], outside of which their feedback is blocked.
+
+    Call it after each step of the optimiser.
+
+    Args:
+        model: Any module; layers with plain weights stay as they are.
+    """
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, (_BinaryLinear, _BinaryConv2d)):
+                layer.weight.clamp_(-1, 1)
+
+
+class BinaryMLP(nn.Sequential):
+    """An MLP whose weights are +1 or -1 and whose hidden activations are of two levels.
+
+    Every layer is ``sign(latent weights) x``, then batch norm, then (but for the last) the activation. Latent
+    weights learn by the rule ``rectangular(-1, 1)``; see ``clip_latent_weights``.
+
+    Args:
+        features: Numbers in one sample.
+        widths: Units of each hidden layer.
+        classes: Scores a sample.
+        forward, backward: The two halves of every activation: ``sign`` or ``heaviside`` with a rule.
+    Shape:
+        ``(n, ...) -> (n, classes)``, where the rest multiplies to ``features``.
+    Source:
+        Hubara et al. 2016, "Binarized neural networks", arXiv 1602.02830.
+    Example:
+        >>> BinaryMLP(64, (32,), 10, "sign", "rectangular(-1, 1)")(torch.rand(5, 64)).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        widths: Sequence[int],
+        classes: int,
+        forward: ForwardLike = "sign",
+        backward: RuleLike = "rectangular(-1, 1)",
+    ) -> None:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width in widths:
+            layers += [_BinaryLinear(features, width, bias=False), nn.BatchNorm1d(width), Activation(forward, backward)]
+            features = width
+        super().__init__(*layers, _BinaryLinear(features, classes, bias=False), nn.BatchNorm1d(classes))
+
+
+class BinaryLeNet5(nn.Sequential):
+    """LeNet-5 whose weights are +1 or -1: each layer is ``sign(latent weights) x``, then batch norm and activation.
+
+    Pooling takes the maximum and comes before batch norm, so that every layer but the first sees two levels only.
+
+    Args:
+        forward, backward: The two halves of every activation: ``sign`` or ``heaviside`` with a rule.
+        classes: Scores a sample.
+    Shape:
+        ``(n, 1, 28, 28) -> (n, classes)``.
+    Source:
+        Rastegari et al. 2016, "XNOR-Net", arXiv 1603.05279, for the order of the layers.
+    Example:
+        >>> BinaryLeNet5("sign", "rectangular(-1, 1)")(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self, forward: ForwardLike = "sign", backward: RuleLike = "rectangular(-1, 1)", *, classes: int = 10
+    ) -> None:
+        super().__init__(
+            _BinaryConv2d(1, 6, 5, padding=2, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(6),
+            Activation(forward, backward),
+            _BinaryConv2d(6, 16, 5, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(16),
+            Activation(forward, backward),
+            nn.Flatten(),
+            _BinaryLinear(400, 120, bias=False),
+            nn.BatchNorm1d(120),
+            Activation(forward, backward),
+            _BinaryLinear(120, 84, bias=False),
+            nn.BatchNorm1d(84),
+            Activation(forward, backward),
+            _BinaryLinear(84, classes, bias=False),
+            nn.BatchNorm1d(classes),
+        )

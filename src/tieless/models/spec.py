@@ -1,0 +1,155 @@
+"""Models by name: a spec such as ``lenet5(norm="batch")``, and what it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tieless.forwards import ForwardLike
+from tieless.models.binary import BinaryLeNet5, BinaryMLP
+from tieless.models.lenet import LeNet5
+from tieless.models.mlp import MLP, Norm
+from tieless.models.suc import SUC
+from tieless.registry import Named, Registry, option
+from tieless.rules import RuleLike
+from tieless.spec import parse_call
+
+__all__ = ["ModelSpec", "build_model", "model_spec", "models"]
+
+
+class ModelSpec(Named):
+    """A model that is still to be built: its name and shape, without the data's shape or the activation's halves."""
+
+    __slots__ = ()
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        """The model.
+
+        Args:
+            forward, backward: The two halves of every activation.
+            features: Numbers in one sample.
+            classes: Classes to tell apart.
+        """
+        raise NotImplementedError
+
+
+_REGISTRY: Registry[ModelSpec] = Registry("model")
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _SUC(ModelSpec):
+    """One unit with a bias and an activation."""
+
+    name: ClassVar[str] = "suc"
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        self.require(classes == 2, f"2 classes (the data has {classes})")
+        return SUC(features, forward, backward)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _MLP(ModelSpec):
+    """``depth`` hidden layers of ``width`` units."""
+
+    name: ClassVar[str] = "mlp"
+    width: int = 64
+    depth: int = 2
+    norm: Norm = option("none")
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.depth >= 0, "width >= 1 and depth >= 0")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        return MLP(features, (self.width,) * self.depth, classes, forward, backward, norm=self.norm)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _LeNet5(ModelSpec):
+    """LeNet-5 for images of 28 x 28."""
+
+    name: ClassVar[str] = "lenet5"
+    norm: Norm = option("none")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        return LeNet5(forward, backward, norm=self.norm, classes=classes)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _BinaryMLP(ModelSpec):
+    """An MLP with sign weights and batch norm."""
+
+    name: ClassVar[str] = "bnn_mlp"
+    width: int = 256
+    depth: int = 2
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.depth >= 0, "width >= 1 and depth >= 0")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        return BinaryMLP(features, (self.width,) * self.depth, classes, forward, backward)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _BinaryLeNet5(ModelSpec):
+    """LeNet-5 with sign weights and batch norm."""
+
+    name: ClassVar[str] = "bnn_lenet5"
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        return BinaryLeNet5(forward, backward, classes=classes)
+
+
+def _require_images(spec: ModelSpec, features: int) -> None:
+    spec.require(features == 28 * 28, f"images of 28 x 28 (the data has {features} numbers a sample)")
+
+
+def models() -> Mapping[str, type[ModelSpec]]:
+    """All models by name, sorted.
+
+    Example:
+        >>> list(models())
+        ['bnn_lenet5', 'bnn_mlp', 'lenet5', 'mlp', 'suc']
+    """
+    return _REGISTRY.catalogue()
+
+
+def model_spec(spec: str) -> ModelSpec:
+    """Read the spec of a model without building it.
+
+    Raises:
+        SpecError: the spec cannot be read, or names what does not exist.
+        RuleTypeError, RuleValueError: a parameter has the wrong type or is out of range.
+    Example:
+        >>> str(model_spec("mlp(64, depth=3)"))
+        'mlp(64, 3)'
+    """
+    return _REGISTRY.build(parse_call(spec))
+
+
+def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int) -> nn.Module:
+    """Build the model of a spec for data of a shape.
+
+    Args:
+        spec: Such as ``"lenet5"`` or ``"mlp(64, 2)"``.
+        forward, backward: The two halves of every activation.
+        features: Numbers in one sample.
+        classes: Classes to tell apart.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter or the data does not fit.
+        UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
+    Example:
+        >>> net = build_model("mlp(8, 1)", "heaviside", "rectangular", features=4, classes=3)
+        >>> net(torch.rand(2, 4)).shape
+        torch.Size([2, 3])
+    """
+    return model_spec(spec).build(forward, backward, features, classes)

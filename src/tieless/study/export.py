@@ -1,0 +1,151 @@
+"""Results as flat rows, one a trial or one an epoch, written as CSV, JSON or parquet."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
+# pyarrow has no types; and where it is missing, check() has raised before any use of it.
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from tieless._imports import try_import
+from tieless.errors import StudyError
+from tieless.study.trial import EpochRecord, Result, Trial
+
+with try_import("report") as _parquet_extra:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+__all__ = ["Format", "epoch_rows", "export_table", "trial_rows"]
+
+Format = Literal["csv", "json", "parquet"]
+_Row = dict[str, Any]
+
+
+def _column_types(cls: type) -> dict[str, type]:
+    """Field to type; ``int | None`` counts as ``int``, for a column may be empty anywhere."""
+    return {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(cls).items()}
+
+
+_TRIAL = {"id": str, **_column_types(Trial), "status": str}
+_RECORD = _column_types(EpochRecord)
+_FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
+_END = {"predicted_classes": int, "classes": int, "error": str, "seconds": float, "started": str}
+
+
+def _of_trial(result: Result) -> _Row:
+    return {"id": result.trial.id, **result.trial.to_dict(), "status": result.status}
+
+
+def trial_rows(results: Sequence[Result]) -> list[_Row]:
+    """One row a trial: its fields, how it ended, and the figures of its last finished epoch.
+
+    ``finished_epochs`` counts those, ``epochs`` those asked for. Versions and hardware are columns such as
+    ``version_torch`` and ``hardware_cpu``.
+    """
+    rows: list[_Row] = []
+    for result in results:
+        last = result.epochs[-1] if result.epochs else None
+        figures = {name: getattr(last, name, None) for name in _FINAL}
+        end = {name: getattr(result, name) for name in _END}
+        versions = {f"version_{name}": value for name, value in sorted(result.versions.items())}
+        hardware = {f"hardware_{name}": value for name, value in sorted(result.hardware.items())}
+        rows.append(
+            {**_of_trial(result), "finished_epochs": len(result.epochs), **figures, **end, **versions, **hardware}
+        )
+    return rows
+
+
+def epoch_rows(results: Sequence[Result]) -> list[_Row]:
+    """One row for each finished epoch of each trial: the trial's fields, ``epoch`` from 1, the epoch's figures."""
+    return [
+        {**_of_trial(result), "epoch": i, **{name: getattr(record, name) for name in _RECORD}}
+        for result in results
+        for i, record in enumerate(result.epochs, start=1)
+    ]
+
+
+def _columns(rows: Sequence[_Row], *, per_epoch: bool) -> dict[str, type]:
+    """Every column and its type, also where a table has no rows or a column no values."""
+    if per_epoch:
+        return {**_TRIAL, "epoch": int, **_RECORD}
+    known = {**_TRIAL, "finished_epochs": int, **_FINAL, **_END}
+    return {**known, **{name: str for row in rows for name in row if name not in known}}
+
+
+def _csv(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _json(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    # JSON has no infinity: a figure that is not finite is null, as one that does not exist.
+    finite = [
+        {name: None if isinstance(v := row.get(name), float) and not math.isfinite(v) else v for name in columns}
+        for row in rows
+    ]
+    return (json.dumps(finite, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _parquet(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    _parquet_extra.check()
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink)
+    return sink.getvalue().to_pybytes()
+
+
+_WRITERS: dict[Format, Callable[[Sequence[_Row], Mapping[str, type]], bytes]] = {
+    "csv": _csv,
+    "json": _json,
+    "parquet": _parquet,
+}
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write all of the file or nothing: what stood there before stays until the new one is complete."""
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        # mkstemp makes it private; a table is as readable as any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(file)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error
+
+
+def export_table(results: Sequence[Result], file: Path, *, form: Format, per_epoch: bool = False) -> None:
+    """Write results as a table, wholly or not at all.
+
+    Args:
+        results: The rows, in this order.
+        file: Where to; an existing file is replaced.
+        form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
+            ``"parquet"`` (typed columns).
+        per_epoch: One row an epoch (``epoch_rows``) instead of one a trial (``trial_rows``).
+    Raises:
+        StudyError: the file cannot be written.
+        MissingExtraError: parquet was asked for and pyarrow is not installed.
+    """
+    rows = epoch_rows(results) if per_epoch else trial_rows(results)
+    _write_whole(Path(file), _WRITERS[form](rows, _columns(rows, per_epoch=per_epoch)))

@@ -1,0 +1,104 @@
+"""Where studies are found: among those that come with the package, or in a file; and whether their data can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tieless.data import is_available, load, locate
+from tieless.errors import DataError, StudyError
+from tieless.models import build_model
+from tieless.registry import unknown
+from tieless.study.spec import Study, parse_study
+
+__all__ = ["load_study", "shipped"]
+
+_SHIPPED = Path(__file__).parents[1] / "studies"
+
+
+def shipped() -> list[str]:
+    """Names of the studies that come with the package, as ``load_study`` takes them."""
+    return sorted(file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.rglob("*.yaml"))
+
+
+def _find(name_or_file: str) -> tuple[str, Path]:
+    file = Path(name_or_file)
+    if file.suffix in (".yaml", ".yml"):
+        return file.stem, file
+    if name_or_file in shipped():
+        return name_or_file, _SHIPPED / f"{name_or_file}.yaml"
+    raise StudyError(f"{unknown('study', name_or_file, shipped())} The name of a file ends in .yaml.")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        raise StudyError(f"Cannot read {file}: it is not UTF-8 text.") from None
+
+
+def _missing_data(study: Study) -> str | None:
+    """Why the data are not to be had, where they are not on this machine at all."""
+    for spec in dict.fromkeys(trial.data for trial in study.trials):
+        if not is_available(spec) and locate(spec) is None:
+            return f"{spec} is not on this machine: get it with 'tieless data get {spec}'."
+    return None
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise StudyError(f"The device {device} cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+def _check(study: Study) -> None:
+    """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit."""
+    for device in dict.fromkeys(trial.device for trial in study.trials):
+        _check_device(device)
+    shapes: dict[tuple[str, int | None], tuple[int, int]] = {}
+    for place in dict.fromkeys((trial.data, trial.subset) for trial in study.trials):
+        data = load(place[0], seed=0, subset=place[1])
+        shapes[place] = data.train_x[0].numel(), data.classes
+    for trial in {(trial.data, trial.subset, trial.model): trial for trial in study.trials}.values():
+        features, classes = shapes[trial.data, trial.subset]
+        with torch.device("meta"):
+            build_model(trial.model, trial.forward, trial.backward, features=features, classes=classes)
+
+
+def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
+    """Read a study, and make sure that it can be run here.
+
+    Where a data set is not to be had and the study declares a ``fallback``, that is used instead and
+    ``Study.fallback`` says why.
+
+    Args:
+        name_or_file: A name from ``shipped()``, or the path of a YAML file.
+        overrides: Texts ``key=value``, the value in YAML.
+        check: False reads the study as written, whether or not it can be run here.
+    Raises:
+        StudyError: there is no such study, or its file or an override is not valid.
+        DataError: a data set is not to be had and there is no fallback, or it is not the published one.
+        RuleValueError: a model does not fit the data, or a subset is larger than they are.
+    Example:
+        >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
+        'Study 1'
+    """
+    name, file = _find(name_or_file)
+    text = _text(file)
+    path = None if file.is_relative_to(_SHIPPED) else name_or_file
+    study = parse_study(text, name=name, file=path, overrides=overrides)
+    if not check:
+        return study
+    missing = _missing_data(study)
+    if missing is not None:
+        study = parse_study(text, name=name, file=path, overrides=overrides, fallback=missing)
+        missing = _missing_data(study)
+    if missing is not None:
+        raise DataError(missing)
+    _check(study)
+    return study

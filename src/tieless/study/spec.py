@@ -1,0 +1,190 @@
+"""A study: what is asked, and the trials that answer it, read from a YAML file.
+
+A study file has a header, a ``grid`` and, where one product is not enough, ``blocks`` laid over it::
+
+    title: Jamming LeNet-5
+    question: Does a random slope impair learning?
+    table: Tables 6 to 8                  # of the paper; left out where there is none
+    core_hours: 12                        # of the whole grid
+    grid:                                 # names of Trial's fields; a list makes an axis
+      data: fashion-mnist
+      model: lenet5
+      forward: [relu, logistic]
+      backward: [tied, full_jam]
+      batch: 64
+      epochs: 5
+      seeds: [0, 1, 2]                    # plural: they repeat a cell and make no other
+    blocks:                               # each is the grid with these fields instead
+      sgd: {optimiser: sgd, learning_rate: [0.01, 0.1]}
+      adam: {optimiser: adam, learning_rate: 1e-3}
+    exclude:                              # drops the cells that match; one that matches none is an error
+      - {forward: logistic, optimiser: sgd, learning_rate: 0.01}
+    fallback: {data: digits, model: mlp}  # instead, where the data cannot be had; said and recorded
+
+Overrides: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in one block, ``blocks=[adam]`` picks blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import yaml
+
+from tieless.errors import StudyError, UntrainableError
+from tieless.study import specs
+from tieless.study.document import Document, read_document
+from tieless.study.grid import REQUIRED, Settings, drop, expand
+from tieless.study.overrides import Overrides, parse_overrides
+from tieless.study.schema import StudyModel, validate
+from tieless.study.trial import Trial
+
+__all__ = ["Study", "parse_study"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A question and the trials that answer it.
+
+    Args:
+        name: ``"paper/heaviside"``; for a file of one's own, its name without the ending.
+        run_as: What ``tieless study run`` takes: the name, or the path of the file.
+        title, question, table, core_hours: The header of its file.
+        settings: ``grid``, ``blocks`` and ``exclude`` as they were expanded: overrides applied, specs in their
+            one spelling, every axis a list.
+        overrides: The ``key=value`` texts given on top of the file.
+        fallback: Why the file's data were replaced by its fallback; ``None`` where they were not.
+        trials: All trials, in the order of running.
+    """
+
+    name: str
+    run_as: str
+    title: str
+    question: str
+    table: str | None = None
+    core_hours: float = 0.0
+    settings: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+    fallback: str | None = None
+    trials: tuple[Trial, ...] = field(repr=False)
+
+    @property
+    def command(self) -> str:
+        """The shell command that runs this study again."""
+        return shlex.join(["tieless", "study", "run", self.run_as, *(f"--set={text}" for text in self.overrides)])
+
+    @property
+    def yaml(self) -> str:
+        """The study as a file that, read again, gives the same trials without overrides or fallback."""
+        header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
+        return yaml.safe_dump({**header, **self.settings}, sort_keys=False, width=100, allow_unicode=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "trials"}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], trials: Sequence[Trial]) -> Study:
+        values: dict[str, Any] = {f.name: record[f.name] for f in fields(cls) if f.name != "trials"}
+        values["overrides"] = tuple(record["overrides"])
+        return cls(**values, trials=tuple(trials))
+
+
+def _check_trainable(trials: Sequence[Trial], name: str) -> None:
+    for pair in dict.fromkeys((trial.forward, trial.backward) for trial in trials):
+        with _naming_the_cell(name, *pair):
+            specs.check_pair(*pair)
+
+
+@contextlib.contextmanager
+def _naming_the_cell(name: str, forward: str, backward: str) -> Generator[None]:
+    try:
+        yield
+    except UntrainableError as error:
+        cell = f"{{forward: {forward}, backward: {backward}}}"
+        raise StudyError(f"{name}: the cell {cell} cannot train: {error} Or drop it: exclude: [{cell}]") from None
+
+
+def parse_study(
+    text: str, *, name: str, file: str | None = None, overrides: Sequence[str] = (), fallback: str | None = None
+) -> Study:
+    """Read a study file.
+
+    Args:
+        text: The YAML.
+        name: What to call the study.
+        file: Path of the file, where the study did not come with the package.
+        overrides: Texts ``key=value``, the value in YAML.
+        fallback: Why to use the file's ``fallback``; ``None`` uses the file's own data.
+    Raises:
+        StudyError: the file or an override is not valid. One line: where, what was expected, what was given.
+    Example:
+        >>> study = parse_study('''
+        ... title: Hidden layers
+        ... question: Do they have to learn?
+        ... core_hours: 0.1
+        ... grid: {data: digits, model: mlp, forward: relu, backward: [tied, frozen], optimiser: sgd,
+        ...        learning_rate: 0.1, batch: 32, epochs: 2, seeds: [0, 1]}
+        ... ''', name="hidden-layers", overrides=["epochs=1"])
+        >>> [(trial.backward, trial.epochs, trial.seed) for trial in study.trials]
+        [('tied', 1, 0), ('frozen', 1, 0), ('tied', 1, 1), ('frozen', 1, 1)]
+    """
+    source = file or f"{name}.yaml"
+    document = read_document(text, source)
+    model = validate(StudyModel, document)
+    _check_as_written(model, document)
+    settings = _resolve(model, parse_overrides(overrides, model.blocks), use_fallback=fallback is not None)
+    trials = settings.trials()
+    if not trials:
+        raise StudyError(f"{source}: nothing is left to run, exclude drops every cell.")
+    _check_trainable(trials, source)
+    return Study(
+        name=name,
+        run_as=file or name,
+        title=" ".join(model.title.split()),
+        question=" ".join(model.question.split()),
+        table=model.table,
+        core_hours=model.core_hours,
+        settings=settings.to_dict(),
+        overrides=tuple(overrides),
+        fallback=fallback,
+        trials=tuple(trials),
+    )
+
+
+def _written(model: StudyModel) -> Settings:
+    blocks = {name: block.given() for name, block in model.blocks.items()}
+    return Settings(model.grid.given(), blocks, tuple(pattern.given() for pattern in model.exclude))
+
+
+def _check_as_written(model: StudyModel, document: Document) -> None:
+    """Every block is whole and every exclude drops something: one that does not is a slip of the pen."""
+    written = _written(model)
+    for block, axes in written.merged().items():
+        if lacks := [name for name in REQUIRED if name not in axes]:
+            path = ("blocks", block) if written.blocks else ("grid",)
+            raise document.error(path, f"{lacks[0]} is missing")
+    cells = expand(written.merged().values())
+    for i, pattern in enumerate(written.exclude):
+        if not pattern or drop(cells, [pattern]) == cells:
+            raise document.error(("exclude", i), "matches no cell of the grid")
+
+
+def _resolve(model: StudyModel, overrides: Overrides, *, use_fallback: bool) -> Settings:
+    written = _written(model)
+    fallback = model.fallback.given() if model.fallback and use_fallback else {}
+    everywhere = {**fallback, **overrides.everywhere}
+    picked = written.blocks if overrides.blocks is None else overrides.blocks
+    blocks = {
+        block: {
+            **{name: values for name, values in written.blocks[block].items() if name not in everywhere},
+            **overrides.within.get(block, {}),
+        }
+        for block in picked
+    }
+    changed = Settings({**written.grid, **everywhere}, blocks, ())
+    cells = changed.trials()
+    # An exclude that nothing is left for would be an error in the file that Study.yaml writes.
+    return replace(changed, exclude=tuple(p for p in written.exclude if drop(cells, [p]) != cells))

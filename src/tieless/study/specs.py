@@ -1,0 +1,97 @@
+"""Specs as a trial keeps them: checked against the registries and written in one way only.
+
+``"rectangular(-1.0,1)"`` and ``"rectangular(low=-1, high=1)"`` are one rule, so they must be one trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import torch
+
+from tieless.data.source import SOURCES
+from tieless.errors import StudyError
+from tieless.forwards import forward as forward_of
+from tieless.functional import join
+from tieless.models import model_spec
+from tieless.registry import unknown
+from tieless.rules import rule as rule_of
+from tieless.spec import Call, Value, format_call, parse_call, parse_chain
+from tieless.study.losses import LOSSES
+from tieless.study.optimisers import OPTIMISERS
+
+__all__ = ["check_pair", "data", "device", "forward", "loss", "model", "optimiser", "rule"]
+
+
+def _whole(value: Value) -> Value:
+    # 1.0 and 1 are one value to a registry and two in a text. Beyond 2**53 a float is not exact any more.
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _plain(spec: str) -> str:
+    """A spec with its whole numbers written as integers."""
+    calls = [
+        Call(call.name, tuple(map(_whole, call.args)), {name: _whole(value) for name, value in call.kwargs.items()})
+        for call in parse_chain(spec)
+    ]
+    return " >> ".join(map(format_call, calls))
+
+
+def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise StudyError(unknown(kind, name, known))
+    return name
+
+
+@cache
+def rule(spec: str) -> str:
+    """The backward rule that ``spec`` names, in its one spelling.
+
+    Example:
+        >>> rule("rectangular(low=-1, high=1.0) >> noise(0.1)")
+        'rectangular(-1, 1) >> noise(0.1)'
+    """
+    return _plain(str(rule_of(spec)))
+
+
+@cache
+def forward(spec: str) -> str:
+    """The forward that ``spec`` names, in its one spelling."""
+    return _plain(str(forward_of(spec)))
+
+
+@cache
+def model(spec: str) -> str:
+    """The model that ``spec`` names, in its one spelling."""
+    return _plain(str(model_spec(spec)))
+
+
+@cache
+def data(spec: str) -> str:
+    """The data set that ``spec`` names, in its one spelling."""
+    return _plain(str(SOURCES.build(parse_call(spec))))
+
+
+def loss(name: str) -> str:
+    """``name`` where it is a loss."""
+    return _chosen("loss", name, LOSSES)
+
+
+def optimiser(name: str) -> str:
+    """``name`` where it is an optimiser."""
+    return _chosen("optimiser", name, OPTIMISERS)
+
+
+def device(name: str) -> str:
+    """``name`` where torch knows such a device, whether or not this machine has one."""
+    try:
+        return str(torch.device(name))
+    except RuntimeError:
+        raise StudyError(f"expected a torch device such as 'cpu' or 'cuda', got {name!r}") from None
+
+
+@cache
+def check_pair(forward: str, backward: str) -> None:
+    """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
+    join(forward, backward)

@@ -1,0 +1,145 @@
+"""Run one trial: build, train, test. ``MEANING`` in ``trial`` versions what is computed here."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from tieless.data import Dataset, load
+from tieless.models import build_model, clip_latent_weights
+from tieless.study.losses import LOSSES
+from tieless.study.optimisers import OPTIMISERS
+from tieless.study.trial import EpochRecord, Result, Status, Trial
+
+__all__ = ["run_trial"]
+
+
+EVALUATION_BATCH = 1000
+
+
+def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads.
+
+    The caller's random state is left as it was. An exception becomes a result of status ``failed``; a loss that is
+    not finite ends the trial with status ``diverged``.
+
+    Args:
+        trial: What to run.
+        on_epoch: Called after each finished epoch.
+    Returns:
+        The result, with one record for each finished epoch.
+    """
+    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    epochs: list[EpochRecord] = []
+    predicted: int | None = None
+    classes: int | None = None
+    status: Status = "done"
+    error: str | None = None
+    try:
+        with torch.random.fork_rng():
+            run = _Run(trial)
+            classes = run.data.classes
+            for _ in range(trial.epochs):
+                record = run.epoch()
+                if record is None:
+                    status = "diverged"
+                    break
+                epochs.append(record)
+                predicted = run.predicted_classes
+                if on_epoch is not None:
+                    on_epoch(record)
+    except Exception as problem:  # noqa: BLE001  whatever went wrong belongs to this trial and must not end the study
+        status, error = "failed", f"{type(problem).__name__}: {problem}".splitlines()[0]
+    return Result(
+        trial=trial,
+        status=status,
+        epochs=tuple(epochs),
+        predicted_classes=predicted,
+        classes=classes,
+        error=error,
+        seconds=time.perf_counter() - clock,
+        started=started.isoformat(timespec="seconds"),
+        versions=_versions(),
+        hardware=_hardware(trial.device),
+    )
+
+
+class _Run:
+    def __init__(self, trial: Trial) -> None:
+        # The order of the samples has a generator of its own, so that it is the same for every rule of a seed,
+        # however many numbers the rule draws.
+        self.order = torch.Generator().manual_seed(2**32 + trial.seed)
+        torch.manual_seed(trial.seed)
+        self.data: Dataset = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
+        self.batch = trial.batch
+        self.loss = LOSSES[trial.loss]
+        features = math.prod(self.data.train_x.shape[1:])
+        model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=self.data.classes)
+        self.model = model.to(trial.device)
+        self.optimiser = OPTIMISERS[trial.optimiser](list(self.model.parameters()), trial.learning_rate)
+        self.predicted_classes = 0
+
+    def epoch(self) -> EpochRecord | None:
+        """One pass over the training samples and a test; ``None`` if a loss was not finite."""
+        clock = time.perf_counter()
+        self.model.train()
+        total, correct = 0.0, 0
+        for x, labels in self.data.batches(self.order, self.batch):
+            outputs = self.model(x)
+            loss = self.loss.mean(outputs, labels)
+            value = loss.item()
+            if not math.isfinite(value):
+                return None
+            self.optimiser.zero_grad()
+            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            self.optimiser.step()
+            clip_latent_weights(self.model)
+            total += value * len(labels)
+            correct += int((self.loss.classes(outputs.detach()) == labels).sum())
+        test_loss, test_accuracy = self._test()
+        if not math.isfinite(test_loss):
+            return None
+        samples = len(self.data.train_y)
+        return EpochRecord(total / samples, correct / samples, test_loss, test_accuracy, time.perf_counter() - clock)
+
+    @torch.no_grad()
+    def _test(self) -> tuple[float, float]:
+        self.model.eval()
+        total, correct = 0.0, 0
+        seen = torch.zeros(self.data.classes, dtype=torch.bool, device=self.data.test_y.device)
+        for start in range(0, len(self.data.test_y), EVALUATION_BATCH):
+            x = self.data.test_x[start : start + EVALUATION_BATCH]
+            labels = self.data.test_y[start : start + EVALUATION_BATCH]
+            outputs = self.model(x)
+            predicted = self.loss.classes(outputs)
+            total += self.loss.mean(outputs, labels).item() * len(labels)
+            correct += int((predicted == labels).sum())
+            seen[predicted] = True
+        self.predicted_classes = int(seen.sum())
+        return total / len(self.data.test_y), correct / len(self.data.test_y)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numba", "numpy", "tieless")}
+    return {"python": platform.python_version(), "torch": torch.__version__, **packages}
+
+
+def _hardware(device: str) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name()
+    return {"device": device, "processor": name, "threads": str(torch.get_num_threads())}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

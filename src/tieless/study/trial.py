@@ -1,0 +1,150 @@
+"""What one training run is (``Trial``) and what came of it (``Result``), as values that can be stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, cast
+
+from tieless.errors import StudyError
+from tieless.study import specs
+
+__all__ = ["MEANING", "EpochRecord", "Result", "Status", "Trial"]
+
+MEANING = 1
+"""Version of what the training code computes. Raise it when the same trial would give other numbers: every id
+changes with it, so a store never mixes results of two meanings."""
+
+Status = Literal["done", "diverged", "failed"]
+
+_SPELLINGS = {
+    "data": specs.data,
+    "model": specs.model,
+    "forward": specs.forward,
+    "backward": specs.rule,
+    "loss": specs.loss,
+    "optimiser": specs.optimiser,
+    "device": specs.device,
+}
+_COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One training run. Two trials with equal fields are the same trial; ``id`` is the hash of them.
+
+    Specs are kept in one spelling: ``"rectangular(-1.0,1)"`` and ``"rectangular(-1, 1)"`` make one trial.
+
+    Args:
+        data: Spec of a data set: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``.
+        subset: Number of training samples, drawn by ``seed``; ``None`` takes all.
+        model: Spec of a model: ``"lenet5"``, ``"lenet5(norm=true)"``, ``"mlp(width=64, depth=2)"``, ``"suc"``.
+        forward, backward: Specs of the two halves of every activation in the model.
+        loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
+        optimiser: ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"``.
+        learning_rate: Step size of the optimiser.
+        batch: Samples a step.
+        epochs: Passes over the training samples.
+        seed: Seeds the initial weights, the order of the samples, the subset and every random slope.
+        device: ``"cpu"`` or a torch device such as ``"cuda"``.
+    Raises:
+        SpecError, RuleValueError, RuleTypeError: a spec is not valid.
+        StudyError: another field is out of range or of the wrong type.
+    """
+
+    data: str
+    subset: int | None = None
+    model: str
+    forward: str
+    backward: str
+    loss: str = "cross_entropy"
+    optimiser: str
+    learning_rate: float
+    batch: int
+    epochs: int
+    seed: int
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, write in _SPELLINGS.items():
+            object.__setattr__(self, name, write(getattr(self, name)))
+        for name, lowest in _COUNTS.items():
+            value = getattr(self, name)
+            if name == "subset" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise StudyError(f"Trial: {name} must be an integer >= {lowest}, got {value!r}.")
+        rate = cast("object", self.learning_rate)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+            raise StudyError(f"Trial: learning_rate must be a finite number > 0, got {rate!r}.")
+        object.__setattr__(self, "learning_rate", float(rate))
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits: the hash of all fields and of ``MEANING``."""
+        text = json.dumps({"meaning": MEANING, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Trial:
+        """Read what ``to_dict`` wrote. Nothing is checked: a store must stay readable where a rule is not registered."""
+        trial = object.__new__(cls)
+        for f in fields(cls):
+            object.__setattr__(trial, f.name, record[f.name])
+        return trial
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """What one epoch gave. Accuracies are fractions; the train figures are averages over the epoch's steps."""
+
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a trial.
+
+    Args:
+        trial: The trial.
+        status: ``"done"``; ``"diverged"``: a loss was not finite, which is a result; ``"failed"``: it raised.
+        epochs: One record for each finished epoch; a diverged trial keeps those before.
+        predicted_classes: Distinct classes among the predictions on the test set after the last finished epoch;
+            1 is a network that has collapsed to one answer. ``None`` where no epoch was finished.
+        classes: Classes of the data set.
+        error: Why it failed, one line; ``None`` otherwise.
+        seconds: Wall time of the whole trial.
+        started: UTC time at the start, ISO 8601.
+        versions: Of python, torch, numba, numpy and tieless.
+        hardware: ``{"device": ..., "cpu": ..., "threads": ...}``.
+    """
+
+    trial: Trial
+    status: Status
+    epochs: tuple[EpochRecord, ...] = ()
+    predicted_classes: int | None = None
+    classes: int | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    started: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Result:
+        values = {f.name: record[f.name] for f in fields(cls)}
+        values["trial"] = Trial.from_dict(record["trial"])
+        values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])
+        return cls(**values)

@@ -1,0 +1,140 @@
+"""The studies that come with the package, and what is made sure of before a run."""
+
+from pathlib import Path
+
+import pytest
+
+from tieless import data
+from tieless.errors import DataError, StudyError, TielessError
+from tieless.study import load_study, shipped
+
+PAPER = {"suc-ones", "mlp-digits", "lenet5-rectangular", "lenet5-jamming", "bnn-suc", "heaviside", "bnn"}
+
+
+def test_the_studies_are_those_of_the_paper_and_the_quickstart():
+    assert shipped() == sorted(["quickstart", *(f"paper/{name}" for name in PAPER)])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_each_study_says_what_it_repeats_and_costs(name):
+    study = load_study(name, check=False)
+    assert all([study.title, study.question, study.table])
+    assert study.core_hours > 0
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_core_hours_are_those_of_the_epochs(name):
+    # Seconds of one epoch on one core, to a factor: enough to notice a grid that grew without its estimate.
+    seconds = {"suc": 0.04, "mlp(64, 1)": 0.02, "lenet5": 7, "bnn_lenet5": 16, "bnn_mlp(256, 2)": 10}
+    study = load_study(name, check=False)
+    hours = sum(
+        trial.epochs * seconds.get(trial.model, 5) * (trial.subset or 60_000) / 60_000 for trial in study.trials
+    ) / 3600  # fmt: skip
+    assert study.core_hours / 2 < hours < study.core_hours * 2
+
+
+def test_the_quickstart_has_every_activation_under_every_rule():
+    trials = load_study("quickstart", check=False).trials
+    rules = {
+        forward: {trial.backward for trial in trials if trial.forward == forward}
+        for forward in ("relu", "linear", "logistic", "heaviside")
+    }
+    common = {"constant(1)", "rectangular(-0.5, 0.5)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)"}
+    assert rules == {
+        "relu": common | {"tied"},
+        "linear": common | {"tied"},
+        "logistic": common | {"tied"},
+        "heaviside": common | {"frozen"},
+    }
+    assert len(trials) == 48
+
+
+def test_the_jamming_study_has_every_reading():
+    trials = load_study("paper/lenet5-jamming", check=False).trials
+    assert {trial.forward for trial in trials} == {"relu", "linear", "logistic"}
+    assert {trial.backward for trial in trials} == {
+        *("tied", "frozen", "constant(1)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)"),
+        *('positive_jam(gate="feedback")', 'rectangular_jam(-5, 5, gate="feedback")', 'full_jam(replace="magnitude")'),
+    }
+    assert {trial.optimiser for trial in trials} == {"sgd", "adam"}
+    rates = {trial.learning_rate for trial in trials if (trial.forward, trial.optimiser) == ("logistic", "sgd")}
+    assert 1.0 in rates
+
+
+def test_an_unknown_name_lists_what_there_is():
+    with pytest.raises(StudyError, match=r"Unknown study 'quikstart'\. Did you mean 'quickstart'\?.*paper/bnn"):
+        load_study("quikstart")
+
+
+def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
+    with pytest.raises(StudyError, match=r"Cannot read .*none\.yaml: No such file"):
+        load_study(str(tmp_path / "none.yaml"))
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(StudyError, match=r"Cannot read .*folder\.yaml: Is a directory"):
+        load_study(str(tmp_path / "folder.yaml"))
+    (tmp_path / "bytes.yaml").write_bytes(b"title: \xff\xfe")
+    with pytest.raises(StudyError, match=r"bytes\.yaml: it is not UTF-8"):
+        load_study(str(tmp_path / "bytes.yaml"))
+
+
+def test_a_file_of_ones_own_is_called_by_its_name(tmp_path):
+    text = (Path(data.__file__).parents[1] / "studies" / "paper" / "suc-ones.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    study = load_study(str(file))
+    assert (study.name, study.run_as) == ("mine", str(file))
+    assert study.trials == load_study("paper/suc-ones").trials
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("subset=100000", TielessError, "subset must be 1 to 1600"),
+        ("model=lenet5", TielessError, "lenet5 needs images of 28 x 28"),
+        ("device=cuda:99", StudyError, "The device cuda:99 cannot be used here"),
+    ],
+)
+def test_what_every_trial_would_fail_with_is_told_before_the_start(override, error, message):
+    with pytest.raises(error, match=message):
+        load_study("paper/suc-ones", [override])
+    assert load_study("paper/suc-ones", [override], check=False)
+
+
+@pytest.fixture
+def no_data_anywhere(monkeypatch, tmp_path):
+    """A machine without Fashion-MNIST."""
+    monkeypatch.delenv("TIELESS_DATA", raising=False)
+    monkeypatch.setattr("tieless.study.library.is_available", lambda spec: spec != "fashion-mnist")
+    monkeypatch.setattr("tieless.study.library.locate", lambda spec: None)
+
+
+@pytest.mark.usefixtures("no_data_anywhere")
+def test_missing_data_bring_the_fallback_and_its_reason():
+    study = load_study("quickstart")
+    assert {trial.data for trial in study.trials} == {"digits"}
+    assert study.fallback == "fashion-mnist is not on this machine: get it with 'tieless data get fashion-mnist'."
+
+
+@pytest.mark.usefixtures("no_data_anywhere")
+def test_missing_data_without_a_fallback_are_an_error():
+    with pytest.raises(DataError, match=r"^fashion-mnist is not on this machine: get it with"):
+        load_study("paper/heaviside")
+
+
+def test_unsound_data_never_bring_the_fallback(monkeypatch, tmp_path):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
+        (tmp_path / name).write_bytes(b"spoilt")
+    monkeypatch.setenv("TIELESS_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="truncated"):
+        load_study("quickstart")
+
+
+def test_a_folder_that_was_named_and_is_empty_never_brings_the_fallback(monkeypatch, tmp_path):
+    monkeypatch.setenv("TIELESS_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="is missing"):
+        load_study("quickstart")

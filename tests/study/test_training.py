@@ -1,0 +1,138 @@
+"""One trial: the same numbers twice, the numbers of a loop written by hand, and what each ending looks like."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tieless.data import load
+from tieless.models import MLP
+from tieless.study.training import run_trial
+from tieless.study.trial import Result, Trial
+
+TRIAL = Trial(
+    data="digits",
+    model="mlp(16, 1)",
+    forward="relu",
+    backward="tied",
+    optimiser="sgd",
+    learning_rate=0.1,
+    batch=64,
+    epochs=3,
+    seed=4,
+)
+
+
+def _change(**fields):
+    return dataclasses.replace(TRIAL, **fields)
+
+
+def _numbers(result):
+    return [dataclasses.astuple(record)[:4] for record in result.epochs]
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        TRIAL,
+        _change(backward="full_jam", optimiser="adam", learning_rate=1e-3),
+        _change(forward="heaviside", backward="positive_jam >> noise(0.1)", subset=300, optimiser="momentum"),
+        _change(model="bnn_mlp(16, 1)", forward="sign", backward="rectangular(-1, 1)"),
+        _change(data="ones(d=10)", model="suc", forward="logistic", loss="bce"),
+    ],
+    ids=lambda trial: f"{trial.model}-{trial.backward}",
+)
+def test_a_trial_gives_the_same_numbers_twice_whatever_was_drawn_before(trial):
+    torch.manual_seed(1)
+    first = run_trial(trial)
+    torch.rand(17)
+    second = run_trial(trial)
+    assert first.status == "done"
+    assert _numbers(first) == _numbers(second)
+    assert len(first.epochs) == trial.epochs
+
+
+def test_another_seed_gives_other_numbers():
+    assert _numbers(run_trial(TRIAL)) != _numbers(run_trial(_change(seed=5)))
+
+
+def test_the_callers_random_state_stays():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    run_trial(_change(backward="full_jam", epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_tied_trial_is_the_training_loop_of_a_textbook():
+    """Native activations, PyTorch's own loss and optimiser; only data and order are ours."""
+    data = load("digits", seed=TRIAL.seed)
+    torch.manual_seed(TRIAL.seed)
+    net = MLP(64, (16,), 10)
+    net[2] = nn.ReLU()
+    optimiser = torch.optim.SGD(net.parameters(), lr=TRIAL.learning_rate)
+    order = torch.Generator().manual_seed(2**32 + TRIAL.seed)
+    expected = []
+    for _ in range(TRIAL.epochs):
+        for x, labels in data.batches(order, TRIAL.batch):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(x), labels).backward()
+            optimiser.step()
+        with torch.no_grad():
+            scores = net(data.test_x)
+        accuracy = (scores.argmax(1) == data.test_y).double().mean().item()
+        expected.append((nn.functional.cross_entropy(scores, data.test_y).item(), accuracy))
+    ours = [(record.test_loss, record.test_accuracy) for record in run_trial(TRIAL).epochs]
+    torch.testing.assert_close(torch.tensor(ours), torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_learns_in_the_last_layer_only():
+    """The hidden layer stays as it was made, and yet the network is better than chance."""
+    accuracy = run_trial(_change(backward="frozen", epochs=10)).epochs[-1].test_accuracy
+    assert 0.3 < accuracy < run_trial(_change(epochs=10)).epochs[-1].test_accuracy
+
+
+def test_a_loss_that_is_not_finite_is_a_result():
+    result = run_trial(_change(learning_rate=1e30, epochs=5))
+    assert result.status == "diverged"
+    assert result.error is None
+    assert len(result.epochs) < 5
+    assert all(math.isfinite(number) for numbers in _numbers(result) for number in numbers)
+
+
+def test_what_raises_is_a_failed_trial_with_its_reason():
+    result = run_trial(_change(model="lenet5"))
+    assert result.status == "failed"
+    assert "images of 28 x 28" in result.error
+    assert "\n" not in result.error
+
+
+def test_one_class_is_seen():
+    collapsed = run_trial(_change(learning_rate=1e-12, epochs=1, forward="logistic"))
+    assert collapsed.predicted_classes < 10
+    assert collapsed.classes == 10
+    assert run_trial(_change(epochs=20)).predicted_classes == 10
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_a_single_unit_learns_ones(loss):
+    trial = _change(data="ones(d=10)", model="suc", forward="logistic", backward="constant", loss=loss, epochs=30)
+    assert run_trial(trial).epochs[-1].test_accuracy > 0.9
+
+
+def test_squared_error_on_scores_takes_one_hot_targets():
+    assert run_trial(_change(loss="mse", epochs=10, learning_rate=0.5)).epochs[-1].test_accuracy > 0.7
+
+
+def test_epochs_are_told_as_they_finish():
+    told = []
+    result = run_trial(TRIAL, on_epoch=told.append)
+    assert tuple(told) == result.epochs
+
+
+def test_a_result_knows_where_it_was_made_and_survives_json():
+    result = run_trial(_change(epochs=1))
+    assert {"python", "torch", "numba", "numpy", "tieless"} <= set(result.versions)
+    assert {"device", "processor", "threads"} <= set(result.hardware)
+    assert Result.from_dict(result.to_dict()) == result

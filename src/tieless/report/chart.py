@@ -1,0 +1,171 @@
+"""Learning curves as geometry: from a panel's records to the numbers that an SVG element takes.
+
+A drawing is ``WIDTH`` by ``HEIGHT`` units, y pointing down. Paths hold one decimal, relative to the point before:
+a page of a thousand runs stays small, and rounding does not add up because each step starts where the last ended.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from tieless.report.records import Curve, Panel, Section
+
+__all__ = ["HEIGHT", "WIDTH", "Drawing", "Frame", "Stroke", "Tick", "draw", "frame"]
+
+WIDTH, HEIGHT = 300, 220
+LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
+MOST_POINTS = 60
+"""Of one curve. A longer one is drawn at as many epochs, evenly spread, first and last among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label on an axis and where it stands, in units of the drawing."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The axes that the panels of one section share.
+
+    Args:
+        epochs: The last epoch.
+        low, high: Edges of the accuracy axis, in per cent.
+        step: Between its ticks, in per cent.
+        chance: Accuracy of a guess, as a fraction; ``None`` where the number of classes is not known.
+    """
+
+    epochs: int
+    low: int
+    high: int
+    step: int
+    chance: float | None
+
+    def x(self, epoch: float) -> float:
+        # One epoch alone stands in the middle.
+        share = 0.5 if self.epochs == 1 else (epoch - 1) / (self.epochs - 1)
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, accuracy: float) -> float:
+        return TOP + (self.high - 100 * accuracy) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+
+    @property
+    def x_ticks(self) -> tuple[Tick, ...]:
+        epochs = sorted({1, (1 + self.epochs) // 2, self.epochs})
+        return tuple(Tick(round(self.x(epoch), 1), str(epoch)) for epoch in epochs)
+
+    @property
+    def y_ticks(self) -> tuple[Tick, ...]:
+        ticks = range(self.low, self.high + 1, self.step)
+        return tuple(Tick(round(self.y(tick / 100), 1), str(tick)) for tick in ticks)
+
+    @property
+    def chance_y(self) -> float | None:
+        if self.chance is None or not self.low < 100 * self.chance < self.high:
+            return None
+        return round(self.y(self.chance), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """One curve, drawn.
+
+    Args:
+        backward: Spec of the rule.
+        line, band: Paths of the mean, and around lowest to highest; empty where no seed finished.
+        end: Where its marker stands; ``None`` where no seed finished.
+        stops: Paths of the runs that diverged, up to there.
+        crosses: Where those end.
+    """
+
+    backward: str
+    line: str
+    band: str
+    end: tuple[float, float] | None
+    stops: tuple[str, ...]
+    crosses: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One panel, drawn."""
+
+    forward: str
+    strokes: tuple[Stroke, ...]
+
+
+def frame(section: Section) -> Frame:
+    """Axes that hold every curve of a section: from tick to tick."""
+    values = [
+        value
+        for block in section.blocks
+        for panel in block.panels
+        for curve in panel.curves
+        for value in (
+            *(edge for point in curve.points for edge in (point.low, point.high)),
+            *(accuracy for stop in curve.stops for accuracy in stop.history),
+        )
+    ] or [0.0, 1.0]
+    # A curve at the level of chance must not lie on the axis, hence the margin below.
+    low, high = max(100 * min(values) - 2, 0), 100 * max(values)
+    step = 20 if high - low > 40 else 10
+    low, high = step * math.floor(low / step), step * math.ceil(high / step)
+    chance = 1 / section.classes if section.classes else None
+    return Frame(section.settings.epochs, min(low, 100 - step), max(high, low + step), step, chance)
+
+
+def draw(panel: Panel, axes: Frame) -> Drawing:
+    """The curves of a panel within its axes."""
+    return Drawing(panel.forward, tuple(_stroke(curve, axes) for curve in panel.curves))
+
+
+def _stroke(curve: Curve, axes: Frame) -> Stroke:
+    points = _thin(curve.points)
+    mean = [(axes.x(p.epoch), axes.y(p.mean)) for p in points]
+    high = [(axes.x(p.epoch), axes.y(p.high)) for p in points]
+    low = [(axes.x(p.epoch), axes.y(p.low)) for p in points]
+    stops = [_stop(stop.history, axes) for stop in curve.stops]
+    return Stroke(
+        backward=curve.backward,
+        line=_path(mean),
+        band=_path([*high, *reversed(low)]) + "z" if points and high != low else "",
+        end=_rounded(mean[-1]) if mean else None,
+        stops=tuple(_path(stop) for stop in stops if len(stop) > 1),
+        crosses=tuple(_rounded(stop[-1]) for stop in stops),
+    )
+
+
+def _stop(history: Sequence[float], axes: Frame) -> list[tuple[float, float]]:
+    # A run that diverged in its first epoch has no accuracy at all: its cross stands on the floor.
+    return [(axes.x(epoch), axes.y(value)) for epoch, value in enumerate(history, start=1)] or [
+        (axes.x(1), axes.y(axes.low / 100))
+    ]
+
+
+def _rounded(point: tuple[float, float]) -> tuple[float, float]:
+    return round(point[0], 1), round(point[1], 1)
+
+
+ItemT = TypeVar("ItemT")
+
+
+def _thin(items: Sequence[ItemT]) -> Sequence[ItemT]:
+    if len(items) <= MOST_POINTS:
+        return items
+    step = (len(items) - 1) / (MOST_POINTS - 1)
+    return [items[round(step * i)] for i in range(MOST_POINTS)]
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    tenths = [(round(10 * x), round(10 * y)) for x, y in points]
+    if not tenths:
+        return ""
+    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(tenths)]
+    start = f"M{tenths[0][0] / 10:g} {tenths[0][1] / 10:g}"
+    return start + "".join(f"l{x / 10:g} {y / 10:g}" for x, y in steps)

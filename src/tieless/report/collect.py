@@ -1,0 +1,258 @@
+"""From results to records: everything that a report computes is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import TypeVar
+
+from tieless.errors import UntrainableError
+from tieless.report.estimate import estimate, paired
+from tieless.report.records import (
+    Axis,
+    Block,
+    Cell,
+    Curve,
+    Estimate,
+    Fact,
+    Failure,
+    Grid,
+    Header,
+    Panel,
+    Point,
+    Report,
+    Run,
+    Section,
+    Settings,
+    Stop,
+)
+from tieless.study import specs
+from tieless.study.spec import Study
+from tieless.study.store import Store
+from tieless.study.trial import Result, Trial
+
+__all__ = ["assemble", "collect"]
+
+BASELINES = ("tied", "frozen")
+"""The rules that every other is held against, in the order of their rows."""
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+ItemT = TypeVar("ItemT")
+Cells = Mapping[tuple[str, str], Cell]
+"""Cells by (backward, forward)."""
+
+
+def collect(directory: Path) -> Report:
+    """Read the store in a study's folder.
+
+    Args:
+        directory: The folder, as it was given to ``tieless study run --out``. A study that still runs gives the
+            report of what it has.
+    Raises:
+        StudyError: there is no store in the folder, or it cannot be read.
+    """
+    with Store.open(directory) as store:
+        return assemble(store.study(), store.results())
+
+
+def assemble(study: Study, results: Iterable[Result]) -> Report:
+    """All records of a study.
+
+    Args:
+        study: What is asked, and the trials that answer it; their order is the order of all tables.
+        results: What is known so far. A result of a trial that is not the study's is left out.
+    """
+    planned = study.trials
+    results_by_id = {result.trial.id: result for result in results}
+    known = [results_by_id[trial.id] for trial in planned if trial.id in results_by_id]
+    flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
+    rules = _rules_in_order(planned)
+    sections = _group(planned, lambda trial: Settings.of(trial).without_rate())
+    return Report(
+        header=Header.of(study),
+        planned=len(planned),
+        done=sum(result.status == "done" for result in known),
+        diverged=sum(result.status == "diverged" for result in known),
+        one_class=sum(_one_class(result) for result in known),
+        rules=rules,
+        sections=tuple(_section(key, trials, results_by_id, rules, flat) for key, trials in sections.items()),
+        axes=_axes(planned),
+        seconds=sum(result.seconds for result in known),
+        started=min((result.started for result in known if result.started), default=""),
+        ended=max((_end(result) for result in known if result.started), default=""),
+        versions=_facts(result.versions for result in known),
+        hardware=_facts(result.hardware for result in known),
+        failures=tuple(
+            Failure(result.trial, result.error or "no message") for result in known if result.status == "failed"
+        ),
+    )
+
+
+def _section(
+    settings: Settings,
+    planned: Sequence[Trial],
+    results: Mapping[str, Result],
+    rules: Sequence[str],
+    flat: frozenset[str],
+) -> Section:
+    by_rate = _group(planned, lambda trial: trial.learning_rate)
+    forwards = _distinct(trial.forward for trial in planned)
+    blocks = {rate: _cells(by_rate[rate], results) for rate in sorted(by_rate)}
+
+    def grid(cells: Cells) -> Grid:
+        down = tuple(rule for rule in rules if any(rule == backward for backward, _ in cells))
+        across = tuple(forward for forward in forwards if any(forward == other for _, other in cells))
+        rows = tuple(tuple(cells.get((rule, forward)) for forward in across) for rule in down)
+        return Grid(down, across, flat & set(across), rows)
+
+    return Section(
+        settings=settings,
+        learning_rates=tuple(blocks),
+        best=grid(_against_baselines(_best(blocks.values()))) if len(blocks) > 1 else None,
+        blocks=tuple(
+            Block(replace(settings, learning_rate=rate), grid(_against_baselines(cells)), _panels(grid(cells)))
+            for rate, cells in blocks.items()
+        ),
+        classes=next((r.classes for t in planned if (r := results.get(t.id)) and r.classes is not None), None),
+    )
+
+
+def _cells(planned: Sequence[Trial], results: Mapping[str, Result]) -> Cells:
+    cells: dict[tuple[str, str], Cell] = {}
+    for (backward, forward), trials in _group(planned, lambda trial: (trial.backward, trial.forward)).items():
+        found = [results[trial.id] for trial in trials if trial.id in results]
+        runs = tuple(sorted((_run(result) for result in found), key=lambda run: run.seed))
+        cells[backward, forward] = Cell(
+            forward=forward,
+            backward=backward,
+            learning_rate=trials[0].learning_rate,
+            planned=len(trials),
+            runs=runs,
+            accuracy=estimate([run.accuracy for run in runs if run.accuracy is not None]),
+        )
+    return cells
+
+
+def _run(result: Result) -> Run:
+    return Run(
+        trial=result.trial.id,
+        seed=result.trial.seed,
+        status=result.status,
+        one_class=_one_class(result),
+        history=tuple(epoch.test_accuracy for epoch in result.epochs),
+    )
+
+
+def _one_class(result: Result) -> bool:
+    # A diverged network answers nothing any more; that it gave one answer before is not its mark.
+    return result.status == "done" and result.predicted_classes == 1
+
+
+def _against_baselines(cells: Cells) -> Cells:
+    accuracies = {
+        place: {run.seed: run.accuracy for run in cell.runs if run.accuracy is not None}
+        for place, cell in cells.items()
+    }
+
+    def difference(cell: Cell, baseline: str) -> Estimate | None:
+        if cell.backward == baseline:
+            return None
+        return paired(accuracies[cell.backward, cell.forward], accuracies.get((baseline, cell.forward), {}))
+
+    return {
+        place: replace(cell, to_tied=difference(cell, "tied"), to_frozen=difference(cell, "frozen"))
+        for place, cell in cells.items()
+    }
+
+
+def _best(blocks: Iterable[Cells]) -> Cells:
+    """Each cell at the learning rate with the fewest seeds diverged, and of those the highest mean."""
+
+    def merit(cell: Cell) -> tuple[int, float]:
+        return -cell.diverged, cell.accuracy.mean if cell.accuracy else -1.0
+
+    chosen: dict[tuple[str, str], Cell] = {}
+    for place, candidates in _group((cell for cells in blocks for cell in cells.values()), _place).items():
+        tried = [cell for cell in candidates if cell.runs] or candidates
+        best = max(tried, key=merit)
+        # Where rates are equally good, as where all end with one class, none lies beyond the best.
+        alone = sum(merit(cell) == merit(best) for cell in tried) == 1
+        rates = sorted(cell.learning_rate for cell in candidates)
+        edge = (best.learning_rate == rates[-1]) - (best.learning_rate == rates[0]) if alone and len(rates) > 2 else 0
+        chosen[place] = replace(best, edge=edge)
+    return chosen
+
+
+def _place(cell: Cell) -> tuple[str, str]:
+    return cell.backward, cell.forward
+
+
+def _panels(grid: Grid) -> tuple[Panel, ...]:
+    return tuple(
+        Panel(
+            forward,
+            tuple(_curve(cell) for row in grid.rows if (cell := row[column]) is not None and cell.runs),
+        )
+        for column, forward in enumerate(grid.forwards)
+    )
+
+
+def _curve(cell: Cell) -> Curve:
+    finished = [run.history for run in cell.runs if run.status == "done"]
+    points = tuple(
+        Point(epoch, fmean(values), min(values), max(values))
+        for epoch, values in enumerate(zip(*finished, strict=True), start=1)
+    )
+    return Curve(
+        cell.backward, points, tuple(Stop(run.seed, run.history) for run in cell.runs if run.status == "diverged")
+    )
+
+
+def _axes(planned: Sequence[Trial]) -> tuple[Axis, ...]:
+    return tuple(
+        Axis(field.name, _distinct(_in_words(getattr(trial, field.name)) for trial in planned))
+        for field in fields(Trial)
+    )
+
+
+def _in_words(value: object) -> str:
+    return "all" if value is None else str(value)
+
+
+def _facts(records: Iterable[Mapping[str, str]]) -> tuple[Fact, ...]:
+    counts: dict[tuple[str, str], int] = {}
+    for record in records:
+        for name, value in record.items():
+            counts[name, value] = counts.get((name, value), 0) + 1
+    return tuple(Fact(name, value, count) for (name, value), count in sorted(counts.items()))
+
+
+def _end(result: Result) -> str:
+    return (datetime.fromisoformat(result.started) + timedelta(seconds=result.seconds)).isoformat(timespec="seconds")
+
+
+def _flat(forward: str) -> bool:
+    try:
+        specs.check_pair(forward, "tied")
+    except UntrainableError:
+        return True
+    return False
+
+
+def _rules_in_order(planned: Sequence[Trial]) -> tuple[str, ...]:
+    rules = _distinct(trial.backward for trial in planned)
+    return tuple(rule for rule in BASELINES if rule in rules) + tuple(rule for rule in rules if rule not in BASELINES)
+
+
+def _distinct(values: Iterable[KeyT]) -> tuple[KeyT, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _group(items: Iterable[ItemT], key: Callable[[ItemT], KeyT]) -> dict[KeyT, list[ItemT]]:
+    groups: dict[KeyT, list[ItemT]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups

@@ -1,0 +1,110 @@
+"""The report as one HTML page: records in, text out. Nothing is computed here but where things stand on the page."""
+
+# pyright: reportPossiblyUnboundVariable=false
+# try_import leaves a missing package unbound; check() has raised before any use of it.
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tieless._imports import try_import
+from tieless.errors import StudyError
+from tieless.report import chart, words
+from tieless.report.collect import BASELINES, collect
+from tieless.report.records import Cell, Report, Settings
+
+with try_import("report") as report_extra:
+    import jinja2
+
+__all__ = ["FILE", "render", "write"]
+
+FILE = "report.html"
+"""Name of the page in a study's folder."""
+
+HEAT_STEPS = (1, 3, 10, 30)
+"""Points of difference to the tied baseline at which a cell's tint gets deeper."""
+STYLES = 18
+"""Of curves: six colours and marker shapes, each solid, dashed and dotted; ``style.css`` has them."""
+
+
+def write(directory: Path) -> Path:
+    """Write the report of the study in ``directory`` into it, whole or not at all.
+
+    Args:
+        directory: A study's folder, as it was given to ``tieless study run --out``.
+    Returns:
+        The path of the page: ``directory / "report.html"``.
+    Raises:
+        StudyError: there is no study in the folder, or the page cannot be written.
+        MissingExtraError: Jinja2 or SciPy is not installed.
+    """
+    page = render(collect(directory))
+    target = Path(directory) / FILE
+    # Renamed into place, so that a browser which reloads while a study runs never sees half a page.
+    partial = target.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        try:
+            partial.write_text(page, encoding="utf-8")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise StudyError(f"Cannot write {target}: {error.strerror}. Is the folder writable?") from error
+    return target
+
+
+def render(report: Report) -> str:
+    """The page as text. Equal reports give equal pages."""
+    report_extra.check()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tieless.report"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shared = {
+        "baselines": BASELINES,
+        "chart": chart,
+        "heat": _heat,
+        "heat_key": _heat_key(),
+        "style": _styles(report.rules),
+        "words": words,
+    }
+    return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=_titles(report))
+
+
+def _styles(rules: tuple[str, ...]) -> dict[str, str]:
+    """The CSS class of each rule's curve: the same on the whole page."""
+    others = [rule for rule in rules if rule not in BASELINES]
+    return {rule: rule for rule in BASELINES} | {rule: f"s{i % STYLES}" for i, rule in enumerate(others)}
+
+
+def _heat(cell: Cell) -> str:
+    """The CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline."""
+    if cell.to_tied is None:
+        return ""
+    # Of the number that is printed: a cell that says -1.0 is tinted as one.
+    points = round(100 * cell.to_tied.mean, 1)
+    step = sum(abs(points) >= edge for edge in HEAT_STEPS)
+    return "h0" if step == 0 else f"{'p' if points > 0 else 'm'}{step}"
+
+
+def _heat_key() -> list[tuple[str, str]]:
+    """CSS class and label of each tint, from far below the baseline to far above it."""
+    below = [(f"m{step}", f"≤ {words.MINUS}{edge}") for step, edge in enumerate(HEAT_STEPS, start=1)]
+    above = [(f"p{step}", f"≥ +{edge}") for step, edge in enumerate(HEAT_STEPS, start=1)]
+    return [*reversed(below), ("h0", "0"), *above]
+
+
+def _titles(report: Report) -> dict[Settings, str]:
+    """What to call each section: its model and data, then what else sets it apart from the others."""
+    settings = [section.settings for section in report.sections]
+    spoken = [words.settings_words(each) for each in settings]
+    names = dict.fromkeys(name for each in spoken for name in each if name not in {"model", "data"})
+    varied = [name for name in names if len({each.get(name) for each in spoken}) > 1]
+    return {
+        key: ", ".join([f"{each['model']} on {each['data']}", *(each[name] for name in varied)])
+        for key, each in zip(settings, spoken, strict=True)
+    }

@@ -1,0 +1,291 @@
+"""What a report says, as frozen values: collected by one part (``collect``), looked at by others.
+
+A report has sections, one for each setting that is not the learning rate; a section has blocks, one for each
+learning rate; a block has a grid of cells (backward rules down, forwards across) and the curves to it.
+Accuracies are fractions of the test set, seconds are wall time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from tieless.study.spec import Study
+from tieless.study.trial import Status, Trial
+
+__all__ = [
+    "Axis",
+    "Block",
+    "Cell",
+    "Curve",
+    "Estimate",
+    "Fact",
+    "Failure",
+    "Grid",
+    "Header",
+    "Panel",
+    "Point",
+    "Report",
+    "Run",
+    "Section",
+    "Settings",
+    "Stop",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What the study says of itself: its name, question and cost, its resolved YAML and how to run it again.
+
+    Args:
+        name: Name of the study, as ``tieless study run`` takes it.
+        title: One line.
+        question: What the study asks, in a sentence or a paragraph.
+        table: Which table of the paper it repeats; ``None`` for a study beyond the paper.
+        core_hours: What the whole grid takes on one core, as its author states it.
+        fallback: Why it ran on other data than its file asks for; ``None`` where it did not.
+        yaml: The study as it was run, overrides applied.
+        command: The shell command that runs it again.
+    """
+
+    name: str
+    title: str
+    question: str
+    table: str | None
+    core_hours: float
+    fallback: str | None
+    yaml: str
+    command: str
+
+    @classmethod
+    def of(cls, study: Study) -> Header:
+        return cls(**{field.name: getattr(study, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The mean over ``n`` seeds and the half width of its 95 % interval; ``None`` where one seed gives no interval."""
+
+    n: int
+    mean: float
+    half: float | None
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half is None else self.mean + self.half
+
+    @property
+    def clear(self) -> bool:
+        """The interval exists and leaves out zero."""
+        return self.half is not None and abs(self.mean) > self.half
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One seed of one cell. ``history`` is the test accuracy after each epoch that it finished."""
+
+    trial: str
+    seed: int
+    status: Status
+    one_class: bool
+    history: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Test accuracy after the last epoch; ``None`` for a run that diverged or failed."""
+        return self.history[-1] if self.status == "done" and self.history else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One forward under one backward rule, over its seeds.
+
+    Args:
+        forward, backward: Specs of the two halves.
+        learning_rate: Step size that these runs had.
+        planned: How many seeds the study asks for.
+        runs: The seeds that were run, in order of the seed.
+        accuracy: Test accuracy over the seeds that finished; ``None`` where none did.
+        to_tied, to_frozen: This cell less the baseline of the same forward, paired by seed; ``None`` in the
+            baseline itself and where no seed finished in both.
+        edge: The cell was chosen from at least three learning rates, and this is the lowest (-1) or the highest
+            (+1) of them; 0 otherwise.
+    """
+
+    forward: str
+    backward: str
+    learning_rate: float
+    planned: int
+    runs: tuple[Run, ...]
+    accuracy: Estimate | None
+    to_tied: Estimate | None = None
+    to_frozen: Estimate | None = None
+    edge: int = 0
+
+    @property
+    def diverged(self) -> int:
+        return sum(run.status == "diverged" for run in self.runs)
+
+    @property
+    def failed(self) -> int:
+        return sum(run.status == "failed" for run in self.runs)
+
+    @property
+    def one_class(self) -> int:
+        return sum(run.one_class for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells as ``rows[rule][forward]``; ``None`` where the study leaves the cell out.
+
+    ``flat`` are the forwards that no slope can train, so that their tied cell does not exist.
+    """
+
+    rules: tuple[str, ...]
+    forwards: tuple[str, ...]
+    flat: frozenset[str]
+    rows: tuple[tuple[Cell | None, ...], ...]
+
+    def cell(self, backward: str, forward: str) -> Cell | None:
+        if backward not in self.rules or forward not in self.forwards:
+            return None
+        return self.rows[self.rules.index(backward)][self.forwards.index(forward)]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for row in self.rows for cell in row if cell is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One epoch of a curve: mean, lowest and highest test accuracy over the seeds that finished."""
+
+    epoch: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where a run diverged: the epochs it finished before (possibly none), as test accuracies."""
+
+    seed: int
+    history: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Test accuracy by epoch under one rule, and the runs that ended early."""
+
+    backward: str
+    points: tuple[Point, ...]
+    stops: tuple[Stop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The curves of one forward."""
+
+    forward: str
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything of a trial but its two halves and its seed. ``learning_rate`` is ``None`` in a section's settings."""
+
+    data: str
+    subset: int | None
+    model: str
+    loss: str
+    optimiser: str
+    learning_rate: float | None
+    batch: int
+    epochs: int
+    device: str
+
+    @classmethod
+    def of(cls, trial: Trial) -> Settings:
+        return cls(**{field.name: getattr(trial, field.name) for field in fields(cls)})
+
+    def without_rate(self) -> Settings:
+        return replace(self, learning_rate=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One table and its learning curves: trials that differ in forward, rule and seed only."""
+
+    settings: Settings
+    grid: Grid
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Blocks that differ in the learning rate only.
+
+    ``best`` takes each cell at its own best learning rate; ``None`` where there is one. ``classes`` is how many
+    classes the data have, ``None`` before a trial has told.
+    """
+
+    settings: Settings
+    learning_rates: tuple[float, ...]
+    best: Grid | None
+    blocks: tuple[Block, ...]
+    classes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A field of the trials and the values that the study gives it."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something true of ``trials`` trials: ``torch`` is ``2.13.0``, ``cpu`` is ``...``."""
+
+    name: str
+    value: str
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A trial that raised, and the line it raised with."""
+
+    trial: Trial
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that a report shows. Two stores with the same results give equal reports."""
+
+    header: Header
+    planned: int
+    done: int
+    diverged: int
+    one_class: int
+    rules: tuple[str, ...]
+    sections: tuple[Section, ...]
+    axes: tuple[Axis, ...]
+    seconds: float
+    started: str
+    ended: str
+    versions: tuple[Fact, ...]
+    hardware: tuple[Fact, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def run(self) -> int:
+        """Trials that came to an end, whichever."""
+        return self.done + self.diverged + len(self.failures)

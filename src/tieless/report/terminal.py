@@ -1,0 +1,90 @@
+"""The report in a terminal: the same records, as rich tables."""
+
+# pyright: reportPossiblyUnboundVariable=false
+# try_import leaves a missing package unbound; check() has raised before any use of it.
+
+from __future__ import annotations
+
+from tieless._imports import try_import
+from tieless.report import words
+from tieless.report.collect import BASELINES
+from tieless.report.records import Cell, Estimate, Grid, Report
+
+with try_import("study") as study_extra:
+    from rich import box
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["table"]
+
+READING = (
+    "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "
+    "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero."
+)
+
+
+def table(report: Report) -> RenderableType:
+    """What ``rich.print`` shows of a report: a table for each section, at the best learning rate where it has several.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    Example:
+        >>> rich.print(table(collect(folder)))  # doctest: +SKIP
+    """
+    study_extra.check()
+    parts: list[RenderableType] = []
+    parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold"), Text(READING)]
+    for section in report.sections:
+        settings = " · ".join(words.settings_words(section.settings).values())
+        if section.best:
+            rates = ", ".join(map(words.rate, section.learning_rates))
+            how = f"each cell at the best of the learning rates {rates}, chosen on the test set and so optimistic"
+            parts += [Text(f"\n{settings}"), Text(f"{how}; the page has all."), _grid(section.best, rates=True)]
+        else:
+            rate = words.rate(section.learning_rates[0])
+            parts += [Text(f"\n{settings} · learning rate {rate}"), _grid(section.blocks[0].grid, rates=False)]
+    parts += [
+        Text(
+            f"failed: {failure.trial.forward} under {failure.trial.backward}, seed {failure.trial.seed}: {failure.error}"
+        )
+        for failure in report.failures
+    ]
+    return Group(*parts)
+
+
+def _grid(grid: Grid, *, rates: bool) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("backward rule", overflow="fold")
+    for forward in grid.forwards:
+        shown.add_column(Text(forward), no_wrap=True)
+    baselines = [rule for rule in grid.rules if rule in BASELINES]
+    for rule, row in zip(grid.rules, grid.rows, strict=True):
+        cells = [
+            Text(words.absent(rule, forward, grid), style="dim") if cell is None else _cell(cell, rates=rates)
+            for forward, cell in zip(grid.forwards, row, strict=True)
+        ]
+        shown.add_row(Text(rule), *cells, end_section=rule in baselines[-1:])
+    return shown
+
+
+def _cell(cell: Cell, *, rates: bool) -> Text:
+    lines: list[Text] = []
+    if cell.accuracy is not None:
+        lines.append(
+            Text.assemble(
+                (words.percent(cell.accuracy.mean), "bold"),
+                f" {words.interval(cell.accuracy)}",
+                f" @{words.rate(cell.learning_rate, cell.edge)}" if rates else "",
+            )
+        )
+        if cell.to_tied or cell.to_frozen:
+            lines.append(Text.assemble(_difference(cell.to_tied), " / ", _difference(cell.to_frozen)))
+    lines += [Text(f"{mark.symbol} {mark.text}") for mark in words.marks(cell)]
+    return Text("\n").join(lines)
+
+
+def _difference(estimate: Estimate | None) -> Text:
+    if estimate is None:
+        return Text(words.NOTHING, style="dim")
+    return Text(words.difference(estimate), style="bold" if estimate.clear else "dim")

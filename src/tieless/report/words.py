@@ -1,0 +1,143 @@
+"""Records in words: what the page and the terminal both say of a number, so that they never say it differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tieless.report.records import Cell, Estimate, Grid, Report, Run, Settings
+
+__all__ = [
+    "Mark",
+    "absent",
+    "difference",
+    "duration",
+    "interval",
+    "marks",
+    "percent",
+    "rate",
+    "seed_words",
+    "settings_words",
+    "state",
+    "trace",
+]
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+"""In the place of a number that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What else is to be known of a cell, by a symbol and in words."""
+
+    kind: Literal["diverged", "one-class", "failed", "unfinished", "absent"]
+    symbol: str
+    text: str
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction in per cent, without the sign of it: ``78.4``."""
+    return _number(100 * fraction, digits)
+
+
+def interval(estimate: Estimate) -> str:
+    """The half width in points, or that there is none: ``±1.2``, ``n=1``."""
+    return "n=1" if estimate.half is None else f"±{_number(100 * estimate.half, 1)}"
+
+
+def difference(estimate: Estimate, digits: int = 1) -> str:
+    """A signed difference in points, with a true minus sign: ``+26.8``, ``0.0``."""
+    return _number(100 * estimate.mean, digits, signed=True)
+
+
+def rate(learning_rate: float, edge: int = 0) -> str:
+    """A learning rate, with an arrow where none beyond it was tried: ``0.01``, ``0.1↑``."""
+    return f"{learning_rate:g}" + {-1: "↓", 0: "", 1: "↑"}[edge]
+
+
+def marks(cell: Cell) -> tuple[Mark, ...]:
+    """What the numbers of a cell do not say, worst first."""
+    planned, ended = cell.planned, len(cell.runs)
+    found = [
+        Mark("diverged", "✕", f"{cell.diverged}/{planned} diverged") if cell.diverged else None,
+        Mark("one-class", "◐", f"{cell.one_class}/{planned} one class") if cell.one_class else None,
+        Mark("failed", "!", f"{cell.failed}/{planned} failed") if cell.failed else None,
+        Mark("unfinished", "…", f"{ended}/{planned} run") if 0 < ended < planned else None,
+        Mark("absent", "…", "not run yet") if not ended else None,
+    ]
+    return tuple(mark for mark in found if mark is not None)
+
+
+def absent(rule: str, forward: str, grid: Grid) -> str:
+    """Why a grid has no cell there."""
+    return "cannot be tied" if rule == "tied" and forward in grid.flat else "not in this study"
+
+
+def trace(cell: Cell) -> str:
+    """Where a cell's numbers come from, line by line: the seeds' single values, the mean, both differences."""
+    lines = [f"{cell.forward} under {cell.backward}, learning rate {cell.learning_rate:g}"]
+    lines += [seed_words(run) for run in cell.runs]
+    if cell.accuracy is not None:
+        lines.append(f"mean {percent(cell.accuracy.mean, 2)} %{_range(cell.accuracy, signed=False)}")
+    for baseline, estimate in (("tied", cell.to_tied), ("frozen", cell.to_frozen)):
+        if estimate is not None:
+            lines.append(f"to {baseline} {difference(estimate, 2)} points{_range(estimate, signed=True)}")
+    return "\n".join(lines)
+
+
+def seed_words(run: Run) -> str:
+    """``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before``."""
+    if run.status == "failed":
+        return f"seed {run.seed}: failed"
+    if run.accuracy is None:
+        before = f", {percent(run.history[-1], 2)} % before" if run.history else ""
+        return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}"
+    return f"seed {run.seed}: {percent(run.accuracy, 2)} %{', one class' if run.one_class else ''}"
+
+
+def settings_words(settings: Settings) -> dict[str, str]:
+    """Each setting as a reader says it, by the name of its field."""
+    words = {
+        "model": settings.model,
+        "data": settings.data,
+        "subset": "all training samples" if settings.subset is None else f"{settings.subset:,} training samples",
+        "optimiser": settings.optimiser,
+        "learning_rate": "" if settings.learning_rate is None else f"learning rate {settings.learning_rate:g}",
+        "batch": f"batch {settings.batch}",
+        "epochs": f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}",
+        "loss": settings.loss,
+        "device": settings.device,
+    }
+    return {name: word for name, word in words.items() if word}
+
+
+def state(report: Report) -> str:
+    """How far the study is: ``all 96 trials have run``, ``40 of 96 trials have run``."""
+    if report.run == report.planned:
+        return f"all {report.planned} trials have run"
+    return f"{report.run} of {report.planned} trials have run"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``5 h 4 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _number(value: float, digits: int, *, signed: bool = False) -> str:
+    # Adding zero turns the -0.0 of a rounded small negative into 0.0.
+    rounded = round(value, digits) + 0.0
+    plus = "+" if signed and rounded > 0 else ""
+    return f"{plus}{rounded:.{digits}f}".replace("-", MINUS)
+
+
+def _range(estimate: Estimate, *, signed: bool) -> str:
+    if estimate.low is None or estimate.high is None:
+        return " (n = 1: no interval)"
+    low, high = (_number(100 * edge, 2, signed=signed) for edge in (estimate.low, estimate.high))
+    return f" (n = {estimate.n}, 95 % interval {low} to {high})"

@@ -1,0 +1,28 @@
+"""The command line: it parses, calls the library and prints."""
+# ruff: noqa: F401
+# pyright: reportUnusedImport=false
+# What is missing must be said in one line, before anything below needs it.
+
+from __future__ import annotations
+
+import sys
+
+from tieless._imports import try_import
+from tieless.errors import MissingExtraError
+
+with try_import("study") as _study_extra:
+    import click as _click
+    import filelock as _filelock
+    import pydantic as _pydantic
+    import rich as _rich
+    import yaml as _yaml
+
+try:
+    _study_extra.check()
+except MissingExtraError as _error:
+    sys.stderr.write(f"Error: {_error}\n")
+    raise SystemExit(2) from None
+
+from tieless.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,48 @@
+"""``tieless data``: which data sets there are, and getting those that have to be fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tieless.data import datasets, get, is_available, locate
+
+__all__ = ["data"]
+
+
+@click.group()
+def data() -> None:
+    """Data sets: list them, get their files."""
+
+
+@data.command("get")
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take the published files from this folder.",
+)
+def get_files(name: str, source: Path | None) -> None:
+    """Get the files of data set NAME and print where they lie.
+
+    Taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched from Debian's
+    package, without root, or from their publisher. Always checked by SHA-256.
+    """
+    folder = get(name, source, tell=lambda line: click.echo(line, err=True))
+    click.echo(f"{name} needs no files." if folder is None else str(folder))
+
+
+@data.command("list")
+def list_datasets() -> None:
+    """List the data sets and where each lies."""
+    for name, source in datasets().items():
+        if source.publication is None:
+            where = source.origin
+        elif is_available(name):
+            where = str(locate(name))
+        else:
+            where = f"not here: tieless data get {name}"
+        click.echo(f"{name:<16}{where}")

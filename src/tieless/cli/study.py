@@ -1,0 +1,141 @@
+"""``tieless study``: list, run, status, report and export."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tieless import report
+from tieless.cli.progress import Labels, show_progress
+from tieless.study import Store, export_table, load_study, run, shipped
+from tieless.study.export import Format
+
+__all__ = ["study"]
+
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.group()
+def study() -> None:
+    """Run studies: grids of trainings that answer a question."""
+
+
+@study.command("list")
+def _list() -> None:
+    """List the studies that come with tieless."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True)
+    table.add_column("trials", justify="right")
+    table.add_column("core-hours", justify="right")
+    table.add_column("title")
+    table.add_column("table of the paper")
+    for name in shipped():
+        found = load_study(name, check=False)
+        table.add_row(
+            Text(name, style="cyan"), str(len(found.trials)), f"{found.core_hours:g}", found.title, found.table or "-"
+        )
+    Console().print(table)
+
+
+@study.command("run")
+@click.argument("name_or_file")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the results [runs/NAME].")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override: epochs=1, seeds=[0,1], blocks=[adam]."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads of each process."
+)
+@click.pass_context
+def _run(
+    context: click.Context, name_or_file: str, out: Path | None, overrides: tuple[str, ...], workers: int, threads: int
+) -> None:
+    """Run a study, or what is missing of it.
+
+    NAME_OR_FILE is a name from 'tieless study list' or a YAML file. Results that DIR has already are kept and
+    not run again, so an interrupted study is continued by the same command.
+    """
+    console = Console()
+    found = load_study(name_or_file, overrides)
+    folder = out or Path("runs", found.name)
+    if found.fallback:
+        console.print(
+            Text(f"{found.fallback} Running on this study's fallback instead: {_data(found.trials)}.", "yellow")
+        )
+    with show_progress(console, found.trials) as listen:
+        summary = run(found, folder, workers=workers, threads=threads, listen=listen)
+    ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
+    skipped = f", {summary.skipped} were there before" if summary.skipped else ""
+    console.print(Text(f"{ended}{skipped}."))
+    where = shlex.quote(str(folder))
+    if summary.interrupted:
+        again = f"{found.command} --out {where} --workers {workers}"
+        console.print(Text(f"Stopped, {summary.left} trials are left. To continue: {again}"), soft_wrap=True)
+        context.exit(130)
+    console.print(Text(f"To see the results: tieless study report {where}"), soft_wrap=True)
+    if summary.failed:
+        console.print(Text(f"To see why trials failed: tieless study status {where}"), soft_wrap=True)
+        context.exit(1)
+
+
+@study.command("status")
+@_FOLDER
+def _status(folder: Path) -> None:
+    """Show how far the study in DIR is."""
+    with Store.open(folder) as store:
+        plan = store.study()
+        results = store.results()
+        others = len(store.results(planned=False)) - len(results)
+    counts = Counter(result.status for result in results)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_row(str(len(plan.trials)), "planned")
+    for name in ("done", "diverged", "failed"):
+        table.add_row(str(counts[name]), name)
+    table.add_row(str(len(plan.trials) - len(results)), "left")
+    if others:
+        table.add_row(str(others), "of other settings, not in the plan")
+    console = Console()
+    console.print(Text(f"{plan.name}: {plan.title}"))
+    console.print(table)
+    labels = Labels(plan.trials)
+    for result in results:
+        if result.status == "failed":
+            console.print(Text(f"{labels(result.trial)}: {result.error}", "red"), soft_wrap=True)
+
+
+@study.command("report")
+@_FOLDER
+def _report(folder: Path) -> None:
+    """Print the tables of the study in DIR and write DIR/report.html."""
+    console = Console()
+    console.print(report.table(report.collect(folder)))
+    console.print(Text(str(report.write(folder))), soft_wrap=True)
+
+
+@study.command("export")
+@_FOLDER
+@click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), required=True, help="Of the file.")
+@click.option("--epochs", is_flag=True, help="One row an epoch instead of one row a trial.")
+@click.option("--all", "everything", is_flag=True, help="Also results that the latest plan does not have.")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="The file [DIR/trials.FORMAT or DIR/epochs.FORMAT]."
+)
+def _export(folder: Path, form: Format, epochs: bool, everything: bool, out: Path | None) -> None:
+    """Write the results of the study in DIR as a table."""
+    with Store.open(folder) as store:
+        results = store.results(planned=not everything)
+    file = out or folder / f"{'epochs' if epochs else 'trials'}.{form}"
+    export_table(results, file, form=form, per_epoch=epochs)
+    Console().print(Text(str(file)), soft_wrap=True)
+
+
+def _data(trials: tuple[object, ...]) -> str:
+    return ", ".join(dict.fromkeys(str(getattr(trial, "data", "")) for trial in trials))

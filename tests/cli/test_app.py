@@ -1,0 +1,103 @@
+"""The command as a whole: one line for what goes wrong, and an exit code that says how it ended."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tieless.cli import main
+from tieless.cli.app import OneLineGroup
+from tieless.errors import StudyError
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_the_version_is_that_of_the_package():
+    result = invoke("--version")
+    assert result.output.split()[-1] == importlib.metadata.version("tieless")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["study"], ["study", "run"], ["study", "export"], ["data"], ["rules"]], ids=" ".join
+)
+def test_every_command_has_help(arguments):
+    for option in ("-h", "--help"):
+        result = invoke(*arguments, option)
+        assert result.exit_code == 0
+        assert result.output.startswith("Usage: ")
+
+
+def test_the_commands_are_these():
+    assert sorted(main.commands) == ["data", "forwards", "rules", "study"]
+    assert sorted(main.commands["study"].commands) == ["export", "list", "report", "run", "status"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["foo"], "Error: No such command 'foo'."),
+        (["--foo"], "Error: No such option"),
+        (["study", "run"], "Error: Missing argument 'NAME_OR_FILE'."),
+        (["study", "export", "x"], "Error: Missing option '--format'. Choose from: csv, parquet, json"),
+    ],
+    ids=str,
+)
+def test_a_usage_error_is_one_line_on_stderr_and_code_2(arguments, line):
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+
+
+def failing(error):
+    @click.group(cls=OneLineGroup)
+    def group():
+        pass
+
+    @group.command()
+    def fail():
+        raise error
+
+    return group
+
+
+def test_what_tieless_refuses_is_one_line_and_code_2():
+    result = CliRunner().invoke(failing(StudyError("not so.")), ["fail"])
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: not so.\n")
+
+
+def test_ctrl_c_is_code_130():
+    result = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
+    assert (result.exit_code, result.stderr.strip()) == (130, "Interrupted.")
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    result = CliRunner().invoke(failing(ZeroDivisionError("ours")), ["fail"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_within_another_program_errors_stay_exceptions():
+    with pytest.raises(StudyError):
+        failing(StudyError("not so.")).main(["fail"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("package", ["click", "rich", "yaml", "pydantic", "filelock"])
+def test_without_the_extra_the_command_says_so_in_one_line(package):
+    script = f"import sys; sys.modules[{package!r}] = None; import tieless.cli"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"Error: This needs {package}, which is not installed: pip install 'tieless[study]'.\n"
+
+
+@pytest.mark.parametrize("package", ["yaml", "pydantic", "filelock"])
+def test_without_the_extra_studies_cannot_be_imported_and_say_so(package):
+    script = f"import sys; sys.modules[{package!r}] = None; import tieless.study"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    assert ended.stderr.endswith(
+        f"MissingExtraError: This needs {package}, which is not installed: pip install 'tieless[study]'.\n"
+    )

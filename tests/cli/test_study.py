@@ -1,0 +1,243 @@
+"""``tieless study`` as a user meets it, with real training on the smallest study."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.study.fakes import make_result, make_study
+from tieless.cli import main, study as commands
+from tieless.study import Store, load_study, shipped
+
+MINIMAL = """\
+title: Mine
+question: Is it read?
+core_hours: 0.1
+grid:
+  data: ones
+  model: suc
+  forward: logistic
+  backward: tied
+  loss: bce
+  optimiser: sgd
+  learning_rate: 0.1
+  batch: 32
+  epochs: 1
+  seeds: 0
+"""
+SMALL = ["paper/suc-ones", "--set", "epochs=1", "--set", "seeds=0", "--set", "data=ones"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, ["study", *map(str, arguments)])
+
+
+def assert_refused(result, pattern):
+    """One clear line on stderr, exit code 2, and nothing written."""
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert re.fullmatch(f"Error: [^\n]*{pattern}[^\n]*\n", result.stderr), result.stderr
+
+
+def test_list_has_every_study_with_its_trials_and_cost():
+    lines = invoke("list").output.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == shipped()
+    study = load_study("paper/lenet5-jamming", check=False)
+    (line,) = [line for line in lines if line.startswith("paper/lenet5-jamming")]
+    assert line.split()[1:3] == [str(len(study.trials)), f"{study.core_hours:g}"]
+
+
+def test_run_status_report_and_export_from_any_folder():
+    ran = invoke("run", *SMALL)
+    assert ran.exit_code == 0, ran.output
+    assert "3 done, 0 diverged, 0 failed." in ran.output
+    assert "tieless study report runs/paper/suc-ones" in ran.output
+    folder = Path("runs/paper/suc-ones")
+
+    status = invoke("status", folder)
+    assert status.exit_code == 0
+    assert dict(line.split()[::-1] for line in status.output.splitlines()[1:]) == {
+        "planned": "3",
+        "done": "3",
+        "diverged": "0",
+        "failed": "0",
+        "left": "0",
+    }
+
+    report = invoke("report", folder)
+    assert report.exit_code == 0, report.output
+    assert report.output.splitlines()[-1] == str(folder / "report.html")
+    assert (folder / "report.html").is_file()
+
+    for form in ("csv", "json", "parquet"):
+        exported = invoke("export", folder, "--format", form)
+        assert (exported.exit_code, exported.output.strip()) == (0, str(folder / f"trials.{form}"))
+    with (folder / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["backward"] for row in rows] == ["tied", "constant(1)", "frozen"]
+    assert rows[0]["status"] == "done"
+
+    again = invoke("run", *SMALL)
+    assert again.exit_code == 0
+    assert "0 done, 0 diverged, 0 failed, 3 were there before." in again.output
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A store with a failure in it, and a result that the latest plan does not have."""
+    wide = make_study("learning_rate=0.1", "seeds=[0, 1]")
+    with Store.create(tmp_path, wide) as store:
+        for trial in wide.trials:
+            store.add(make_result(trial, "failed" if trial.backward == "frozen" else "done"))
+    Store.create(tmp_path, make_study("learning_rate=0.1", "seeds=[0, 2]")).close()
+    return tmp_path
+
+
+def test_status_tells_what_is_left_what_failed_and_what_the_plan_has_not(folder):
+    output = invoke("status", folder).output
+    assert [line.split()[0] for line in output.splitlines()[1:7]] == ["8", "3", "0", "1", "4", "4"]
+    assert "frozen, seed 0: ValueError: it broke" in output
+
+
+@pytest.mark.parametrize(("options", "rows"), [([], 4), (["--all"], 8), (["--epochs"], 7)], ids=str)
+def test_export_takes_the_plan_or_all_and_trials_or_epochs(folder, options, rows):
+    invoke("export", folder, "--format", "json", "--out", folder / "table.json", *options)
+    assert len(json.loads((folder / "table.json").read_text(encoding="utf-8"))) == rows
+
+
+def test_failed_trials_are_exit_code_1(monkeypatch, tmp_path):
+    Path("mine.yaml").write_text(MINIMAL, encoding="utf-8")
+
+    def run(study, out, *, workers, threads, listen):
+        from tests.study.fakes import quick
+        from tieless.study.runner import run
+
+        return run(study, out, workers=workers, threads=threads, listen=listen, run_trial=quick)
+
+    monkeypatch.setattr(commands, "run", run)
+    result = invoke("run", "mine.yaml", "--set", "learning_rate=[0.1, 8]")
+    assert result.exit_code == 1
+    assert "1 done, 0 diverged, 1 failed." in result.output
+    assert "failed: ValueError: it broke" in result.output
+    assert "tieless study status runs/mine" in result.output
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch):
+    from tieless.study import Summary
+
+    stopped = Summary(done=1, diverged=0, failed=0, skipped=0, left=2, interrupted=True)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: stopped)
+    result = invoke("run", *SMALL, "--workers", "2", "--out", "a folder")
+    assert result.exit_code == 130
+    again = result.output.splitlines()[-1].partition("To continue: ")[2]
+    assert again == (
+        "tieless study run paper/suc-ones --set=epochs=1 --set=seeds=0 --set=data=ones --out 'a folder' --workers 2"
+    )
+
+
+def test_a_fallback_is_said_and_recorded(monkeypatch):
+    monkeypatch.setattr("tieless.study.library.is_available", lambda spec: spec != "fashion-mnist")
+    monkeypatch.setattr("tieless.study.library.locate", lambda _: None)
+    options = ["--set", "epochs=1", "--set", "seeds=0", "--set", "forward=relu", "--set", "backward=tied"]
+    result = invoke("run", "quickstart", *options)
+    assert result.exit_code == 0, result.output
+    said = "fashion-mnist is not on this machine: get it with 'tieless data get fashion-mnist'."
+    assert result.output.startswith(f"{said} Running on this study's fallback instead: digits.")
+    with Store.open(Path("runs/quickstart")) as store:
+        assert store.study().fallback == said
+        assert [record.trial.data for record in store.results()] == ["digits"]
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "pattern"),
+    [
+        (
+            "backward: tied",
+            "backward: tyed",
+            r"mine\.yaml:8: grid\.backward: Unknown rule 'tyed'\. Did you mean 'tied'",
+        ),
+        ("backward: tied", "backward: rectangular(hihg=1)", r"mine\.yaml:8: .*Unknown parameter 'hihg'.*'high'"),
+        ("backward: tied", "backward: rectangular(1,-1)", r"mine\.yaml:8: .*needs low < high, got low=1, high=-1"),
+        ("batch: 32", "batch: many", r"mine\.yaml:12: grid\.batch: expected an integer >= 1, got 'many'"),
+        ("batch: 32", "bach: 32", r"mine\.yaml:12: grid\.bach: unknown key; did you mean 'batch'"),
+        ("epochs: 1", "epochs: -3", r"mine\.yaml:13: grid\.epochs: expected an integer >= 1, got -3"),
+    ],
+)
+def test_a_bad_file_is_one_line_and_nothing_is_written(line, replacement, pattern):
+    Path("mine.yaml").write_text(MINIMAL.replace(line, replacement), encoding="utf-8")
+    assert_refused(invoke("run", "mine.yaml"), pattern)
+    assert [path.name for path in Path().iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["quikstart"], "Unknown study 'quikstart'. Did you mean 'quickstart'"),
+        (["mine.yaml"], "Cannot read mine.yaml: No such file or directory"),
+        ([*SMALL, "--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1"),
+        ([*SMALL, "--threads", "0"], "Invalid value for '--threads': 0 is not in the range x>=1"),
+        ([*SMALL, "--workers", "two"], "Invalid value for '--workers': 'two' is not a valid integer range"),
+        ([*SMALL, "--set", "batch=0"], "--set batch=0: batch: expected an integer >= 1, got 0"),
+        ([*SMALL, "--set", "bach=1"], "--set bach=1: bach: unknown key"),
+        ([*SMALL, "--set", "model=lenet5"], "lenet5 needs images of 28 x 28"),
+        ([*SMALL, "--out", "/sys/kernel/out"], "Cannot write to /sys/kernel/out: "),
+        ([*SMALL, "--out", f"{__file__}/out"], "Cannot write to .*test_study.py/out: Not a directory"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_a_bad_command_is_one_line_and_nothing_is_written(arguments, pattern):
+    assert_refused(invoke("run", *arguments), pattern)
+    assert list(Path().iterdir()) == []
+
+
+def test_missing_data_are_one_line_and_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("TIELESS_DATA", str(tmp_path / "none"))
+    assert_refused(invoke("run", "paper/heaviside"), "is missing.*TIELESS_DATA is set")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupted_data_are_one_line_and_nothing_is_written(monkeypatch, tmp_path):
+    spoilt = tmp_path / "data"
+    spoilt.mkdir()
+    kinds = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+    for name in kinds:
+        (spoilt / f"{name}-ubyte").write_bytes(os.urandom(100))
+    monkeypatch.setenv("TIELESS_DATA", str(spoilt))
+    for study in ("paper/heaviside", "quickstart"):
+        assert_refused(invoke("run", study), "is truncated")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_folder_of_another_study_is_refused(folder):
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    assert_refused(invoke("run", *SMALL, "--out", folder), "holds the study 'nothing', not 'paper/suc-ones'")
+    assert {file: file.read_bytes() for file in folder.iterdir() if file.name != "study.lock"} == before
+
+
+@pytest.mark.parametrize("command", [["status"], ["report"], ["export", "--format", "csv"]], ids=lambda c: c[0])
+def test_a_folder_without_a_study_is_one_line(command, tmp_path):
+    assert_refused(invoke(*command, tmp_path), "No study in .*: there is no study.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_cannot_be_written_is_one_line(folder):
+    assert_refused(invoke("export", folder, "--format", "csv", "--out", folder / "none" / "t.csv"), "Cannot write")
+
+
+def test_a_reader_that_stops_early_is_no_traceback():
+    script = "from tieless.cli import main; main()"
+    pipe = f"{sys.executable} -c '{script}' study list | true"
+    ended = subprocess.run(["/bin/sh", "-c", pipe], capture_output=True, text=True, timeout=300, check=False)
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,68 @@
+# Needs Python 3.10 or newer, git and make. Whatever else is wanted goes into .venv; a second run reuses it.
+PYTHON ?= python3
+TORCH := 2.13.0
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+# A stamp is a promise that its packages are installed; a newer pyproject.toml breaks the promise.
+HAS_TORCH := .venv/.has-torch-$(TORCH)
+HAS_DEMO := .venv/.has-demo
+HAS_ALL := .venv/.has-all
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs data browser
+
+help:
+	@echo "make setup   .venv with everything that the targets below need"
+	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
+	@echo "make test    every test, doctest and example"
+	@echo "make check   format, lint, types, and who may import whom"
+	@echo "make bench   every benchmark, one table each"
+	@echo "make docs    the site, into site/"
+
+setup: $(HAS_ALL)
+
+demo: $(HAS_DEMO)
+	@$(BIN)/tieless data get fashion-mnist || echo "The quickstart study will say what it runs on instead."
+	@$(BIN)/tieless study run quickstart --out runs/quickstart --workers $(CORES)
+	@$(BIN)/tieless study report runs/quickstart
+
+# One thread a process: the processes are as many as the cores.
+test: $(HAS_ALL) browser data
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+check: $(HAS_ALL)
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(HAS_ALL)
+	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+docs: $(HAS_ALL)
+	@$(BIN)/python tools/build_docs.py
+
+data: $(HAS_ALL)
+	@$(BIN)/tieless data get fashion-mnist || echo "Tests will use small generated images instead."
+
+browser:
+	@tools/get-chromium
+
+$(HAS_TORCH):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tieless needs Python 3.10 or newer; name one: make PYTHON=python3.12")'
+	@echo "Setting up .venv: torch $(TORCH)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) torch==$(TORCH)
+	@touch $@
+
+$(HAS_DEMO): $(HAS_TORCH) pyproject.toml
+	@echo "Setting up .venv: tieless with study and report"
+	@$(PIP) --editable '.[study,report]'
+	@touch $@
+
+$(HAS_ALL): $(HAS_TORCH) pyproject.toml
+	@echo "Setting up .venv: tieless with all extras"
+	@$(PIP) --editable '.[all]'
+	@touch $@ $(HAS_DEMO)

@@ -1,0 +1,146 @@
+"""README and docs are true: their Python runs, their studies are studies, their commands exist."""
+
+import doctest
+import importlib.metadata
+import inspect
+import re
+import runpy
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+import tieless
+from tieless.cli import main
+from tieless.study import load_study, parse_study, shipped
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*).*?\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"bibtex", "console", "make", "pycon", "python", "text", "yaml"}
+DOCTEST_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Block(NamedTuple):
+    language: str
+    body: str
+    line: int
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = [Block(m["language"], m["body"], text.count("\n", 0, m.start("body"))) for m in FENCE.finditer(text)]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def pages_with(*languages: str) -> pytest.MarkDecorator:
+    pages = [page for page in PAGES if blocks(page, *languages)]
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each line after a ``$`` in the page's console blocks; a line may go on after a backslash."""
+    lines = [line for block in blocks(page, "console") for line in block.body.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
+
+
+def test_each_page_is_in_the_navigation():
+    docs = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert set(re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))) == docs
+
+
+@pages_with()
+def test_each_block_is_in_a_language_that_is_tested(page):
+    assert {block.language for block in blocks(page)} <= LANGUAGES
+
+
+@pages_with("python", "pycon")
+def test_python_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem}
+    for block in blocks(page, "python", "pycon"):
+        if block.language == "python":
+            # Empty lines above give an error the line of the page.
+            exec(compile("\n" * block.line + block.body, str(page), "exec"), names)  # noqa: S102 - our own pages
+        else:
+            example = doctest.DocTestParser().get_doctest(block.body, names, page.name, str(page), block.line)
+            doctest.DebugRunner(optionflags=DOCTEST_FLAGS).run(example, clear_globs=False)
+            names.update(example.globs)
+
+
+def test_each_study_that_ships_is_described():
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(quickstart|paper/[\w-]+)` \|", page, re.MULTILINE)) == shipped()
+
+
+def test_the_reference_reads_our_docstrings():
+    griffe = pytest.importorskip("griffe")
+    to_google = runpy.run_path(str(ROOT / "tools" / "docstrings.py"))["to_google"]
+    sections = griffe.Docstring(to_google(inspect.cleandoc(tieless.Rectangular.__doc__))).parse("google")
+    kinds = [section.kind.value for section in sections]
+    assert kinds == ["text", "parameters", "text", "raises", "text", "examples"]
+    assert [(argument.name, argument.description) for argument in sections[1].value] == [
+        ("low", "Edges of the window, in units of ``z``."),
+        ("high", "Edges of the window, in units of ``z``."),
+    ]
+    assert sections[2].value.startswith("**Shape:**")
+
+
+@pages_with("yaml")
+def test_each_study_is_valid(page):
+    for block in blocks(page, "yaml"):
+        assert parse_study(block.body, name=f"{page.name}:{block.line}").trials
+
+
+def check_tieless(words: list[str]) -> None:
+    """Parse a command line as ``tieless`` does, down to the last subcommand, without running it."""
+    command, context = main, None
+    while isinstance(command, click.Group):
+        context = command.make_context(command.name, words, parent=context)
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    context = command.make_context(command.name, words, parent=context)
+    study = context.params.get("name_or_file", "its own.yaml")
+    if not study.endswith(".yaml"):
+        assert load_study(study, context.params["overrides"], check=False).trials
+
+
+def check_make(words: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(words) <= targets
+
+
+def check_pip(words: list[str]) -> None:
+    extras = {
+        extra for word in words for group in re.findall(r"tieless\[([\w,]+)\]", word) for extra in group.split(",")
+    }
+    assert words[0] == "install"
+    assert extras <= set(importlib.metadata.metadata("tieless").get_all("Provides-Extra"))
+
+
+def check_file(words: list[str]) -> None:
+    assert (ROOT / words[0]).is_file()
+
+
+def check_pytest(words: list[str]) -> None:
+    """``-m pytest FILE ...``."""
+    assert words[:2] == ["-m", "pytest"]
+    check_file(words[2:])
+
+
+CHECKS = {
+    ".ci/run": lambda _: None,
+    "git": lambda _: None,
+    "make": check_make,
+    "pip": check_pip,
+    "pre-commit": lambda _: check_file([".pre-commit-config.yaml"]),
+    "python": check_pytest,
+    "tieless": check_tieless,
+}
+
+
+@pages_with("console")
+def test_commands_exist(page):
+    for program, *words in commands(page):
+        CHECKS[program.removeprefix(".venv/bin/")](words)

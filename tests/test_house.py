@@ -1,0 +1,107 @@
+"""The habits of the house that no linter knows: exports, what an import costs, versions that agree."""
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tieless
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "tieless"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+# What `import tieless` must not load: rooms above the front door, and packages that only they need.
+ROOMS_ABOVE = ("cli", "data", "models", "report", "study", "testing")
+PACKAGES_ABOVE = (
+    *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
+    *("pydantic", "rich", "scipy", "sklearn", "triton", "yaml"),
+)
+
+
+def is_command(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Is it a function that click reaches through its group, not by its name?"""
+    return any(isinstance(d, ast.Call) and ast.unparse(d.func).endswith(".command") for d in node.decorator_list)
+
+
+def names_of(statements: list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
+    """The public names that a module defines by def and class, by assignment, and takes from rooms of tieless."""
+    defined, assigned, taken = set(), set(), set()
+    for node in statements:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            (assigned if is_command(node) else defined).add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            assigned.update(leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
+        elif isinstance(node, ast.ImportFrom) and re.match(r"tieless\b(?!\._)", node.module or ""):
+            taken.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Try):
+            for names, inside in zip((defined, assigned, taken), names_of(node.body), strict=True):
+                names.update(inside)
+    return tuple({name for name in names if not name.startswith("_")} for names in (defined, assigned, taken))
+
+
+def exported_names(tree: ast.Module) -> list[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            return ast.literal_eval(node.value)
+    return []
+
+
+def module_id(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=module_id)
+def test_a_package_exports_exactly_its_public_names(path):
+    """What it defines and what it takes from its rooms, unless it took that for its own use."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined, assigned, taken = names_of(tree.body)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert defined | assigned | taken - used <= set(exported_names(tree)) <= defined | assigned | taken
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=module_id)
+def test_a_module_exports_all_that_it_defines(path):
+    """Every function and class without an underscore; a constant or an alias only where others want it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined, assigned, _ = names_of(tree.body)
+    assert defined <= set(exported_names(tree)) <= defined | assigned
+
+
+def loaded_after(statement: str) -> dict[str, object]:
+    """Modules in a fresh interpreter after ``statement``, and whether CUDA has started there."""
+    report = "import json, sys, torch; print(json.dumps([sorted(sys.modules), torch.cuda.is_initialized()]))"
+    run = subprocess.run([sys.executable, "-c", f"{statement}; {report}"], capture_output=True, text=True, check=True)
+    modules, cuda = json.loads(run.stdout)
+    return {"modules": set(modules), "cuda": cuda}
+
+
+def test_import_tieless_loads_the_core_and_starts_nothing():
+    after = loaded_after("import tieless")
+    added = after["modules"] - loaded_after("import torch")["modules"]
+    assert "tieless" in added
+    assert sorted(added & {f"tieless.{room}" for room in ROOMS_ABOVE}) == []
+    assert sorted({name.partition(".")[0] for name in added} & set(PACKAGES_ABOVE)) == []
+    # The compiler takes longer to import than torch itself.
+    assert not any(name.startswith("torch._dynamo") for name in added)
+    assert after["cuda"] is False
+
+
+def test_the_version_is_the_same_everywhere():
+    version = importlib.metadata.version("tieless")
+    changelog = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {tieless.__version__, changelog[1], citation[1]} == {version}
+
+
+def test_every_dependency_is_argued_for():
+    requirements = [re.match(r"[\w-]+", line)[0] for line in importlib.metadata.requires("tieless")]
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    argued = set(re.findall(r"^\| \[`?([\w-]+)`?\]", page, re.MULTILINE))
+    assert argued == set(requirements) - {"tieless"}

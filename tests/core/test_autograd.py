@@ -172,6 +172,16 @@ def test_any_elementwise_callable_is_a_forward():
     untie(leaf, torch.sin, FullJam()).sum().backward()
 
 
+def test_a_callable_that_widens_is_brought_back_to_the_dtype_of_z():
+    """What autocast does to some functions on some devices."""
+    z = torch.zeros(3, dtype=torch.bfloat16, requires_grad=True)
+    for rule in ("constant", "tied", "tied >> scale(2)"):
+        y = untie(z, lambda x: x.float().sin(), rule)
+        assert y.dtype == torch.bfloat16
+        y.sum().backward()
+        assert z.grad.dtype == torch.bfloat16
+
+
 def test_a_callable_that_changes_the_shape_is_refused():
     with pytest.raises(RuleTypeError, match="not elementwise"):
         untie(torch.zeros(3), torch.sum, "constant")

@@ -86,6 +86,20 @@ def test_tiny_and_huge_feedback_keeps_its_direction(rule, scale):
         torch.testing.assert_close(small, one, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "rule",
+    ["centralize", "clip_norm(0.7)", "normalize", "noise(0.1)", "drop(0.1)", "rotate(30)", "quantize(4)", "scale(0.3)"],
+)
+def test_half_types_are_rounded_once_at_the_end(rule, dtype):
+    g = _feedback(8, 50).to(dtype)
+    sent = []
+    for kind in (dtype, torch.float32):
+        torch.manual_seed(0)
+        sent.append(_send(rule, g.to(kind)).to(dtype))
+    assert torch.equal(*sent)
+
+
 def test_noise_has_its_mean_and_spread():
     sent = _send("noise(0.5)", torch.ones(1 << 16))
     assert abs(sent.mean() - 1) < 0.01

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tieless.data import load
-from tieless.models import MLP
+from tieless.models import MLP, build_model
+from tieless.study import training
 from tieless.study.training import run_trial
 from tieless.study.trial import Result, Trial
 
@@ -99,6 +100,31 @@ def test_a_loss_that_is_not_finite_is_a_result():
     assert result.error is None
     assert len(result.epochs) < 5
     assert all(math.isfinite(number) for numbers in _numbers(result) for number in numbers)
+
+
+def test_a_diverged_trial_stops_at_the_step(monkeypatch):
+    losses = []
+    whole = training.LOSSES["cross_entropy"]
+
+    def mean(outputs, labels):
+        losses.append(whole.mean(outputs, labels))
+        return losses[-1]
+
+    monkeypatch.setitem(training.LOSSES, "cross_entropy", dataclasses.replace(whole, mean=mean))
+    assert run_trial(_change(learning_rate=1e30)).status == "diverged"
+    assert [loss.isfinite().item() for loss in losses].count(False) == 1
+
+
+def test_latent_weights_are_clipped_after_each_step(monkeypatch):
+    built = []
+
+    def build(*args, **kwargs):
+        built.append(build_model(*args, **kwargs))
+        return built[-1]
+
+    monkeypatch.setattr(training, "build_model", build)
+    run_trial(_change(model="bnn_mlp(16, 1)", forward="sign", backward="rectangular(-1, 1)", learning_rate=50.0))
+    assert max(parameter.abs().max() for parameter in built[0].parameters() if parameter.dim() > 1) == 1
 
 
 def test_what_raises_is_a_failed_trial_with_its_reason():

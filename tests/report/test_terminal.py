@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
 from tieless.report import table
@@ -50,7 +52,17 @@ def test_nothing_of_a_study_is_read_as_markup(trial, result, study):
     assert "[bold]no[/bold] [/nonsense]" in text
 
 
-def test_a_narrow_terminal_loses_no_number(typical, report_of):
-    text = printed(report_of(typical), width=70)
-    assert "75.0 ±10.8" in text
-    assert "62.0 ±2.5" in text
+@pytest.mark.parametrize("width", [44, 60, 80, 100, 200])
+def test_a_narrow_terminal_loses_no_number_and_no_rule(typical, report_of, width):
+    report = report_of(typical)
+    text = printed(report, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for grid in (block.grid for section in report.sections for block in section.blocks):
+        tables = text.count("backward rule")
+        assert 1 <= tables <= len(grid.forwards)
+        for rule in grid.rules:
+            assert len(re.findall(rf"^ {re.escape(rule)} ", text, re.MULTILINE)) >= tables
+        for forward in grid.forwards:
+            assert text.count(f" {forward} ") == 1
+    for number in ("75.0 ±10.8", "10.0 ±0.0", "62.0 ±2.5", "◐ 3/3 one class"):
+        assert number in text

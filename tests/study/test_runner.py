@@ -3,6 +3,7 @@
 Real processes throughout: workers are spawned and killed as in a study.
 """
 
+import contextlib
 import os
 import signal
 import stat
@@ -188,7 +189,8 @@ def start(tmp_path):
 
     yield start
     for process in started:
-        if process.poll() is None:
+        # The group, for orphans would hold the pipes open.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 

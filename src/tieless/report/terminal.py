@@ -12,7 +12,8 @@ from tieless.report.records import Cell, Estimate, Grid, Report
 
 with try_import("study") as study_extra:
     from rich import box
-    from rich.console import Group, RenderableType
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -22,6 +23,9 @@ READING = (
     "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "
     "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero."
 )
+
+RULE_WIDTH = 26
+"""Columns that a rule may take before it is folded: most fit."""
 
 
 def table(report: Report) -> RenderableType:
@@ -40,10 +44,10 @@ def table(report: Report) -> RenderableType:
         if section.best:
             rates = ", ".join(map(words.rate, section.learning_rates))
             how = f"each cell at the best of the learning rates {rates}, chosen on the test set and so optimistic"
-            parts += [Text(f"\n{settings}"), Text(f"{how}; the page has all."), _grid(section.best, rates=True)]
+            parts += [Text(f"\n{settings}"), Text(f"{how}; the page has all."), _FittedGrid(section.best, rates=True)]
         else:
             rate = words.rate(section.learning_rates[0])
-            parts += [Text(f"\n{settings} · learning rate {rate}"), _grid(section.blocks[0].grid, rates=False)]
+            parts += [Text(f"\n{settings} · learning rate {rate}"), _FittedGrid(section.blocks[0].grid, rates=False)]
     parts += [
         Text(
             f"failed: {failure.trial.forward} under {failure.trial.backward}, seed {failure.trial.seed}: {failure.error}"
@@ -53,19 +57,38 @@ def table(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _grid(grid: Grid, *, rates: bool) -> Table:
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("backward rule", overflow="fold")
-    for forward in grid.forwards:
-        shown.add_column(Text(forward), no_wrap=True)
-    baselines = [rule for rule in grid.rules if rule in BASELINES]
-    for rule, row in zip(grid.rules, grid.rows, strict=True):
-        cells = [
-            Text(words.absent(rule, forward, grid), style="dim") if cell is None else _cell(cell, rates=rates)
-            for forward, cell in zip(grid.forwards, row, strict=True)
-        ]
-        shown.add_row(Text(rule), *cells, end_section=rule in baselines[-1:])
-    return shown
+class _FittedGrid:
+    """A grid as one table, or as several below each other where the console is too narrow for all forwards."""
+
+    def __init__(self, grid: Grid, *, rates: bool) -> None:
+        self._grid, self._rates = grid, rates
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unlimited = options.update(width=10_000)  # a measurement never exceeds the width it is taken in
+        start = 0
+        while start < len(self._grid.forwards):
+            end = len(self._grid.forwards)
+            shown = self._table(start, end)
+            while end > start + 1 and Measurement.get(console, unlimited, shown).maximum > options.max_width:
+                end -= 1
+                shown = self._table(start, end)
+            yield shown
+            start = end
+
+    def _table(self, start: int, end: int) -> Table:
+        grid = self._grid
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        shown.add_column("backward rule", overflow="fold", max_width=RULE_WIDTH)
+        for forward in grid.forwards[start:end]:
+            shown.add_column(Text(forward), no_wrap=True)
+        baselines = [rule for rule in grid.rules if rule in BASELINES]
+        for rule, row in zip(grid.rules, grid.rows, strict=True):
+            cells = [
+                Text(words.absent(rule, forward, grid), style="dim") if cell is None else _cell(cell, rates=self._rates)
+                for forward, cell in zip(grid.forwards[start:end], row[start:end], strict=True)
+            ]
+            shown.add_row(Text(rule), *cells, end_section=rule in baselines[-1:])
+        return shown
 
 
 def _cell(cell: Cell, *, rates: bool) -> Text:

@@ -112,9 +112,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_pip(words: list[str]) -> None:
-    extras = {
-        extra for word in words for group in re.findall(r"tieless\[([\w,]+)\]", word) for extra in group.split(",")
-    }
+    extras = {extra for word in words for group in re.findall(r"\[([\w,]+)\]$", word) for extra in group.split(",")}
     assert words[0] == "install"
     assert extras <= set(importlib.metadata.metadata("tieless").get_all("Provides-Extra"))
 

@@ -44,6 +44,7 @@ def work(channel: Connection, run_trial: RunTrial, threads: int) -> None:
     # Ctrl-C reaches every process of the terminal; it is the runner that decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    # The runner's OMP_NUM_THREADS is enough where torch uses OpenMP; where it does not, this is.
     torch.set_num_threads(threads)
     channel.send(READY)
     while True:

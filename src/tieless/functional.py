@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forwa
 from tieless.rules import Random, Rule, RuleLike, Tied, rule as rule_of
 from tieless.slopes import Window
 
-__all__ = ["Joined", "join", "untie", "untie_joined"]
+__all__ = ["Joined", "Part", "join", "untie", "untie_joined"]
 
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
@@ -46,13 +46,22 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
     return untie_joined(z, join(forward, backward), generator=generator)
 
 
+class Part(NamedTuple):
+    """One rule of a chain: which packed bits are its own, whether it needs ``z`` or ``y``, whether it draws numbers."""
+
+    rule: Rule
+    bits: int | None
+    input: bool
+    output: bool
+    draws: bool
+
+
 class Joined:
     """A forward and a rule that go together, with what follows from the two worked out once.
 
     Attributes:
         forward, rule: The halves.
-        parts: For each rule of the chain: the rule, the place of its packed bits or -1, and whether it needs ``z``,
-            needs ``y``, and draws numbers.
+        parts: The rules of the chain, each with where it finds what it needs.
         windows: The windows whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
     """
@@ -67,12 +76,12 @@ class Joined:
         self.keeps_output = "output" in needs
         self.draws = any(part.draws for part in rules)
         self.parts = tuple(
-            (
-                part,
-                self.windows.index(need) if isinstance(need, Window) else -1,
-                need == "input",
-                need == "output",
-                part.draws,
+            Part(
+                rule=part,
+                bits=self.windows.index(need) if isinstance(need, Window) else None,
+                input=need == "input",
+                output=need == "output",
+                draws=part.draws,
             )
             for part, need in zip(rules, needs, strict=True)
         )
@@ -200,9 +209,10 @@ class _Untie(torch.autograd.Function):
         joined: Joined = ctx.joined
         key, anchor, z, y, *bits = ctx.saved_tensors
         feedback = grad_output
-        for stream, (part, window, needs_input, needs_output, draws) in enumerate(joined.parts):
-            kept = bits[window] if window >= 0 else z if needs_input else y if needs_output else None
-            feedback = part.feedback(feedback, kept, Random(key, stream) if draws else None, joined.forward)
+        for stream, part in enumerate(joined.parts):
+            kept = bits[part.bits] if part.bits is not None else z if part.input else y if part.output else None
+            random = Random(key, stream) if part.draws else None
+            feedback = part.rule.feedback(feedback, kept, random, joined.forward)
         feedback = _laid_out(feedback, ctx.order)
         if torch.is_grad_enabled():
             feedback = cast("Tensor", _RefuseSecond.apply(feedback, anchor))

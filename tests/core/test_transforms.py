@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from tieless import Activation, untie
+from tieless import Activation, FullJam, Rectangular, untie
 from tieless.errors import SecondDerivativeError, TransformError
 
 # Torch's own: Dynamo makes an instance of the autograd function while it traces, and jvp loads scripted functions.
@@ -58,6 +58,35 @@ def test_compiled_is_eager(rule, fitting_forwards):
     expected = _gradient(all_forwards, z)
     for name, one, other in zip(fitting_forwards, _gradient(compiled, z), expected, strict=True):
         assert torch.equal(one, other), name
+
+
+def test_compiled_modules_and_rule_objects_are_eager():
+    """The halves as specs, as values and inside modules: what a compiler sees differs, what runs does not."""
+    rule = Rectangular(-1, 1) >> FullJam()
+    first, second = Activation("relu", rule), Activation(torch.sin, "positive_jam >> tied")
+
+    def layers(z):
+        return untie(second(first(z)), "tanh", rule)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(layers, fullgraph=True, backend="aot_eager")
+    assert torch.equal(_gradient(compiled, _z()), _gradient(layers, _z()))
+
+
+def test_a_compiled_network_trains_as_the_eager_one():
+    steps = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(12, 8), Activation("relu", "full_jam"), torch.nn.Linear(8, 3))
+        run = torch.compile(net, fullgraph=True, backend="aot_eager") if compiled else net
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            run(_z()).square().mean().backward()
+            optimiser.step()
+        steps.append([parameter.detach().clone() for parameter in net.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*steps, strict=True))
 
 
 @pytest.mark.parametrize("layout", [torch.clone, lambda z: z.t().contiguous().t()], ids=["plain", "transposed"])

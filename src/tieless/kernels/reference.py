@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -109,6 +111,7 @@ def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
     return torch.empty_like(like, dtype=dtype).copy_(numbers.to(dtype).view(like.shape))
 
 
+@cache
 def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[float, float, float]:
     """``minimum``, the span, and the largest slope below ``maximum``, each as a number of ``dtype``."""
     low, span, high = torch.tensor([minimum, maximum - minimum, maximum], dtype=dtype).unbind()

@@ -30,7 +30,7 @@ class MLP(nn.Sequential):
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, study 2 (64-64-10, logistic).
     Example:
-        >>> MLP(64, (64, 64), 10, "logistic", "constant")(torch.rand(5, 64)).shape
+        >>> MLP(64, (64,), 10, "logistic", "constant")(torch.rand(5, 64)).shape
         torch.Size([5, 10])
     """
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tieless.forwards import ForwardLike
+from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import join, untie
-from tieless.rules import RuleLike
+from tieless.rules import RuleLike, rule as rule_of
 
 __all__ = ["Activation"]
 
@@ -29,8 +29,8 @@ class Activation(nn.Module):
 
     def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:
         super().__init__()
-        joined = join(forward, backward)
-        self.forward_fn, self.rule = joined.forward, joined.rule
+        self.forward_fn, self.rule = forward_of(forward), rule_of(backward)
+        join(self.forward_fn, self.rule)  # refuses halves that do not go together
 
     def forward(self, z: Tensor) -> Tensor:
         return untie(z, self.forward_fn, self.rule)

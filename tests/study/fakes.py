@@ -15,7 +15,6 @@ from typing import Any
 from tieless.study.spec import Study, parse_study
 from tieless.study.trial import EpochRecord, Result, Trial
 
-
 # Workers get the path of their parent, and import this module by its name from wherever pytest was started.
 if (ROOT := str(Path(__file__).parents[2])) not in sys.path:
     sys.path.append(ROOT)

@@ -64,6 +64,7 @@ class Joined:
         parts: The rules of the chain, each with where it finds what it needs.
         windows: The windows whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
+        opaque, native: Whether the forward is a callable, and whether PyTorch's own derivative is all it needs.
     """
 
     def __init__(self, forward: Forward, rule: Rule) -> None:

@@ -1,7 +1,5 @@
 """Guarantee 5: what is saved for the backward pass is the least the rule needs, measured."""
 
-import math
-
 import pytest
 import torch
 
@@ -76,7 +74,6 @@ def test_saved_bytes(forward, rule):
     else:
         expected = OF_RULES[rule]
     saved, _ = _saved(forward, rule)
-    assert saved - math.floor(expected * ELEMENTS) in (0, KEY)
     draws = any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate"))
     assert saved == expected * ELEMENTS + draws * KEY
 

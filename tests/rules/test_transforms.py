@@ -77,13 +77,11 @@ def test_no_feedback_stays_none(rule):
 @pytest.mark.parametrize("rule", ["normalize", "rotate(30)", "quantize(4)"])
 def test_tiny_and_huge_feedback_keeps_its_direction(rule, scale):
     g = _feedback(2, 300, dtype=torch.float32)
-    small, one = _send(rule, g * scale), _send(rule, g)
-    reference = small if rule == "normalize" else small / scale
-    assert small.isfinite().all()
-    assert torch.nn.functional.cosine_similarity(small / small.abs().max(), g).min() > 0.8
-    assert torch.nn.functional.cosine_similarity(reference, reference).min() > 0.99
+    sent = _send(rule, g * scale)
+    assert sent.isfinite().all()
+    assert torch.nn.functional.cosine_similarity(sent / sent.abs().max(), g).min() > 0.8
     if rule == "normalize":
-        torch.testing.assert_close(small, one, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(sent, _send(rule, g), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

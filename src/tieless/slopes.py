@@ -1,7 +1,7 @@
 """How a slope is written down: what must be kept of the forward pass for it, and what it does to the feedback.
 
-The derivative of a forward and the slope of a rule are the same kind of thing, so both are built from the four
-forms here. A form says what it keeps (``needs``) before anything runs; ``untie`` keeps that and no more.
+The derivative of a forward and the slope of a rule are the same kind of thing, so both are built from the forms here.
+A form says what it keeps (``needs``) before anything runs; ``untie`` keeps that and no more.
 """
 
 from __future__ import annotations
@@ -14,8 +14,22 @@ import torch
 from torch import Tensor
 
 from tieless import ops
+from tieless.kernels.reference import arithmetic_dtype
 
-__all__ = ["FixedSlope", "InputSlope", "Need", "OutputSlope", "SlopeForm", "TwoValuedSlope", "Window"]
+__all__ = [
+    "Codes",
+    "FixedSlope",
+    "InputSlope",
+    "LevelSlope",
+    "NamedSlope",
+    "NativeSlope",
+    "Need",
+    "OutputSlope",
+    "Packed",
+    "SlopeForm",
+    "TwoValuedSlope",
+    "Window",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +44,32 @@ class Window:
     high: float
     open: Literal["", "low", "high", "low high"] = ""
 
-    def bits(self, z: Tensor) -> Tensor:
-        """One bit an element of ``z`` in logical order, 8 to a byte, the first in the lowest: is it inside?"""
-        return ops.window_bits(z, self.low, self.high, "low" in self.open, "high" in self.open)
+    def edges(self, dtype: torch.dtype) -> tuple[float, float, bool, bool]:
+        """``low`` and ``high`` as numbers of ``dtype``, and which of them is outside."""
+        return ops.rounded(self.low, dtype), ops.rounded(self.high, dtype), "low" in self.open, "high" in self.open
+
+    def pack(self, z: Tensor) -> Tensor:
+        """One bit an element of ``z``, as they lie in memory, 8 to a byte, the first in the lowest: is it inside?"""
+        return ops.window_bits(z, *self.edges(z.dtype))
 
 
-Need = Window | Literal["input", "output"] | None
-"""What is kept an element: a bit, the forward's input, its output (shared with the next layer), nothing."""
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """How many of the ascending boundaries lie below ``z``, kept in as few bits as hold their number."""
+
+    boundaries: tuple[float, ...]
+
+    def pack(self, z: Tensor) -> Tensor:
+        """The codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
+        wide = arithmetic_dtype(z.dtype)
+        return ops.codes(z, [ops.rounded(boundary, wide) for boundary in self.boundaries])
+
+
+Packed = Window | Codes
+"""What is kept as a few bits an element."""
+
+Need = Packed | Literal["input", "output"] | None
+"""What is kept an element: bits, the forward's input, its output (shared with the next layer), nothing."""
 
 
 class SlopeForm(Protocol):
@@ -72,6 +105,43 @@ class TwoValuedSlope:
     def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         assert kept is not None
         return ops.gate(grad_output, kept, self.inside, self.outside)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSlope:
+    """One of ``values``, chosen by how many boundaries lie below ``z``; a slope of 0 sends exact zeros."""
+
+    needs: Codes
+    values: tuple[float, ...]
+
+    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+        assert kept is not None
+        return ops.levels(grad_output, kept, self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSlope:
+    """A slope that kernels know by name, of ``z`` or of ``y``."""
+
+    function: str
+    parameters: tuple[float, ...]
+    needs: Literal["input", "output"] = "input"
+
+    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+        assert kept is not None
+        return ops.slope(grad_output, kept, self.function, self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeSlope:
+    """A derivative that PyTorch has as one operation of its own: ``backward(grad_output, kept)``."""
+
+    backward: Callable[[Tensor, Tensor], Tensor]
+    needs: Literal["input", "output"]
+
+    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+        assert kept is not None
+        return self.backward(grad_output, kept)
 
 
 def _multiply(grad_output: Tensor, value: Tensor, slope: Callable[[Tensor], Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from tieless.kernels import numba_cpu, reference
+from tieless.kernels import elementwise, numba_cpu, reference
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, math.inf, -math.inf, math.nan, 5e-324, 65504.0, 1e-7]
@@ -26,20 +26,33 @@ def _tensor(size, dtype, layout="plain", seed=0):
     values = torch.randn(size, generator=generator, dtype=torch.float64)
     count = min(size, len(SPECIAL))
     values[torch.randperm(size, generator=generator)[:count]] = torch.tensor(SPECIAL[:count], dtype=torch.float64)
-    values = values.to(dtype)
-    if layout == "strided":
-        wide = torch.zeros(size, 2, dtype=dtype)
-        wide[:, 0] = values
-        return wide[:, 0]
-    if layout == "transposed" and size % 2 == 0:
-        return values.view(2, -1).t()
-    return values
+    return LAYOUTS[layout](values.to(dtype))
+
+
+def _strided(values):
+    wide = torch.zeros(values.numel(), 2, dtype=values.dtype)
+    wide[:, 0] = values
+    return wide[:, 0]
+
+
+def _channels_last(values):
+    return values[: values.numel() // 12 * 12].view(-1, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+
+
+LAYOUTS = {
+    "plain": lambda values: values,
+    "strided": _strided,
+    "transposed": lambda values: values[: values.numel() // 2 * 2].view(2, -1).t(),
+    "channels last": _channels_last,
+    "sliced": lambda values: values[: values.numel() // 6 * 6].view(-1, 6)[:, 1:5],
+    "expanded": lambda values: values.expand(3, -1),
+    "permuted and sliced": lambda values: values[: values.numel() // 24 * 24].view(-1, 3, 4, 2).permute(2, 0, 3, 1)[1:],
+}
 
 
 def _same(one, other):
     assert one.dtype == other.dtype
     assert one.shape == other.shape
-    assert one.stride() == other.stride()
     nan = one.isnan() if one.is_floating_point() else torch.zeros_like(one, dtype=torch.bool)
     if one.is_floating_point():
         assert torch.equal(nan, other.isnan())
@@ -47,14 +60,59 @@ def _same(one, other):
     assert torch.equal(one[~nan], other[~nan])
 
 
+def _laid_out_like(result, given):
+    """A size of 0 or 1 has no layout, and PyTorch gives it any stride."""
+    assert torch.empty_like(given).stride() == result.stride() or result.numel() == 0
+
+
 CASES = st.fixed_dictionaries(
     {
         "size": st.integers(0, 70) | st.integers(1000, 3100),
         "dtype": st.sampled_from(DTYPES),
-        "layout": st.sampled_from(["plain", "strided", "transposed"]),
+        "layout": st.sampled_from(list(LAYOUTS)),
         "seed": st.integers(0, 10**6),
     }
 )
+PARAMETERS = {
+    "clamp": (-1.0, 1.0),
+    "hard_sigmoid": (),
+    "leaky_relu": (0.1,),
+    "linear": (),
+    "relu": (),
+    "round": (),
+    "sawtooth": (2.0,),
+    "square_wave": (2.0,),
+    "staircase": (3.0,),
+    "three_level": (-0.5, 0.5, -1.0, 0.0, 1.0),
+}
+
+
+def _bits(like, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    other = torch.empty_like(like).copy_(torch.randn(like.shape, generator=generator))
+    return reference.window_bits(other, -0.5, 0.5, False, False)
+
+
+def test_every_forward_of_the_reference_is_tested():
+    assert PARAMETERS.keys() == reference.FORWARDS.keys() == elementwise.FORWARDS.keys()
+    assert reference.SLOPES.keys() == elementwise.SLOPES.keys() == SLOPE_PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("function", PARAMETERS)
+@settings(deadline=None, max_examples=40)
+@given(case=CASES, window=st.none() | st.tuples(st.sampled_from(WINDOWS), st.booleans(), st.booleans()))
+def test_activate(function, case, window):
+    z = _tensor(**case)
+    window = window and (*window[0], *window[1:])
+    (y, bits), (expected_y, expected_bits) = (
+        kernels.activate(z, function, PARAMETERS[function], window) for kernels in (numba_cpu, reference)
+    )
+    _same(y, expected_y)
+    _laid_out_like(y, z)
+    if window:
+        _same(bits, expected_bits)
+    else:
+        assert bits is expected_bits is None
 
 
 @settings(deadline=None, max_examples=150)
@@ -68,25 +126,59 @@ def test_window_bits(case, window, open_low, open_high):
 @given(case=CASES, inside=st.sampled_from([1.0, 0.0, 1 / 6]), outside=st.sampled_from([0.0, 0.01, -2.0]))
 def test_gate(case, inside, outside):
     grad = _tensor(**case)
-    bits = reference.window_bits(_tensor(case["size"], torch.float32, seed=1), -0.5, 0.5, False, False)
-    _same(*(k.gate(grad, bits, inside, outside) for k in (reference, numba_cpu)))
+    sent, expected = (k.gate(grad, _bits(grad), inside, outside) for k in (numba_cpu, reference))
+    _same(sent, expected)
+    _laid_out_like(sent, grad)
+
+
+BOUNDARIES = st.lists(st.sampled_from([x / 4 for x in range(-12, 13)]), min_size=1, max_size=15, unique=True).map(
+    sorted
+)
 
 
 @settings(deadline=None, max_examples=150)
-@given(
-    case=CASES,
-    levels=st.sampled_from([(0.0, 0.0, 0.0, 0.0, 1.0), (0.0, 0.0, -1.0, 1.0, 1.0), (-0.5, 0.5, -1.0, 0.0, 1.0)]),
-)
-def test_three_level(case, levels):
+@given(case=CASES, boundaries=BOUNDARIES)
+def test_codes(case, boundaries):
     z = _tensor(**case)
-    _same(*(k.three_level(z, *levels) for k in (reference, numba_cpu)))
+    _same(*(k.codes(z, boundaries) for k in (reference, numba_cpu)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(case=CASES, boundaries=BOUNDARIES.filter(lambda b: len(b) > 1))
+def test_levels(case, boundaries):
+    grad = _tensor(**case)
+    packed = reference.codes(torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad), boundaries)
+    values = [0.0, *(0.3 * place - 1 for place in range(len(boundaries)))]
+    sent, expected = (k.levels(grad, packed, values) for k in (numba_cpu, reference))
+    _same(sent, expected)
+    _laid_out_like(sent, grad)
+
+
+SLOPE_PARAMETERS = {"triangular": (1.5,)}
+
+
+@pytest.mark.parametrize("function", SLOPE_PARAMETERS)
+@settings(deadline=None, max_examples=60)
+@given(case=CASES, other=st.sampled_from(list(LAYOUTS)))
+def test_slope(function, case, other):
+    grad = _tensor(**case)
+    value = torch.empty(0)
+    if grad.shape == (like := _tensor(**(case | {"layout": other, "seed": 3}))).shape:
+        value = like
+    value = value if value.shape == grad.shape else torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad)
+    args = (grad, value, function, SLOPE_PARAMETERS[function])
+    sent, expected = numba_cpu.slope(*args), reference.slope(*args)
+    _same(sent, expected)
+    _laid_out_like(sent, grad)
 
 
 @settings(deadline=None, max_examples=100)
 @given(case=CASES, key=st.integers(-(2**63), 2**63 - 1), stream=st.integers(0, 5), draw=st.integers(0, 2))
 def test_uniform(case, key, stream, draw):
     like = _tensor(**case)
-    _same(*(k.uniform(like, torch.tensor(key), stream, draw) for k in (reference, numba_cpu)))
+    numbers, expected = (k.uniform(like, torch.tensor(key), stream, draw) for k in (numba_cpu, reference))
+    _same(numbers, expected)
+    _laid_out_like(numbers, like)
 
 
 @settings(deadline=None, max_examples=200)
@@ -99,19 +191,39 @@ def test_uniform(case, key, stream, draw):
 )
 def test_jam(case, key, limits, magnitude, gated):
     grad = _tensor(**case)
-    bits = reference.window_bits(_tensor(case["size"], torch.float32, seed=1), -0.5, 0.5, False, False)
-    args = (grad, torch.tensor(key), 1, *limits, magnitude, bits if gated else None)
-    _same(*(k.jam(*args) for k in (reference, numba_cpu)))
+    args = (grad, torch.tensor(key), 1, *limits, magnitude, _bits(grad) if gated else None)
+    sent, expected = numba_cpu.jam(*args), reference.jam(*args)
+    _same(sent, expected)
+    _laid_out_like(sent, grad)
 
 
-@pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**20 + 3])
-def test_large(size):
-    grad = _tensor(size, torch.float32)
+@pytest.fixture(params=[1, 2])
+def _threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**22 + 3])
+def test_large(size, dtype):
+    if size > 2**20 and dtype in (torch.float16, torch.float64):
+        size = 2**16 + 5
+    grad = _tensor(size, dtype)
     key = torch.tensor(123456789)
-    bits = [k.window_bits(grad, -0.5, 0.5, False, False) for k in (reference, numba_cpu)]
-    _same(*bits)
-    _same(*(k.gate(grad, bits[0], 1.0, 0.0) for k in (reference, numba_cpu)))
-    _same(*(k.jam(grad, key, 0, 0.0, 1.0, False, bits[0]) for k in (reference, numba_cpu)))
+    (y, bits), (expected, expected_bits) = (
+        k.activate(grad, "three_level", PARAMETERS["three_level"], (-0.5, 0.5, False, False))
+        for k in (numba_cpu, reference)
+    )
+    _same(y, expected)
+    _same(bits, expected_bits)
+    _same(*(k.gate(grad, bits, 1.0, 0.0) for k in (reference, numba_cpu)))
+    _same(*(k.jam(grad, key, 0, 0.0, 1.0, False, bits) for k in (reference, numba_cpu)))
+    packed = reference.codes(grad, [-1.0, 0.0, 1.0])
+    _same(packed, numba_cpu.codes(grad, [-1.0, 0.0, 1.0]))
+    _same(*(k.levels(grad, packed, [0.0, 0.3, 0.7, 1.0]) for k in (reference, numba_cpu)))
 
 
 @pytest.mark.parametrize("kernels", [reference, numba_cpu], ids=["reference", "numba"])

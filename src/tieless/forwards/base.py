@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.registry import Named, Registry
 from tieless.slopes import InputSlope, SlopeForm
@@ -21,14 +22,22 @@ __all__ = ["Elementwise", "Forward", "ForwardLike", "forward", "forwards", "regi
 class Forward(Named):
     """A function ``z -> y``, elementwise: the forward half of an activation.
 
-    Subclasses are frozen dataclasses with ``value`` and, where it is of use, ``derivative``. ``str`` gives the spec.
+    Subclasses are frozen dataclasses with ``value``, or with ``body`` where kernels know the function, and, where it is
+    of use, ``derivative``. ``str`` gives the spec.
     """
 
     __slots__ = ()
 
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]] | None:
+        """The name that kernels know it by, with its parameters as numbers of ``dtype``; ``None`` if they do not."""
+        return None
+
     def value(self, z: Tensor) -> Tensor:
         """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out."""
-        raise NotImplementedError
+        body = self.body(z.dtype)
+        if body is None:
+            raise NotImplementedError
+        return ops.activate(z, *body)
 
     def derivative(self) -> SlopeForm | None:
         """The slope that the rule ``tied`` uses; ``None`` where it is 0 almost everywhere."""

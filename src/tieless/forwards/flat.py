@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from tieless import ops
 from tieless.forwards.base import Forward, register_forward
@@ -23,8 +22,8 @@ class Heaviside(Forward):
         tensor([0., 0., 1.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return ops.three_level(z, 0.0, 0.0, 0.0, 0.0, 1.0)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "three_level", (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @register_forward
@@ -37,8 +36,8 @@ class Sign(Forward):
         tensor([-1.,  1.,  1.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return ops.three_level(z, 0.0, 0.0, -1.0, 1.0, 1.0)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "three_level", (0.0, 0.0, -1.0, 1.0, 1.0)
 
 
 @register_forward
@@ -58,9 +57,9 @@ class Ternary(Forward):
     def check(self) -> None:
         self.require(self.threshold >= 0, "threshold >= 0")
 
-    def value(self, z: Tensor) -> Tensor:
-        threshold = float(self.threshold)
-        return ops.three_level(z, -threshold, threshold, -1.0, 0.0, 1.0)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        threshold = ops.rounded(float(self.threshold), dtype)
+        return "three_level", (-threshold, threshold, -1.0, 0.0, 1.0)
 
 
 @register_forward
@@ -73,8 +72,8 @@ class Round(Forward):
         tensor([-1.,  0.,  2.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return torch.round(z)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "round", ()
 
 
 @register_forward
@@ -96,10 +95,8 @@ class Staircase(Forward):
     def check(self) -> None:
         self.require(self.levels >= 2, "levels >= 2")
 
-    def value(self, z: Tensor) -> Tensor:
-        steps = self.levels - 1
-        wide = z.to(torch.promote_types(z.dtype, torch.float32))  # in half types the product would round across a step
-        return (torch.round(wide.clamp(0, 1) * steps) / steps).to(z.dtype)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "staircase", (float(self.levels - 1),)
 
 
 @register_forward
@@ -119,7 +116,5 @@ class SquareWave(Forward):
     def check(self) -> None:
         self.require(self.period > 0, "period > 0")
 
-    def value(self, z: Tensor) -> Tensor:
-        turns = z.to(torch.promote_types(z.dtype, torch.float32)) / self.period
-        phase = turns - torch.floor(turns)
-        return torch.where(phase.isnan(), phase, torch.where(phase < 0.5, 1.0, -1.0)).to(z.dtype)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "square_wave", (float(self.period),)

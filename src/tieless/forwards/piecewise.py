@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from tieless.forwards.base import Forward, register_forward
 from tieless.slopes import FixedSlope, SlopeForm, TwoValuedSlope, Window
@@ -25,8 +23,8 @@ class Linear(Forward):
         tensor([-1.,  2.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return z.clone()
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "linear", ()
 
     def derivative(self) -> SlopeForm:
         return FixedSlope(1.0)
@@ -42,8 +40,8 @@ class Relu(Forward):
         tensor([0., 2.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return torch.relu(z)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "relu", ()
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(0.0, math.inf, open="low"))
@@ -63,8 +61,8 @@ class LeakyRelu(Forward):
 
     negative_slope: float = 0.01
 
-    def value(self, z: Tensor) -> Tensor:
-        return F.leaky_relu(z, self.negative_slope)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "leaky_relu", (float(self.negative_slope),)
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(0.0, math.inf, open="low"), 1.0, float(self.negative_slope))
@@ -80,8 +78,8 @@ class Relu6(Forward):
         tensor([0., 2., 6.])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return F.relu6(z)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "clamp", (0.0, 6.0)
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(0.0, 6.0, open="low high"))
@@ -97,8 +95,8 @@ class HardSigmoid(Forward):
         tensor([0.0000, 0.5000, 1.0000])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return F.hardsigmoid(z)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "hard_sigmoid", ()
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(-3.0, 3.0, open="low high"), 1 / 6)
@@ -114,8 +112,8 @@ class HardTanh(Forward):
         tensor([-1.0000,  0.5000])
     """
 
-    def value(self, z: Tensor) -> Tensor:
-        return F.hardtanh(z)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "clamp", (-1.0, 1.0)
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(-1.0, 1.0, open="low high"))
@@ -140,10 +138,8 @@ class Sawtooth(Forward):
     def check(self) -> None:
         self.require(self.period > 0, "period > 0")
 
-    def value(self, z: Tensor) -> Tensor:
-        # In half types turns + 1/2 would round up to the next tooth.
-        turns = z.to(torch.promote_types(z.dtype, torch.float32)) / self.period
-        return (2 * (turns - torch.floor(turns + 0.5))).to(z.dtype)
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "sawtooth", (float(self.period),)
 
     def derivative(self) -> SlopeForm:
         return FixedSlope(2 / self.period)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tieless.forwards.base import Forward, register_forward
-from tieless.slopes import InputSlope, OutputSlope, SlopeForm
+from tieless.slopes import NativeSlope, OutputSlope, SlopeForm
 
 __all__ = ["Elu", "Gelu", "Logistic", "Silu", "Softplus", "Tanh"]
+
+aten = torch.ops.aten
 
 
 @register_forward
@@ -36,10 +37,10 @@ class Elu(Forward):
         return F.elu(z, self.alpha)
 
     def derivative(self) -> SlopeForm:
-        return OutputSlope(self._slope)
+        return NativeSlope(self._backward, "output")
 
-    def _slope(self, y: Tensor) -> Tensor:
-        return torch.where(y > 0, 1.0, y + self.alpha).to(y.dtype)
+    def _backward(self, grad_output: Tensor, y: Tensor) -> Tensor:
+        return aten.elu_backward(grad_output, self.alpha, 1, 1, True, y)
 
 
 @register_forward
@@ -56,12 +57,7 @@ class Gelu(Forward):
         return F.gelu(z)
 
     def derivative(self) -> SlopeForm:
-        return InputSlope(self._slope)
-
-    def _slope(self, z: Tensor) -> Tensor:
-        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        # z * density is 0 in the limit; at an infinite z it would be inf * 0.
-        return 0.5 * torch.erfc(-z * math.sqrt(0.5)) + torch.where(density > 0, z * density, density)
+        return NativeSlope(aten.gelu_backward, "input")
 
 
 @register_forward
@@ -78,11 +74,7 @@ class Silu(Forward):
         return F.silu(z)
 
     def derivative(self) -> SlopeForm:
-        return InputSlope(self._slope)
-
-    def _slope(self, z: Tensor) -> Tensor:
-        s = torch.sigmoid(z)
-        return s * (1 + z * (1 - s))
+        return NativeSlope(aten.silu_backward, "input")
 
 
 @register_forward
@@ -119,10 +111,7 @@ class Tanh(Forward):
         return torch.tanh(z)
 
     def derivative(self) -> SlopeForm:
-        return OutputSlope(self._slope)
-
-    def _slope(self, y: Tensor) -> Tensor:
-        return 1 - y * y
+        return NativeSlope(aten.tanh_backward, "output")
 
 
 @register_forward
@@ -139,7 +128,4 @@ class Logistic(Forward):
         return torch.sigmoid(z)
 
     def derivative(self) -> SlopeForm:
-        return OutputSlope(self._slope)
-
-    def _slope(self, y: Tensor) -> Tensor:
-        return y * (1 - y)
+        return NativeSlope(aten.sigmoid_backward, "output")

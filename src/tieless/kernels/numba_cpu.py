@@ -1,225 +1,237 @@
-"""CPU kernels in Numba: the functions of ``reference``, bit for bit, each in one pass over flat memory.
+"""CPU kernels in Numba: the functions of ``reference``, bit for bit, each in one pass over memory.
 
-Half types are widened to float32, which is exact, and rounded once at the end, as the reference does. Compiled
-code is kept on disk, so that only the first process pays for it.
+Compiled code is kept on disk, so that only the first process pays for it.
 """
-
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportMissingParameterType=false
-# (numba has no types; everything outside the jitted loops is annotated)
 
 from __future__ import annotations
 
-import numpy as np
+import ctypes
+import hashlib
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple, cast
+
 import torch
-from numba import njit  # pyright: ignore[reportMissingTypeStubs]
+from numba import cfunc, types  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from tieless.kernels.reference import (
-    PHILOX_KEY_STEPS,
-    PHILOX_MULTIPLIERS,
-    PHILOX_ROUNDS,
-    UNIFORM_STEP,
-    WORD,
-    arithmetic_dtype,
-    slope_range,
-)
+from tieless.kernels import loops
+from tieless.kernels.lanes import Arguments
+from tieless.kernels.layout import memory_order
+from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
+from tieless.kernels.threads import runtime
 
-__all__ = ["gate", "jam", "three_level", "uniform", "window_bits"]
-
-_M0, _M1 = (np.uint64(multiplier) for multiplier in PHILOX_MULTIPLIERS)
-_W0, _W1 = (np.uint64(step) for step in PHILOX_KEY_STEPS)
-_LOW = np.uint64(WORD)
-_SHIFT = np.uint64(32)
-_STEP = np.float32(UNIFORM_STEP)
-_EIGHT = np.uint64(8)
-
-_jit = njit(cache=True, nogil=True, error_model="numpy")
-_CHUNK = 1024
-_inline = njit(cache=True, nogil=True, error_model="numpy", inline="always")
+__all__ = ["activate", "codes", "gate", "jam", "levels", "slope", "uniform", "window_bits"]
 
 
-@_inline
-def _words(block, stream, draw, key0, key1):
-    # Words stay in 64-bit lanes: numba widens 32-bit integers anyway, and one vector multiplication serves 8 of them.
-    c0, c1, c2, c3 = block & _LOW, block >> _SHIFT, stream, draw
-    for _ in range(PHILOX_ROUNDS):
-        product0, product1 = _M0 * c0, _M1 * c2
-        c0, c1 = (product1 >> _SHIFT) ^ c1 ^ key0, product1 & _LOW
-        c2, c3 = (product0 >> _SHIFT) ^ c3 ^ key1, product0 & _LOW
-        key0, key1 = (key0 + _W0) & _LOW, (key1 + _W1) & _LOW
-    return c0, c1, c2, c3
+class _Kernel(NamedTuple):
+    """A compiled kernel: to be called here, or by its address in many threads."""
+
+    call: Callable[[bytes], None]
+    address: int
 
 
-@_inline
-def _number(word):
-    return np.float32(word >> _EIGHT) * _STEP
+@cache
+def _sources() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-@_inline
-def _fill(out, first_block, stream, draw, key0, key1):
-    """``uniform`` for the elements of ``out``, the first of which is the first of ``first_block``."""
-    whole = out.size // 4
-    for j in range(whole):
-        w0, w1, w2, w3 = _words(np.uint64(first_block + j), stream, draw, key0, key1)
-        out[4 * j] = _number(w0)
-        out[4 * j + 1] = _number(w1)
-        out[4 * j + 2] = _number(w2)
-        out[4 * j + 3] = _number(w3)
-    if 4 * whole < out.size:
-        rest = _words(np.uint64(first_block + whole), stream, draw, key0, key1)
-        for i in range(4 * whole, out.size):
-            out[i] = _number(rest[i - 4 * whole])
+@cache
+def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
+    arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources())
+    address = cast("int", cfunc(types.void(arguments), cache=True)(getattr(loops, name)).address)
+    return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 
 
-@_jit
-def _uniform(out, stream, draw, key0, key1):
-    _fill(out, 0, stream, draw, key0, key1)
+def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = 1 << 15) -> None:
+    """Call a kernel, in as many threads as PyTorch uses and the work is worth: ``grain`` elements each or more."""
+    if elements > grain:
+        threads = min(torch.get_num_threads(), -(-elements // grain))
+        parallel = runtime().parallel
+        if threads > 1 and parallel is not None:
+            parallel(kernel.address, arguments, threads, 0)
+            return
+    kernel.call(arguments)
 
 
-@_inline
-def _block(sent, bits, zero):
-    """Zero where the bit is unset. Whole bytes first: a byte and eight elements make one vector operation."""
-    whole = sent.size // 8
-    for byte in range(whole):
-        packed = bits[byte]
-        for place in range(8):
-            i = 8 * byte + place
-            sent[i] = sent[i] if (packed >> place) & 1 else zero
-    for i in range(8 * whole, sent.size):
-        sent[i] = sent[i] if (bits[whole] >> (i & 7)) & 1 else zero
-
-
-@_jit
-def _jam(out, grad, bits, stream, key0, key1, low, span, ceiling, magnitude):
-    numbers = np.empty(_CHUNK, grad.dtype)
-    for start in range(0, grad.size, _CHUNK):
-        count = min(_CHUNK, grad.size - start)
-        _fill(numbers[:count], start // 4, stream, np.uint64(0), key0, key1)
-        feedback, sent = grad[start : start + count], out[start : start + count]
-        if magnitude:
-            for i in range(count):
-                g = feedback[i]
-                sign = low * 0 + 1 if g > 0 else (low * 0 - 1 if g < 0 else g * 0)
-                sent[i] = sign * min(numbers[i] * span + low, ceiling)
+def _operand(tensor: Tensor, order: Sequence[int] | None, kept: list[array[int]]) -> tuple[int, int]:
+    """Where a tensor is, and 0 if its elements lie in the order of the work, else the address of its geometry."""
+    if order is None and tensor.is_contiguous():
+        return tensor.data_ptr(), 0
+    sizes, strides = tensor.shape, tensor.stride()
+    if order is not None:
+        sizes, strides = [sizes[dim] for dim in order], [strides[dim] for dim in order]
+    folded: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if folded and folded[-1][1] == size * stride:
+            folded[-1] = (folded[-1][0] * size, stride)
         else:
-            for i in range(count):
-                sent[i] = feedback[i] * min(numbers[i] * span + low, ceiling)
-        if bits is not None:
-            _block(sent, bits[start // 8 :], low - low)
+            folded.append((size, stride))
+    if not folded or (len(folded) == 1 and folded[0][1] == 1):
+        return tensor.data_ptr(), 0
+    geometry = array("q", [len(folded), *(size for size, _ in folded), *(stride for _, stride in folded)])
+    kept.append(geometry)
+    return tensor.data_ptr(), geometry.buffer_info()[0]
 
 
-@_jit
-def _window_bits(bits, z, low, high, open_low, open_high):
-    whole = z.size // 8
-    for byte in range(whole):
-        packed = 0
-        for place in range(8):
-            value = z[8 * byte + place]
-            inside = ((value > low) | ((value == low) & (not open_low))) & (
-                (value < high) | ((value == high) & (not open_high))
-            )
-            packed |= inside << place
-        bits[byte] = packed
-    if 8 * whole < z.size:
-        packed = 0
-        for i in range(8 * whole, z.size):
-            value = z[i]
-            inside = ((value > low) | ((value == low) & (not open_low))) & (
-                (value < high) | ((value == high) & (not open_high))
-            )
-            packed |= inside << (i & 7)
-        bits[whole] = packed
+_NO_PARAMETERS = (0.0,) * 5
+_ACTIVATE, _WINDOW, _CODES = Struct("9q7d").pack, Struct("7q2d").pack, Struct("7q16d").pack
+_GATE, _LEVELS, _SLOPE = Struct("7q2d").pack, Struct("9q16d").pack, Struct("8q5d").pack
+_JAM, _UNIFORM = Struct("11q3d").pack, Struct("8q").pack
 
 
-@_inline
-def _gated(grad, passes, inside, outside, zero):
-    if passes:
-        return grad * inside if inside != 0 else zero
-    return grad * outside if outside != 0 else zero
-
-
-@_jit
-def _gate(out, grad, bits, inside, outside):
-    zero = inside - inside  # +0 whatever the sign of inside
-    whole = grad.size // 8
-    for byte in range(whole):
-        packed = bits[byte]
-        for place in range(8):
-            i = 8 * byte + place
-            out[i] = _gated(grad[i], (packed >> place) & 1, inside, outside, zero)
-    for i in range(8 * whole, grad.size):
-        out[i] = _gated(grad[i], (bits[whole] >> (i & 7)) & 1, inside, outside, zero)
-
-
-@_jit
-def _three_level(y, z, low, high, below, between, above):
-    for i in range(z.size):
-        value = z[i]
-        level = below if value < low else (above if value > high else between)
-        y[i] = level if value == value else value
-
-
-def _flat(tensor: Tensor) -> np.ndarray:
-    """The elements in logical order as a flat array of their arithmetic dtype; a view wherever that is possible."""
-    return tensor.detach().to(arithmetic_dtype(tensor.dtype)).contiguous().view(-1).numpy()
-
-
-def _empty(count: int, dtype: torch.dtype) -> tuple[Tensor, np.ndarray]:
-    tensor = torch.empty(count, dtype=dtype)
-    return tensor, tensor.numpy()
-
-
-def _laid_out(flat: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """``flat`` shaped and laid out like ``like``."""
-    shaped = flat.view(like.shape)
-    if shaped.dtype == dtype and shaped.stride() == like.stride():
-        return shaped
-    return torch.empty_like(like, dtype=dtype).copy_(shaped)
-
-
-def _key_words(key: Tensor) -> tuple[np.uint64, np.uint64]:
-    bits = int(key.item()) & 0xFFFFFFFFFFFFFFFF
-    return np.uint64(bits & WORD), np.uint64(bits >> 32)
-
-
-def _number_type(tensor: Tensor) -> type[np.float32 | np.float64]:
-    return np.float64 if tensor.dtype == torch.float64 else np.float32
+def activate(
+    z: Tensor, function: str, parameters: tuple[float, ...], window: tuple[float, float, bool, bool] | None
+) -> tuple[Tensor, Tensor | None]:
+    y = torch.empty_like(z)
+    elements = z.numel()
+    bits = None
+    kept: list[array[int]] = []
+    order = memory_order(z)
+    low, high, open_low, open_high = window or (0.0, 0.0, False, False)
+    if window is not None:
+        bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
+    arguments = _ACTIVATE(
+        elements,
+        z.element_size(),
+        *_operand(z, order, kept),
+        *_operand(y, order, kept),
+        0 if bits is None else bits.data_ptr(),
+        open_low,
+        open_high,
+        low,
+        high,
+        *(parameters + _NO_PARAMETERS)[:5],
+    )
+    _run(_compiled("activate", z.dtype, function), elements, arguments)
+    return y, bits
 
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
-    number = _number_type(z)
-    bits = torch.empty((z.numel() + 7) // 8, dtype=torch.uint8)
-    _window_bits(bits.numpy(), _flat(z), number(low), number(high), open_low, open_high)
+    elements = z.numel()
+    kept: list[array[int]] = []
+    order = memory_order(z)
+    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
+    arguments = _WINDOW(
+        elements, z.element_size(), *_operand(z, order, kept), bits.data_ptr(), open_low, open_high, low, high
+    )
+    _run(_compiled("window_bits", z.dtype), elements, arguments)
     return bits
 
 
+def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+    elements = z.numel()
+    kept: list[array[int]] = []
+    order = memory_order(z)
+    planes = len(boundaries).bit_length()
+    packed = torch.empty((planes, (elements + 7) // 8), dtype=torch.uint8)
+    padded = (*boundaries, *[math.inf] * (16 - len(boundaries)))
+    arguments = _CODES(
+        elements, z.element_size(), *_operand(z, order, kept), packed.data_ptr(), packed.shape[1], planes, *padded
+    )
+    _run(_compiled("codes", z.dtype), elements, arguments)
+    return packed
+
+
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
-    number = _number_type(grad_output)
-    sent, out = _empty(grad_output.numel(), arithmetic_dtype(grad_output.dtype))
-    _gate(out, _flat(grad_output), bits.numpy(), number(inside), number(outside))
-    return _laid_out(sent, grad_output, grad_output.dtype)
+    sent = torch.empty_like(grad_output)
+    elements = grad_output.numel()
+    kept: list[array[int]] = []
+    order = memory_order(grad_output)
+    arguments = _GATE(
+        elements,
+        grad_output.element_size(),
+        *_operand(grad_output, order, kept),
+        *_operand(sent, order, kept),
+        bits.data_ptr(),
+        inside,
+        outside,
+    )
+    _run(_compiled("gate", grad_output.dtype), elements, arguments)
+    return sent
 
 
-def three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
-    number = _number_type(z)
-    y, out = _empty(z.numel(), arithmetic_dtype(z.dtype))
-    _three_level(out, _flat(z), number(low), number(high), number(below), number(between), number(above))
-    return _laid_out(y, z, z.dtype)
+def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
+    sent = torch.empty_like(grad_output)
+    elements = grad_output.numel()
+    kept: list[array[int]] = []
+    order = memory_order(grad_output)
+    planes = packed.shape[0]
+    padded = (*values, *[0.0] * (16 - len(values)))
+    arguments = _LEVELS(
+        elements,
+        grad_output.element_size(),
+        *_operand(grad_output, order, kept),
+        *_operand(sent, order, kept),
+        packed.data_ptr(),
+        packed.shape[1],
+        planes,
+        *padded,
+    )
+    _run(_compiled("levels", grad_output.dtype), elements, arguments)
+    return sent
+
+
+def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
+    sent = torch.empty_like(grad_output)
+    elements = grad_output.numel()
+    kept: list[array[int]] = []
+    order = memory_order(grad_output)
+    arguments = _SLOPE(
+        elements,
+        grad_output.element_size(),
+        *_operand(grad_output, order, kept),
+        *_operand(value, order, kept),
+        *_operand(sent, order, kept),
+        *(parameters + _NO_PARAMETERS)[:5],
+    )
+    _run(_compiled("slope", grad_output.dtype, function), elements, arguments)
+    return sent
+
+
+def _key_words(key: Tensor) -> tuple[int, int]:
+    bits = int(key.item())
+    return bits & WORD, bits >> 32 & WORD
 
 
 def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
-    numbers, out = _empty(like.numel(), arithmetic_dtype(like.dtype))
-    _uniform(out, np.uint64(stream), np.uint64(draw), *_key_words(key))
-    return _laid_out(numbers, like, numbers.dtype)
+    dtype = arithmetic_dtype(like.dtype)
+    numbers = torch.empty_like(like, dtype=dtype)
+    kept: list[array[int]] = []
+    arguments = _UNIFORM(
+        like.numel(), numbers.element_size(), *_operand(numbers, None, kept), stream, draw, *_key_words(key)
+    )
+    _run(_compiled("uniform", dtype), like.numel(), arguments, grain=1 << 13)
+    return numbers
 
 
 def jam(
     grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
 ) -> Tensor:
-    number, dtype = _number_type(grad_output), arithmetic_dtype(grad_output.dtype)
-    low, span, ceiling = (number(value) for value in slope_range(minimum, maximum, dtype))
-    sent, out = _empty(grad_output.numel(), dtype)
-    packed = None if bits is None else bits.numpy()
-    _jam(out, _flat(grad_output), packed, np.uint64(stream), *_key_words(key), low, span, ceiling, magnitude)
-    return _laid_out(sent, grad_output, grad_output.dtype)
+    sent = torch.empty_like(grad_output)
+    elements = grad_output.numel()
+    kept: list[array[int]] = []
+    # Random numbers follow the logical order of the elements, bits the order in memory.
+    apart = bits is not None and not grad_output.is_contiguous()
+    arguments = _JAM(
+        elements,
+        grad_output.element_size(),
+        *_operand(grad_output, None, kept),
+        *_operand(sent, None, kept),
+        0 if bits is None or apart else bits.data_ptr(),
+        magnitude,
+        stream,
+        *_key_words(key),
+        *slope_range(minimum, maximum, arithmetic_dtype(grad_output.dtype)),
+    )
+    _run(_compiled("jam", grad_output.dtype), elements, arguments, grain=1 << 13)
+    return gate(sent, bits, 1.0, 0.0) if apart and bits is not None else sent

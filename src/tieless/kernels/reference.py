@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from tieless.kernels.layout import in_memory_order, laid_out
 
 __all__ = [
+    "FORWARDS",
+    "SLOPES",
+    "activate",
     "arithmetic_dtype",
+    "codes",
     "gate",
     "jam",
+    "levels",
     "philox",
+    "slope",
     "slope_range",
-    "three_level",
     "uniform",
     "unpack_bits",
     "window_bits",
@@ -34,23 +43,96 @@ def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _wide(z: Tensor) -> Tensor:
+    return z.to(arithmetic_dtype(z.dtype))
+
+
+def _three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
+    """``below`` where ``z < low``, ``above`` where ``z > high``, ``between`` on and inside the edges, NaN for NaN."""
+    level = torch.where(z < low, below, torch.where(z > high, above, between))
+    return torch.where(z.isnan(), z, level.to(z.dtype))
+
+
+def _staircase(z: Tensor, steps: float) -> Tensor:
+    # In half types the product would round across a step.
+    return (torch.round(_wide(z).clamp(0, 1) * steps) / steps).to(z.dtype)
+
+
+def _square_wave(z: Tensor, period: float) -> Tensor:
+    turns = _wide(z) / period
+    phase = turns - torch.floor(turns)
+    return torch.where(phase.isnan(), phase, torch.where(phase < 0.5, 1.0, -1.0)).to(z.dtype)
+
+
+def _sawtooth(z: Tensor, period: float) -> Tensor:
+    # In half types turns + 1/2 would round up to the next tooth.
+    turns = _wide(z) / period
+    return (2 * (turns - torch.floor(turns + 0.5))).to(z.dtype)
+
+
+FORWARDS: dict[str, Callable[..., Tensor]] = {
+    "clamp": F.hardtanh,
+    "hard_sigmoid": F.hardsigmoid,
+    "leaky_relu": F.leaky_relu,
+    "linear": torch.clone,
+    "relu": torch.relu,
+    "round": torch.round,
+    "sawtooth": _sawtooth,
+    "square_wave": _square_wave,
+    "staircase": _staircase,
+    "three_level": _three_level,
+}
+"""Forwards that are one pass over memory, by the names that kernels know them by."""
+
+
+def _triangular(z: Tensor, width: float) -> Tensor:
+    return (1 - z.abs() / width).clamp(min=0)
+
+
+SLOPES: dict[str, Callable[..., Tensor]] = {"triangular": _triangular}
+"""Slopes that follow from a value kept of the forward pass, by the names that kernels know them by."""
+
+
+def activate(
+    z: Tensor, function: str, parameters: tuple[float, ...], window: tuple[float, float, bool, bool] | None
+) -> tuple[Tensor, Tensor | None]:
+    """A named forward of ``z``, and the bits of a window of ``z``."""
+    y = FORWARDS[function](z, *parameters)
+    return y, None if window is None else window_bits(z, *window)
+
+
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
     """1 bit an element, 8 to a byte, first element in the lowest bit: is ``z`` between ``low`` and ``high``?
 
-    An edge belongs to the window unless it is open. NaN is outside.
+    Elements follow each other as they do in the memory of ``torch.empty_like(z)``. An edge belongs to the window unless it is open. NaN is outside.
     """
     inside = (z > low) if open_low else (z >= low)
-    inside = inside & ((z < high) if open_high else (z <= high))
-    bits = inside.reshape(-1).to(torch.uint8)
+    return _pack(inside & ((z < high) if open_high else (z <= high)), z)
+
+
+def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+    """How many of the ascending boundaries lie below each element, in binary: row j has bit j, packed as a window's.
+
+    The boundaries are numbers of the arithmetic dtype. NaN has passed none.
+    """
+    wide = z.to(arithmetic_dtype(z.dtype))
+    passed = torch.zeros_like(wide, dtype=torch.uint8)
+    for boundary in boundaries:
+        passed += wide > boundary
+    return torch.stack([_pack((passed >> plane) & 1 != 0, z) for plane in range(len(boundaries).bit_length())])
+
+
+def _pack(mask: Tensor, like: Tensor) -> Tensor:
+    bits = in_memory_order(mask, like).to(torch.uint8)
     bits = torch.nn.functional.pad(bits, (0, -bits.numel() % 8)).view(-1, 8)
-    places = torch.arange(8, dtype=torch.uint8, device=z.device)
+    places = torch.arange(8, dtype=torch.uint8, device=mask.device)
     return (bits << places).sum(1, dtype=torch.uint8)
 
 
 def unpack_bits(bits: Tensor, like: Tensor) -> Tensor:
-    """The mask that ``window_bits`` packed, shaped like ``like``."""
+    """The mask that was packed, shaped and laid out like ``like``."""
     places = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    return ((bits[:, None] >> places) & 1).view(-1)[: like.numel()].view(like.shape).bool()
+    return laid_out(((bits[:, None] >> places) & 1).view(-1)[: like.numel()].bool(), like)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
@@ -62,11 +144,19 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
     return torch.empty_like(grad_output).copy_(torch.where(mask, passed, blocked))
 
 
-def three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
-    """``below`` where ``z < low``, ``above`` where ``z > high``, ``between`` on and inside the edges, NaN for NaN."""
-    y = torch.full_like(z, between)
-    y.masked_fill_(z < low, below).masked_fill_(z > high, above)
-    return y.masked_fill_(z.isnan(), float("nan"))
+def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
+    """``grad_output`` times the value that each element's code stands for; times 0 is 0, even of inf."""
+    dtype = arithmetic_dtype(grad_output.dtype)
+    code = sum(unpack_bits(row, grad_output).long() << plane for plane, row in enumerate(packed.unbind()))
+    value = torch.tensor(values, dtype=dtype, device=grad_output.device)[code]
+    sent = torch.where(value == 0, torch.zeros_like(value), grad_output.to(dtype) * value)
+    return torch.empty_like(grad_output).copy_(sent)
+
+
+def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
+    """``grad_output`` times a named slope of ``value``; rounded once, to the dtype of ``grad_output``."""
+    dtype = arithmetic_dtype(grad_output.dtype)
+    return (grad_output.to(dtype) * SLOPES[function](value.to(dtype), *parameters)).to(grad_output.dtype)
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

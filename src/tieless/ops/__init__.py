@@ -1,27 +1,49 @@
-"""The operations of ``kernels`` as torch operators: schemas, fakes for tracing, dispatch. No arithmetic.
+"""The operations of ``kernels``: called directly where nothing but autograd looks on, else as torch operators.
 
-They are opaque to a compiler, so what is traced is what runs eagerly. None has a derivative of its own: they are
-called inside ``untie``'s autograd function, which is the one place where a backward pass is defined.
+As torch operators, with schemas and fakes, they are opaque to a compiler, so what is traced is what runs eagerly. None
+has a derivative of its own: they are called inside ``untie``'s autograd functions, which are the one place where a
+backward pass is defined. No arithmetic here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tieless._tracing import known_when_traced
 from tieless.errors import TransformError
-from tieless.ops.dispatch import choose
+from tieless.kernels import reference
+from tieless.ops.dispatch import choose, direct
 
-__all__ = ["NO_VMAP", "draw_key", "gate", "jam", "three_level", "uniform", "window_bits"]
+__all__ = [
+    "NO_VMAP",
+    "activate",
+    "codes",
+    "direct",
+    "draw_key",
+    "gate",
+    "jam",
+    "kernels_for",
+    "levels",
+    "rounded",
+    "slope",
+    "uniform",
+    "window_bits",
+]
+
+kernels_for = choose
 
 _LIBRARY = torch.library.Library("tieless", "DEF")
 
 _SCHEMAS = (
     "window_bits(Tensor z, float low, float high, bool open_low, bool open_high) -> Tensor",
+    "codes(Tensor z, float[] boundaries) -> Tensor",
     "gate(Tensor grad_output, Tensor bits, float inside, float outside) -> Tensor",
-    "three_level(Tensor z, float low, float high, float below, float between, float above) -> Tensor",
+    "levels(Tensor grad_output, Tensor packed, float[] values) -> Tensor",
     "uniform(Tensor like, Tensor key, int stream, int draw) -> Tensor",
     "jam(Tensor grad_output, Tensor key, int stream, float minimum, float maximum, bool magnitude, Tensor? bits) -> Tensor",
 )
@@ -31,32 +53,11 @@ for _schema in _SCHEMAS:
 _LIBRARY.define("draw_key(Tensor z) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
 
-@cache
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    """The nearest number of ``dtype``, so that an element can lie exactly on an edge."""
-    return torch.tensor(value, dtype=dtype).item()
+def _by_kernels(name: str) -> Callable[..., Tensor]:
+    def run(first: Tensor, *others: Any) -> Tensor:
+        return getattr(choose(first), name)(first, *others)
 
-
-def _window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
-    return choose(z).window_bits(z, _rounded(low, z.dtype), _rounded(high, z.dtype), open_low, open_high)
-
-
-def _gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
-    return choose(grad_output).gate(grad_output, bits, inside, outside)
-
-
-def _three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
-    return choose(z).three_level(z, _rounded(low, z.dtype), _rounded(high, z.dtype), below, between, above)
-
-
-def _uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
-    return choose(like).uniform(like, key, stream, draw)
-
-
-def _jam(
-    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
-) -> Tensor:
-    return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
+    return run
 
 
 def _draw_key(z: Tensor) -> Tensor:
@@ -64,18 +65,12 @@ def _draw_key(z: Tensor) -> Tensor:
     return torch.empty((), dtype=torch.int64).random_(-(2**63), None)
 
 
-for _name, _function in {
-    "window_bits": _window_bits,
-    "gate": _gate,
-    "three_level": _three_level,
-    "uniform": _uniform,
-    "jam": _jam,
-    "draw_key": _draw_key,
-}.items():
-    _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")
+for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
+    _LIBRARY.impl(_name, _by_kernels(_name), "CompositeExplicitAutograd")
+_LIBRARY.impl("draw_key", _draw_key, "CompositeExplicitAutograd")
 
 
-def _same_as_first(first: Tensor, *others: object) -> Tensor:
+def _like_first(first: Tensor, *others: object) -> Tensor:
     return torch.empty_like(first)
 
 
@@ -83,8 +78,12 @@ def _bits_of(z: Tensor, *others: object) -> Tensor:
     return z.new_empty(((z.numel() + 7) // 8,), dtype=torch.uint8)
 
 
+def _codes_of(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+    return z.new_empty((len(boundaries).bit_length(), (z.numel() + 7) // 8), dtype=torch.uint8)
+
+
 def _numbers_for(like: Tensor, *others: object) -> Tensor:
-    return torch.empty_like(like, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
+    return torch.empty_like(like, dtype=reference.arithmetic_dtype(like.dtype))
 
 
 def _key_for(z: Tensor) -> Tensor:
@@ -93,10 +92,11 @@ def _key_for(z: Tensor) -> Tensor:
 
 for _name, _fake in {
     "window_bits": _bits_of,
-    "gate": _same_as_first,
-    "three_level": _same_as_first,
+    "codes": _codes_of,
+    "gate": _like_first,
+    "levels": _like_first,
     "uniform": _numbers_for,
-    "jam": _same_as_first,
+    "jam": _like_first,
     "draw_key": _key_for,
 }.items():
     torch.library.register_fake(f"tieless::{_name}", _fake, lib=_LIBRARY)
@@ -111,9 +111,73 @@ def _refuse_vmap(*_: object) -> None:
 
 torch.library.register_vmap("tieless::draw_key", _refuse_vmap, lib=_LIBRARY)
 
-window_bits = torch.ops.tieless.window_bits.default
-gate = torch.ops.tieless.gate.default
-three_level = torch.ops.tieless.three_level.default
-uniform = torch.ops.tieless.uniform.default
-jam = torch.ops.tieless.jam.default
-draw_key = torch.ops.tieless.draw_key.default
+_operators = torch.ops.tieless
+
+
+@cache
+def _rounded(value: float, dtype: torch.dtype) -> float:
+    return torch.tensor(value, dtype=dtype).item()
+
+
+@known_when_traced
+def rounded(value: float, dtype: torch.dtype) -> float:
+    """The nearest number of ``dtype``, so that an element can lie exactly on an edge."""
+    return _rounded(value, dtype)
+
+
+_ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
+"""Forwards that PyTorch has as one operation of its own."""
+
+
+def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
+    """A forward by the name that kernels know it by. A compiler sees PyTorch's own operations, which it can fuse."""
+    if function in _ONE_OPERATION or not direct(z):
+        return reference.activate(z, function, parameters, None)[0]
+    return choose(z).activate(z, function, parameters, None)[0]
+
+
+def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
+    """``grad_output`` times a slope by the name that kernels know it by; for a compiler PyTorch's own operations."""
+    kernels = choose(grad_output) if direct(grad_output) else reference
+    return kernels.slope(grad_output, value, function, parameters)
+
+
+def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
+    """``window_bits`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    run = choose(z).window_bits if direct(z) else _operators.window_bits.default
+    return run(z, low, high, open_low, open_high)
+
+
+def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+    """``codes`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    return (choose(z).codes if direct(z) else _operators.codes.default)(z, boundaries)
+
+
+def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
+    """``gate`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    run = choose(grad_output).gate if direct(grad_output) else _operators.gate.default
+    return run(grad_output, bits, inside, outside)
+
+
+def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
+    """``levels`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    run = choose(grad_output).levels if direct(grad_output) else _operators.levels.default
+    return run(grad_output, packed, values)
+
+
+def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
+    """``uniform`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    return (choose(like).uniform if direct(like) else _operators.uniform.default)(like, key, stream, draw)
+
+
+def jam(
+    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
+) -> Tensor:
+    """``jam`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    run = choose(grad_output).jam if direct(grad_output) else _operators.jam.default
+    return run(grad_output, key, stream, minimum, maximum, magnitude, bits)
+
+
+def draw_key(z: Tensor) -> Tensor:
+    """The 64 bits from which a call's random numbers follow, from PyTorch's generator."""
+    return _draw_key(z) if direct(z) else _operators.draw_key.default(z)

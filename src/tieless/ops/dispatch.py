@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
-__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "Kernels", "choose"]
+__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "Kernels", "candidates", "choose", "direct"]
+
+# PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
+_inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+_transforms_active: Callable[[], bool] = _inner._are_functorch_transforms_active  # noqa: SLF001
+_watching_modes: Callable[[], int] = _inner._len_torch_dispatch_stack  # noqa: SLF001
+_tracing_state: Callable[[], object] = _inner._get_tracing_state  # noqa: SLF001
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -36,13 +45,17 @@ class Kernels:
     module: str
     devices: tuple[str, ...] = ()
 
-    def refusals(self, tensor: Tensor) -> list[str]:
-        """Why it does not accept ``tensor``; empty if it does."""
+    def refusals(self, dtype: torch.dtype, device: str) -> list[str]:
+        """Why it does not accept tensors of a dtype on a type of device; empty if it does."""
         reasons: list[str] = []
-        if tensor.dtype not in FLOATING:
+        if dtype not in FLOATING:
             reasons.append("needs float16, bfloat16, float32 or float64")
-        if self.devices and tensor.device.type not in self.devices:
+        if self.devices and device not in self.devices:
             reasons.append(f"runs on {' or '.join(self.devices)} only")
+        if not reasons:
+            refusal = getattr(self.load(), "refusal", None)
+            if refusal is not None and (reason := refusal(dtype, device)):
+                reasons.append(reason)
         return reasons
 
     def load(self) -> ModuleType:
@@ -59,21 +72,48 @@ NUMBA = Kernels("numba", "tieless.kernels.numba_cpu", devices=("cpu",))
 FASTEST_FIRST = (NUMBA, REFERENCE)
 
 
+@cache
+def candidates() -> tuple[Kernels, ...]:
+    """The kernels that may run, the fastest first: those of ``TIELESS_KERNELS``, read once, or all.
+
+    Raises:
+        KernelError: ``TIELESS_KERNELS`` names none.
+    """
+    forced = os.environ.get("TIELESS_KERNELS")
+    if not forced:
+        return FASTEST_FIRST
+    named = tuple(kernels for kernels in FASTEST_FIRST if kernels.name == forced)
+    if not named:
+        raise KernelError(f"TIELESS_KERNELS: {unknown('kernels', forced, [k.name for k in FASTEST_FIRST])}")
+    return named
+
+
 def choose(tensor: Tensor) -> ModuleType:
     """The kernels that run for ``tensor``.
 
     Raises:
         KernelError: none accepts it, or the ones that ``TIELESS_KERNELS`` names do not.
     """
-    candidates = FASTEST_FIRST
-    forced = os.environ.get("TIELESS_KERNELS")
-    if forced:
-        candidates = tuple(kernels for kernels in FASTEST_FIRST if kernels.name == forced)
-        if not candidates:
-            raise KernelError(f"TIELESS_KERNELS: {unknown('kernels', forced, [k.name for k in FASTEST_FIRST])}")
-    for kernels in candidates:
-        if not kernels.refusals(tensor):
+    return _chosen(tensor.dtype, tensor.device.type)
+
+
+@cache
+def _chosen(dtype: torch.dtype, device: str) -> ModuleType:
+    for kernels in candidates():
+        if not kernels.refusals(dtype, device):
             return kernels.load()
-    given = f"shape={tuple(tensor.shape)}, dtype={tensor.dtype}, device={tensor.device}"
-    reasons = "; ".join(f"{kernels.name}: {', '.join(kernels.refusals(tensor))}" for kernels in candidates)
-    raise KernelError(f"No kernel accepts a tensor of {given}. {reasons}.")
+    reasons = "; ".join(f"{kernels.name}: {', '.join(kernels.refusals(dtype, device))}" for kernels in candidates())
+    raise KernelError(f"No kernel accepts a tensor of dtype={dtype}, device={device}. {reasons}.")
+
+
+def direct(tensor: Tensor) -> bool:
+    """Whether kernels may be called on ``tensor`` without PyTorch's dispatcher: nobody traces, wraps or watches it."""
+    if torch.compiler.is_compiling():
+        return False
+    kind = type(tensor)
+    return (
+        (kind is Tensor or kind is Parameter)
+        and not _transforms_active()
+        and not _watching_modes()
+        and not _tracing_state()
+    )

@@ -54,7 +54,7 @@ class _GatedJam(_Jam):
         return self.window() if self.gate == "preactivation" else None
 
     def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        bits = kept if self.gate == "preactivation" else self.window().bits(grad_output)
+        bits = kept if self.gate == "preactivation" else self.window().pack(grad_output)
         return self.jam(grad_output, bits, random)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tieless.forwards import Forward
 from tieless.rules.base import Random, Rule, register_rule
-from tieless.slopes import InputSlope
+from tieless.slopes import NamedSlope
 
 __all__ = ["Triangular"]
 
@@ -44,7 +44,4 @@ class Triangular(Rule):
         return "input"
 
     def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return InputSlope(self._slope)(grad_output, kept)
-
-    def _slope(self, z: Tensor) -> Tensor:
-        return (1 - z.abs() / self.width).clamp(min=0)
+        return NamedSlope("triangular", (float(self.width),))(grad_output, kept)

@@ -1,0 +1,50 @@
+"""The order of a tensor's elements in memory, which is the order of what is kept of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["in_memory_order", "laid_out", "memory_order", "same_layout"]
+
+
+def memory_order(like: Tensor) -> tuple[int, ...] | None:
+    """The dimensions of ``torch.empty_like(like)`` from the outermost in memory to the innermost.
+
+    ``None`` if that is their own order.
+    """
+    if like.is_contiguous():
+        return None
+    tensor = torch.empty_like(like, device="meta")
+    if tensor.is_contiguous():
+        return None
+    order: list[int] = []
+    for dim in range(tensor.dim()):
+        place = len(order)
+        while place and tensor.stride(order[place - 1]) < tensor.stride(dim):
+            place -= 1
+        order.insert(place, dim)
+    return tuple(order)
+
+
+def in_memory_order(tensor: Tensor, like: Tensor) -> Tensor:
+    """The elements of ``tensor`` in one dimension, as they would lie in memory if it were laid out like ``like``."""
+    order = memory_order(like)
+    return tensor.reshape(-1) if order is None else tensor.permute(order).reshape(-1)
+
+
+def laid_out(flat: Tensor, like: Tensor) -> Tensor:
+    """Elements in memory order, shaped and laid out as ``torch.empty_like(like)`` is."""
+    order = memory_order(like)
+    if order is None:
+        return flat.view(like.shape)
+    inverse = [order.index(dim) for dim in range(len(order))]
+    return flat.view([like.shape[dim] for dim in order]).permute(inverse)
+
+
+def same_layout(tensor: Tensor, order: tuple[int, ...] | None) -> Tensor:
+    """``tensor`` with its dimensions in the given order in memory; itself where they are."""
+    if order is None:
+        return tensor.contiguous()
+    inverse = [order.index(dim) for dim in range(len(order))]
+    return tensor.permute(order).contiguous().permute(inverse)

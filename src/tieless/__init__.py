@@ -6,12 +6,14 @@ from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
 from tieless.rules import (
+    ATan,
     Centralize,
     Chain,
     Clip,
     ClipNorm,
     Constant,
     Drop,
+    FastSigmoid,
     Flip,
     Frozen,
     FullJam,
@@ -24,6 +26,7 @@ from tieless.rules import (
     Rotate,
     Rule,
     Scale,
+    Sigmoid,
     Sign,
     Tied,
     Triangular,
@@ -35,6 +38,7 @@ from tieless.rules import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ATan",
     "Activation",
     "Centralize",
     "Chain",
@@ -42,6 +46,7 @@ __all__ = [
     "ClipNorm",
     "Constant",
     "Drop",
+    "FastSigmoid",
     "Flip",
     "Forward",
     "Frozen",
@@ -55,6 +60,7 @@ __all__ = [
     "Rotate",
     "Rule",
     "Scale",
+    "Sigmoid",
     "Sign",
     "Tied",
     "Triangular",

@@ -28,11 +28,13 @@ FORWARDS = [
     "ternary",
 ]
 RULES = [
+    "atan",
     "centralize",
     "clip(0.1)",
     "clip_norm(0.5)",
     "constant(0.5)",
     "drop(0.5)",
+    "fast_sigmoid(0.2)",
     "flip(0.3)",
     "frozen",
     "full_jam",
@@ -49,6 +51,7 @@ RULES = [
     'rectangular_jam(-1, 1, gate="feedback", replace="magnitude")',
     "rotate(30)",
     "scale(-2)",
+    "sigmoid(0.25)",
     "sign",
     "tied",
     "triangular",

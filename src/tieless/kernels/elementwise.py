@@ -1,6 +1,6 @@
 """Forwards and slopes as functions of one row of lanes and up to five parameters, for the kernels to apply.
 
-Each is the function of its name in ``reference``, bit for bit.
+Each is the function of its name in ``reference``, bit for bit, but for those in ``TOLERANCES``.
 """
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
@@ -13,9 +13,9 @@ from typing import Any
 
 from numba import njit
 
-from tieless.kernels.lanes import fabs, floor, rint, where
+from tieless.kernels.lanes import decay, fabs, floor, rint, where
 
-__all__ = ["FORWARDS", "SLOPES"]
+__all__ = ["FORWARDS", "SLOPES", "TOLERANCES"]
 
 _inline = njit(inline="always", error_model="numpy")
 
@@ -74,6 +74,22 @@ def _triangular(z, p):
     return where(height < 0, 0.0, height)
 
 
+def _atan(z, p):
+    scaled = z / p[0]
+    return 1.0 / (1.0 + scaled * scaled) * p[1]
+
+
+def _fast_sigmoid(z, p):
+    grown = 1.0 + fabs(z) / p[0]
+    return 1.0 / (grown * grown) * p[1]
+
+
+def _sigmoid(z, p):
+    fallen = decay(fabs(z) / p[0])
+    risen = 1.0 + fallen
+    return 4.0 * p[1] * fallen / (risen * risen)
+
+
 FORWARDS: dict[str, Any] = {
     "clamp": _clamp,
     "hard_sigmoid": _hard_sigmoid,
@@ -86,4 +102,13 @@ FORWARDS: dict[str, Any] = {
     "staircase": _staircase,
     "three_level": _three_level,
 }
-SLOPES: dict[str, Any] = {"triangular": _triangular}
+SLOPES: dict[str, Any] = {
+    "atan": _atan,
+    "fast_sigmoid": _fast_sigmoid,
+    "sigmoid": _sigmoid,
+    "triangular": _triangular,
+}
+# PyTorch computes exp by another polynomial, to one unit in the last place as this one; a slope of less than the
+# smallest normal number may be 0 here.
+TOLERANCES = {"sigmoid": 4}
+"""How many units in the last place a function may differ from the reference."""

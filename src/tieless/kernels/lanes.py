@@ -15,6 +15,7 @@ widened to float32 when loaded, which is exact, and rounded once when stored.
 
 from __future__ import annotations
 
+import math
 import operator
 
 from llvmlite import ir
@@ -31,9 +32,9 @@ __all__ = [
     "Mask",
     "bits_at",
     "copy",
+    "decay",
     "fabs",
     "floor",
-    "halving",
     "load",
     "philox",
     "real",
@@ -281,17 +282,57 @@ rint = _rounding("llvm.nearbyint")
 fabs = _rounding("llvm.fabs")
 
 
+# exp(-x) = 2^-n exp(n ln 2 - x) with n the integer nearest to x / ln 2. The series runs to the first term that is below
+# half a unit in the last place; ln 2 comes in two parts, so that n times the first is exact.
+_DECAY = {
+    types.float32: {
+        "terms": 8,
+        "upper": 0.693359375,
+        "lower": -2.12194440e-4,
+        "largest": 126,
+        "integer": _I32,
+        "bias": 127,
+        "shift": 23,
+    },
+    types.float64: {
+        "terms": 14,
+        "upper": 6.93147180369123816490e-01,
+        "lower": 1.90821492927058770002e-10,
+        "largest": 1022,
+        "integer": _I64,
+        "bias": 1023,
+        "shift": 52,
+    },
+}
+
+
 @intrinsic
-def halving(_context, exponent):
-    """``2^-n`` for whole ``n`` from 0 to 126 (float32) or 1022 (float64), exactly."""
+def decay(_context, value):
+    """``exp(-x)`` for ``x >= 0``; 0 where the result would be below the smallest normal number."""
+    number, format_ = value.number, _DECAY[value.number]
 
-    def lower(_context, builder, sig, args):
-        integer, bias, shift = (_I64, 1023, 52) if sig.return_type.number == types.float64 else (_I32, 127, 23)
-        whole = builder.fptosi(args[0], _vector(integer))
-        biased = builder.shl(builder.sub(_constant(bias, integer), whole), _constant(shift, integer))
-        return builder.bitcast(biased, args[0].type)
+    def lower(context, builder, sig, args):
+        x, kind = args[0], _number(value)
+        suffix = f".v{LANES}{'f64' if number == types.float64 else 'f32'}"
 
-    return exponent(exponent), lower
+        def constant(real_number):
+            return _constant(real_number, kind)
+
+        n = _call(builder, "llvm.nearbyint" + suffix, x.type, builder.fmul(x, constant(1 / math.log(2))))
+        largest = constant(float(format_["largest"]))
+        n = builder.select(builder.fcmp_ordered("<", n, largest), n, largest)
+        r = builder.fsub(builder.fmul(n, constant(format_["upper"])), x)
+        r = builder.fadd(r, builder.fmul(n, constant(format_["lower"])))
+        series = constant(1 / math.factorial(format_["terms"] - 1))
+        for power in range(format_["terms"] - 2, -1, -1):
+            series = builder.fadd(builder.fmul(series, r), constant(1 / math.factorial(power)))
+        integer = format_["integer"]
+        exponent = builder.sub(_constant(format_["bias"], integer), builder.fptosi(n, _vector(integer)))
+        halved = builder.bitcast(builder.shl(exponent, _constant(format_["shift"], integer)), x.type)
+        tiny = builder.fcmp_ordered(">", x, constant(format_["largest"] * math.log(2)))
+        return builder.select(tiny, constant(0.0), builder.fmul(series, halved))
+
+    return value(value), lower
 
 
 # Memory. Addresses are integers; indices count elements, bits are 8 to a byte with the first element in the lowest.

@@ -89,7 +89,26 @@ def _triangular(z: Tensor, width: float) -> Tensor:
     return (1 - z.abs() / width).clamp(min=0)
 
 
-SLOPES: dict[str, Callable[..., Tensor]] = {"triangular": _triangular}
+def _atan(z: Tensor, width: float, height: float) -> Tensor:
+    return height * (1 + (z / width).square()).reciprocal()
+
+
+def _fast_sigmoid(z: Tensor, width: float, height: float) -> Tensor:
+    return height * (1 + z.abs() / width).square().reciprocal()
+
+
+def _sigmoid(z: Tensor, width: float, height: float) -> Tensor:
+    # 4 s (1 - s), written so that nothing is subtracted from 1 and nothing overflows.
+    fallen = torch.exp(-(z.abs() / width))
+    return 4 * height * fallen / (1 + fallen).square()
+
+
+SLOPES: dict[str, Callable[..., Tensor]] = {
+    "atan": _atan,
+    "fast_sigmoid": _fast_sigmoid,
+    "sigmoid": _sigmoid,
+    "triangular": _triangular,
+}
 """Slopes that follow from a value kept of the forward pass, by the names that kernels know them by."""
 
 

@@ -9,17 +9,20 @@ from tieless.rules.jams import FullJam, PositiveJam, RectangularJam
 from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quantize, Scale
 from tieless.rules.randomness import Drop, Noise
 from tieless.rules.rectangular import Rectangular
+from tieless.rules.surrogates import ATan, FastSigmoid, Sigmoid
 from tieless.rules.tied import Frozen, Tied
 from tieless.rules.transforms import Transform
 from tieless.rules.triangular import Triangular
 
 __all__ = [
+    "ATan",
     "Centralize",
     "Chain",
     "Clip",
     "ClipNorm",
     "Constant",
     "Drop",
+    "FastSigmoid",
     "Flip",
     "Frozen",
     "FullJam",
@@ -34,6 +37,7 @@ __all__ = [
     "Rule",
     "RuleLike",
     "Scale",
+    "Sigmoid",
     "Sign",
     "Tied",
     "Transform",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,8 +14,9 @@ from tieless._tracing import known_when_traced
 from tieless.errors import RuleTypeError, SecondDerivativeError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
 from tieless.kernels.layout import memory_order, same_layout
+from tieless.kernels.reference import FORWARDS
 from tieless.rules import Random, Rule, RuleLike, Tied, rule as rule_of
-from tieless.slopes import Codes, Window
+from tieless.slopes import Codes, Need, SlopeForm, Window
 
 __all__ = ["Joined", "Part", "Plan", "join", "untie", "untie_joined"]
 
@@ -50,18 +51,24 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
 
 
 class Part(NamedTuple):
-    """One rule of a chain: which packed tensor is its own, whether it needs ``z`` or ``y``, whether it draws numbers."""
+    """One rule of a chain: its slope if it is one, which saved tensor it needs, and whether it draws numbers."""
 
     rule: Rule
-    packed: int | None
-    input: bool
-    output: bool
+    slope: SlopeForm | None
+    saved: int | None
     draws: bool
 
 
 class Plan(NamedTuple):
-    """How a forward runs in one dtype: what kernels call it, with the first window if they pack it in the same pass."""
+    """How a forward runs in one dtype where kernels are called directly.
 
+    Args:
+        value: ``z -> y``, unless ``y`` and the first window come out of one pass.
+        body: What kernels call the forward, if they do both in one pass.
+        window: The edges of that window.
+    """
+
+    value: Callable[[Tensor], Tensor]
     body: tuple[str, tuple[float, ...]] | None
     window: tuple[float, float, bool, bool] | None
 
@@ -79,36 +86,58 @@ class Joined:
 
     def __init__(self, forward: Forward, rule: Rule) -> None:
         rules = rule.parts()
-        needs = tuple(part.needs(forward) for part in rules)
+        slopes = tuple(part.slope(forward) for part in rules)
+        needs: tuple[Need, ...] = tuple(part.needs(forward) for part in rules)
         self.forward = forward
         self.rule = rule
         self.packed = tuple(dict.fromkeys(need for need in needs if isinstance(need, (Window, Codes))))
         self.keeps_input = "input" in needs
         self.keeps_output = "output" in needs
         self.draws = any(part.draws for part in rules)
+        self.keeps_nothing = not any(needs)
         self.parts = tuple(
-            Part(
-                rule=part,
-                packed=self.packed.index(need) if isinstance(need, (Window, Codes)) else None,
-                input=need == "input",
-                output=need == "output",
-                draws=part.draws,
-            )
-            for part, need in zip(rules, needs, strict=True)
+            Part(part, slope, self._place(need), part.draws)
+            for part, slope, need in zip(rules, slopes, needs, strict=True)
         )
         self.native = isinstance(forward, Elementwise) and isinstance(rule, Tied)
         self.opaque = isinstance(forward, Elementwise)
         self._plans: dict[torch.dtype, Plan] = {}
 
+    def _place(self, need: Need) -> int | None:
+        """Where among the saved tensors is what a rule needs; ``_keep`` puts them in this order."""
+        if need is None:
+            return None
+        if isinstance(need, (Window, Codes)):
+            return 3 + self.packed.index(need)
+        return 1 if need == "input" else 2
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return join, (self.forward, self.rule)
+
     def plan(self, dtype: torch.dtype) -> Plan:
-        """How the forward runs in ``dtype`` where kernels are called directly."""
+        """How the forward runs in ``dtype``, worked out at its first call."""
         plan = self._plans.get(dtype)
         if plan is None:
-            first = self.packed[0] if self.packed else None
-            body = self.forward.body(dtype) if isinstance(first, Window) else None
-            window = first.edges(dtype) if body is not None and isinstance(first, Window) else None
-            plan = self._plans[dtype] = Plan(body, window)
+            plan = self._plans[dtype] = self._make_plan(dtype)
         return plan
+
+    def _make_plan(self, dtype: torch.dtype) -> Plan:
+        first, body = self.packed[0] if self.packed else None, self.forward.body(dtype)
+        if body is not None and isinstance(first, Window):
+            return Plan(self.forward.value, body, first.edges(dtype))
+        if body is not None and body[0] in ops.ONE_OPERATION:
+            native, parameters = FORWARDS[body[0]], body[1]
+            return Plan(partial(_native, native, parameters) if parameters else native, None, None)
+        return Plan(self.value, None, None)
+
+    def value(self, z: Tensor) -> Tensor:
+        """``y``, checked to be elementwise where the forward is a callable."""
+        y = self.forward.value(z)
+        return _checked(y, z, self.forward) if self.opaque else y
+
+
+def _native(function: Callable[..., Tensor], parameters: tuple[float, ...], z: Tensor) -> Tensor:
+    return function(z, *parameters)
 
 
 @known_when_traced
@@ -139,17 +168,15 @@ def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None
         if joined.native:
             return _checked(joined.forward.value(z), z, joined.forward)
         _refuse_learnable(joined.forward, z)
-    key = _key(z, generator) if joined.draws else None
-    function = _DirectUntie if ops.direct(z) else _TracedUntie
-    return cast("tuple[Tensor, ...]", function.apply(z, key, joined))[0]
-
-
-def _key(z: Tensor, generator: torch.Generator | None) -> Tensor:
-    if generator is None:
-        return ops.draw_key(z.detach())
-    if generator.device.type != "cpu":
+    if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
-    return torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    if ops.direct(z):
+        number = ops.draw_key_now(generator) if joined.draws else None
+        return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, number, joined))[0]
+    key = None
+    if joined.draws:
+        key = ops.draw_key(z.detach()) if generator is None else torch.tensor(ops.draw_key_now(generator))
+    return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined))[0]
 
 
 def _checked(y: Tensor, z: Tensor, forward: Forward) -> Tensor:
@@ -183,21 +210,27 @@ class _DirectUntie(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        body, window = joined.plan(z.dtype)
+    def forward(ctx: Any, z: Tensor, key: int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        value, body, window = joined.plan(z.dtype)
         if body is None:
-            y = _checked(joined.forward.value(z), z, joined.forward)
+            y = value(z)
             packed = [need.pack(z) for need in joined.packed]
         else:
             y, bits = ops.kernels_for(z).activate(z, *body, window)
-            packed = [bits, *(need.pack(z) for need in joined.packed[1:])]
-        anchor = z.new_empty(0)
-        _keep(ctx, z, key, joined, y, anchor, packed)
+            packed = [bits]
+            for need in joined.packed[1:]:
+                packed.append(need.pack(z))
+        anchor = torch.empty(0)
+        ctx.key = key
+        _keep(ctx, z, joined, y, anchor, packed)
         return y, anchor
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _feedback(ctx, grad_output), None, None
+        if grad_output is None:
+            return None, None, None
+        unread = ctx.joined.keeps_nothing and not torch.is_grad_enabled()
+        return _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors), None, None
 
 
 class _TracedUntie(torch.autograd.Function):
@@ -205,7 +238,7 @@ class _TracedUntie(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = _checked(joined.forward.value(z), z, joined.forward)
+        y = joined.value(z)
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.
@@ -217,7 +250,7 @@ class _TracedUntie(torch.autograd.Function):
         z, key, joined = inputs
         y, anchor, *packed = output
         ctx.mark_non_differentiable(*packed)
-        _keep(ctx, z, key, joined, y, anchor, packed)
+        _keep(ctx, z, joined, y, anchor, [*packed, *([] if key is None else [key])])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> None:
@@ -225,33 +258,40 @@ class _TracedUntie(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _feedback(ctx, grad_output), None, None
+        if grad_output is None:
+            return None, None, None
+        saved = ctx.saved_tensors
+        return _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved), None, None
 
 
-def _keep(
-    ctx: Any, z: Tensor, key: Tensor | None, joined: Joined, y: Tensor, anchor: Tensor, packed: Sequence[Tensor]
-) -> None:
+def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others: Sequence[Tensor]) -> None:
     """What the backward pass needs, and no more."""
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(key, anchor, z if joined.keeps_input else None, y if joined.keeps_output else None, *packed)
+    ctx.save_for_backward(anchor, z if joined.keeps_input else None, y if joined.keeps_output else None, *others)
     ctx.joined = joined
-    ctx.order = memory_order(z)
+    ctx.order = None if z.is_contiguous() else memory_order(z)
 
 
-def _feedback(ctx: Any, grad_output: Tensor | None) -> Tensor | None:
+def _feedback(
+    ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]
+) -> Tensor | None:
     """What is sent on: the feedback, through each rule of the chain in turn."""
-    if grad_output is None:
-        return None
-    key, anchor, z, y, *packed = ctx.saved_tensors
-    joined: Joined = ctx.joined
+    order = ctx.order
     # Bits follow z in memory, so the feedback has to lie as z does before it meets them.
-    feedback = same_layout(grad_output, ctx.order)
-    for stream, (rule, place, needs_input, needs_output, draws) in enumerate(joined.parts):
-        kept = packed[place] if place is not None else z if needs_input else y if needs_output else None
-        random = Random(key, stream) if draws else None
-        feedback = same_layout(rule.feedback(feedback, kept, random, joined.forward), ctx.order)
+    feedback = grad_output
+    if order is not None or not feedback.is_contiguous():
+        feedback = same_layout(feedback, order)
+    parts: tuple[Part, ...] = ctx.joined.parts
+    for stream, (rule, slope, place, draws) in enumerate(parts):
+        kept = None if place is None else saved[place]
+        if slope is not None:
+            feedback = slope(feedback, kept)
+        else:
+            feedback = rule.feedback(feedback, kept, Random(key, stream) if draws and key is not None else None)
+        if order is not None or not feedback.is_contiguous():
+            feedback = same_layout(feedback, order)
     if torch.is_grad_enabled():
-        feedback = cast("Tensor", _RefuseSecond.apply(feedback, anchor, grad_output))
+        feedback = cast("Tensor", _RefuseSecond.apply(feedback, saved[0], grad_output))
     return feedback
 
 

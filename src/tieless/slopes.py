@@ -55,14 +55,18 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """How many of the ascending boundaries lie below ``z``, kept in as few bits as hold their number."""
+    """How many of the ascending boundaries lie below ``z``, kept in as few bits as hold their number.
+
+    If ``even``, below ``|z|``. NaN has passed none.
+    """
 
     boundaries: tuple[float, ...]
+    even: bool = False
 
     def pack(self, z: Tensor) -> Tensor:
         """The codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
         wide = arithmetic_dtype(z.dtype)
-        return ops.codes(z, [ops.rounded(boundary, wide) for boundary in self.boundaries])
+        return ops.codes(z, [ops.rounded(boundary, wide) for boundary in self.boundaries], self.even)
 
 
 Packed = Window | Codes

@@ -137,17 +137,17 @@ BOUNDARIES = st.lists(st.sampled_from([x / 4 for x in range(-12, 13)]), min_size
 
 
 @settings(deadline=None, max_examples=150)
-@given(case=CASES, boundaries=BOUNDARIES)
-def test_codes(case, boundaries):
+@given(case=CASES, boundaries=BOUNDARIES, even=st.booleans())
+def test_codes(case, boundaries, even):
     z = _tensor(**case)
-    _same(*(k.codes(z, boundaries) for k in (reference, numba_cpu)))
+    _same(*(k.codes(z, boundaries, even) for k in (reference, numba_cpu)))
 
 
 @settings(deadline=None, max_examples=150)
 @given(case=CASES, boundaries=BOUNDARIES.filter(lambda b: len(b) > 1))
 def test_levels(case, boundaries):
     grad = _tensor(**case)
-    packed = reference.codes(torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad), boundaries)
+    packed = reference.codes(torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad), boundaries, False)
     values = [0.0, *(0.3 * place - 1 for place in range(len(boundaries)))]
     sent, expected = (k.levels(grad, packed, values) for k in (numba_cpu, reference))
     _same(sent, expected)
@@ -236,8 +236,8 @@ def test_large(size, dtype):
     _same(bits, expected_bits)
     _same(*(k.gate(grad, bits, 1.0, 0.0) for k in (reference, numba_cpu)))
     _same(*(k.jam(grad, key, 0, 0.0, 1.0, False, bits) for k in (reference, numba_cpu)))
-    packed = reference.codes(grad, [-1.0, 0.0, 1.0])
-    _same(packed, numba_cpu.codes(grad, [-1.0, 0.0, 1.0]))
+    packed = reference.codes(grad, [-1.0, 0.0, 1.0], False)
+    _same(packed, numba_cpu.codes(grad, [-1.0, 0.0, 1.0], False))
     _same(*(k.levels(grad, packed, [0.0, 0.3, 0.7, 1.0]) for k in (reference, numba_cpu)))
 
 

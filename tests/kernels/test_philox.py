@@ -42,7 +42,7 @@ def _compiled(_context, c0, c1, c2, c3, key0, key1):
             )
             for word in args[:4]
         ]
-        words = lanes_philox(builder, counter, *args[4:])
+        (words,) = lanes_philox(builder, [counter], *args[4:])
         last = [builder.extract_element(word, ir.IntType(32)(7)) for word in words]
         return context.make_tuple(builder, sig.return_type, last)
 

@@ -84,7 +84,7 @@ def test_rules_cannot_be_changed():
 @pytest.mark.parametrize(
     ("spec", "error", "says"),
     [
-        ("rectangulr", SpecError, "Did you mean 'rectangular'? There are: centralize, clip"),
+        ("rectangulr", SpecError, "Did you mean 'rectangular'? There are: atan, centralize, clip"),
         ("rectangular(lo=1)", SpecError, "Unknown parameter 'lo' in rectangular(lo=1). Did you mean 'low'?"),
         ("rectangular(-1, 1, 2)", SpecError, "Too many parameters"),
         ("rectangular(-1, low=1)", SpecError, "given twice"),

@@ -70,22 +70,22 @@ def _sawtooth(z, p):
 
 
 def _triangular(z, p):
-    height = 1.0 - fabs(z) / p[0]
+    height = 1.0 - fabs(z) * p[0]
     return where(height < 0, 0.0, height)
 
 
 def _atan(z, p):
-    scaled = z / p[0]
+    scaled = z * p[0]
     return 1.0 / (1.0 + scaled * scaled) * p[1]
 
 
 def _fast_sigmoid(z, p):
-    grown = 1.0 + fabs(z) / p[0]
+    grown = 1.0 + fabs(z) * p[0]
     return 1.0 / (grown * grown) * p[1]
 
 
 def _sigmoid(z, p):
-    fallen = decay(fabs(z) / p[0])
+    fallen = decay(fabs(z) * p[0])
     risen = 1.0 + fallen
     return 4.0 * p[1] * fallen / (risen * risen)
 

@@ -33,17 +33,21 @@ __all__ = [
     "bits_at",
     "copy",
     "decay",
+    "element_size",
     "fabs",
+    "fill_uniforms",
     "floor",
     "load",
+    "number_at",
+    "number_size",
     "philox",
     "real",
     "rint",
     "scratch",
+    "scratch_numbers",
     "set_bits_at",
     "splat",
     "store",
-    "uniforms",
     "where",
     "word",
     "word_at",
@@ -433,18 +437,51 @@ def copy(_context, arguments, target, index, source, place):
     return types.void(arguments, integer, integer, integer, integer), lower
 
 
-@intrinsic(prefer_literal=True)
-def scratch(_context, arguments, elements):
-    """The address of room on the stack for so many elements, a literal number."""
-    count = elements.literal_value
+@intrinsic
+def element_size(_context, arguments):
+    """Bytes of an element."""
+    width = _ELEMENTS[arguments.storage].width // 8
+    return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(_I64, width)
 
-    def lower(_context, builder, _sig, _args):
-        with builder.goto_entry_block():
-            room = builder.alloca(_ELEMENTS[arguments.storage], ir.Constant(_I32, count))
-            room.align = 64
-        return builder.ptrtoint(room, _I64)
 
-    return types.int64(arguments, elements), lower
+@intrinsic
+def number_size(_context, arguments):
+    """Bytes of a number of the arithmetic dtype."""
+    width = arguments.number.bitwidth // 8
+    return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(_I64, width)
+
+
+def _room(element):
+    @intrinsic(prefer_literal=True)
+    def function(_context, arguments, count):
+        def lower(_context, builder, _sig, _args):
+            with builder.goto_entry_block():
+                room = builder.alloca(element(arguments), ir.Constant(_I32, count.literal_value))
+                room.align = 64
+            return builder.ptrtoint(room, _I64)
+
+        return types.int64(arguments, count), lower
+
+    return function
+
+
+scratch = _room(lambda arguments: _ELEMENTS[arguments.storage])
+"""``scratch(arguments, count)``: the address of room on the stack for so many elements, a literal number."""
+scratch_numbers = _room(_number)
+"""The same for numbers of the arithmetic dtype."""
+
+
+@intrinsic
+def number_at(_context, arguments, address, index):
+    """16 numbers of the arithmetic dtype from ``index`` on."""
+
+    def lower(_context, builder, _sig, args):
+        pointer = _pointer(builder, args[1], args[2], _number(arguments))
+        lanes = builder.load(builder.bitcast(pointer, _vector(_number(arguments)).as_pointer()))
+        lanes.align = 8
+        return lanes
+
+    return Lanes(arguments.number)(arguments, types.int64, types.int64), lower
 
 
 @intrinsic
@@ -492,51 +529,93 @@ def set_bits_at(_context, address, index, mask, count):
     return types.void(types.int64, types.int64, Mask, types.int64), lower
 
 
-# Philox 4x32-10, 8 counters at a time: 32 numbers.
+# Philox 4x32-10.
 
 
-def philox(builder, counter, key0, key1):
-    """The four words of each of 8 counters, each in a 64-bit lane whose upper half holds anything."""
+def _upper(builder, product):
+    """The upper half of each 64-bit lane, in both halves.
+
+    A shift would do, but shifts and multiplications wait for the same unit, and a shuffle has one of its own.
+    """
+    words = builder.bitcast(product, _vector(_I32))
+    order = ir.Constant(_vector(_I32), [place | 1 for place in range(LANES)])
+    return builder.bitcast(builder.shuffle_vector(words, words, order), product.type)
+
+
+def philox(builder, lots, key0, key1):
+    """The four words of 8 counters for each lot of them, each in a 64-bit lane whose upper half holds anything."""
     low = _constant(WORD, _I64, 8)
-    half = _constant(32, _I64, 8)
     multipliers = [_constant(multiplier, _I64, 8) for multiplier in PHILOX_MULTIPLIERS]
-    c0, c1, c2, c3 = counter
     for _ in range(PHILOX_ROUNDS):
+        keys = _all(builder, key0, 8), _all(builder, key1, 8)
         # A multiplication reads the lower halves alone, so what is in the upper ones need not be cleared before.
-        product0 = builder.mul(multipliers[0], builder.and_(c0, low))
-        product1 = builder.mul(multipliers[1], builder.and_(c2, low))
-        c0 = builder.xor(builder.xor(builder.lshr(product1, half), c1), _all(builder, key0, 8))
-        c2 = builder.xor(builder.xor(builder.lshr(product0, half), c3), _all(builder, key1, 8))
-        c1, c3 = product1, product0
+        products = [
+            [
+                builder.mul(multiplier, builder.and_(word, low))
+                for multiplier, word in zip(multipliers, lot[::2], strict=True)
+            ]
+            for lot in lots
+        ]
+        lots = [
+            (
+                builder.xor(builder.xor(_upper(builder, product1), c1), keys[0]),
+                product1,
+                builder.xor(builder.xor(_upper(builder, product0), c3), keys[1]),
+                product0,
+            )
+            for (product0, product1), (_, c1, _, c3) in zip(products, lots, strict=True)
+        ]
         key0 = builder.add(key0, ir.Constant(_I64, PHILOX_KEY_STEPS[0]))
         key1 = builder.add(key1, ir.Constant(_I64, PHILOX_KEY_STEPS[1]))
-    return c0, c1, c2, c3
+    return lots
+
+
+BLOCKS = 16
+"""Counters at a time, in two lots of 8 that take turns: one lot waits five cycles for each multiplication."""
 
 
 @intrinsic
-def uniforms(_context, arguments, element, stream, draw, key0, key1):
-    """The 32 numbers on [0, 1) of the elements from ``element`` on, a multiple of 4: two lots of 16.
+def fill_uniforms(_context, arguments, room, element, stream, draw, key0, key1):
+    """Write the 64 numbers on [0, 1) of the elements from ``element`` on, a multiple of 4, at the address ``room``.
 
-    Upper 24 bits of each word times 2^-24, which float32 holds exactly.
+    They are written in the arithmetic dtype: the upper 24 bits of each word times 2^-24, which float32 holds exactly.
     """
-    lanes = Lanes(arguments.number)
 
     def lower(context, builder, sig, args):
-        _, element, stream, draw, key0, key1 = args
-        low = _constant(WORD, _I64, 8)
+        _, room, element, stream, draw, key0, key1 = args
         first = builder.ashr(element, ir.Constant(_I64, 2))
-        block = builder.add(_all(builder, first, 8), ir.Constant(_vector(_I64, 8), list(range(8))))
-        counter = (block, builder.lshr(block, _constant(32, _I64, 8)), _all(builder, stream, 8), _all(builder, draw, 8))
-        words = [builder.and_(each, low) for each in philox(builder, counter, key0, key1)]
-        pairs = [builder.or_(even, builder.shl(odd, _constant(32, _I64, 8))) for even, odd in (words[:2], words[2:])]
-        numbers = []
-        for half in range(2):
-            order = [place for counter in range(4 * half, 4 * half + 4) for place in (counter, 8 + counter)]
-            mixed = builder.bitcast(builder.shuffle_vector(*pairs, ir.Constant(_vector(_I32, 8), order)), _vector(_I32))
-            upper = builder.lshr(mixed, _constant(8, _I32))
-            number = builder.fmul(builder.sitofp(upper, _vector(ir.FloatType())), _constant(2.0**-24, ir.FloatType()))
-            numbers.append(number if lanes.number == types.float32 else builder.fpext(number, _vector(ir.DoubleType())))
-        return context.make_tuple(builder, sig.return_type, numbers)
+        lots = []
+        for lot in range(2):
+            places = ir.Constant(_vector(_I64, 8), list(range(8 * lot, 8 * lot + 8)))
+            block = builder.add(_all(builder, first, 8), places)
+            upper = builder.lshr(block, _constant(32, _I64, 8))
+            lots.append((block, upper, _all(builder, stream, 8), _all(builder, draw, 8)))
+        for lot, words in enumerate(philox(builder, lots, key0, key1)):
+            for half, lanes in enumerate(_in_order(builder, words)):
+                upper = builder.lshr(lanes, _constant(8, _I32))
+                number = builder.sitofp(upper, _vector(ir.FloatType()))
+                number = builder.fmul(number, _constant(2.0**-24, ir.FloatType()))
+                if arguments.number == types.float64:
+                    number = builder.fpext(number, _vector(ir.DoubleType()))
+                index = ir.Constant(_I64, (2 * lot + half) * LANES)
+                pointer = _pointer(builder, room, index, number.type.element)
+                builder.store(number, builder.bitcast(pointer, number.type.as_pointer())).align = 8
+        return context.get_dummy_value()
 
     integer = types.int64
-    return types.UniTuple(lanes, 2)(arguments, integer, integer, integer, integer, integer), lower
+    return types.void(arguments, integer, integer, integer, integer, integer, integer), lower
+
+
+def _in_order(builder, words):
+    """The words of 8 counters as 32 numbers of 32 bits: all four of the first counter, then of the next."""
+    words = [builder.bitcast(word, _vector(_I32)) for word in words]
+    # Of each 64-bit lane the lower half counts: words 0 and 1 of every counter side by side, likewise 2 and 3.
+    low_words = ir.Constant(_vector(_I32), [place + half * LANES for place in range(0, LANES, 2) for half in range(2)])
+    pairs = [
+        builder.bitcast(builder.shuffle_vector(even, odd, low_words), _vector(_I64, 8))
+        for even, odd in (words[:2], words[2:])
+    ]
+    for half in range(2):
+        order = [place for counter in range(4 * half, 4 * half + 4) for place in (counter, 8 + counter)]
+        mixed = builder.shuffle_vector(*pairs, ir.Constant(_vector(_I32, 8), order))
+        yield builder.bitcast(mixed, _vector(_I32))

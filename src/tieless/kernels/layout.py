@@ -45,6 +45,6 @@ def laid_out(flat: Tensor, like: Tensor) -> Tensor:
 def same_layout(tensor: Tensor, order: tuple[int, ...] | None) -> Tensor:
     """``tensor`` with its dimensions in the given order in memory; itself where they are."""
     if order is None:
-        return tensor.contiguous()
+        return tensor if tensor.is_contiguous() else tensor.contiguous()
     inverse = [order.index(dim) for dim in range(len(order))]
     return tensor.permute(order).contiguous().permute(inverse)

@@ -22,13 +22,18 @@ from tieless.kernels.lanes import (
     LANES,
     bits_at,
     copy,
+    element_size,
+    fabs,
+    fill_uniforms,
     load,
+    number_at,
+    number_size,
     real,
     scratch,
+    scratch_numbers,
     set_bits_at,
     splat,
     store,
-    uniforms,
     where,
     word,
     word_at,
@@ -102,7 +107,7 @@ def _in_place(arguments, place, count):
 def _source(arguments, place, start, count, buffer):
     """Where the chunk of an operand can be read."""
     if _in_place(arguments, place, count):
-        return word(arguments, place) + start * word(arguments, 1)
+        return word(arguments, place) + start * element_size(arguments)
     _move(arguments, place, start, count, buffer, True)
     return buffer
 
@@ -110,7 +115,7 @@ def _source(arguments, place, start, count, buffer):
 @_inline
 def _target(arguments, place, start, count, buffer):
     """Where the chunk of a result can be written; ``_settle`` brings it home."""
-    return word(arguments, place) + start * word(arguments, 1) if _in_place(arguments, place, count) else buffer
+    return word(arguments, place) + start * element_size(arguments) if _in_place(arguments, place, count) else buffer
 
 
 @_inline
@@ -152,36 +157,35 @@ def _inside(z, low, high, open_low, open_high):
 
 def activate(arguments):
     first, last = _share(arguments)
-    p = _parameters(arguments, 11)
-    bits, open_low, open_high = word(arguments, 6), word(arguments, 7), word(arguments, 8)
-    low, high = real(arguments, 9), real(arguments, 10)
+    p = _parameters(arguments, 10)
+    bits, open_low, open_high = word(arguments, 5), word(arguments, 6), word(arguments, 7)
+    low, high = real(arguments, 8), real(arguments, 9)
     room_z, room_y = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room_z)
-        target = _target(arguments, 4, start, count, room_y)
+        source = _source(arguments, 1, start, count, room_z)
+        target = _target(arguments, 3, start, count, room_y)
+        for i in range(0, count, LANES):
+            store(arguments, target, i, _apply(arguments, load(arguments, source, i), p))
         if bits:
+            # A loop of its own, over what is in the first cache now: both in one take longer than one after the other.
             for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                store(arguments, target, i, _apply(arguments, z, p))
-                set_bits_at(bits, start + i, _inside(z, low, high, open_low, open_high), count - i)
-        else:
-            for i in range(0, count, LANES):
-                store(arguments, target, i, _apply(arguments, load(arguments, source, i), p))
-        _settle(arguments, 4, start, count, room_y)
+                mask = _inside(load(arguments, source, i), low, high, open_low, open_high)
+                set_bits_at(bits, start + i, mask, count - i)
+        _settle(arguments, 3, start, count, room_y)
         start += count
 
 
 def window_bits(arguments):
     first, last = _share(arguments)
-    bits, open_low, open_high = word(arguments, 4), word(arguments, 5), word(arguments, 6)
-    low, high = real(arguments, 7), real(arguments, 8)
+    bits, open_low, open_high = word(arguments, 3), word(arguments, 4), word(arguments, 5)
+    low, high = real(arguments, 6), real(arguments, 7)
     room = scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room)
+        source = _source(arguments, 1, start, count, room)
         for i in range(0, count, LANES):
             mask = _inside(load(arguments, source, i), low, high, open_low, open_high)
             set_bits_at(bits, start + i, mask, count - i)
@@ -190,14 +194,16 @@ def window_bits(arguments):
 
 def codes(arguments):
     first, last = _share(arguments)
-    base, plane_bytes, planes = word(arguments, 4), word(arguments, 5), word(arguments, 6)
+    base, plane_bytes, planes, even = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
     room = scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room)
+        source = _source(arguments, 1, start, count, room)
         for i in range(0, count, LANES):
             z = load(arguments, source, i)
+            if even:
+                z = fabs(z)
             for plane in range(planes):
                 # Boundaries ascend, so the number passed has this bit set between each odd multiple of 2^plane and the
                 # even one after it. Missing boundaries are infinite.
@@ -212,21 +218,21 @@ def codes(arguments):
 
 def gate(arguments):
     first, last = _share(arguments)
-    bits = word(arguments, 6)
-    inside, outside = real(arguments, 7), real(arguments, 8)
+    bits = word(arguments, 5)
+    inside, outside = real(arguments, 6), real(arguments, 7)
     room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room_g)
-        target = _target(arguments, 4, start, count, room_s)
+        source = _source(arguments, 1, start, count, room_g)
+        target = _target(arguments, 3, start, count, room_s)
         for i in range(0, count, LANES):
             g = load(arguments, source, i)
             # A slope of 0 sends 0 even of inf.
             passed = g * inside if inside != 0 else splat(arguments, 0)
             blocked = g * outside if outside != 0 else splat(arguments, 0)
             store(arguments, target, i, where(bits_at(bits, start + i, count - i), passed, blocked))
-        _settle(arguments, 4, start, count, room_s)
+        _settle(arguments, 3, start, count, room_s)
         start += count
 
 
@@ -256,85 +262,96 @@ def _level(arguments, base, plane_bytes, i, count, place, planes):
 
 def levels(arguments):
     first, last = _share(arguments)
-    base, plane_bytes, planes = word(arguments, 6), word(arguments, 7), word(arguments, 8)
+    base, plane_bytes, planes = word(arguments, 5), word(arguments, 6), word(arguments, 7)
     room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room_g)
-        target = _target(arguments, 4, start, count, room_s)
+        source = _source(arguments, 1, start, count, room_g)
+        target = _target(arguments, 3, start, count, room_s)
         for i in range(0, count, LANES):
-            value = _level(arguments, base, plane_bytes, start + i, count - i, 9, planes)
+            value = _level(arguments, base, plane_bytes, start + i, count - i, 8, planes)
             sent = load(arguments, source, i) * value
             store(arguments, target, i, where(value == 0, 0.0, sent))
-        _settle(arguments, 4, start, count, room_s)
+        _settle(arguments, 3, start, count, room_s)
         start += count
 
 
 def slope(arguments):
     first, last = _share(arguments)
-    p = _parameters(arguments, 8)
+    p = _parameters(arguments, 7)
     room_g, room_v, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room_g)
-        value = _source(arguments, 4, start, count, room_v)
-        target = _target(arguments, 6, start, count, room_s)
+        source = _source(arguments, 1, start, count, room_g)
+        value = _source(arguments, 3, start, count, room_v)
+        target = _target(arguments, 5, start, count, room_s)
         for i in range(0, count, LANES):
             sent = load(arguments, source, i) * _apply(arguments, load(arguments, value, i), p)
             store(arguments, target, i, sent)
-        _settle(arguments, 6, start, count, room_s)
+        _settle(arguments, 5, start, count, room_s)
         start += count
 
 
-@_inline
-def _jammed(g, number, low, span, ceiling, magnitude):
-    slope = number * span + low
-    slope = where(slope > ceiling, ceiling, slope)
-    if magnitude:
+def _jammed(arguments, g, slope):
+    """Feedback with its slope, or its sign with a magnitude."""
+
+
+@overload(_jammed, inline="always")
+def _jammed_by(arguments, g, slope):
+    if arguments.function == "magnitude":
         # 0 stays 0 and NaN stays NaN.
-        return where(g > 0, slope, where(g < 0, -slope, g * 0.0 * slope))
-    return g * slope
+        return lambda arguments, g, slope: where(g > 0, slope, where(g < 0, -slope, g * 0.0 * slope))
+    return lambda arguments, g, slope: g * slope
+
+
+@_inline
+def _draw(arguments, room, start, count, stream, draw, key0, key1):
+    """The random numbers of a chunk, a few more than it has elements."""
+    for i in range(0, count, 4 * LANES):
+        fill_uniforms(arguments, room + i * number_size(arguments), start + i, stream, draw, key0, key1)
+
+
+@_inline
+def _jam_row(arguments, source, numbers, at, low, span, ceiling):
+    slope = number_at(arguments, numbers, at) * span + low
+    return _jammed(arguments, load(arguments, source, at), where(slope > ceiling, ceiling, slope))
 
 
 def jam(arguments):
     first, last = _share(arguments)
-    bits, magnitude = word(arguments, 6), word(arguments, 7)
-    stream, key0, key1 = word(arguments, 8), word(arguments, 9), word(arguments, 10)
-    low, span, ceiling = real(arguments, 11), real(arguments, 12), real(arguments, 13)
+    bits, stream, key0, key1 = word(arguments, 5), word(arguments, 6), word(arguments, 7), word(arguments, 8)
+    low, span, ceiling = real(arguments, 9), real(arguments, 10), real(arguments, 11)
     room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    numbers = scratch_numbers(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        source = _source(arguments, 2, start, count, room_g)
-        target = _target(arguments, 4, start, count, room_s)
-        for i in range(0, count, 2 * LANES):
-            numbers = uniforms(arguments, start + i, stream, 0, key0, key1)
-            for half in range(2):
-                at = i + half * LANES
-                if at < count:
-                    number = numbers[0] if half == 0 else numbers[1]
-                    sent = _jammed(load(arguments, source, at), number, low, span, ceiling, magnitude)
-                    if bits:
-                        sent = where(bits_at(bits, start + at, count - at), sent, 0.0)
-                    store(arguments, target, at, sent)
-        _settle(arguments, 4, start, count, room_s)
+        source = _source(arguments, 1, start, count, room_g)
+        target = _target(arguments, 3, start, count, room_s)
+        _draw(arguments, numbers, start, count, stream, 0, key0, key1)
+        if bits:
+            for i in range(0, count, LANES):
+                sent = _jam_row(arguments, source, numbers, i, low, span, ceiling)
+                store(arguments, target, i, where(bits_at(bits, start + i, count - i), sent, 0.0))
+        else:
+            for i in range(0, count, LANES):
+                store(arguments, target, i, _jam_row(arguments, source, numbers, i, low, span, ceiling))
+        _settle(arguments, 3, start, count, room_s)
         start += count
 
 
 def uniform(arguments):
     first, last = _share(arguments)
-    stream, draw, key0, key1 = word(arguments, 4), word(arguments, 5), word(arguments, 6), word(arguments, 7)
-    room = scratch(arguments, CHUNK)
+    stream, draw, key0, key1 = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
+    room, numbers = scratch(arguments, CHUNK), scratch_numbers(arguments, CHUNK)
     start = first
     while start < last:
         count = _count(start, last)
-        target = _target(arguments, 2, start, count, room)
-        for i in range(0, count, 2 * LANES):
-            numbers = uniforms(arguments, start + i, stream, draw, key0, key1)
-            store(arguments, target, i, numbers[0])
-            if i + LANES < count:
-                store(arguments, target, i + LANES, numbers[1])
-        _settle(arguments, 2, start, count, room)
+        target = _target(arguments, 1, start, count, room)
+        _draw(arguments, numbers, start, count, stream, draw, key0, key1)
+        for i in range(0, count, LANES):
+            store(arguments, target, i, number_at(arguments, numbers, i))
+        _settle(arguments, 1, start, count, room)
         start += count

@@ -50,7 +50,11 @@ def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 
 
-def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = 1 << 15) -> None:
+_GRAIN = 1 << 15
+_RANDOM_GRAIN = 1 << 13
+
+
+def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = _GRAIN) -> None:
     """Call a kernel, in as many threads as PyTorch uses and the work is worth: ``grain`` elements each or more."""
     if elements > grain:
         threads = min(torch.get_num_threads(), -(-elements // grain))
@@ -61,32 +65,42 @@ def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = 1 << 15)
     kernel.call(arguments)
 
 
-def _operand(tensor: Tensor, order: Sequence[int] | None, kept: list[array[int]]) -> tuple[int, int]:
-    """Where a tensor is, and 0 if its elements lie in the order of the work, else the address of its geometry."""
-    if order is None and tensor.is_contiguous():
-        return tensor.data_ptr(), 0
-    sizes, strides = tensor.shape, tensor.stride()
-    if order is not None:
-        sizes, strides = [sizes[dim] for dim in order], [strides[dim] for dim in order]
-    folded: list[tuple[int, int]] = []
-    for size, stride in zip(sizes, strides, strict=True):
-        if size == 1:
-            continue
-        if folded and folded[-1][1] == size * stride:
-            folded[-1] = (folded[-1][0] * size, stride)
-        else:
-            folded.append((size, stride))
-    if not folded or (len(folded) == 1 and folded[0][1] == 1):
-        return tensor.data_ptr(), 0
-    geometry = array("q", [len(folded), *(size for size, _ in folded), *(stride for _, stride in folded)])
-    kept.append(geometry)
-    return tensor.data_ptr(), geometry.buffer_info()[0]
+class _Places:
+    """Where tensors are, for as long as a kernel runs: addresses, each with 0 or the address of a geometry.
+
+    A tensor whose elements lie in the order of the work needs no geometry. The order of the work is given by
+    dimensions from the outermost to the innermost, ``None`` for the logical one.
+    """
+
+    def __init__(self, order: Sequence[int] | None, *tensors: Tensor) -> None:
+        self.words: list[int] = []
+        self._kept: list[array[int]] = []
+        for tensor in tensors:
+            self.words += (tensor.data_ptr(), self._geometry(tensor, order))
+
+    def _geometry(self, tensor: Tensor, order: Sequence[int] | None) -> int:
+        sizes, strides = tensor.shape, tensor.stride()
+        if order is not None:
+            sizes, strides = [sizes[dim] for dim in order], [strides[dim] for dim in order]
+        folded: list[tuple[int, int]] = []
+        for size, stride in zip(sizes, strides, strict=True):
+            if size == 1:
+                continue
+            if folded and folded[-1][1] == size * stride:
+                folded[-1] = (folded[-1][0] * size, stride)
+            else:
+                folded.append((size, stride))
+        if not folded or folded == [(tensor.numel(), 1)]:
+            return 0
+        self._kept.append(array("q", [len(folded), *(size for size, _ in folded), *(stride for _, stride in folded)]))
+        return self._kept[-1].buffer_info()[0]
 
 
+# Each kernel's arguments: the number of elements; tensors with their geometries; bits; settings; numbers.
 _NO_PARAMETERS = (0.0,) * 5
-_ACTIVATE, _WINDOW, _CODES = Struct("9q7d").pack, Struct("7q2d").pack, Struct("7q16d").pack
-_GATE, _LEVELS, _SLOPE = Struct("7q2d").pack, Struct("9q16d").pack, Struct("8q5d").pack
-_JAM, _UNIFORM = Struct("11q3d").pack, Struct("8q").pack
+_ACTIVATE, _WINDOW, _CODES = Struct("8q7d").pack, Struct("6q2d").pack, Struct("7q16d").pack
+_GATE, _LEVELS, _SLOPE = Struct("6q2d").pack, Struct("8q16d").pack, Struct("7q5d").pack
+_JAM, _UNIFORM = Struct("9q3d").pack, Struct("7q").pack
 
 
 def activate(
@@ -94,50 +108,37 @@ def activate(
 ) -> tuple[Tensor, Tensor | None]:
     y = torch.empty_like(z)
     elements = z.numel()
-    bits = None
-    kept: list[array[int]] = []
-    order = memory_order(z)
-    low, high, open_low, open_high = window or (0.0, 0.0, False, False)
-    if window is not None:
-        bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
-    arguments = _ACTIVATE(
-        elements,
-        z.element_size(),
-        *_operand(z, order, kept),
-        *_operand(y, order, kept),
-        0 if bits is None else bits.data_ptr(),
-        open_low,
-        open_high,
-        low,
-        high,
-        *(parameters + _NO_PARAMETERS)[:5],
-    )
-    _run(_compiled("activate", z.dtype, function), elements, arguments)
+    parameters += _NO_PARAMETERS[len(parameters) :]
+    kernel = _compiled("activate", z.dtype, function)
+    places = None if z.is_contiguous() else _Places(memory_order(z), z, y)
+    where = (z.data_ptr(), 0, y.data_ptr(), 0) if places is None else places.words
+    if window is None:
+        _run(kernel, elements, _ACTIVATE(elements, *where, 0, 0, 0, 0.0, 0.0, *parameters))
+        return y, None
+    low, high, open_low, open_high = window
+    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
+    arguments = _ACTIVATE(elements, *where, bits.data_ptr(), open_low, open_high, low, high, *parameters)
+    _run(kernel, elements, arguments)
     return y, bits
 
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
     elements = z.numel()
-    kept: list[array[int]] = []
-    order = memory_order(z)
     bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
-    arguments = _WINDOW(
-        elements, z.element_size(), *_operand(z, order, kept), bits.data_ptr(), open_low, open_high, low, high
-    )
+    places = None if z.is_contiguous() else _Places(memory_order(z), z)
+    where = (z.data_ptr(), 0) if places is None else places.words
+    arguments = _WINDOW(elements, *where, bits.data_ptr(), open_low, open_high, low, high)
     _run(_compiled("window_bits", z.dtype), elements, arguments)
     return bits
 
 
-def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     elements = z.numel()
-    kept: list[array[int]] = []
-    order = memory_order(z)
     planes = len(boundaries).bit_length()
     packed = torch.empty((planes, (elements + 7) // 8), dtype=torch.uint8)
     padded = (*boundaries, *[math.inf] * (16 - len(boundaries)))
-    arguments = _CODES(
-        elements, z.element_size(), *_operand(z, order, kept), packed.data_ptr(), packed.shape[1], planes, *padded
-    )
+    places = _Places(memory_order(z), z)
+    arguments = _CODES(elements, *places.words, packed.data_ptr(), packed.shape[1], planes, even, *padded)
     _run(_compiled("codes", z.dtype), elements, arguments)
     return packed
 
@@ -145,17 +146,9 @@ def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    kept: list[array[int]] = []
-    order = memory_order(grad_output)
-    arguments = _GATE(
-        elements,
-        grad_output.element_size(),
-        *_operand(grad_output, order, kept),
-        *_operand(sent, order, kept),
-        bits.data_ptr(),
-        inside,
-        outside,
-    )
+    places = None if grad_output.is_contiguous() else _Places(memory_order(grad_output), grad_output, sent)
+    where = (grad_output.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
+    arguments = _GATE(elements, *where, bits.data_ptr(), inside, outside)
     _run(_compiled("gate", grad_output.dtype), elements, arguments)
     return sent
 
@@ -163,20 +156,9 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    kept: list[array[int]] = []
-    order = memory_order(grad_output)
-    planes = packed.shape[0]
     padded = (*values, *[0.0] * (16 - len(values)))
-    arguments = _LEVELS(
-        elements,
-        grad_output.element_size(),
-        *_operand(grad_output, order, kept),
-        *_operand(sent, order, kept),
-        packed.data_ptr(),
-        packed.shape[1],
-        planes,
-        *padded,
-    )
+    places = _Places(memory_order(grad_output), grad_output, sent)
+    arguments = _LEVELS(elements, *places.words, packed.data_ptr(), packed.shape[1], packed.shape[0], *padded)
     _run(_compiled("levels", grad_output.dtype), elements, arguments)
     return sent
 
@@ -184,54 +166,46 @@ def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tens
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    kept: list[array[int]] = []
-    order = memory_order(grad_output)
-    arguments = _SLOPE(
-        elements,
-        grad_output.element_size(),
-        *_operand(grad_output, order, kept),
-        *_operand(value, order, kept),
-        *_operand(sent, order, kept),
-        *(parameters + _NO_PARAMETERS)[:5],
-    )
-    _run(_compiled("slope", grad_output.dtype, function), elements, arguments)
+    parameters += _NO_PARAMETERS[len(parameters) :]
+    places = None
+    if not (grad_output.is_contiguous() and value.is_contiguous()):
+        places = _Places(memory_order(grad_output), grad_output, value, sent)
+    where = (grad_output.data_ptr(), 0, value.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
+    _run(_compiled("slope", grad_output.dtype, function), elements, _SLOPE(elements, *where, *parameters))
     return sent
 
 
-def _key_words(key: Tensor) -> tuple[int, int]:
-    bits = int(key.item())
-    return bits & WORD, bits >> 32 & WORD
-
-
-def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
+def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     dtype = arithmetic_dtype(like.dtype)
     numbers = torch.empty_like(like, dtype=dtype)
-    kept: list[array[int]] = []
-    arguments = _UNIFORM(
-        like.numel(), numbers.element_size(), *_operand(numbers, None, kept), stream, draw, *_key_words(key)
-    )
-    _run(_compiled("uniform", dtype), like.numel(), arguments, grain=1 << 13)
+    bits = int(key)
+    places = _Places(None, numbers)
+    arguments = _UNIFORM(like.numel(), *places.words, stream, draw, bits & WORD, bits >> 32 & WORD)
+    _run(_compiled("uniform", dtype), like.numel(), arguments, _RANDOM_GRAIN)
     return numbers
 
 
 def jam(
-    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
+    grad_output: Tensor,
+    key: Tensor | int,
+    stream: int,
+    minimum: float,
+    maximum: float,
+    magnitude: bool,
+    bits: Tensor | None,
 ) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    kept: list[array[int]] = []
+    key = int(key)
+    numbers = slope_range(minimum, maximum, arithmetic_dtype(grad_output.dtype))
+    kernel = _compiled("jam", grad_output.dtype, "magnitude" if magnitude else "slope")
+    if grad_output.is_contiguous():
+        where = grad_output.data_ptr(), 0, sent.data_ptr(), 0, 0 if bits is None else bits.data_ptr()
+        arguments = _JAM(elements, *where, stream, key & WORD, key >> 32 & WORD, *numbers)
+        _run(kernel, elements, arguments, _RANDOM_GRAIN)
+        return sent
     # Random numbers follow the logical order of the elements, bits the order in memory.
-    apart = bits is not None and not grad_output.is_contiguous()
-    arguments = _JAM(
-        elements,
-        grad_output.element_size(),
-        *_operand(grad_output, None, kept),
-        *_operand(sent, None, kept),
-        0 if bits is None or apart else bits.data_ptr(),
-        magnitude,
-        stream,
-        *_key_words(key),
-        *slope_range(minimum, maximum, arithmetic_dtype(grad_output.dtype)),
-    )
-    _run(_compiled("jam", grad_output.dtype), elements, arguments, grain=1 << 13)
-    return gate(sent, bits, 1.0, 0.0) if apart and bits is not None else sent
+    places = _Places(None, grad_output, sent)
+    arguments = _JAM(elements, *places.words, 0, stream, key & WORD, key >> 32 & WORD, *numbers)
+    _run(kernel, elements, arguments, _RANDOM_GRAIN)
+    return sent if bits is None else gate(sent, bits, 1.0, 0.0)

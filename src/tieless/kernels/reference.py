@@ -85,21 +85,24 @@ FORWARDS: dict[str, Callable[..., Tensor]] = {
 """Forwards that are one pass over memory, by the names that kernels know them by."""
 
 
-def _triangular(z: Tensor, width: float) -> Tensor:
-    return (1 - z.abs() / width).clamp(min=0)
+# Widths come as their inverse: a product is four times faster than a quotient.
 
 
-def _atan(z: Tensor, width: float, height: float) -> Tensor:
-    return height * (1 + (z / width).square()).reciprocal()
+def _triangular(z: Tensor, inverse: float) -> Tensor:
+    return (1 - z.abs() * inverse).clamp(min=0)
 
 
-def _fast_sigmoid(z: Tensor, width: float, height: float) -> Tensor:
-    return height * (1 + z.abs() / width).square().reciprocal()
+def _atan(z: Tensor, inverse: float, height: float) -> Tensor:
+    return height * (1 + (z * inverse).square()).reciprocal()
 
 
-def _sigmoid(z: Tensor, width: float, height: float) -> Tensor:
+def _fast_sigmoid(z: Tensor, inverse: float, height: float) -> Tensor:
+    return height * (1 + z.abs() * inverse).square().reciprocal()
+
+
+def _sigmoid(z: Tensor, inverse: float, height: float) -> Tensor:
     # 4 s (1 - s), written so that nothing is subtracted from 1 and nothing overflows.
-    fallen = torch.exp(-(z.abs() / width))
+    fallen = torch.exp(-(z.abs() * inverse))
     return 4 * height * fallen / (1 + fallen).square()
 
 
@@ -129,12 +132,13 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
     return _pack(inside & ((z < high) if open_high else (z <= high)), z)
 
 
-def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     """How many of the ascending boundaries lie below each element, in binary: row j has bit j, packed as a window's.
 
-    The boundaries are numbers of the arithmetic dtype. NaN has passed none.
+    If ``even``, below its absolute value. The boundaries are numbers of the arithmetic dtype. NaN has passed none.
     """
     wide = z.to(arithmetic_dtype(z.dtype))
+    wide = wide.abs() if even else wide
     passed = torch.zeros_like(wide, dtype=torch.uint8)
     for boundary in boundaries:
         passed += wide > boundary
@@ -199,17 +203,18 @@ def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...]) -> tuple[Tensor
     return words
 
 
-def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
+def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     """Random numbers on [0, 1), shaped and laid out like ``like``, in its arithmetic dtype.
 
     Element ``i`` is word ``i % 4`` of Philox at counter ``(i // 4, stream, draw)``, its upper 24 bits times 2^-24:
     the same number in every dtype and on every device.
 
     Args:
-        key: int64, 0-dim: the 64 bits from which all follow.
+        key: The 64 bits from which all follow; a tensor is int64, 0-dim.
         stream: Which rule of a chain draws.
         draw: Which of a rule's draws.
     """
+    key = torch.as_tensor(key)
     blocks = torch.arange((like.numel() + 3) // 4, device=like.device)
     words = philox(
         (blocks & WORD, (blocks >> 32) & WORD, torch.full_like(blocks, stream), torch.full_like(blocks, draw)),
@@ -229,7 +234,13 @@ def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[flo
 
 
 def jam(
-    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
+    grad_output: Tensor,
+    key: Tensor | int,
+    stream: int,
+    minimum: float,
+    maximum: float,
+    magnitude: bool,
+    bits: Tensor | None,
 ) -> Tensor:
     """``grad_output * U`` or ``sign(grad_output) * U``, U uniform on [minimum, maximum); 0 where a bit is unset.
 

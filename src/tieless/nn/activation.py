@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tieless.forwards import ForwardLike, forward as forward_of
-from tieless.functional import join, untie
-from tieless.rules import RuleLike, rule as rule_of
+from tieless.forwards import Forward, ForwardLike, forward as forward_of
+from tieless.functional import join, untie_joined
+from tieless.rules import Rule, RuleLike, rule as rule_of
 
 __all__ = ["Activation"]
 
@@ -29,11 +29,20 @@ class Activation(nn.Module):
 
     def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:
         super().__init__()
-        self.forward_fn, self.rule = forward_of(forward), rule_of(backward)
-        join(self.forward_fn, self.rule)  # refuses halves that do not go together
+        self.joined = join(forward_of(forward), rule_of(backward))
+
+    @property
+    def forward_fn(self) -> Forward:
+        """The forward half; to change a half, make another ``Activation``."""
+        return self.joined.forward
+
+    @property
+    def rule(self) -> Rule:
+        """The backward half."""
+        return self.joined.rule
 
     def forward(self, z: Tensor) -> Tensor:
-        return untie(z, self.forward_fn, self.rule)
+        return untie_joined(z, self.joined)
 
     def extra_repr(self) -> str:
         return f"{self.forward_fn}, {self.rule}"

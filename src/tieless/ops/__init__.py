@@ -7,6 +7,7 @@ backward pass is defined. No arithmetic here.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -21,10 +22,12 @@ from tieless.ops.dispatch import choose, direct
 
 __all__ = [
     "NO_VMAP",
+    "ONE_OPERATION",
     "activate",
     "codes",
     "direct",
     "draw_key",
+    "draw_key_now",
     "gate",
     "jam",
     "kernels_for",
@@ -41,7 +44,7 @@ _LIBRARY = torch.library.Library("tieless", "DEF")
 
 _SCHEMAS = (
     "window_bits(Tensor z, float low, float high, bool open_low, bool open_high) -> Tensor",
-    "codes(Tensor z, float[] boundaries) -> Tensor",
+    "codes(Tensor z, float[] boundaries, bool even) -> Tensor",
     "gate(Tensor grad_output, Tensor bits, float inside, float outside) -> Tensor",
     "levels(Tensor grad_output, Tensor packed, float[] values) -> Tensor",
     "uniform(Tensor like, Tensor key, int stream, int draw) -> Tensor",
@@ -60,9 +63,26 @@ def _by_kernels(name: str) -> Callable[..., Tensor]:
     return run
 
 
+class _Box(threading.local):
+    """Room for one key: making a tensor for each takes as long as drawing it."""
+
+    def __init__(self) -> None:
+        self.key = torch.empty((), dtype=torch.int64, device="cpu")
+
+
+_box = _Box()
+
+
+def draw_key_now(generator: torch.Generator | None = None) -> int:
+    """The 64 bits from which a call's random numbers follow, as a number.
+
+    Always from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
+    """
+    return int(_box.key.random_(-(2**63), None, generator=generator).item())
+
+
 def _draw_key(z: Tensor) -> Tensor:
-    # Always from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
-    return torch.empty((), dtype=torch.int64).random_(-(2**63), None)
+    return torch.tensor(draw_key_now())
 
 
 for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
@@ -78,7 +98,7 @@ def _bits_of(z: Tensor, *others: object) -> Tensor:
     return z.new_empty(((z.numel() + 7) // 8,), dtype=torch.uint8)
 
 
-def _codes_of(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+def _codes_of(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     return z.new_empty((len(boundaries).bit_length(), (z.numel() + 7) // 8), dtype=torch.uint8)
 
 
@@ -125,14 +145,14 @@ def rounded(value: float, dtype: torch.dtype) -> float:
     return _rounded(value, dtype)
 
 
-_ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
+ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
 """Forwards that PyTorch has as one operation of its own."""
 
 
 def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
     """A forward by the name that kernels know it by. A compiler sees PyTorch's own operations, which it can fuse."""
-    if function in _ONE_OPERATION or not direct(z):
-        return reference.activate(z, function, parameters, None)[0]
+    if function in ONE_OPERATION or not direct(z):
+        return reference.FORWARDS[function](z, *parameters)
     return choose(z).activate(z, function, parameters, None)[0]
 
 
@@ -148,9 +168,9 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
     return run(z, low, high, open_low, open_high)
 
 
-def codes(z: Tensor, boundaries: Sequence[float]) -> Tensor:
+def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     """``codes`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    return (choose(z).codes if direct(z) else _operators.codes.default)(z, boundaries)
+    return (choose(z).codes if direct(z) else _operators.codes.default)(z, boundaries, even)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
@@ -165,19 +185,32 @@ def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tens
     return run(grad_output, packed, values)
 
 
-def uniform(like: Tensor, key: Tensor, stream: int, draw: int) -> Tensor:
+def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     """``uniform`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    return (choose(like).uniform if direct(like) else _operators.uniform.default)(like, key, stream, draw)
+    if direct(like):
+        return choose(like).uniform(like, key, stream, draw)
+    return _operators.uniform.default(like, _tensor(key), stream, draw)
 
 
 def jam(
-    grad_output: Tensor, key: Tensor, stream: int, minimum: float, maximum: float, magnitude: bool, bits: Tensor | None
+    grad_output: Tensor,
+    key: Tensor | int,
+    stream: int,
+    minimum: float,
+    maximum: float,
+    magnitude: bool,
+    bits: Tensor | None,
 ) -> Tensor:
     """``jam`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    run = choose(grad_output).jam if direct(grad_output) else _operators.jam.default
-    return run(grad_output, key, stream, minimum, maximum, magnitude, bits)
+    if direct(grad_output):
+        return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
+    return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
+
+
+def _tensor(key: Tensor | int) -> Tensor:
+    return key if isinstance(key, Tensor) else torch.tensor(key)
 
 
 def draw_key(z: Tensor) -> Tensor:
-    """The 64 bits from which a call's random numbers follow, from PyTorch's generator."""
-    return _draw_key(z) if direct(z) else _operators.draw_key.default(z)
+    """``draw_key_now`` as a tensor, int64 and 0-dim, that a compiler or a transform can see."""
+    return _operators.draw_key.default(z)

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
-__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "Kernels", "candidates", "choose", "direct"]
+__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "TRITON", "Kernels", "candidates", "choose", "direct"]
 
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -39,18 +39,26 @@ class Kernels:
         name: What ``TIELESS_KERNELS`` calls it.
         module: Where it is; imported at the first call.
         devices: Device types it runs on; empty for any.
+        interpreter: The environment variable by which, set to 1, it runs on the CPU too, but only when named: slowly.
     """
 
     name: str
     module: str
     devices: tuple[str, ...] = ()
+    interpreter: str | None = None
 
     def refusals(self, dtype: torch.dtype, device: str) -> list[str]:
         """Why it does not accept tensors of a dtype on a type of device; empty if it does."""
         reasons: list[str] = []
         if dtype not in FLOATING:
             reasons.append("needs float16, bfloat16, float32 or float64")
-        if self.devices and device not in self.devices:
+        interpreted = (
+            device == "cpu"
+            and self.interpreter is not None
+            and os.environ.get(self.interpreter) == "1"
+            and os.environ.get("TIELESS_KERNELS") == self.name
+        )
+        if self.devices and device not in self.devices and not interpreted:
             reasons.append(f"runs on {' or '.join(self.devices)} only")
         if not reasons:
             refusal = getattr(self.load(), "refusal", None)
@@ -69,7 +77,8 @@ def _load(module: str) -> ModuleType:
 
 REFERENCE = Kernels("reference", "tieless.kernels.reference")
 NUMBA = Kernels("numba", "tieless.kernels.numba_cpu", devices=("cpu",))
-FASTEST_FIRST = (NUMBA, REFERENCE)
+TRITON = Kernels("triton", "tieless.kernels.triton_cuda", devices=("cuda",), interpreter="TRITON_INTERPRET")
+FASTEST_FIRST = (TRITON, NUMBA, REFERENCE)
 
 
 @cache
@@ -94,7 +103,7 @@ def choose(tensor: Tensor) -> ModuleType:
     Raises:
         KernelError: none accepts it, or the ones that ``TIELESS_KERNELS`` names do not.
     """
-    return _chosen(tensor.dtype, tensor.device.type)
+    return _chosen(tensor.dtype, "cpu" if tensor.is_cpu else tensor.device.type)
 
 
 @cache

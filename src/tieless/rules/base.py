@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
 from tieless.registry import Named, Registry
-from tieless.slopes import Need
+from tieless.slopes import Need, SlopeForm
 from tieless.spec import parse_chain
 
 __all__ = ["Chain", "Family", "Random", "Rule", "RuleLike", "register_rule", "rule", "rules"]
@@ -21,16 +21,15 @@ __all__ = ["Chain", "Family", "Random", "Rule", "RuleLike", "register_rule", "ru
 Family = Literal["slope", "jam", "transform"]
 
 
-@dataclass(frozen=True, slots=True)
-class Random:
+class Random(NamedTuple):
     """The random numbers of one rule in one call: a function of the call's key and the rule's place in its chain.
 
     Args:
-        key: int64, 0-dim.
+        key: int64, 0-dim; a number where nothing traces.
         stream: The rule's place, 0 for the first.
     """
 
-    key: Tensor
+    key: Tensor | int
     stream: int
 
     def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
@@ -41,8 +40,9 @@ class Random:
 class Rule(Named):
     """The map (grad_output, z) -> grad_input. A frozen value: it holds parameters, no tensors and no state.
 
-    Subclasses are frozen dataclasses with ``feedback`` and, where they look at the forward pass, ``needs``.
-    ``a >> b`` sends the feedback through ``a``, then ``b``; ``str`` gives the spec.
+    Subclasses are frozen dataclasses. One that multiplies the feedback has ``slope``, which says what it keeps; any
+    other has ``feedback`` and, where it looks at the forward pass, ``needs``. ``a >> b`` sends the feedback through
+    ``a``, then ``b``; ``str`` gives the spec.
     """
 
     __slots__ = ()
@@ -50,18 +50,22 @@ class Rule(Named):
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, so that the call needs a key."""
 
-    def needs(self, forward: Forward) -> Need:
-        """What must be kept of the forward pass; nothing unless a rule says so."""
+    def slope(self, forward: Forward) -> SlopeForm | None:
+        """What the feedback is multiplied with, beside ``forward``; ``None`` where the rule does something else."""
         return None
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        """What is sent on.
+    def needs(self, forward: Forward) -> Need:
+        """What must be kept of the forward pass; nothing unless a rule says so."""
+        slope = self.slope(forward)
+        return None if slope is None else slope.needs
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
+        """What is sent on, by a rule that has no ``slope``.
 
         Args:
             grad_output: dL/dy, ``(...)``.
             kept: What ``needs`` asked for: packed bits (uint8), ``z`` or ``y``; ``None`` if nothing.
             random: The call's random numbers, if the rule ``draws``.
-            forward: The forward it is joined with.
         """
         raise NotImplementedError
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from tieless.forwards import Forward
-from tieless.rules.base import Random, Rule, register_rule
+from tieless.rules.base import Rule, register_rule
 from tieless.slopes import FixedSlope
 
 __all__ = ["Constant"]
@@ -34,5 +32,5 @@ class Constant(Rule):
 
     value: float = 1
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return FixedSlope(float(self.value))(grad_output, kept)
+    def slope(self, forward: Forward) -> FixedSlope:
+        return FixedSlope(float(self.value))

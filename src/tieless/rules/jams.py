@@ -53,7 +53,7 @@ class _GatedJam(_Jam):
     def needs(self, forward: Forward) -> Window | None:
         return self.window() if self.gate == "preactivation" else None
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
         bits = kept if self.gate == "preactivation" else self.window().pack(grad_output)
         return self.jam(grad_output, bits, random)
 
@@ -83,7 +83,7 @@ class FullJam(_Jam):
     maximum: float = option(1)
     replace: Replace = option("slope")
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
         return self.jam(grad_output, None, random)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from tieless.forwards import Forward
-from tieless.rules.base import Random, Rule, register_rule
+from tieless.rules.base import Rule, register_rule
 from tieless.slopes import TwoValuedSlope, Window
 
 __all__ = ["Rectangular"]
@@ -41,8 +39,5 @@ class Rectangular(Rule):
     def check(self) -> None:
         self.require(self.low < self.high, "low < high")
 
-    def needs(self, forward: Forward) -> Window:
-        return Window(float(self.low), float(self.high))
-
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return TwoValuedSlope(self.needs(forward))(grad_output, kept)
+    def slope(self, forward: Forward) -> TwoValuedSlope:
+        return TwoValuedSlope(Window(float(self.low), float(self.high)))

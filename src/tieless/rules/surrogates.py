@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import ClassVar
 
 from tieless.forwards import Forward
-from tieless.rules.base import Random, Rule, register_rule
+from tieless.rules.base import Rule, register_rule
 from tieless.slopes import NamedSlope
 
 __all__ = ["ATan", "FastSigmoid", "Sigmoid"]
@@ -27,11 +25,8 @@ class _Bump(Rule):
         self.require(self.width > 0, "width > 0")
         self.require(self.height > 0, "height > 0")
 
-    def needs(self, forward: Forward) -> Literal["input"]:
-        return "input"
-
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return NamedSlope(self.name, (float(self.width), float(self.height)))(grad_output, kept)
+    def slope(self, forward: Forward) -> NamedSlope:
+        return NamedSlope(self.name, (1 / self.width, float(self.height)))
 
 
 @register_rule

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from tieless.errors import UntrainableError
 from tieless.forwards import Forward
-from tieless.rules.base import Random, Rule, register_rule, rules
-from tieless.slopes import FixedSlope, Need, SlopeForm
+from tieless.rules.base import Rule, register_rule, rules
+from tieless.slopes import FixedSlope, SlopeForm
 
 __all__ = ["Frozen", "Tied"]
 
@@ -32,24 +30,17 @@ class Tied(Rule):
         tensor([0., 1.])
     """
 
-    def needs(self, forward: Forward) -> Need:
-        return _derivative(forward).needs
-
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return _derivative(forward)(grad_output, kept)
-
-
-def _derivative(forward: Forward) -> SlopeForm:
-    derivative = forward.derivative()
-    if derivative is None:
-        trainers = [
-            name for name, cls in rules().items() if cls.family in ("slope", "jam") and cls not in (Tied, Frozen)
-        ]
-        raise UntrainableError(
-            f"{forward} is flat almost everywhere, so the rule 'tied' would send nothing back. "
-            f"Give it one of: {', '.join(trainers)}."
-        )
-    return derivative
+    def slope(self, forward: Forward) -> SlopeForm:
+        derivative = forward.derivative()
+        if derivative is None:
+            trainers = [
+                name for name, cls in rules().items() if cls.family in ("slope", "jam") and cls not in (Tied, Frozen)
+            ]
+            raise UntrainableError(
+                f"{forward} is flat almost everywhere, so the rule 'tied' would send nothing back. "
+                f"Give it one of: {', '.join(trainers)}."
+            )
+        return derivative
 
 
 @register_rule
@@ -65,5 +56,5 @@ class Frozen(Rule):
         tensor([0., 0.])
     """
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return FixedSlope(0.0)(grad_output, kept)
+    def slope(self, forward: Forward) -> FixedSlope:
+        return FixedSlope(0.0)

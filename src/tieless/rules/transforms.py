@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tieless.forwards import Forward
 from tieless.rules.base import Family, Random, Rule
 
 __all__ = ["Transform", "per_sample_rms"]
@@ -22,7 +21,7 @@ class Transform(Rule):
     __slots__ = ()
     family: ClassVar[Family] = "transform"
 
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
         wide = grad_output.float() if grad_output.dtype in (torch.float16, torch.bfloat16) else grad_output
         sent = self.transform(wide) if random is None else self.disturb(wide, random)
         return sent.to(grad_output.dtype)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
 
 from tieless.forwards import Forward
-from tieless.rules.base import Random, Rule, register_rule
+from tieless.rules.base import Rule, register_rule
 from tieless.slopes import NamedSlope
 
 __all__ = ["Triangular"]
@@ -40,8 +37,5 @@ class Triangular(Rule):
     def check(self) -> None:
         self.require(self.width > 0, "width > 0")
 
-    def needs(self, forward: Forward) -> Literal["input"]:
-        return "input"
-
-    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None, forward: Forward) -> Tensor:
-        return NamedSlope("triangular", (float(self.width),))(grad_output, kept)
+    def slope(self, forward: Forward) -> NamedSlope:
+        return NamedSlope("triangular", (1 / self.width,))

@@ -1,0 +1,60 @@
+"""What the benchmarks share: taking turns, medians, and naming the machine.
+
+Run by itself it names the machine.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+import tieless
+
+__all__ = ["machine", "medians"]
+
+
+def machine() -> str:
+    """The processor, its threads, and the versions that matter."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux: the platform's own word has to do
+    return (
+        f"{name}, {torch.get_num_threads()} thread(s), {torch.backends.cpu.get_cpu_capability()}, "
+        f"torch {torch.__version__}, tieless {tieless.__version__}"
+    )
+
+
+def medians(cases: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float = 0.01) -> dict[str, float]:
+    """Seconds of one call of each case: the median over rounds in which they take turns.
+
+    Args:
+        cases: What to call, by name.
+        rounds: How many turns each case gets, after one that does not count.
+        seconds: How long a turn lasts, about.
+    """
+    repeats: dict[str, int] = {}
+    for name, call in cases.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, int(seconds / (time.perf_counter() - start + 1e-9)))
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, call in cases.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+if __name__ == "__main__":
+    print(machine())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tieless.errors import UntrainableError
+from tieless.errors import RuleValueError, UntrainableError
 from tieless.functional import join
 
 FORWARDS = [
@@ -35,6 +35,7 @@ RULES = [
     "constant(0.5)",
     "drop(0.5)",
     "fast_sigmoid(0.2)",
+    "few_bit(3)",
     "flip(0.3)",
     "frozen",
     "full_jam",
@@ -49,6 +50,8 @@ RULES = [
     "rectangular_jam(-1, 1)",
     'rectangular_jam(-1, 1, gate="feedback")',
     'rectangular_jam(-1, 1, gate="feedback", replace="magnitude")',
+    "regelu2",
+    "resilu2",
     "rotate(30)",
     "scale(-2)",
     "sigmoid(0.25)",
@@ -63,7 +66,7 @@ RULES = [
 def _fits(forward: str, rule: str) -> bool:
     try:
         join(forward, rule)
-    except UntrainableError:
+    except (RuleValueError, UntrainableError):
         return False
     return True
 

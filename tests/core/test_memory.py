@@ -20,6 +20,8 @@ OF_RULES = {
     "rectangular_jam(-1, 1)": 1 / 8,
     'rectangular_jam(-1, 1, gate="feedback")': 0,
     'rectangular_jam(-1, 1, gate="feedback", replace="magnitude")': 0,
+    "regelu2": 2 / 8,
+    "resilu2": 2 / 8,
     "triangular": 4,
     "atan": 4,
     "fast_sigmoid(0.2)": 4,
@@ -37,6 +39,8 @@ OF_RULES = {
     "scale(-2)": 0,
     "sign": 0,
 }
+# No more values would be nearer to these; elsewhere 3 bits.
+FEW_BITS = {"linear": 0, "sawtooth": 0, "relu": 1, "leaky_relu": 1, "hard_sigmoid": 1, "hard_tanh": 1, "relu6": 2}
 OF_TIED = {
     "linear": 0,
     "sawtooth": 0,
@@ -73,6 +77,8 @@ def test_saved_bytes(forward, rule):
         expected = OF_TIED[forward]
     elif rule == "tied >> positive_jam >> clip_norm(1.0)":
         expected = OF_TIED[forward] + 1 / 8
+    elif rule == "few_bit(3)":
+        expected = FEW_BITS.get(forward, 3) / 8
     else:
         expected = OF_RULES[rule]
     saved, y = _saved(forward, rule)

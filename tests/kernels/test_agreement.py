@@ -144,7 +144,7 @@ def test_codes(case, boundaries, even):
 
 
 @settings(deadline=None, max_examples=150)
-@given(case=CASES, boundaries=BOUNDARIES.filter(lambda b: len(b) > 1))
+@given(case=CASES, boundaries=BOUNDARIES)
 def test_levels(case, boundaries):
     grad = _tensor(**case)
     packed = reference.codes(torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad), boundaries, False)

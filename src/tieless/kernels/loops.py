@@ -240,16 +240,18 @@ def gate(arguments):
 def _level(arguments, base, plane_bytes, i, count, place, planes):
     """The value that the bits of one row of elements choose: a tree of choices, the lowest bit first."""
     bit0 = bits_at(base, i, count)
-    bit1 = bits_at(base + plane_bytes, i, count)
-    value0 = where(bit0, real(arguments, place + 1), real(arguments, place))
-    value1 = where(bit0, real(arguments, place + 3), real(arguments, place + 2))
-    value = where(bit1, value1, value0)
+    value = where(bit0, real(arguments, place + 1), real(arguments, place))
+    if planes > 1:
+        bit1 = bits_at(base + plane_bytes, i, count)
+        value = where(bit1, where(bit0, real(arguments, place + 3), real(arguments, place + 2)), value)
     if planes > 2:
+        bit1 = bits_at(base + plane_bytes, i, count)
         bit2 = bits_at(base + 2 * plane_bytes, i, count)
         value2 = where(bit0, real(arguments, place + 5), real(arguments, place + 4))
         value3 = where(bit0, real(arguments, place + 7), real(arguments, place + 6))
         value = where(bit2, where(bit1, value3, value2), value)
     if planes > 3:
+        bit1 = bits_at(base + plane_bytes, i, count)
         bit2 = bits_at(base + 2 * plane_bytes, i, count)
         bit3 = bits_at(base + 3 * plane_bytes, i, count)
         value4 = where(bit0, real(arguments, place + 9), real(arguments, place + 8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tieless.rules.base import Chain, Random, Rule, RuleLike, register_rule, rule, rules
 from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
+from tieless.rules.few_bit import FewBit, ReGELU2, ReSiLU2
 from tieless.rules.jams import FullJam, PositiveJam, RectangularJam
 from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quantize, Scale
 from tieless.rules.randomness import Drop, Noise
@@ -23,6 +24,7 @@ __all__ = [
     "Constant",
     "Drop",
     "FastSigmoid",
+    "FewBit",
     "Flip",
     "Frozen",
     "FullJam",
@@ -31,6 +33,8 @@ __all__ = [
     "PositiveJam",
     "Quantize",
     "Random",
+    "ReGELU2",
+    "ReSiLU2",
     "Rectangular",
     "RectangularJam",
     "Rotate",

@@ -1,0 +1,96 @@
+"""Slopes of a few bits: a step function in the place of a smooth derivative, for the memory that it saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tieless.forwards import Forward
+from tieless.levels import REGELU2, RESILU2, Levels, optimal_levels
+from tieless.rules.base import Rule, register_rule
+from tieless.slopes import Codes, FixedSlope, LevelSlope
+
+__all__ = ["FewBit", "ReGELU2", "ReSiLU2"]
+
+
+def _slope(levels: Levels) -> LevelSlope | FixedSlope:
+    if not levels.boundaries:
+        return FixedSlope(levels.values[0])
+    return LevelSlope(Codes(levels.boundaries, levels.even), levels.values)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class FewBit(Rule):
+    """The step function of ``2**bits`` values that is nearest to the forward's derivative.
+
+    ``grad_input = grad_output * values[number of boundaries c with z > c]``, or with ``|z| > c`` where the derivative is
+    even. Keeps ``bits`` bits an element, fewer where more are no nearer (``relu`` needs one). The values, the boundaries
+    and the error that is left are those of ``tieless.levels.optimal_levels(forward, bits)``.
+
+    Args:
+        bits: 1 to 4.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: ``bits`` is outside 1..4, or too few for the forward.
+        UntrainableError: joined with a forward that is flat almost everywhere.
+    Source:
+        Novikov et al. 2023, arXiv:2202.00441.
+    Example:
+        >>> z = torch.tensor([-20.0, 0.1, 20.0], requires_grad=True)
+        >>> untie(z, "gelu", FewBit(1)).sum().backward(); z.grad
+        tensor([0., 1., 1.])
+    """
+
+    bits: int
+
+    def check(self) -> None:
+        self.require(1 <= self.bits <= 4, "bits from 1 to 4")
+
+    def slope(self, forward: Forward) -> LevelSlope | FixedSlope:
+        return _slope(optimal_levels(forward, self.bits))
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class ReGELU2(Rule):
+    """Four values in the place of gelu's derivative: those of ``tieless.levels.REGELU2``. Keeps 2 bits an element.
+
+    They follow gelu's derivative on average over wide stretches, not at each point; ``few_bit(2)`` is nearer to it.
+
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Source:
+        Yang et al. 2024, arXiv:2406.16282.
+    Example:
+        >>> z = torch.tensor([-4.0, -1.0, 1.0, 4.0], requires_grad=True)
+        >>> untie(z, "gelu", ReGELU2()).sum().backward(); z.grad
+        tensor([ 0.0000, -0.0492,  1.0487,  1.0000])
+    """
+
+    name: ClassVar[str] = "regelu2"
+
+    def slope(self, forward: Forward) -> LevelSlope | FixedSlope:
+        return _slope(REGELU2)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class ReSiLU2(Rule):
+    """Four values in the place of silu's derivative: those of ``tieless.levels.RESILU2``. Keeps 2 bits an element.
+
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Source:
+        Yang et al. 2024, arXiv:2406.16282.
+    Example:
+        >>> z = torch.tensor([-7.0, -1.0, 1.0, 7.0], requires_grad=True)
+        >>> untie(z, "silu", ReSiLU2()).sum().backward(); z.grad
+        tensor([ 0.0000, -0.0406,  1.0403,  1.0000])
+    """
+
+    name: ClassVar[str] = "resilu2"
+
+    def slope(self, forward: Forward) -> LevelSlope | FixedSlope:
+        return _slope(RESILU2)

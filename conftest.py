@@ -20,3 +20,8 @@ hypothesis.settings.load_profile("house")
 @pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, tl=tieless, untie=tieless.untie, forward=forward)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """A callable by its name: its address, which pytest would print, differs between the processes of one run."""
+    return getattr(val, "__name__", None) if callable(val) and not isinstance(val, type) else None

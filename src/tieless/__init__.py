@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from tieless.diagnose import Explanation, explain
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
+from tieless.packing import PackedStatistics, packed_activations
 from tieless.rules import (
     ATan,
     Centralize,
@@ -14,6 +16,7 @@ from tieless.rules import (
     Constant,
     Drop,
     FastSigmoid,
+    FewBit,
     Flip,
     Frozen,
     FullJam,
@@ -23,6 +26,8 @@ from tieless.rules import (
     Quantize,
     Rectangular,
     RectangularJam,
+    ReGELU2,
+    ReSiLU2,
     Rotate,
     Rule,
     Scale,
@@ -46,15 +51,20 @@ __all__ = [
     "ClipNorm",
     "Constant",
     "Drop",
+    "Explanation",
     "FastSigmoid",
+    "FewBit",
     "Flip",
     "Forward",
     "Frozen",
     "FullJam",
     "Noise",
     "Normalize",
+    "PackedStatistics",
     "PositiveJam",
     "Quantize",
+    "ReGELU2",
+    "ReSiLU2",
     "Rectangular",
     "RectangularJam",
     "Rotate",
@@ -64,7 +74,9 @@ __all__ = [
     "Sign",
     "Tied",
     "Triangular",
+    "explain",
     "forwards",
+    "packed_activations",
     "register_forward",
     "register_rule",
     "rule",

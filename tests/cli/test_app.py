@@ -23,7 +23,9 @@ def test_the_version_is_that_of_the_package():
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["study"], ["study", "run"], ["study", "export"], ["data"], ["rules"]], ids=" ".join
+    "arguments",
+    [[], ["study"], ["study", "run"], ["study", "export"], ["data"], ["rules"], ["doctor"], ["explain"]],
+    ids=" ".join,
 )
 def test_every_command_has_help(arguments):
     for option in ("-h", "--help"):
@@ -33,7 +35,7 @@ def test_every_command_has_help(arguments):
 
 
 def test_the_commands_are_these():
-    assert sorted(main.commands) == ["data", "forwards", "rules", "study"]
+    assert sorted(main.commands) == ["data", "doctor", "explain", "forwards", "rules", "study"]
     assert sorted(main.commands["study"].commands) == ["export", "list", "report", "run", "status"]
 
 

@@ -9,6 +9,8 @@ import click
 
 from tieless.cli.catalogue import forwards, rules
 from tieless.cli.data import data
+from tieless.cli.doctor import doctor
+from tieless.cli.explain import explain_model
 from tieless.cli.study import study
 from tieless.errors import TielessError
 
@@ -50,5 +52,5 @@ def main() -> None:
     """Train networks whose backward pass is not tied to their forward pass."""
 
 
-for command in (data, forwards, rules, study):
+for command in (data, doctor, explain_model, forwards, rules, study):
     main.add_command(command)

@@ -24,7 +24,7 @@ Family = Literal["slope", "jam", "transform"]
 class Random(NamedTuple):
     """The random numbers of one rule in one call: a function of the call's key and the rule's place in its chain.
 
-    Args:
+    Attributes:
         key: int64, 0-dim; a number where nothing traces.
         stream: The rule's place, 0 for the first.
     """

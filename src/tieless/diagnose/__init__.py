@@ -1,0 +1,9 @@
+"""Look into a model while it runs: hooks in, frozen records out, and the model as it was."""
+
+from __future__ import annotations
+
+from tieless.diagnose.explain import explain
+from tieless.diagnose.explanation import Explanation
+from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRun
+
+__all__ = ["ActivationRun", "ExplainedActivation", "Explanation", "ModelRun", "explain"]

@@ -1,0 +1,120 @@
+"""``explain``: what a model's activations are, what they keep for the backward pass, and how often they fire."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from tieless.diagnose.explanation import Explanation
+from tieless.diagnose.gate import gate_of
+from tieless.diagnose.measure import Seen, bits_of, measure
+from tieless.diagnose.native import is_flat
+from tieless.diagnose.records import ActivationRun, ExplainedActivation
+from tieless.diagnose.untouched import devices_of
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.nn import Activation
+
+__all__ = ["explain"]
+
+
+def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
+    """Tell what each ``Activation`` of a model is, what it keeps for the backward pass, and how often it fires.
+
+    Everything is measured. Bits are what a call saves for each element more; the gate is where feedback that is sent
+    comes through. With inputs, ``model(*inputs, **keywords)`` runs once as it is and once as the native model, in
+    which each activation is PyTorch's own function: how many bytes either keeps between forward and backward, each
+    storage once, without those that are there anyway: parameters, buffers and inputs. No backward pass runs. Mode,
+    buffers, gradients, hooks and random state stay as they were.
+
+    Of an activation, ``kept_bytes`` are the storages that its own node keeps; ``own_bytes`` are those among them that
+    no other node keeps. PyTorch's ReLU keeps its output, which the next linear layer keeps anyway: its own are 0.
+
+    - What is seen is what goes through PyTorch's saved tensors. A checkpoint inside the model saves its inputs only.
+    - A compiled model is measured as it runs without the compiler.
+    - ``untie`` called by itself is in the totals, not in the table; the explanation says so where it is seen.
+    - Tensors that a forward changes in place, and that are no buffers, stay changed.
+
+    Args:
+        model: With one ``Activation`` or more.
+        inputs, keywords: What to call it with; without any, bytes and fractions are left out.
+    Returns:
+        A record that prints as a table.
+    Raises:
+        RuleTypeError: it is no module.
+        RuleValueError: there is no ``Activation`` in it, or a lazy layer that has not seen any input yet.
+    Example:
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Linear(4, 8), tl.Activation("heaviside", "rectangular"), torch.nn.Linear(8, 2))
+        >>> print(tl.explain(net))
+        activation  forward    backward rule           gate              bits
+        1           heaviside  rectangular(-0.5, 0.5)  -0.5 <= z <= 0.5  1
+        <BLANKLINE>
+        bits: kept for the backward pass for each element of float32, measured.
+        Bytes and how often each fired: give explain a batch too, as in explain(model, x).
+        >>> tl.explain(net, torch.rand(64, 4)).activations[0].run.kept_bytes  # 64 x 8 bits
+        64
+    """
+    activations = _activations(model)
+    run, parts = None, [None] * len(activations)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        if inputs or keywords:
+            run, parts = measure(model, list(activations.values()), (inputs, keywords))
+        rows = [_row(*named, model, part) for named, part in zip(activations.items(), parts, strict=True)]
+    return Explanation(type(model).__name__, tuple(rows), run)
+
+
+def _row(
+    name: str, activation: Activation, model: nn.Module, part: tuple[ActivationRun, Seen] | None
+) -> ExplainedActivation:
+    run, seen = part or (None, Seen())
+    dtype, device = seen.dtype or _dtype_of(model), seen.device or devices_of(model)[0]
+    bits, beside = bits_of(activation, dtype, device)
+    return ExplainedActivation(
+        name=name,
+        forward=str(activation.forward_fn),
+        backward=str(activation.rule),
+        gate=gate_of(activation.forward_fn, activation.rule, device).region,
+        flat=is_flat(activation.forward_fn),
+        dtype=str(dtype).removeprefix("torch."),
+        bits_per_element=bits,
+        bytes_per_call=beside,
+        run=run,
+    )
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    """What its activations most likely see: the dtype of its parameters."""
+    floating = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+    return floating[0] if floating else torch.get_default_dtype()
+
+
+def _activations(model: object) -> Mapping[str, Activation]:
+    if not isinstance(model, nn.Module):
+        raise RuleTypeError(f"explain needs a torch.nn.Module, got {model!r}. A rule by itself: tieless.Activation.")
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise RuleValueError(
+            f"explain needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
+        )
+    modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
+    found = {name: module for name, module in modules.items() if isinstance(module, Activation)}
+    if not found:
+        raise RuleValueError(
+            f"explain found no tieless.Activation in {type(model).__name__}: {_inventory(list(modules.values()))}. Put "
+            'tieless.Activation(forward, backward), such as Activation("relu", "tied"), where its activations are.'
+        )
+    return found
+
+
+def _inventory(modules: list[nn.Module]) -> str:
+    """What is there instead: ``7 modules, of PyTorch's activations ReLU (2)``."""
+    counts = Counter(
+        type(module).__name__ for module in modules if type(module).__module__ == nn.modules.activation.__name__
+    )
+    theirs = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+    plural = "" if len(modules) == 1 else "s"
+    return f"{len(modules)} module{plural}, {f'of PyTorch activations {theirs}' if theirs else 'none an activation of PyTorch'}"

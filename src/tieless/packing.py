@@ -13,30 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional as F
 
+from tieless import ops
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
+from tieless.kernels.reference import PATTERNS
 
 __all__ = ["PackedStatistics", "packed_activations"]
-
-# Elements are told apart by their bit patterns, so that -0.0 is not 0.0 and every NaN comes back as it was.
-_PATTERN = {
-    torch.bool: torch.int8,
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-    torch.float32: torch.int32,
-    torch.float64: torch.int64,
-}
-
-# Almost all real activations show a third value among so few, which Python looks at in 3 microseconds.
-_HEAD = 64
-
-# Eight bytes of 0 or 1 are one 64-bit number, the first of them lowest, as in the memory of every machine that PyTorch
-# runs on. Times `_GATHER`, byte i is bit 56 + i; a byte times `_ONES` is eight copies, of which `_SCATTER` leaves bit i
-# in byte i. Ten times as fast as shifts and sums of single bytes.
-_GATHER = 0x0102_0408_1020_4080
-_ONES = 0x0101_0101_0101_0101
-_SCATTER = 0x8040_2010_0804_0201 - (1 << 64)
 
 _MODIFIED = (
     "one of the variables needed for gradient computation has been modified by an inplace operation: a {dtype} tensor "
@@ -193,7 +175,7 @@ class _Bits:
     def restore(self) -> Tensor:
         """The elements, with their strides, in memory of their own."""
         count = math.prod(size for size, _ in self.layout)
-        elements = _restore(self.bits, self.low, self.high, count, self.dtype)
+        elements = ops.restore(self.bits, self.low, self.high, count, self.dtype)
         if _is_dense(self.layout):
             return elements
         sizes, strides = [size for size, _ in self.layout], [stride for _, stride in self.layout]
@@ -279,7 +261,7 @@ def _is_packable(tensor: Tensor) -> bool:
     """Whether bits can stand for it: values in plain memory, which its owner does not keep for longer anyway."""
     return (
         type(tensor) is Tensor
-        and tensor.dtype in _PATTERN
+        and tensor.dtype in PATTERNS
         and tensor.layout == torch.strided
         and not tensor.is_neg()
         and not tensor.is_meta
@@ -318,47 +300,7 @@ def _pack(tensor: Tensor, layout: Layout, source: weakref.ref[torch.UntypedStora
     if not _is_dense(layout):
         # One row first: what has gaps must be copied to be packed, and most of it is not binary.
         row = elements[(0,) * (elements.dim() - 1)]
-        if _bits_of(row.contiguous())[0] is None:
+        if ops.two_values(row.contiguous())[0] is None:
             return None
-    bits, low, high = _bits_of(elements.reshape(-1))
+    bits, low, high = ops.two_values(elements.reshape(-1).contiguous())
     return None if bits is None else _Bits(bits, low, high, layout, tensor.dtype, source)
-
-
-def _bits_of(elements: Tensor) -> tuple[Tensor | None, int, int]:
-    """One bit an element, if they have at most two bit patterns between them.
-
-    Args:
-        elements: At least one; one-dimensional, contiguous, of a dtype in ``_PATTERN``, and without a gradient.
-    Returns:
-        ``bits, low, high``. ``low`` is the pattern of the first element, ``high`` that of the first one which differs
-        from it, or ``low`` if none does; both as signed integers of the element's width. ``bits`` has dtype uint8 and
-        8 elements to a byte, the first in the lowest bit: 1 where the pattern is not ``low``. Unused bits are 0. It is
-        ``None`` if there is a third pattern; ``low`` and ``high`` then mean nothing.
-    """
-    patterns = elements.view(_PATTERN[elements.dtype])
-    if len(set(cast("list[int]", patterns[:_HEAD].tolist()))) > 2:
-        return None, 0, 0
-    smallest, largest = patterns.aminmax()
-    two = ((patterns == smallest) | (patterns == largest)).all()
-    other = smallest ^ largest ^ patterns[0]
-    # Together, so that a GPU is waited for once.
-    low, high, verdict = cast("list[int]", torch.stack([patterns[0], other, two.to(patterns.dtype)]).tolist())
-    if not verdict:
-        return None, 0, 0
-    differs = F.pad((patterns != low).view(torch.uint8), (0, -len(patterns) % 8))
-    return ((differs.view(torch.int64) * _GATHER) >> 56).to(torch.uint8), low, high
-
-
-def _restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
-    """The elements that ``_bits_of`` was given, bit for bit, in new memory: one-dimensional, on the device of ``bits``.
-
-    Args:
-        bits, low, high: What ``_bits_of`` returned.
-        count: How many elements there were.
-        dtype: Theirs.
-    """
-    # A byte of 0x80 or more wherever a bit is set, then 0 or 1.
-    differs = (((bits.to(torch.int64) * _ONES) & _SCATTER) + 0x7F * _ONES >> 7) & _ONES
-    # Not `masked_fill`, which is 15 times slower on the CPU. In integers of its own width nothing overflows.
-    mask = differs.view(torch.uint8)[:count].to(_PATTERN[dtype]).neg_()
-    return mask.bitwise_and_(low ^ high).bitwise_xor_(low).view(dtype)

@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tieless import Activation
-from tieless.packing import _bits_of, _restore, packed_activations
+from tieless.kernels import numba_cpu, reference
+from tieless.packing import packed_activations
 
 FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 PATTERN = {
@@ -172,17 +173,21 @@ def _patterns(elements):
     return elements.view(SIGNED[elements.element_size()]).numpy().view(PATTERN[elements.dtype]).tolist()
 
 
+KERNELS = pytest.mark.parametrize("kernels", [reference, numba_cpu], ids=["reference", "numba"])
+
+
+@KERNELS
 @given(
     dtype=st.sampled_from(FLOATING),
     pair=st.tuples(*[st.integers(0, 2**64 - 1)] * 2),
     places=st.lists(st.booleans(), min_size=1, max_size=40),
     before=st.sampled_from([0, 1, 63, 64, 3001]),
 )
-def test_bits_stand_for_any_two_patterns(dtype, pair, places, before):
+def test_bits_stand_for_any_two_patterns(kernels, dtype, pair, places, before):
     """NaNs with payloads, zeros with signs: patterns are drawn as integers. Expected bits are written in Python."""
     mask = 2 ** (8 * dtype.itemsize) - 1
     given = [pair[0] & mask] * before + [pair[place] & mask for place in places]
-    bits, low, high = _bits_of(_elements(dtype, given))
+    bits, low, high = kernels.two_values(_elements(dtype, given))
     assert low & mask == given[0]
     assert high & mask == next((pattern for pattern in given if pattern != given[0]), given[0])
     expected = [0] * ((len(given) + 7) // 8)
@@ -190,14 +195,15 @@ def test_bits_stand_for_any_two_patterns(dtype, pair, places, before):
         expected[i // 8] |= (pattern != given[0]) << i % 8
     assert bits.dtype == torch.uint8
     assert bits.tolist() == expected
-    assert _patterns(_restore(bits, low, high, len(given), dtype)) == given
+    assert _patterns(kernels.restore(bits, low, high, len(given), dtype)) == given
 
 
+@KERNELS
 @given(dtype=st.sampled_from(FLOATING), size=st.integers(3, 4000), data=st.data())
-def test_a_third_pattern_anywhere_is_seen(dtype, size, data):
+def test_a_third_pattern_anywhere_is_seen(kernels, dtype, size, data):
     elements = torch.arange(size).remainder(2).to(dtype)
     elements[data.draw(st.integers(2, size - 1))] = data.draw(st.sampled_from([-0.0, 0.5, -1.0, float("nan")]))
-    assert _bits_of(elements)[0] is None
+    assert kernels.two_values(elements)[0] is None
 
 
 def _real():

@@ -7,7 +7,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from scipy import stats
 
-from tieless.kernels.lanes import philox as lanes_philox
+from tieless.kernels.lanes.random import philox as lanes_philox
 from tieless.kernels.reference import philox, uniform
 
 # The known-answer vectors of the authors' Random123 library, kat_vectors, philox4x32 with 10 rounds.

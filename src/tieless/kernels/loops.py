@@ -20,27 +20,32 @@ from numba.extending import overload
 from tieless.kernels.elementwise import FORWARDS, SLOPES
 from tieless.kernels.lanes import (
     LANES,
+    any_lane,
     bits_at,
     copy,
     element_size,
     fabs,
     fill_uniforms,
     load,
+    matches,
     number_at,
     number_size,
+    pattern_at,
     real,
     scratch,
     scratch_numbers,
     set_bits_at,
+    set_word,
     splat,
     store,
+    store_patterns,
     where,
     word,
     word_at,
 )
 from tieless.kernels.threads import runtime
 
-__all__ = ["activate", "codes", "gate", "jam", "levels", "slope", "uniform", "window_bits"]
+__all__ = ["activate", "codes", "gate", "jam", "levels", "restore", "slope", "two_values", "uniform", "window_bits"]
 
 CHUNK = 1024
 """Elements at a time: their buffers fit the first cache, and a chunk is whole bytes of bits and whole Philox blocks."""
@@ -355,5 +360,45 @@ def uniform(arguments):
         _draw(arguments, numbers, start, count, stream, draw, key0, key1)
         for i in range(0, count, LANES):
             store(arguments, target, i, number_at(arguments, numbers, i))
+        _settle(arguments, 1, start, count, room)
+        start += count
+
+
+def two_values(arguments):
+    """In one thread, for it stops at the first element with a third value."""
+    elements, address, bits, verdict = word(arguments, 0), word(arguments, 1), word(arguments, 2), word(arguments, 3)
+    row = scratch(arguments, LANES)
+    low = pattern_at(arguments, address, 0)
+    high = low
+    for i in range(0, elements, LANES):
+        source, at = address, i
+        if i + LANES > elements:
+            source, at = row, 0
+            for lane in range(LANES):
+                copy(arguments, row, lane, address, i + lane if i + lane < elements else 0)
+        others = ~matches(arguments, source, at, low)
+        if any_lane(others):
+            if high == low:
+                for lane in range(LANES - 1, -1, -1):
+                    pattern = pattern_at(arguments, source, at + lane)
+                    high = pattern if pattern != low else high
+            if any_lane(others & ~matches(arguments, source, at, high)):
+                return
+        set_bits_at(bits, i, others, elements - i)
+    set_word(verdict, 0, 1)
+    set_word(verdict, 1, low)
+    set_word(verdict, 2, high)
+
+
+def restore(arguments):
+    first, last = _share(arguments)
+    bits, low, high = word(arguments, 3), word(arguments, 4), word(arguments, 5)
+    room = scratch(arguments, CHUNK)
+    start = first
+    while start < last:
+        count = _count(start, last)
+        target = _target(arguments, 1, start, count, room)
+        for i in range(0, count, LANES):
+            store_patterns(arguments, target, i, bits_at(bits, start + i, count - i), high, low)
         _settle(arguments, 1, start, count, room)
         start += count

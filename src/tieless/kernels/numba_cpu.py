@@ -25,7 +25,7 @@ from tieless.kernels.layout import memory_order
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
-__all__ = ["activate", "codes", "gate", "jam", "levels", "slope", "uniform", "window_bits"]
+__all__ = ["activate", "codes", "gate", "jam", "levels", "restore", "slope", "two_values", "uniform", "window_bits"]
 
 
 class _Kernel(NamedTuple):
@@ -38,7 +38,7 @@ class _Kernel(NamedTuple):
 @cache
 def _sources() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -101,6 +101,7 @@ _NO_PARAMETERS = (0.0,) * 5
 _ACTIVATE, _WINDOW, _CODES = Struct("8q7d").pack, Struct("6q2d").pack, Struct("7q16d").pack
 _GATE, _LEVELS, _SLOPE = Struct("6q2d").pack, Struct("8q16d").pack, Struct("7q5d").pack
 _JAM, _UNIFORM = Struct("9q3d").pack, Struct("7q").pack
+_TWO_VALUES, _RESTORE = Struct("4q").pack, Struct("6q").pack
 
 
 def activate(
@@ -209,3 +210,19 @@ def jam(
     arguments = _JAM(elements, *places.words, 0, stream, key & WORD, key >> 32 & WORD, *numbers)
     _run(kernel, elements, arguments, _RANDOM_GRAIN)
     return sent if bits is None else gate(sent, bits, 1.0, 0.0)
+
+
+def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
+    count = elements.numel()
+    bits = torch.empty((count + 7) // 8, dtype=torch.uint8)
+    verdict = array("q", [0, 0, 0])
+    arguments = _TWO_VALUES(count, elements.data_ptr(), bits.data_ptr(), verdict.buffer_info()[0])
+    _compiled("two_values", elements.dtype).call(arguments)
+    found, low, high = verdict
+    return (bits, low, high) if found else (None, 0, 0)
+
+
+def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
+    elements = torch.empty(count, dtype=dtype)
+    _run(_compiled("restore", dtype), count, _RESTORE(count, elements.data_ptr(), 0, bits.data_ptr(), low, high))
+    return elements

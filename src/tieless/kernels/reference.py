@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from tieless.kernels.layout import in_memory_order, laid_out
 
 __all__ = [
     "FORWARDS",
+    "PATTERNS",
     "SLOPES",
     "activate",
     "arithmetic_dtype",
@@ -21,8 +23,10 @@ __all__ = [
     "jam",
     "levels",
     "philox",
+    "restore",
     "slope",
     "slope_range",
+    "two_values",
     "uniform",
     "unpack_bits",
     "window_bits",
@@ -258,3 +262,63 @@ def jam(
     if bits is not None:
         sent = torch.where(unpack_bits(bits, grad_output), sent, torch.zeros_like(sent))
     return torch.empty_like(grad_output).copy_(sent)
+
+
+# Elements are told apart by their bit patterns, so that -0.0 is not 0.0 and every NaN comes back as it was.
+PATTERNS = {
+    torch.bool: torch.int8,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
+# Almost all real activations show a third value among so few, which Python looks at in 3 microseconds.
+_HEAD = 64
+
+# Eight bytes of 0 or 1 are one 64-bit number, the first of them lowest, as in the memory of every machine that PyTorch
+# runs on. Times `_GATHER`, byte i is bit 56 + i; a byte times `_ONES` is eight copies, of which `_SCATTER` leaves bit i
+# in byte i. Ten times as fast as shifts and sums of single bytes.
+_GATHER = 0x0102_0408_1020_4080
+_ONES = 0x0101_0101_0101_0101
+_SCATTER = 0x8040_2010_0804_0201 - (1 << 64)
+
+
+def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
+    """One bit an element, if they have at most two bit patterns between them.
+
+    Args:
+        elements: At least one; one-dimensional, contiguous, of a dtype in ``PATTERNS``, and without a gradient.
+    Returns:
+        ``bits, low, high``. ``low`` is the pattern of the first element, ``high`` that of the first one which differs
+        from it, or ``low`` if none does; both as signed integers of the element's width. ``bits`` has dtype uint8 and
+        8 elements to a byte, the first in the lowest bit: 1 where the pattern is not ``low``. Unused bits are 0. It is
+        ``None`` if there is a third pattern; ``low`` and ``high`` then mean nothing.
+    """
+    patterns = elements.view(PATTERNS[elements.dtype])
+    if len(set(cast("list[int]", patterns[:_HEAD].tolist()))) > 2:
+        return None, 0, 0
+    smallest, largest = patterns.aminmax()
+    two = ((patterns == smallest) | (patterns == largest)).all()
+    other = smallest ^ largest ^ patterns[0]
+    # Together, so that a GPU is waited for once.
+    low, high, verdict = cast("list[int]", torch.stack([patterns[0], other, two.to(patterns.dtype)]).tolist())
+    if not verdict:
+        return None, 0, 0
+    differs = F.pad((patterns != low).view(torch.uint8), (0, -len(patterns) % 8))
+    return ((differs.view(torch.int64) * _GATHER) >> 56).to(torch.uint8), low, high
+
+
+def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
+    """The elements that ``two_values`` was given, bit for bit, in new memory: one-dimensional, on the device of ``bits``.
+
+    Args:
+        bits, low, high: What ``two_values`` returned.
+        count: How many elements there were.
+        dtype: Theirs.
+    """
+    # A byte of 0x80 or more wherever a bit is set, then 0 or 1.
+    differs = (((bits.to(torch.int64) * _ONES) & _SCATTER) + 0x7F * _ONES >> 7) & _ONES
+    # Not `masked_fill`, which is 15 times slower on the CPU. In integers of its own width nothing overflows.
+    mask = differs.view(torch.uint8)[:count].to(PATTERNS[dtype]).neg_()
+    return mask.bitwise_and_(low ^ high).bitwise_xor_(low).view(dtype)

@@ -18,7 +18,7 @@ from torch import Tensor
 from tieless._tracing import known_when_traced
 from tieless.errors import TransformError
 from tieless.kernels import reference
-from tieless.ops.dispatch import choose, direct
+from tieless.ops.dispatch import choose, choose_for, direct
 
 __all__ = [
     "NO_VMAP",
@@ -32,8 +32,10 @@ __all__ = [
     "jam",
     "kernels_for",
     "levels",
+    "restore",
     "rounded",
     "slope",
+    "two_values",
     "uniform",
     "window_bits",
 ]
@@ -214,3 +216,15 @@ def _tensor(key: Tensor | int) -> Tensor:
 def draw_key(z: Tensor) -> Tensor:
     """``draw_key_now`` as a tensor, int64 and 0-dim, that a compiler or a transform can see."""
     return _operators.draw_key.default(z)
+
+
+def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
+    """``two_values`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    kernels = choose(elements) if elements.is_floating_point() else reference
+    return kernels.two_values(elements)
+
+
+def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
+    """``restore`` of the kernels that run for the dtype; ``kernels.reference`` says what it means."""
+    kernels = choose_for(dtype, bits.device.type) if dtype.is_floating_point else reference
+    return kernels.restore(bits, low, high, count, dtype)

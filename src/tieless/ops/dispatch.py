@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
-__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "TRITON", "Kernels", "candidates", "choose", "direct"]
+__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "TRITON", "Kernels", "candidates", "choose", "choose_for", "direct"]
 
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -103,11 +103,12 @@ def choose(tensor: Tensor) -> ModuleType:
     Raises:
         KernelError: none accepts it, or the ones that ``TIELESS_KERNELS`` names do not.
     """
-    return _chosen(tensor.dtype, "cpu" if tensor.is_cpu else tensor.device.type)
+    return choose_for(tensor.dtype, "cpu" if tensor.is_cpu else tensor.device.type)
 
 
 @cache
-def _chosen(dtype: torch.dtype, device: str) -> ModuleType:
+def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
+    """``choose`` for tensors of a dtype on a type of device."""
     for kernels in candidates():
         if not kernels.refusals(dtype, device):
             return kernels.load()

@@ -1,0 +1,297 @@
+"""Arguments, loads and stores. Addresses are integers; indices count elements, bits are 8 to a byte, the first in the lowest."""
+
+# pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (numba and llvmlite have no types)
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from tieless.kernels.lanes.kinds import (
+    ELEMENTS,
+    I1,
+    I8,
+    I16,
+    I32,
+    I64,
+    LANES,
+    Lanes,
+    Mask,
+    constant_lanes,
+    everywhere,
+    number_type,
+    pointer_to,
+    vector,
+)
+
+__all__ = [
+    "any_lane",
+    "bits_at",
+    "copy",
+    "element_size",
+    "load",
+    "matches",
+    "number_at",
+    "number_size",
+    "pattern_at",
+    "real",
+    "scratch",
+    "scratch_numbers",
+    "set_bits_at",
+    "set_word",
+    "store",
+    "store_patterns",
+    "word",
+    "word_at",
+]
+
+
+@intrinsic
+def word(_context, arguments, place):
+    """The integer at a place among the arguments."""
+
+    def lower(_context, builder, _sig, args):
+        return builder.load(builder.gep(args[0], [args[1]]))
+
+    return types.int64(arguments, types.int64), lower
+
+
+@intrinsic
+def real(_context, arguments, place):
+    """The number at a place among the arguments, in their arithmetic dtype."""
+
+    def lower(context, builder, sig, args):
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), ir.DoubleType().as_pointer())
+        return context.cast(builder, builder.load(pointer), types.float64, sig.return_type)
+
+    return arguments.number(arguments, types.int64), lower
+
+
+@intrinsic
+def load(_context, arguments, address, index):
+    """The 16 elements from ``index`` on."""
+
+    def lower(_context, builder, sig, args):
+        element = ELEMENTS[arguments.storage]
+        pointer = pointer_to(builder, args[1], args[2], element)
+        raw = builder.load(builder.bitcast(pointer, vector(element).as_pointer()))
+        raw.align = 2
+        if arguments.storage == "bfloat16":
+            raw = builder.shl(builder.zext(raw, vector(I32)), constant_lanes(16, I32))
+        elif arguments.storage == "float16":
+            return builder.fpext(builder.bitcast(raw, vector(ir.HalfType())), vector(ir.FloatType()))
+        return builder.bitcast(raw, vector(number_type(sig.return_type)))
+
+    return Lanes(arguments.number)(arguments, types.int64, types.int64), lower
+
+
+def _to_bfloat16(builder, lanes):
+    """Rounded to the nearest, halves to the even one; every NaN becomes the one that PyTorch writes."""
+    bits = builder.bitcast(lanes, vector(I32))
+    odd = builder.and_(builder.lshr(bits, constant_lanes(16, I32)), constant_lanes(1, I32))
+    rounded = builder.lshr(builder.add(builder.add(bits, constant_lanes(0x7FFF, I32)), odd), constant_lanes(16, I32))
+    nan = builder.fcmp_unordered("uno", lanes, lanes)
+    return builder.trunc(builder.select(nan, constant_lanes(0x7FC0, I32), rounded), vector(I16))
+
+
+@intrinsic
+def store(_context, arguments, address, index, lanes):
+    """Write the 16 elements from ``index`` on."""
+
+    def lower(context, builder, _sig, args):
+        element = ELEMENTS[arguments.storage]
+        if arguments.storage == "bfloat16":
+            raw = _to_bfloat16(builder, args[3])
+        elif arguments.storage == "float16":
+            raw = builder.bitcast(builder.fptrunc(args[3], vector(ir.HalfType())), vector(I16))
+        else:
+            raw = builder.bitcast(args[3], vector(element))
+        pointer = builder.bitcast(pointer_to(builder, args[1], args[2], element), raw.type.as_pointer())
+        builder.store(raw, pointer).align = 2
+        return context.get_dummy_value()
+
+    return types.void(arguments, types.int64, types.int64, lanes), lower
+
+
+@intrinsic
+def word_at(_context, address, place):
+    """The integer at a place of a table of 64-bit integers."""
+
+    def lower(_context, builder, _sig, args):
+        return builder.load(pointer_to(builder, args[0], args[1], I64))
+
+    return types.int64(types.int64, types.int64), lower
+
+
+@intrinsic
+def set_word(_context, address, place, value):
+    """Write an integer at a place of a table of 64-bit integers."""
+
+    def lower(context, builder, _sig, args):
+        builder.store(args[2], pointer_to(builder, args[0], args[1], I64))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def pattern_at(_context, arguments, address, index):
+    """The bits of one element as a signed integer."""
+
+    def lower(_context, builder, _sig, args):
+        raw = builder.load(pointer_to(builder, args[1], args[2], ELEMENTS[arguments.storage]))
+        return raw if raw.type == I64 else builder.sext(raw, I64)
+
+    return types.int64(arguments, types.int64, types.int64), lower
+
+
+def _narrowed(builder, pattern, element):
+    return pattern if element == I64 else builder.trunc(pattern, element)
+
+
+@intrinsic
+def matches(_context, arguments, address, index, pattern):
+    """Which of the 16 elements from ``index`` on have these very bits."""
+
+    def lower(_context, builder, _sig, args):
+        element = ELEMENTS[arguments.storage]
+        pointer = pointer_to(builder, args[1], args[2], element)
+        raw = builder.load(builder.bitcast(pointer, vector(element).as_pointer()))
+        raw.align = element.width // 8
+        return builder.icmp_signed("==", raw, everywhere(builder, _narrowed(builder, args[3], element)))
+
+    return Mask(arguments, types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def store_patterns(_context, arguments, address, index, mask, chosen, other):
+    """Write the bits ``chosen`` in the lanes of the mask and ``other`` elsewhere, 16 elements from ``index`` on."""
+
+    def lower(context, builder, _sig, args):
+        element = ELEMENTS[arguments.storage]
+        both = [everywhere(builder, _narrowed(builder, pattern, element)) for pattern in args[4:]]
+        pointer = builder.bitcast(pointer_to(builder, args[1], args[2], element), vector(element).as_pointer())
+        builder.store(builder.select(args[3], *both), pointer).align = element.width // 8
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return types.void(arguments, integer, integer, Mask, integer, integer), lower
+
+
+@intrinsic
+def any_lane(_context, mask):
+    """Whether a lane is in the mask."""
+
+    def lower(_context, builder, _sig, args):
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], I16), ir.Constant(I16, 0))
+
+    return types.boolean(mask), lower
+
+
+@intrinsic
+def copy(_context, arguments, target, index, source, place):
+    """One element, as it is."""
+
+    def lower(context, builder, _sig, args):
+        element = ELEMENTS[arguments.storage]
+        raw = builder.load(pointer_to(builder, args[3], args[4], element))
+        builder.store(raw, pointer_to(builder, args[1], args[2], element))
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return types.void(arguments, integer, integer, integer, integer), lower
+
+
+@intrinsic
+def element_size(_context, arguments):
+    """Bytes of an element."""
+    width = ELEMENTS[arguments.storage].width // 8
+    return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(I64, width)
+
+
+@intrinsic
+def number_size(_context, arguments):
+    """Bytes of a number of the arithmetic dtype."""
+    width = arguments.number.bitwidth // 8
+    return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(I64, width)
+
+
+def _room(element):
+    @intrinsic(prefer_literal=True)
+    def function(_context, arguments, count):
+        def lower(_context, builder, _sig, _args):
+            with builder.goto_entry_block():
+                room = builder.alloca(element(arguments), ir.Constant(I32, count.literal_value))
+                room.align = 64
+            return builder.ptrtoint(room, I64)
+
+        return types.int64(arguments, count), lower
+
+    return function
+
+
+scratch = _room(lambda arguments: ELEMENTS[arguments.storage])
+"""``scratch(arguments, count)``: the address of room on the stack for so many elements, a literal number."""
+scratch_numbers = _room(number_type)
+"""The same for numbers of the arithmetic dtype."""
+
+
+@intrinsic
+def number_at(_context, arguments, address, index):
+    """16 numbers of the arithmetic dtype from ``index`` on."""
+
+    def lower(_context, builder, _sig, args):
+        pointer = pointer_to(builder, args[1], args[2], number_type(arguments))
+        lanes = builder.load(builder.bitcast(pointer, vector(number_type(arguments)).as_pointer()))
+        lanes.align = 8
+        return lanes
+
+    return Lanes(arguments.number)(arguments, types.int64, types.int64), lower
+
+
+@intrinsic
+def bits_at(_context, address, index, count):
+    """The mask of the 16 elements from ``index`` on, of which ``count`` exist; ``index`` is a multiple of 16."""
+
+    def lower(_context, builder, _sig, args):
+        first = builder.gep(builder.inttoptr(args[0], I8.as_pointer()), [builder.ashr(args[1], ir.Constant(I64, 3))])
+        with builder.if_else(builder.icmp_signed(">", args[2], ir.Constant(I64, 8))) as (two_bytes, one_byte):
+            with two_bytes:
+                both = builder.load(builder.bitcast(first, I16.as_pointer()))
+                both.align = 1
+                end_both = builder.block
+            with one_byte:
+                single = builder.zext(builder.load(first), I16)
+                end_single = builder.block
+        raw = builder.phi(I16)
+        raw.add_incoming(both, end_both)
+        raw.add_incoming(single, end_single)
+        return builder.bitcast(raw, vector(I1))
+
+    return Mask(types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def set_bits_at(_context, address, index, mask, count):
+    """Write the mask of the 16 elements from ``index`` on, of which ``count`` exist; the bits of the others are 0."""
+
+    def lower(context, builder, _sig, args):
+        first = builder.gep(builder.inttoptr(args[0], I8.as_pointer()), [builder.ashr(args[1], ir.Constant(I64, 3))])
+        raw = builder.bitcast(args[2], I16)
+        count = builder.trunc(args[3], I32)
+        with builder.if_else(builder.icmp_signed(">=", count, ir.Constant(I32, LANES))) as (whole, partial):
+            with whole:
+                builder.store(raw, builder.bitcast(first, I16.as_pointer())).align = 1
+            with partial:
+                existing = builder.sub(builder.shl(ir.Constant(I32, 1), count), ir.Constant(I32, 1))
+                kept = builder.and_(raw, builder.trunc(existing, I16))
+                builder.store(builder.trunc(kept, I8), first)
+                with builder.if_then(builder.icmp_signed(">", count, ir.Constant(I32, 8))):
+                    high = builder.trunc(builder.lshr(kept, ir.Constant(I16, 8)), I8)
+                    builder.store(high, builder.gep(first, [ir.Constant(I64, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, Mask, types.int64), lower

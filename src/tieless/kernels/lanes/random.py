@@ -1,0 +1,113 @@
+"""Philox 4x32-10."""
+
+# pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (numba and llvmlite have no types)
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from tieless.kernels.lanes.kinds import (
+    I32,
+    I64,
+    LANES,
+    constant_lanes,
+    everywhere,
+    pointer_to,
+    vector,
+)
+from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
+
+__all__ = ["fill_uniforms", "philox"]
+
+
+def _upper(builder, product):
+    """The upper half of each 64-bit lane, in both halves.
+
+    A shift would do, but shifts and multiplications wait for the same unit, and a shuffle has one of its own.
+    """
+    words = builder.bitcast(product, vector(I32))
+    order = ir.Constant(vector(I32), [place | 1 for place in range(LANES)])
+    return builder.bitcast(builder.shuffle_vector(words, words, order), product.type)
+
+
+def philox(builder, lots, key0, key1):
+    """The four words of 8 counters for each lot of them, each in a 64-bit lane whose upper half holds anything."""
+    low = constant_lanes(WORD, I64, 8)
+    multipliers = [constant_lanes(multiplier, I64, 8) for multiplier in PHILOX_MULTIPLIERS]
+    for _ in range(PHILOX_ROUNDS):
+        keys = everywhere(builder, key0, 8), everywhere(builder, key1, 8)
+        # A multiplication reads the lower halves alone, so what is in the upper ones need not be cleared before.
+        products = [
+            [
+                builder.mul(multiplier, builder.and_(word, low))
+                for multiplier, word in zip(multipliers, lot[::2], strict=True)
+            ]
+            for lot in lots
+        ]
+        lots = [
+            (
+                builder.xor(builder.xor(_upper(builder, product1), c1), keys[0]),
+                product1,
+                builder.xor(builder.xor(_upper(builder, product0), c3), keys[1]),
+                product0,
+            )
+            for (product0, product1), (_, c1, _, c3) in zip(products, lots, strict=True)
+        ]
+        key0 = builder.add(key0, ir.Constant(I64, PHILOX_KEY_STEPS[0]))
+        key1 = builder.add(key1, ir.Constant(I64, PHILOX_KEY_STEPS[1]))
+    return lots
+
+
+BLOCKS = 16
+"""Counters at a time, in two lots of 8 that take turns: one lot waits five cycles for each multiplication."""
+
+
+@intrinsic
+def fill_uniforms(_context, arguments, room, element, stream, draw, key0, key1):
+    """Write the 64 numbers on [0, 1) of the elements from ``element`` on, a multiple of 4, at the address ``room``.
+
+    They are written in the arithmetic dtype: the upper 24 bits of each word times 2^-24, which float32 holds exactly.
+    """
+
+    def lower(context, builder, sig, args):
+        _, room, element, stream, draw, key0, key1 = args
+        first = builder.ashr(element, ir.Constant(I64, 2))
+        lots = []
+        for lot in range(2):
+            places = ir.Constant(vector(I64, 8), list(range(8 * lot, 8 * lot + 8)))
+            block = builder.add(everywhere(builder, first, 8), places)
+            upper = builder.lshr(block, constant_lanes(32, I64, 8))
+            lots.append((block, upper, everywhere(builder, stream, 8), everywhere(builder, draw, 8)))
+        for lot, words in enumerate(philox(builder, lots, key0, key1)):
+            for half, lanes in enumerate(_in_order(builder, words)):
+                upper = builder.lshr(lanes, constant_lanes(8, I32))
+                number = builder.sitofp(upper, vector(ir.FloatType()))
+                number = builder.fmul(number, constant_lanes(2.0**-24, ir.FloatType()))
+                if arguments.number == types.float64:
+                    number = builder.fpext(number, vector(ir.DoubleType()))
+                index = ir.Constant(I64, (2 * lot + half) * LANES)
+                pointer = pointer_to(builder, room, index, number.type.element)
+                builder.store(number, builder.bitcast(pointer, number.type.as_pointer())).align = 8
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return types.void(arguments, integer, integer, integer, integer, integer, integer), lower
+
+
+def _in_order(builder, words):
+    """The words of 8 counters as 32 numbers of 32 bits: all four of the first counter, then of the next."""
+    words = [builder.bitcast(word, vector(I32)) for word in words]
+    # Of each 64-bit lane the lower half counts: words 0 and 1 of every counter side by side, likewise 2 and 3.
+    low_words = ir.Constant(vector(I32), [place + half * LANES for place in range(0, LANES, 2) for half in range(2)])
+    pairs = [
+        builder.bitcast(builder.shuffle_vector(even, odd, low_words), vector(I64, 8))
+        for even, odd in (words[:2], words[2:])
+    ]
+    for half in range(2):
+        order = [place for counter in range(4 * half, 4 * half + 4) for place in (counter, 8 + counter)]
+        mixed = builder.shuffle_vector(*pairs, ir.Constant(vector(I32, 8), order))
+        yield builder.bitcast(mixed, vector(I32))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from tieless import ops
 from tieless._tracing import known_when_traced
@@ -35,7 +36,8 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
-        TransformError: called under ``torch.func.vmap``.
+        TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
+            or the rule draws numbers and ``torch.func.vmap`` was not told how (``randomness=``).
         SecondDerivativeError: from a second backward pass; a rule is not the derivative of anything.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
@@ -43,11 +45,13 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         >>> z = torch.tensor([-0.3, 0.3, 2.0], requires_grad=True)
         >>> y = untie(z, "heaviside", "rectangular(-0.5, 0.5)")
         >>> y
-        tensor([0., 1., 1.], grad_fn=<_UntieBackward>)
+        tensor([0., 1., 1.], grad_fn=<_DirectUntieBackward>)
         >>> y.sum().backward(); z.grad
         tensor([1., 1., 0.])
     """
-    return untie_joined(z, join(forward, backward), generator=generator)
+    if torch.compiler.is_compiling():
+        return _in_graph(z, _name(forward, backward), generator)
+    return _untie(z, join(forward, backward), generator)
 
 
 class Part(NamedTuple):
@@ -140,7 +144,6 @@ def _native(function: Callable[..., Tensor], parameters: tuple[float, ...], z: T
     return function(z, *parameters)
 
 
-@known_when_traced
 def join(forward: ForwardLike, backward: RuleLike) -> Joined:
     """Both halves as values, checked to fit together.
 
@@ -162,21 +165,57 @@ def _join(forward: ForwardLike, backward: RuleLike) -> Joined:
 
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:
     """``untie`` for halves that ``join`` has checked: what modules call, so that a spec is read once."""
+    if torch.compiler.is_compiling():
+        return _in_graph(z, _name(joined.forward, joined.rule), generator)
+    return _untie(z, joined, generator)
+
+
+_IN_GRAPHS: dict[str, Joined] = {}
+"""The pairs that compilers have met, by a name that a graph can hold."""
+
+
+@known_when_traced
+def _name(forward: ForwardLike, backward: RuleLike) -> str:
+    joined = join(forward, backward)
+    torch.compiler.allow_in_graph(_in_graph)
+    name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
+    _IN_GRAPHS[name] = joined
+    return name
+
+
+def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
+    """What Dynamo puts into its graph as it is, for autograd and the transforms of ``torch.func`` to trace.
+
+    If it looked into it, it would follow hardly any method of a rule, and under a transform it would take the forward of
+    an autograd function for all of it (https://github.com/pytorch/pytorch/issues/193279): the rule lost, silently.
+    """
+    return _untie(z, _IN_GRAPHS[name], generator)
+
+
+def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tensor:
     if not z.is_floating_point():
         raise RuleTypeError(f"untie needs a floating z, got {z.dtype}. Convert it first.")
     if joined.opaque:
         if joined.native:
             return _checked(joined.forward.value(z), z, joined.forward)
         _refuse_learnable(joined.forward, z)
+    if _exporting():
+        # An exported program has no place for a rule. Cut off, its gradient is missing, where the forward's own
+        # derivative in the place of the rule would pass unnoticed.
+        return joined.value(z if isinstance(joined.rule, Tied) else z.detach())
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
     if ops.direct(z):
         number = ops.draw_key_now(generator) if joined.draws else None
         return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, number, joined))[0]
-    key = None
-    if joined.draws:
-        key = ops.draw_key(z.detach()) if generator is None else torch.tensor(ops.draw_key_now(generator))
+    if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
+        raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
+    key = ops.draw_key(z.detach(), generator) if joined.draws else None
     return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined))[0]
+
+
+_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+"""Is ``torch.export`` or the exporter to ONNX at work? Before 2.7 PyTorch did not say."""
 
 
 def _checked(y: Tensor, z: Tensor, forward: Forward) -> Tensor:
@@ -197,9 +236,19 @@ def _refuse_learnable(forward: Forward, z: Tensor) -> None:
             )
 
 
+NO_SECOND = (
+    "An untied gradient has no derivative: a backward rule is not the derivative of anything. "
+    "Use a native activation where second derivatives are needed."
+)
+NO_FORWARD_MODE = (
+    "untie has no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): a backward rule says what is sent back, "
+    "not what goes forward. Use reverse mode (grad, vjp, jacrev), or a native activation."
+)
+
+
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
 # anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative meets
-# ``_RefuseSecond`` even where the feedback itself does not depend on z: without it the missing term would be silently 0.
+# ``_Underivable`` even where the feedback itself does not depend on z: without it the missing term would be silently 0.
 
 
 class _DirectUntie(torch.autograd.Function):
@@ -229,12 +278,23 @@ class _DirectUntie(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
             return None, None, None
+        if ops.mapped_by_autograd(grad_output):
+            with ops.Watched():
+                feedback = _feedback(ctx, grad_output, ctx.key, ctx.saved_tensors)
+            return _without_derivative(ctx, feedback, grad_output), None, None
         unread = ctx.joined.keeps_nothing and not torch.is_grad_enabled()
-        return _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors), None, None
+        feedback = _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors)
+        return _without_derivative(ctx, feedback, grad_output), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(NO_FORWARD_MODE)
 
 
 class _TracedUntie(torch.autograd.Function):
-    """Where a compiler traces or a transform of ``torch.func`` wraps: everything is an operator that it can see."""
+    """Where a compiler or a transform of ``torch.func`` looks on: everything is an operator that it can see."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -243,6 +303,10 @@ class _TracedUntie(torch.autograd.Function):
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.
             y = torch.where(key == 0, y, y)
+        if ops.transformed():
+            # Under vmap y belongs to each example even where z does not, so that each sends its own feedback through
+            # the rule: a rule of a sum is not the sum of the rule.
+            y = torch.where(ops.each_example(y), y, y)
         return (y, z.new_empty(0), *[need.pack(z) for need in joined.packed])
 
     @staticmethod
@@ -253,15 +317,16 @@ class _TracedUntie(torch.autograd.Function):
         _keep(ctx, z, joined, y, anchor, [*packed, *([] if key is None else [key])])
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> None:
-        raise TransformError(ops.NO_VMAP)
-
-    @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
             return None, None, None
         saved = ctx.saved_tensors
-        return _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved), None, None
+        feedback = _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved)
+        return _without_derivative(ctx, feedback, grad_output), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(NO_FORWARD_MODE)
 
 
 def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others: Sequence[Tensor]) -> None:
@@ -272,9 +337,7 @@ def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others
     ctx.order = None if z.is_contiguous() else memory_order(z)
 
 
-def _feedback(
-    ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]
-) -> Tensor | None:
+def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]) -> Tensor:
     """What is sent on: the feedback, through each rule of the chain in turn."""
     order = ctx.order
     # Bits follow z in memory, so the feedback has to lie as z does before it meets them.
@@ -285,18 +348,25 @@ def _feedback(
     for stream, (rule, slope, place, draws) in enumerate(parts):
         kept = None if place is None else saved[place]
         if slope is not None:
-            feedback = slope(feedback, kept)
+            feedback = slope.send(feedback, kept)
         else:
             feedback = rule.feedback(feedback, kept, Random(key, stream) if draws and key is not None else None)
         if order is not None or not feedback.is_contiguous():
             feedback = same_layout(feedback, order)
-    if torch.is_grad_enabled():
-        feedback = cast("Tensor", _RefuseSecond.apply(feedback, saved[0], grad_output))
     return feedback
 
 
-class _RefuseSecond(torch.autograd.Function):
+def _without_derivative(ctx: Any, feedback: Tensor, grad_output: Tensor) -> Tensor:
+    """``feedback``, refusing the derivative of it that somebody may be about to take."""
+    if torch.is_grad_enabled() or ops.forward_mode():
+        return cast("Tensor", _Underivable.apply(feedback, ctx.saved_tensors[0], grad_output))
+    return feedback
+
+
+class _Underivable(torch.autograd.Function):
     """The identity on a gradient, which refuses to be differentiated."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(feedback: Tensor, anchor: Tensor, grad_output: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -308,7 +378,8 @@ class _RefuseSecond(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise SecondDerivativeError(
-            "An untied gradient has no derivative: a backward rule is not the derivative of anything. "
-            "Use a native activation where second derivatives are needed."
-        )
+        raise SecondDerivativeError(NO_SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise SecondDerivativeError(NO_SECOND)

@@ -6,7 +6,6 @@ A form says what it keeps (``needs``) before anything runs; ``untie`` keeps that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,12 +18,12 @@ from tieless.kernels.reference import arithmetic_dtype
 __all__ = [
     "Codes",
     "FixedSlope",
-    "InputSlope",
+    "HasSlope",
     "LevelSlope",
     "NamedSlope",
     "NativeSlope",
     "Need",
-    "OutputSlope",
+    "OwnSlope",
     "Packed",
     "SlopeForm",
     "TwoValuedSlope",
@@ -82,7 +81,7 @@ class SlopeForm(Protocol):
     @property
     def needs(self) -> Need: ...
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor: ...
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class FixedSlope:
     value: float
     needs: None = None
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         if self.value == 0:
             return torch.zeros_like(grad_output)
         return grad_output if self.value == 1 else grad_output * self.value
@@ -106,7 +105,7 @@ class TwoValuedSlope:
     inside: float = 1.0
     outside: float = 0.0
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         assert kept is not None
         return ops.gate(grad_output, kept, self.inside, self.outside)
 
@@ -118,7 +117,7 @@ class LevelSlope:
     needs: Codes
     values: tuple[float, ...]
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         assert kept is not None
         return ops.levels(grad_output, kept, self.values)
 
@@ -131,49 +130,41 @@ class NamedSlope:
     parameters: tuple[float, ...]
     needs: Literal["input", "output"] = "input"
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         assert kept is not None
         return ops.slope(grad_output, kept, self.function, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class NativeSlope:
-    """A derivative that PyTorch has as one operation of its own: ``backward(grad_output, kept)``."""
+    """A derivative that PyTorch has as one operation of its own: ``operation(grad_output, kept)``.
 
-    backward: Callable[[Tensor, Tensor], Tensor]
+    Named, not held: a compiler cannot call what a constant holds.
+    """
+
+    operation: str
     needs: Literal["input", "output"]
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
-        assert kept is not None
-        return self.backward(grad_output, kept)
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+        return getattr(torch.ops.aten, self.operation).default(grad_output, kept)
 
 
-def _multiply(grad_output: Tensor, value: Tensor, slope: Callable[[Tensor], Tensor]) -> Tensor:
-    # A slope rounded to 8 or 11 bits before the product would be off by more than the product's own rounding.
-    if grad_output.dtype in (torch.float16, torch.bfloat16):
-        return (grad_output.float() * slope(value.float())).to(grad_output.dtype)
-    return grad_output * slope(value)
+class HasSlope(Protocol):
+    """What knows the slope at a value of ``z`` or of ``y``."""
 
-
-@dataclass(frozen=True, slots=True)
-class InputSlope:
-    """A slope that needs the value of ``z``."""
-
-    slope: Callable[[Tensor], Tensor]
-    needs: Literal["input"] = "input"
-
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
-        assert kept is not None
-        return _multiply(grad_output, kept, self.slope)
+    def slope_at(self, value: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
-class OutputSlope:
-    """A slope that can be had from ``y``, which the next linear layer keeps anyway."""
+class OwnSlope:
+    """A slope that its owner, a forward or a rule, computes in PyTorch from ``z`` or from ``y``."""
 
-    slope: Callable[[Tensor], Tensor]
-    needs: Literal["output"] = "output"
+    owner: HasSlope
+    needs: Literal["input", "output"]
 
-    def __call__(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+    def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
         assert kept is not None
-        return _multiply(grad_output, kept, self.slope)
+        # A slope rounded to 8 or 11 bits before the product would be off by more than the product's own rounding.
+        if grad_output.dtype in (torch.float16, torch.bfloat16):
+            return (grad_output.float() * self.owner.slope_at(kept.float())).to(grad_output.dtype)
+        return grad_output * self.owner.slope_at(kept)

@@ -223,7 +223,6 @@ def test_levels_scale_with_their_forward(bits):
         (F.hardshrink, Levels((0.5,), (0.0, 1.0), even=True)),
         (lambda z: F.hardtanh(z, -0.7123, 1.234), Levels((-0.7123, 1.234), (0.0, 1.0, 0.0))),
     ],
-    ids=str,
 )
 def test_steps_are_met_exactly_with_no_level_more_than_they_have(given_as, expected):
     found = optimal_levels(given_as, 4)
@@ -320,7 +319,7 @@ def within(context):
     ],
     ids=["no_grad", "inference", "autocast", "meta", "fake", "vmap", "grad"],
 )
-@pytest.mark.parametrize("spec", ["gelu", "relu", F.mish], ids=str)
+@pytest.mark.parametrize("spec", ["gelu", "relu", F.mish])
 def test_what_the_caller_is_in_changes_nothing(spec, run):
     expected = optimal_levels(spec, 2)
     _derived.cache_clear()

@@ -104,7 +104,6 @@ def test_the_sum_is_what_the_graph_keeps(name, forward, rule):
         ("tanh", nn.Tanh()),
         (F.mish, nn.Mish()),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("rule", ["tied", "constant"])
 def test_the_native_model_keeps_what_pytorchs_own_modules_keep(forward, module, rule):

@@ -47,7 +47,6 @@ def region(forward, rule):
         (torch.floor, "nowhere"),
         (torch.Tensor.detach, "nowhere"),
     ],
-    ids=str,
 )
 def test_gates_of_derivatives(forward, expected):
     assert region(forward, "tied") == expected

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.registry import Named, Registry
-from tieless.slopes import InputSlope, SlopeForm
+from tieless.slopes import OwnSlope, SlopeForm
 from tieless.spec import parse_call
 
 __all__ = ["Elementwise", "Forward", "ForwardLike", "forward", "forwards", "register_forward"]
@@ -69,10 +69,11 @@ class Elementwise(Forward):
         return self.function(z)
 
     def derivative(self) -> SlopeForm:
-        return InputSlope(self._slope)
+        return OwnSlope(self, "input")
 
-    def _slope(self, z: Tensor) -> Tensor:
-        y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(self.function, z))
+    def slope_at(self, value: Tensor) -> Tensor:
+        """PyTorch's derivative at ``z``."""
+        y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(self.function, value))
         return pull(torch.ones_like(y))[0]
 
     def __str__(self) -> str:

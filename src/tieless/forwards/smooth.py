@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tieless.forwards.base import Forward, register_forward
-from tieless.slopes import NativeSlope, OutputSlope, SlopeForm
+from tieless.slopes import NativeSlope, OwnSlope, SlopeForm
 
 __all__ = ["Elu", "Gelu", "Logistic", "Silu", "Softplus", "Tanh"]
-
-aten = torch.ops.aten
 
 
 @register_forward
@@ -37,10 +35,11 @@ class Elu(Forward):
         return F.elu(z, self.alpha)
 
     def derivative(self) -> SlopeForm:
-        return NativeSlope(self._backward, "output")
+        return OwnSlope(self, "output")
 
-    def _backward(self, grad_output: Tensor, y: Tensor) -> Tensor:
-        return aten.elu_backward(grad_output, self.alpha, 1, 1, True, y)
+    def slope_at(self, value: Tensor) -> Tensor:
+        """``1`` where ``y > 0``, else ``y + alpha``."""
+        return torch.where(value > 0, 1.0, value + self.alpha).to(value.dtype)
 
 
 @register_forward
@@ -57,7 +56,7 @@ class Gelu(Forward):
         return F.gelu(z)
 
     def derivative(self) -> SlopeForm:
-        return NativeSlope(aten.gelu_backward, "input")
+        return NativeSlope("gelu_backward", "input")
 
 
 @register_forward
@@ -74,7 +73,7 @@ class Silu(Forward):
         return F.silu(z)
 
     def derivative(self) -> SlopeForm:
-        return NativeSlope(aten.silu_backward, "input")
+        return NativeSlope("silu_backward", "input")
 
 
 @register_forward
@@ -91,10 +90,11 @@ class Softplus(Forward):
         return F.softplus(z)
 
     def derivative(self) -> SlopeForm:
-        return OutputSlope(self._slope)
+        return OwnSlope(self, "output")
 
-    def _slope(self, y: Tensor) -> Tensor:
-        return -torch.expm1(-y)
+    def slope_at(self, value: Tensor) -> Tensor:
+        """``1 - exp(-y)``."""
+        return -torch.expm1(-value)
 
 
 @register_forward
@@ -111,7 +111,7 @@ class Tanh(Forward):
         return torch.tanh(z)
 
     def derivative(self) -> SlopeForm:
-        return NativeSlope(aten.tanh_backward, "output")
+        return NativeSlope("tanh_backward", "output")
 
 
 @register_forward
@@ -128,4 +128,4 @@ class Logistic(Forward):
         return torch.sigmoid(z)
 
     def derivative(self) -> SlopeForm:
-        return NativeSlope(aten.sigmoid_backward, "output")
+        return NativeSlope("sigmoid_backward", "output")

@@ -147,7 +147,7 @@ def _derivative(forward: Forward) -> Function:
         assert form is not None
         needs = form.needs
         kept = forward.value(x) if needs == "output" else needs.pack(x) if isinstance(needs, Packed) else x
-        return form(torch.ones_like(x), kept).detach().numpy()
+        return form.send(torch.ones_like(x), kept).detach().numpy()
 
     sample = None if form is None else slope(_GRID)
     if sample is None or not sample.any():

@@ -15,26 +15,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tieless._tracing import known_when_traced
-from tieless.errors import TransformError
 from tieless.kernels import reference
-from tieless.ops.dispatch import choose, choose_for, direct
+from tieless.ops import examples
+from tieless.ops.dispatch import Watched, choose, choose_for, direct, forward_mode, mapped_by_autograd, transformed
 
 __all__ = [
-    "NO_VMAP",
     "ONE_OPERATION",
+    "Watched",
     "activate",
     "codes",
     "direct",
     "draw_key",
     "draw_key_now",
+    "each_example",
+    "forward_mode",
     "gate",
     "jam",
     "kernels_for",
     "levels",
+    "mapped_by_autograd",
     "restore",
     "rounded",
     "slope",
+    "transformed",
     "two_values",
     "uniform",
     "window_bits",
@@ -55,7 +58,11 @@ _SCHEMAS = (
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema)
 # Without the tag, two identical calls of a compiled graph may be merged into one, and two layers share a key.
-_LIBRARY.define("draw_key(Tensor z) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+_LIBRARY.define(
+    "draw_key(Tensor z, SymInt[] shape, Generator? generator=None) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+_LIBRARY.define("each_example(Tensor y) -> Tensor")
 
 
 def _by_kernels(name: str) -> Callable[..., Tensor]:
@@ -83,13 +90,18 @@ def draw_key_now(generator: torch.Generator | None = None) -> int:
     return int(_box.key.random_(-(2**63), None, generator=generator).item())
 
 
-def _draw_key(z: Tensor) -> Tensor:
-    return torch.tensor(draw_key_now())
+def _draw_key(z: Tensor, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    return torch.empty(shape, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
+
+
+def _each_example(y: Tensor) -> Tensor:
+    return torch.ones((), dtype=torch.bool, device=y.device)
 
 
 for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
     _LIBRARY.impl(_name, _by_kernels(_name), "CompositeExplicitAutograd")
 _LIBRARY.impl("draw_key", _draw_key, "CompositeExplicitAutograd")
+_LIBRARY.impl("each_example", _each_example, "CompositeImplicitAutograd")
 
 
 def _like_first(first: Tensor, *others: object) -> Tensor:
@@ -108,8 +120,8 @@ def _numbers_for(like: Tensor, *others: object) -> Tensor:
     return torch.empty_like(like, dtype=reference.arithmetic_dtype(like.dtype))
 
 
-def _key_for(z: Tensor) -> Tensor:
-    return torch.empty((), dtype=torch.int64)
+def _key_for(z: Tensor, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    return torch.empty(shape, dtype=torch.int64, device="cpu")
 
 
 for _name, _fake in {
@@ -124,27 +136,14 @@ for _name, _fake in {
     torch.library.register_fake(f"tieless::{_name}", _fake, lib=_LIBRARY)
 
 
-NO_VMAP = "untie does not go through vmap. It is elementwise: give it the batch as a dimension of z instead."
-
-
-def _refuse_vmap(*_: object) -> None:
-    raise TransformError(NO_VMAP)
-
-
-torch.library.register_vmap("tieless::draw_key", _refuse_vmap, lib=_LIBRARY)
-
 _operators = torch.ops.tieless
+examples.register(_LIBRARY, _operators)
 
 
 @cache
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    return torch.tensor(value, dtype=dtype).item()
-
-
-@known_when_traced
 def rounded(value: float, dtype: torch.dtype) -> float:
     """The nearest number of ``dtype``, so that an element can lie exactly on an edge."""
-    return _rounded(value, dtype)
+    return torch.tensor(value, dtype=dtype).item()
 
 
 ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
@@ -213,9 +212,14 @@ def _tensor(key: Tensor | int) -> Tensor:
     return key if isinstance(key, Tensor) else torch.tensor(key)
 
 
-def draw_key(z: Tensor) -> Tensor:
+def draw_key(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """``draw_key_now`` as a tensor, int64 and 0-dim, that a compiler or a transform can see."""
-    return _operators.draw_key.default(z)
+    return _operators.draw_key.default(z, (), generator)
+
+
+def each_example(y: Tensor) -> Tensor:
+    """``True``, once for each example of every ``vmap`` around the call, whatever ``y`` depends on."""
+    return _operators.each_example.default(y)
 
 
 def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:

@@ -11,20 +11,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
-__all__ = ["FASTEST_FIRST", "NUMBA", "REFERENCE", "TRITON", "Kernels", "candidates", "choose", "choose_for", "direct"]
+__all__ = [
+    "FASTEST_FIRST",
+    "NUMBA",
+    "REFERENCE",
+    "TRITON",
+    "Kernels",
+    "Watched",
+    "candidates",
+    "choose",
+    "choose_for",
+    "direct",
+    "forward_mode",
+    "mapped_by_autograd",
+    "transformed",
+]
 
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _transforms_active: Callable[[], bool] = _inner._are_functorch_transforms_active  # noqa: SLF001
+mapped_by_autograd: Callable[[Tensor], bool] = _inner._functorch.is_legacy_batchedtensor  # noqa: SLF001
+"""Is it a batch of feedback, of ``torch.autograd.grad(..., is_grads_batched=True)``? That is not torch.func's vmap."""
 _watching_modes: Callable[[], int] = _inner._len_torch_dispatch_stack  # noqa: SLF001
 _tracing_state: Callable[[], object] = _inner._get_tracing_state  # noqa: SLF001
 
@@ -114,6 +132,23 @@ def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
             return kernels.load()
     reasons = "; ".join(f"{kernels.name}: {', '.join(kernels.refusals(dtype, device))}" for kernels in candidates())
     raise KernelError(f"No kernel accepts a tensor of dtype={dtype}, device={device}. {reasons}.")
+
+
+def transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work."""
+    return _transforms_active()
+
+
+def forward_mode() -> bool:
+    """Whether a forward-mode derivative is being taken, of something or other."""
+    return cast("int", forward_ad._current_level) >= 0  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+class Watched(TorchDispatchMode):
+    """Inside, nothing is ``direct``: for tensors that only PyTorch's dispatcher knows to be special."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def direct(tensor: Tensor) -> bool:

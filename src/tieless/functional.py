@@ -51,7 +51,7 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
     """
     if torch.compiler.is_compiling():
         return _in_graph(z, _name(forward, backward), generator)
-    return _untie(z, join(forward, backward), generator)
+    return untie_joined(z, join(forward, backward), generator=generator)
 
 
 class Part(NamedTuple):

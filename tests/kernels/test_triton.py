@@ -187,7 +187,7 @@ def test_random_numbers_follow_the_logical_order_in_every_layout(call, shape, da
 def test_many_elements(call):
     """With larger blocks, since the interpreter takes as long for a small one."""
     z = _tensor(2**22 + 3, torch.float32)
-    large = {"BLOCK": 2**19}
+    large = {"_BLOCK": 2**19}
     arguments = (z, "three_level", PARAMETERS["three_level"], WINDOW)
     y, bits = reference.activate(*arguments)
     for result, expected in zip(call("activate", *arguments, **large), (y, bits), strict=True):
@@ -198,7 +198,7 @@ def test_many_elements(call):
 
 def test_numbers_of_64_bits_where_32_are_too_few(call):
     """No such tensor fits here, so the border is moved below the size of one that does."""
-    wide = {"NARROW": 0}
+    wide = {"_NARROW": 0}
     for layout in LAYOUTS:
         z = _tensor(2600, torch.float32, layout)
         bits = _bits(z)
@@ -366,7 +366,7 @@ def test_places_are_computed_in_64_bits_where_32_are_too_few(compiled, monkeypat
     """Of a tensor with so many elements only the code is looked at."""
     multiplications = []
     for narrow in (0, 2**31):
-        monkeypatch.setattr(triton_cuda, "NARROW", narrow)
+        monkeypatch.setattr(triton_cuda, "_NARROW", narrow)
         z = _tensor(4080, torch.float32, layout)
         triton_cuda.codes(z, [0.0], False)
         triton_cuda.jam(z, 1, 0, 0.0, 1.0, False, _bits(z))

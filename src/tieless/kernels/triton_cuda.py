@@ -48,13 +48,13 @@ __all__ = [
 restore = reference.restore
 two_values = reference.two_values
 
-BLOCK = 1024
+_BLOCK = 1024
 """Elements a program: whole bytes of bits and whole Philox blocks, 8 elements to each of its 128 threads."""
 
-NARROW = 2**31 - BLOCK
+_NARROW = 2**31 - _BLOCK
 """Beyond this many elements, their numbers take 64 bits."""
 
-OLDEST = (3, 4)
+_OLDEST = (3, 4)
 """The first Triton that compiles these kernels."""
 
 
@@ -62,8 +62,8 @@ def refusal(dtype: torch.dtype, device: str) -> str | None:
     """Why these kernels do not run here; ``None`` if they do."""
     if _missing is not None:
         return _missing
-    if elementwise.VERSION < OLDEST:
-        return f"needs triton {'.'.join(map(str, OLDEST))} or newer, got {'.'.join(map(str, elementwise.VERSION))}"
+    if elementwise.VERSION < _OLDEST:
+        return f"needs triton {'.'.join(map(str, _OLDEST))} or newer, got {'.'.join(map(str, elementwise.VERSION))}"
     interpreted = bool(elementwise.INTERPRETED.value)
     if device == "cpu":
         return None if interpreted else "needs TRITON_INTERPRET=1 from before triton was imported"
@@ -89,11 +89,11 @@ def _launch(kernel: Any, elements: int, *operands: Any, **constants: Any) -> Non
     device = operands[0].device
     here = device.type != "cuda" or device.index == torch.cuda.current_device()
     with nullcontext() if here else torch.cuda.device(device):
-        kernel[(-(-elements // BLOCK),)](
+        kernel[(-(-elements // _BLOCK),)](
             *operands,
             **constants,
-            BLOCK=BLOCK,
-            WIDE=elements > NARROW,
+            BLOCK=_BLOCK,
+            WIDE=elements > _NARROW,
             # A product and a sum, each rounded: fused they would round once, and other bits come out.
             enable_fp_fusion=False,
         )

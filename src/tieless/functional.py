@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.autograd import forward_ad
 
 from tieless import ops
@@ -37,7 +37,8 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
         TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
-            or the rule draws numbers and ``torch.func.vmap`` was not told how (``randomness=``).
+            the rule draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is being
+            captured, which would repeat them; or ``torch.fx`` met a callable or a generator, which it cannot write down.
         SecondDerivativeError: from a second backward pass; a rule is not the derivative of anything.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
@@ -118,6 +119,15 @@ class Joined:
     def __reduce__(self) -> tuple[object, ...]:
         return join, (self.forward, self.rule)
 
+    def __fx_create_arg__(self, tracer: fx.Tracer) -> fx.Node:
+        """In a graph of ``torch.fx``, which is source code in the end, it is made again from specs."""
+        if self.opaque:
+            raise TransformError(
+                f"torch.fx cannot write the callable {self.forward} into its code. Name a forward, or give its tracer "
+                "an is_leaf_module that keeps Activation as it is."
+            )
+        return tracer.create_node("call_function", join, (str(self.forward), str(self.rule)), {})
+
     def plan(self, dtype: torch.dtype) -> Plan:
         """How the forward runs in ``dtype``, worked out at its first call."""
         plan = self._plans.get(dtype)
@@ -193,6 +203,8 @@ def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor
 
 
 def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tensor:
+    if isinstance(z, fx.Proxy):
+        return _in_code(z, joined, generator)
     if not z.is_floating_point():
         raise RuleTypeError(f"untie needs a floating z, got {z.dtype}. Convert it first.")
     if joined.opaque:
@@ -205,6 +217,11 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tens
         return joined.value(z if isinstance(joined.rule, Tied) else z.detach())
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
+    if joined.draws and z.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise TransformError(
+            f"The rule {joined.rule} draws its key on the CPU, and a captured CUDA graph would repeat one key for ever. "
+            "Leave the activation out of the graph, or use a rule that draws nothing."
+        )
     if ops.direct(z):
         number = ops.draw_key_now(generator) if joined.draws else None
         return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, number, joined))[0]
@@ -212,6 +229,13 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tens
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
     return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined))[0]
+
+
+def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor:
+    """The call, as ``torch.fx`` writes it down."""
+    if generator is not None:
+        raise TransformError("torch.fx cannot write a generator into its code. Trace the network without one.")
+    return cast("Tensor", z.tracer.create_proxy("call_function", untie_joined, (z, joined), {}))
 
 
 _exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
@@ -302,11 +326,11 @@ class _TracedUntie(torch.autograd.Function):
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.
-            y = torch.where(key == 0, y, y)
+            y = y * ((key & 0) + 1)
         if ops.transformed():
             # Under vmap y belongs to each example even where z does not, so that each sends its own feedback through
             # the rule: a rule of a sum is not the sum of the rule.
-            y = torch.where(ops.each_example(y), y, y)
+            y = y * ops.each_example(y)
         return (y, z.new_empty(0), *[need.pack(z) for need in joined.packed])
 
     @staticmethod

@@ -95,7 +95,7 @@ def _draw_key(z: Tensor, shape: Sequence[int], generator: torch.Generator | None
 
 
 def _each_example(y: Tensor) -> Tensor:
-    return torch.ones((), dtype=torch.bool, device=y.device)
+    return torch.ones((), dtype=y.dtype, device=y.device)
 
 
 for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
@@ -218,7 +218,7 @@ def draw_key(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def each_example(y: Tensor) -> Tensor:
-    """``True``, once for each example of every ``vmap`` around the call, whatever ``y`` depends on."""
+    """1, once for each example of every ``vmap`` around the call, whatever ``y`` depends on."""
     return _operators.each_example.default(y)
 
 

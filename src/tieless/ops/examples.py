@@ -56,7 +56,7 @@ def _marks(mark: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def marked(y: Tensor) -> Tensor:
         level: Any = retrieve_current_functorch_interpreter()
         with _inner._ExcludeDispatchKeyGuard(_ONLY_VMAP):  # noqa: SLF001
-            below = mark(torch.empty((), device=y.device))
+            below = mark(torch.empty((), dtype=y.dtype, device=y.device))
             every = below.expand(level.batch_size())
         return _mapped(every, level)
 

@@ -1,0 +1,70 @@
+"""Guarantee 3: whichever kernels run, what is computed and sent back is what the reference says."""
+
+import pytest
+import torch
+
+from tests.matrix.asking import feedback_of
+from tests.pairs import PAIRS
+from tieless import untie
+from tieless.errors import KernelError
+from tieless.ops import dispatch
+
+LAYOUTS = {
+    "contiguous": lambda z: z,
+    "channels last": lambda z: z.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda z: z.transpose(0, 3),
+    "every other": lambda z: z[..., ::2],
+    "expanded": lambda z: z[:, :1].expand(z.shape),
+}
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """A way to name the kernels that run from now on, as ``TIELESS_KERNELS`` does for a process."""
+
+    def forget():
+        dispatch.candidates.cache_clear()
+        dispatch.choose_for.cache_clear()
+
+    def named(name):
+        monkeypatch.setenv("TIELESS_KERNELS", name)
+        forget()
+
+    yield named
+    monkeypatch.undo()
+    forget()
+
+
+def _run(pair, z):
+    leaf = z.detach().requires_grad_()
+    torch.manual_seed(7)
+    y = untie(leaf, *pair)
+    y.backward(feedback_of(y))
+    return y, leaf.grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_numba_and_the_reference_agree_on_every_forward_with_every_rule(kernels, dtype, rule):
+    pairs = [pair for pair in PAIRS if pair[1] == rule]
+    plain = (torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 2).to(dtype)
+    results = []
+    for name in ("numba", "reference"):
+        kernels(name)
+        results.append([_run(pair, change(plain)) for pair in pairs for change in LAYOUTS.values()])
+    cases = [(pair, layout) for pair in pairs for layout in LAYOUTS]
+    for case, (y, sent), (expected, expected_sent) in zip(cases, *results, strict=True):
+        assert torch.equal(y, expected), case
+        if rule.startswith("sigmoid"):  # computes exp by itself, to 4 units in the last place
+            torch.testing.assert_close(sent, expected_sent, rtol=8 * torch.finfo(dtype).eps, atol=1e-30)
+        else:
+            assert torch.equal(sent, expected_sent), case
+        assert sent.stride() == expected_sent.stride(), case
+
+
+def test_what_no_kernel_takes_falls_to_the_reference_unless_one_was_named(kernels):
+    z = torch.empty(2, 3, device="meta", requires_grad=True)
+    untie(z, "relu", "full_jam >> rectangular").sum().backward()
+    assert z.grad.shape == (2, 3)
+    kernels("numba")
+    with pytest.raises(KernelError, match="numba: runs on cpu only"):
+        untie(z, "relu", "rectangular")

@@ -1,0 +1,147 @@
+"""What a check of the matrix is, how it is asked of a pair, and what it may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tieless import untie
+from tieless.errors import SecondDerivativeError, TransformError
+
+__all__ = [
+    "CLOSE",
+    "EQUAL",
+    "REFUSED",
+    "Check",
+    "Outcomes",
+    "Pair",
+    "compared",
+    "each",
+    "feedback_of",
+    "gradient",
+    "in_graphs",
+    "input_of",
+    "layers",
+    "loss",
+    "worst",
+]
+
+Pair = tuple[str, str]
+"""A forward and a rule, as specs."""
+
+EQUAL, CLOSE, REFUSED = "equal", "close", "refused"
+"""Bit for bit what runs eagerly; within a few units in the last place of it; refused in our own words."""
+
+GRAPH = 20
+"""Pairs in one graph: together they compile faster than alone, and larger graphs take longer a pair again."""
+
+Outcomes = dict[Pair, str]
+"""For each pair one of the three above, or a sentence that says what went wrong."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that PyTorch does.
+
+    Args:
+        title: What it is called in the matrix.
+        asks: What it asks, for the reader of the matrix.
+        run: Asks it of pairs.
+        quick: Whether all pairs are asked in every run of the tests, or only a cross-section of them.
+        missing: Says what the machine lacks for it; empty if nothing.
+    """
+
+    title: str
+    asks: str
+    run: Callable[[Sequence[Pair]], Outcomes]
+    quick: bool = True
+    missing: Callable[[], str] = str
+
+
+def input_of(*shape: int) -> Tensor:
+    """Pre-activations on both sides of every kink, the same in every call."""
+    return torch.randn(shape or (4, 12), generator=torch.Generator().manual_seed(1)) * 2
+
+
+def layers(forward: str, rule: str, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+    """Two activations in a row, so that a key that went to the wrong one is seen."""
+    return lambda z: untie(3 * untie(z, forward, rule, generator=generator), forward, rule, generator=generator)
+
+
+def loss(y: Tensor) -> Tensor:
+    """A loss whose feedback is ``feedback_of(y)``, which no compiler can round in its own way."""
+    return (y * feedback_of(y)).sum()
+
+
+def feedback_of(y: Tensor) -> Tensor:
+    """Quarters from -2.25 to 2.25, 0 among them: exact in every dtype, and drawn from no generator."""
+    return ((torch.arange(y.numel()).view(y.shape) * 7 % 19 - 9) / 4).to(y.dtype)
+
+
+def gradient(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """What arrives at ``z``, for one seed."""
+    leaf = z.clone().requires_grad_()
+    torch.manual_seed(7)
+    loss(function(leaf)).backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def compared(got: Tensor, expected: Tensor) -> str:
+    """The outcome: ``EQUAL``, ``CLOSE``, or how far off."""
+    if torch.equal(got, expected):
+        return EQUAL
+    if got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-5, atol=1e-6):
+        return CLOSE
+    if got.shape != expected.shape:
+        return f"shape {tuple(got.shape)}, not {tuple(expected.shape)}"
+    return f"off by {(got - expected).abs().max():.3g}"
+
+
+def worst(outcomes: Iterable[str]) -> str:
+    """The outcome of a question that was asked in several ways."""
+    answers = list(outcomes)
+    failures = [answer for answer in answers if answer not in {EQUAL, CLOSE, REFUSED}]
+    if failures:
+        return failures[0]
+    if REFUSED in answers and len(set(answers)) > 1:
+        return "refused in some ways and not in others"
+    return CLOSE if CLOSE in answers else answers[0]
+
+
+def each(ask: Callable[[str, str], str]) -> Callable[[Sequence[Pair]], Outcomes]:
+    """A question for one pair, asked of many."""
+    return lambda pairs: {pair: _answer(ask, *pair) for pair in pairs}
+
+
+def in_graphs(ask: Callable[[Sequence[Pair]], Mapping[Pair, str]]) -> Callable[[Sequence[Pair]], Outcomes]:
+    """A question for a graph that holds many pairs. Where it fails, it is asked again of each pair alone."""
+
+    def run(pairs: Sequence[Pair]) -> Outcomes:
+        outcomes: Outcomes = {}
+        for first in range(0, len(pairs), GRAPH):
+            group = pairs[first : first + GRAPH]
+            try:
+                outcomes |= ask(group)
+            except Exception:  # noqa: BLE001
+                outcomes |= {pair: _answer(lambda *pair: ask([pair])[pair], *pair) for pair in group}
+        return outcomes
+
+    return run
+
+
+def _answer(ask: Callable[..., str], *arguments: str) -> str:
+    try:
+        return ask(*arguments)
+    except (SecondDerivativeError, TransformError):
+        return REFUSED
+    except Exception as error:  # noqa: BLE001
+        return _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {''.join(first)}"

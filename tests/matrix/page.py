@@ -1,0 +1,117 @@
+"""The matrix as it is published: a file of every answer, and a page that sums them up."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.matrix import compiling, exporting, training, transforming
+from tests.matrix.asking import CLOSE, EQUAL, REFUSED, Check, Pair
+from tests.pairs import FORWARDS, PAIRS, RULES
+
+__all__ = ["ANSWERS", "CHECKS", "PAGE", "Answers", "read", "render", "write"]
+
+DOCS = Path(__file__).parents[2] / "docs"
+ANSWERS, PAGE = DOCS / "matrix.csv", DOCS / "matrix.md"
+
+SECTIONS = {
+    "Compile and export": (*compiling.CHECKS, *exporting.CHECKS),
+    "Transforms": transforming.CHECKS,
+    "Training": training.CHECKS,
+}
+CHECKS = tuple(check for checks in SECTIONS.values() for check in checks)
+
+Answers = dict[str, dict[Pair, str]]
+"""By the title of the check: the answer of each pair."""
+
+_NOT_ASKED = ""
+
+HEAD = """\
+# Everything PyTorch does
+
+Every forward with every rule that goes with it, {pairs} pairs of {forwards} forwards and {rules} rules, against
+everything below. Of {answers} answers {equal} are what runs eagerly, bit for bit; {close} are within 1e-5 of it;
+{refused} are refused in one clear line; {wrong} are wrong.
+
+```text
+python -m tests.matrix
+```
+
+asks all of it again and writes this page and [every single answer](matrix.csv). `make test` asks most of it in every
+run, and of what takes a compiler a cross-section: each rule and each forward once.
+
+`=` is equal, bit for bit. `≈` is within 1e-5, where PyTorch's own arithmetic differs between the two ways: it computes
+`exp`, `erf` and their like by other polynomials in a compiled graph, in ONNX and at the end of a row than elsewhere.
+No gradient of a jam is among them. `x` is refused. Where the forwards of a row differ, a number says how many. `-` was
+not asked, for want of a GPU."""
+
+
+def read() -> Answers:
+    """What is published."""
+    if not ANSWERS.exists():
+        return {}
+    with ANSWERS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    titles = [title for title in rows[0] if title not in {"forward", "rule"}]
+    return {
+        title: {(row["forward"], row["rule"]): row[title] for row in rows if row[title] != _NOT_ASKED}
+        for title in titles
+    }
+
+
+def write(answers: Answers) -> None:
+    """Publish: the file, and the page made from it."""
+    with ANSWERS.open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["forward", "rule", *[check.title for check in CHECKS]])
+        for pair in PAIRS:
+            lines.writerow([*pair, *[answers.get(check.title, {}).get(pair, _NOT_ASKED) for check in CHECKS]])
+    PAGE.write_text(render(answers))
+
+
+def render(answers: Answers) -> str:
+    """The page."""
+    given = Counter(answer for column in answers.values() for answer in column.values())
+    parts = [
+        HEAD.format(
+            pairs=len(PAIRS),
+            forwards=len(FORWARDS),
+            rules=len(RULES),
+            answers=sum(given.values()),
+            equal=given[EQUAL],
+            close=given[CLOSE],
+            refused=given[REFUSED],
+            wrong=sum(given.values()) - given[EQUAL] - given[CLOSE] - given[REFUSED],
+        )
+    ]
+    for section, checks in SECTIONS.items():
+        parts += ["", f"## {section}", "", *_table(checks, answers), "", *_legend(checks)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(checks: Sequence[Check], answers: Answers) -> list[str]:
+    lines = [
+        "| rule | " + " | ".join(check.title for check in checks) + " |",
+        "|---|" + ":-:|" * len(checks),
+    ]
+    for rule in RULES:
+        cells = [_cell([a for pair, a in answers.get(check.title, {}).items() if pair[1] == rule]) for check in checks]
+        lines.append(
+            f'| <code style="overflow-wrap: normal; word-break: keep-all">{rule}</code> | ' + " | ".join(cells) + " |"
+        )
+    return lines
+
+
+def _legend(checks: Sequence[Check]) -> list[str]:
+    return [f"- **{check.title}**: {check.asks}." for check in checks]
+
+
+def _cell(answers: Sequence[str]) -> str:
+    signs = Counter({EQUAL: "=", CLOSE: "≈", REFUSED: "x"}.get(answer, "WRONG") for answer in answers)
+    if not signs:
+        return "-"
+    if len(signs) == 1:
+        return next(iter(signs))
+    return " ".join(f"{sign} {count}" for sign, count in sorted(signs.items(), key=lambda item: "=≈x".find(item[0])))

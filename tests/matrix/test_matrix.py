@@ -1,0 +1,117 @@
+"""Guarantee 2: what PyTorch does, and what every forward with every rule does then.
+
+What is asked is in the files beside this one. All pairs are asked of it in every run, but for what takes a compiler:
+of that a cross-section, each rule once and each forward once. ``python -m tests.matrix`` asks everything.
+"""
+
+import pytest
+import torch
+from torch._inductor.utils import run_and_get_code
+
+from tests.matrix import compiling
+from tests.matrix.asking import CLOSE, EQUAL, REFUSED, compared, gradient, in_graphs, input_of, layers, worst
+from tests.matrix.page import ANSWERS, CHECKS, PAGE, read, render
+from tests.pairs import FORWARDS, PAIRS, RULES
+
+# Torch's own: what it is about to drop, and what Dynamo and the exporters do while they trace.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+CROSS_SECTION = list(
+    dict.fromkeys(
+        [next(pair for pair in PAIRS if pair[1] == rule and pair[0] != "linear") for rule in RULES]
+        + [(forward, "rectangular") for forward in FORWARDS]
+    )
+)
+JAMS = [rule for rule in RULES if rule.split("(")[0].endswith("_jam") and ">>" not in rule]
+REFUSING = {"jvp", "double backward"}
+BY_TITLE = {check.title: check for check in CHECKS}
+
+
+def _titles(*, quick):
+    return [check.title for check in CHECKS if check.quick == quick]
+
+
+def _ask(title, pairs):
+    check = BY_TITLE[title]
+    if check.missing():
+        pytest.skip(check.missing())
+    answers = check.run(pairs)
+    assert list(answers) == list(pairs)
+    wrong = {pair: answer for pair, answer in answers.items() if answer not in {EQUAL, CLOSE, REFUSED}}
+    assert not wrong
+    draws = {pair for pair in pairs if title == "CUDA graph" and "jam" in pair[1]}
+    refused = {pair for pair, answer in answers.items() if answer == REFUSED}
+    assert refused == (set(pairs) if title in REFUSING else draws)
+    return answers
+
+
+@pytest.mark.parametrize("title", _titles(quick=True))
+def test_every_forward_with_every_rule(title):
+    _ask(title, PAIRS)
+
+
+@pytest.mark.parametrize("title", _titles(quick=False))
+def test_each_rule_and_each_forward(title):
+    _ask(title, CROSS_SECTION)
+
+
+def test_jams_agree_bit_for_bit_eager_compiled_checkpointed_and_resumed():
+    pairs = [(forward, rule) for forward in ("relu", "heaviside") for rule in JAMS]
+    assert len(JAMS) == 8
+    for title in (
+        "compile (aot_eager)",
+        "compile (inductor)",
+        "compile (dynamic shapes)",
+        "compile (checkpoint)",
+        "checkpoint",
+        "checkpoint (reentrant)",
+        "resumed",
+    ):
+        assert set(_ask(title, pairs).values()) == {EQUAL}, title
+
+
+def test_a_bool_mask_is_seen_where_there_is_one():
+    def masked(x):
+        return x * (x > 0).cumsum(0).bool()
+
+    torch._dynamo.reset()
+    _, sources = run_and_get_code(lambda: gradient(torch.compile(masked), input_of()))
+    assert compiling.stores_a_mask(sources)
+
+
+def test_what_is_published_is_what_is_true_of_these_pairs():
+    published = read()
+    for check in CHECKS:
+        answers = published.get(check.title, {})
+        if not answers:
+            assert check.title == "CUDA graph", f"{check.title}: ask it, python -m tests.matrix '{check.title}'"
+            continue
+        assert sorted(answers) == sorted(PAIRS), f"python -m tests.matrix '{check.title}'"
+        allowed = {REFUSED} if check.title in REFUSING else {EQUAL, CLOSE}
+        assert set(answers.values()) <= allowed
+        assert {answers[pair] for pair in PAIRS if pair[1] in JAMS} <= {EQUAL, REFUSED} or check.title == "ONNX"
+    assert PAGE.read_text() == render(published)
+    assert ANSWERS.read_text().count("\n") == len(PAIRS) + 1
+
+
+def test_a_wrong_answer_is_seen():
+    """A check that cannot fail is worth nothing: a rule that forgets itself under a transform, and an error."""
+    z = input_of()
+    expected = gradient(layers("relu", "constant(0.5)"), z)
+    assert compared(gradient(torch.relu, z), expected).startswith("off by")
+    assert compared(expected[:1], expected) == "shape (1, 12), not (4, 12)"
+    assert compared(expected.nextafter(expected + 1), expected) == CLOSE
+    assert worst([EQUAL, CLOSE]) == CLOSE
+    assert worst([EQUAL, REFUSED]) == "refused in some ways and not in others"
+    assert worst([REFUSED, "off by 3"]) == "off by 3"
+
+    def fails(pairs):
+        if ("relu", "b") in pairs:
+            raise ValueError("no\nmore")
+        return dict.fromkeys(pairs, EQUAL)
+
+    assert in_graphs(fails)([("relu", "a"), ("relu", "b")]) == {("relu", "a"): EQUAL, ("relu", "b"): "ValueError: no"}

@@ -1,0 +1,93 @@
+"""No kernel leaves out its last element or writes one too many; and the check that says so finds those that do."""
+
+import ctypes
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from numba import cfunc, types
+
+from tests.kernels.guarded import CALLS, CHUNK, LANES, SIZES, THREADS, defects
+from tieless.kernels import loops, numba_cpu
+from tieless.kernels.lanes import Arguments
+from tieless.kernels.threads import runtime
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_kernel_is_called_and_the_edges_are_those_of_the_loops():
+    assert sorted(CALLS) == sorted(numba_cpu.__all__) == sorted(loops.__all__)
+    assert (CHUNK, LANES) == (loops.CHUNK, loops.LANES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", CALLS)
+def test_it_writes_every_element_and_nothing_outside(name, dtype):
+    assert list(defects(name, dtype)) == []
+
+
+# The proof: kernels compiled with an error in them, and the same check.
+
+ALL = list(CALLS)
+MUTANTS = {
+    "the last element is left out": (r"word\(arguments, 0\)", "(word(arguments, 0) - 1)", ALL),
+    "one element too many": (r"word\(arguments, 0\)", "(word(arguments, 0) + 1)", ALL),
+    "a last row of one element is left out": (
+        r"range\(0, (count|elements), LANES\)",
+        r"range(0, \1 - 1, LANES)",
+        ALL,
+    ),
+    "the last row is a whole one": (r"return count - count % LANES .*", "return count + -count % LANES", ["gate"]),
+    "a thread stops one element early": (r"// count \* CHUNK\)", "// count * CHUNK - 1)", ["codes", "gate", "jam"]),
+    "a buffer loses its last element": (r"while done < count:", "while done < count - 1:", ["window_bits", "restore"]),
+    "a buffer takes one element too many": (
+        r"(run, offset, stride =) count,",
+        r"\1 count + 1,",
+        ["uniform", "restore"],
+    ),
+}
+"""What is wrong, the expression and its replacement, and the kernels that have it."""
+
+
+@cache
+def _mutant(pattern, replacement):
+    source, changes = re.subn(pattern, replacement, Path(loops.__file__).read_text(encoding="utf-8"))
+    assert changes, f"loops.py has no {pattern} any more: write this mutant anew"
+    module = ModuleType(loops.__name__)
+    exec(compile(source, loops.__file__, "exec"), module.__dict__)  # noqa: S102  (our own file)
+    return module
+
+
+def _use(monkeypatch, module, label):
+    """Let the wrappers run the loops of ``module``; nothing of it is kept on disk."""
+
+    @cache
+    def compiled(name, dtype, function=""):
+        arguments = Arguments(str(dtype).removeprefix("torch."), function, label)
+        call = cfunc(types.void(arguments))(getattr(module, name))
+        kept.append(call)
+        return numba_cpu._Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(call.address), call.address)
+
+    kept = []
+    monkeypatch.setattr(numba_cpu, "_compiled", compiled)
+
+
+@pytest.mark.parametrize(("what", "name"), [(what, name) for what, (*_, names) in MUTANTS.items() for name in names])
+def test_the_check_finds(what, name, monkeypatch):
+    if what.startswith("a thread") and runtime().parallel is None:
+        pytest.skip("no OpenMP: there is one thread")
+    pattern, replacement, _ = MUTANTS[what]
+    _use(monkeypatch, _mutant(pattern, replacement), what)
+    # The address of a tensor without elements is 0.
+    assert next(defects(name, torch.float32, [size for size in SIZES if size >= LANES // 2]), None)

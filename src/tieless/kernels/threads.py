@@ -4,11 +4,15 @@ Numba's threading layers start threads of their own beside PyTorch's: on as many
 waits for the other; and its portable layer ends the process when two Python threads enter it. ``GOMP_parallel`` is what
 GCC makes of a parallel region, and LLVM's and Intel's runtimes offer it too. So a kernel runs in the very threads that
 ran the operation before it, follows ``torch.set_num_threads``, and may be called from any thread.
+
+In the child of a fork every kernel runs in the thread that calls it. The other threads did not come along, and GNU's
+runtime waits for them for ever if the parent had entered a parallel region; PyTorch's own operations do.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -45,15 +49,23 @@ class Runtime:
         self.thread_number = ctypes.cast(first, ctypes.c_void_p).value or 0
         self.thread_count = ctypes.cast(only, ctypes.c_void_p).value or 0
 
+    def alone(self) -> None:
+        """Run everything in the calling thread from now on."""
+        self.parallel = None
+
 
 @cache
 def runtime() -> Runtime:
     """The runtime that PyTorch computes with."""
+    found = Runtime(None, None)
     for path in _loaded():
         library = ctypes.CDLL(path)
         if all(hasattr(library, name) for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")):
-            return Runtime(library, path)
-    return Runtime(None, None)
+            found = Runtime(library, path)
+            break
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=found.alone)
+    return found
 
 
 def _loaded() -> list[str]:

@@ -5,6 +5,9 @@ CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
+# One that fails does not keep the others from running.
+BENCHMARKS := $(filter-out benchmarks/interleaved.py,$(sort $(wildcard benchmarks/*.py)))
+
 # A stamp is a promise that its packages are installed; a newer pyproject.toml breaks the promise.
 HAS_TORCH := .venv/.has-torch-$(TORCH)
 HAS_DEMO := .venv/.has-demo
@@ -39,7 +42,10 @@ check: $(HAS_ALL)
 	@$(BIN)/lint-imports --no-logo
 
 bench: $(HAS_ALL)
-	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+	@failed=; for script in $(BENCHMARKS); do \
+	    echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; \
+	done; \
+	test -z "$$failed" || { echo "No table from:$$failed" >&2; exit 1; }
 
 docs: $(HAS_ALL)
 	@$(BIN)/python tools/build_docs.py

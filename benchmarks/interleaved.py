@@ -9,13 +9,14 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import tieless
 
-__all__ = ["machine", "medians"]
+__all__ = ["machine", "medians", "results_in_turns"]
 
 
 def machine() -> str:
@@ -46,14 +47,24 @@ def medians(cases: Mapping[str, Callable[[], object]], *, rounds: int, seconds: 
         start = time.perf_counter()
         call()
         repeats[name] = max(1, int(seconds / (time.perf_counter() - start + 1e-9)))
-    times: dict[str, list[float]] = {name: [] for name in cases}
+
+    def turn(name: str) -> float:
+        start = time.perf_counter()
+        for _ in range(repeats[name]):
+            cases[name]()
+        return (time.perf_counter() - start) / repeats[name]
+
+    taken = results_in_turns({name: partial(turn, name) for name in cases}, rounds=rounds)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def results_in_turns(cases: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    """What each case returns, once a round."""
+    taken: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, call in cases.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: statistics.median(taken) for name, taken in times.items()}
+            taken[name].append(call())
+    return taken
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ same mean. freegrad's rule is chosen once, outside of what is measured; all para
 The peers are wanted in the versions below; none needs more than PyTorch and NumPy for this.
 
     pip install --no-deps --target build/peers freegrad==1.0.1 snntorch==1.0.0 spikingjelly==2.0.0
-    python benchmarks/peers.py --path build/peers [--rounds 25] [--threads 1] [--sizes 14 18 22]
+    python benchmarks/peers.py [--path build/peers] [--rounds 25] [--threads 1] [--sizes 14 18 22]
 """
 
 from __future__ import annotations
@@ -140,13 +140,12 @@ def measure(cases: dict[Case, Function], size: int, rounds: int) -> dict[Case, f
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--path", help="a folder in which the peers were installed")
+    parser.add_argument("--path", default="build/peers", help="where the peers were installed [build/peers]")
     parser.add_argument("--rounds", type=int, default=25, help="turns of each [25]")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch [1]")
     parser.add_argument("--sizes", type=int, nargs="+", default=[14, 18, 22], help="powers of 2 [14 18 22]")
     options = parser.parse_args()
-    if options.path:
-        sys.path.append(options.path)
+    sys.path.append(options.path)
     torch.set_num_threads(options.threads)
     console = Console(width=120, highlight=False)
     console.print(machine(), soft_wrap=True)

@@ -1,0 +1,145 @@
+"""Each benchmark runs, with as little as it can do, and prints its table. What it measures is not looked at."""
+
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+pytest.importorskip("rich")
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+PERFORMANCE = ROOT / "docs" / "performance.md"
+PEERS = {
+    "freegrad": "freegrad",
+    "snntorch": "snntorch.surrogate",
+    "spikingjelly": "spikingjelly.activation_based.surrogate",
+}
+
+OPTIONS = {
+    "activations": "--rounds 1 --threads 1 --sizes 4",
+    "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
+    "few_bit_levels": "",
+    "first_call": "--rounds 1",
+    "gpu": "--rounds 1 --sizes 4 --dtypes float32 --device cpu",
+    "interleaved": "",
+    "lenet5_epoch": "--rounds 1",
+    "low_memory": "--rounds 1 --threads 1 --sizes 4",
+    "packed_activations": "--rounds 1",
+    "peers": "--rounds 1 --sizes 4",
+    "vit_memory": "--rounds 1 --blocks 1 --batch 1 --threads 1",
+}
+# A line of what each prints: of its last row, so that no row before it failed.
+PRINTS = {
+    "activations": r"heaviside \+ sigmoid +│ +[\d.]+ │ +[\d.]+ │ +2 / 1\.4 │",
+    "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
+    "few_bit_levels": r"silu +│ relu, 1 bit +│ [\d.]+ +│",
+    "first_call": r"native relu +│ +[\d.]+ │",
+    "gpu": r"gelu \+ regelu2 +│ +[\d.]+ │ +[\d.]+ │ +0\.8 │",
+    "interleaved": r"1 thread\(s\).*, torch [\d.]+.*, tieless \d",
+    "lenet5_epoch": r"heaviside, rectangular +│ [\d.]+ +│ [\d.]+",
+    "low_memory": r"silu \+ few_bit\(3\) │ +[\d.]+ │ +1\.3 / 0\.8 │",
+    "packed_activations": r"The gradients of the three ways were equal bit for bit\.",
+    "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
+    "vit_memory": r"bfloat16 │(.*\n)+.*gelu \+ regelu2, checkpointed blocks │ +\d+",
+}
+
+
+def _smaller(monkeypatch, name, module):
+    """What takes too long even with its smallest options."""
+    if name == "few_bit_levels":
+        monkeypatch.setattr(module, "FORWARDS", ("tanh",))
+    elif name == "first_call":
+        monkeypatch.setattr(module, "CASES", module.CASES[-1:])
+    elif name == "lenet5_epoch":
+        some = torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,))
+        monkeypatch.setattr(module, "images", lambda: some)
+        turn = module.Runner.turn
+        monkeypatch.setattr(module.Runner, "turn", lambda runner, _steps: turn(runner, 1))
+    elif name == "packed_activations":
+        monkeypatch.setattr(
+            module,
+            "NETWORKS",
+            {
+                "a few rows": lambda activation: (
+                    torch.nn.Sequential(torch.nn.Linear(256, 64), activation(), torch.nn.Linear(64, module.CLASSES)),
+                    torch.randn(8, 256),
+                )
+            },
+        )
+    elif name == "vit_memory":
+        monkeypatch.setattr(module, "TOKENS", 4)
+        monkeypatch.setattr(module, "WIDTH", 24)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Calls ``main`` of a script with the options given, as its command line would, and returns what it printed."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("COLUMNS", "200")
+    threads = torch.get_num_threads()
+
+    def main(name, options):
+        module = importlib.import_module(name)
+        _smaller(monkeypatch, name, module)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *options.split()])
+        if name == "interleaved":
+            torch.set_num_threads(1)
+            return module.machine()
+        module.main()
+        return capsys.readouterr().out
+
+    yield main
+    torch.set_num_threads(threads)
+    for script in BENCHMARKS.glob("*.py"):
+        sys.modules.pop(script.stem, None)
+
+
+def test_each_benchmark_is_tested():
+    assert sorted(OPTIONS) == sorted(PRINTS) == sorted(script.stem for script in BENCHMARKS.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_it_prints_its_table(name, run):
+    if name == "peers" and not all(map(importlib.util.find_spec, PEERS)):
+        pytest.skip("the peers are not installed")
+    printed = run(name, OPTIONS[name])
+    assert re.search(PRINTS[name], printed), printed
+
+
+def test_a_peer_that_is_missing_costs_its_rows_alone(run):
+    with patch.dict(sys.modules, dict.fromkeys(PEERS.values())):
+        printed = run("peers", "--rounds 1 --sizes 4")
+    for peer in ("freegrad 1.0.1", "snntorch 1.0.0", "spikingjelly 2.0.0"):
+        assert re.search(rf"^{re.escape(peer)} is not installed .*: its rows are left out\.$", printed, re.MULTILINE)
+
+
+def test_without_a_gpu_or_a_compiler_one_line_says_so(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    for name, line in {"gpu": "No CUDA device: nothing to measure", "compiled_mlp": "No C++ compiler"}.items():
+        printed = run(name, "")
+        assert printed.startswith(line)
+        assert printed.count("\n") == 1
+
+
+def test_a_script_starts_as_a_script():
+    words = [sys.executable, BENCHMARKS / "interleaved.py"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+
+
+def test_the_page_names_commands_that_exist():
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", page, re.MULTILINE)
+    assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved"}
+    for name, options in commands:
+        source = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in re.findall(r"--\w+", options))

@@ -68,14 +68,14 @@ class Plan(NamedTuple):
     """How a forward runs in one dtype where kernels are called directly.
 
     Args:
-        value: ``z -> y``, unless ``y`` and the first window come out of one pass.
-        body: What kernels call the forward, if they do both in one pass.
-        window: The edges of that window.
+        value: ``z -> y``, unless kernels do it.
+        kernel: The kernel that makes ``y``, and in the same pass what is packed first, if anything is.
+        arguments: What it takes beside ``z``.
     """
 
     value: Callable[[Tensor], Tensor]
-    body: tuple[str, tuple[float, ...]] | None
-    window: tuple[float, float, bool, bool] | None
+    kernel: str | None = None
+    arguments: tuple[Any, ...] = ()
 
 
 class Joined:
@@ -137,17 +137,24 @@ class Joined:
 
     def _make_plan(self, dtype: torch.dtype) -> Plan:
         first, body = self.packed[0] if self.packed else None, self.forward.body(dtype)
-        if body is not None and isinstance(first, Window):
-            return Plan(self.forward.value, body, first.edges(dtype))
-        if body is not None and body[0] in ops.ONE_OPERATION:
+        if body is None:
+            return Plan(self.value)
+        if isinstance(first, Codes):
+            return Plan(self.value, "activate_codes", (*body, *first.edges(dtype)))
+        if first is None and body[0] in ops.ONE_OPERATION:
             native, parameters = FORWARDS[body[0]], body[1]
-            return Plan(partial(_native, native, parameters) if parameters else native, None, None)
-        return Plan(self.value, None, None)
+            return Plan(partial(_native, native, parameters) if parameters else native)
+        return Plan(self.value, "activate", (*body, None if first is None else first.edges(dtype)))
 
     def value(self, z: Tensor) -> Tensor:
-        """``y``, checked to be elementwise where the forward is a callable."""
+        """``y`` by PyTorch's operations, checked to be elementwise where the forward is a callable."""
         y = self.forward.value(z)
         return _checked(y, z, self.forward) if self.opaque else y
+
+    def traced_value(self, z: Tensor) -> Tensor:
+        """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
+        body = self.forward.body(z.dtype)
+        return self.value(z) if body is None else ops.activate(z, *body)
 
 
 def _native(function: Callable[..., Tensor], parameters: tuple[float, ...], z: Tensor) -> Tensor:
@@ -284,15 +291,13 @@ class _DirectUntie(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, key: int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        value, body, window = joined.plan(z.dtype)
-        if body is None:
+        value, kernel, arguments = joined.plan(z.dtype)
+        if kernel is None:
             y = value(z)
             packed = [need.pack(z) for need in joined.packed]
         else:
-            y, bits = ops.kernels_for(z).activate(z, *body, window)
-            packed = [bits]
-            for need in joined.packed[1:]:
-                packed.append(need.pack(z))
+            y, first = getattr(ops.kernels_for(z), kernel)(z, *arguments)
+            packed = [first, *[need.pack(z) for need in joined.packed[1:]]]
         anchor = torch.empty(0)
         ctx.key = key
         _keep(ctx, z, joined, y, anchor, packed)
@@ -322,7 +327,7 @@ class _TracedUntie(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = joined.value(z)
+        y = joined.traced_value(z)
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.

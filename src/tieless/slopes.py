@@ -62,10 +62,14 @@ class Codes:
     boundaries: tuple[float, ...]
     even: bool = False
 
+    def edges(self, dtype: torch.dtype) -> tuple[tuple[float, ...], bool]:
+        """The boundaries as numbers of the dtype that the arithmetic for ``dtype`` is done in, and ``even``."""
+        wide = arithmetic_dtype(dtype)
+        return tuple(ops.rounded(boundary, wide) for boundary in self.boundaries), self.even
+
     def pack(self, z: Tensor) -> Tensor:
         """The codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
-        wide = arithmetic_dtype(z.dtype)
-        return ops.codes(z, [ops.rounded(boundary, wide) for boundary in self.boundaries], self.even)
+        return ops.codes(z, *self.edges(z.dtype))
 
 
 Packed = Window | Codes

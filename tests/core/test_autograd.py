@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch.nn import functional as F
 
-from tieless import FullJam, Rectangular, untie
+from tieless import FullJam, Rectangular, ops, untie
 from tieless.errors import RuleTypeError, UntrainableError
 
 NATIVE = {
@@ -52,7 +52,10 @@ def test_tied_is_pytorchs_gradient_kinks_included(name, dtype):
     z = torch.cat([torch.randn(2000, dtype=dtype) * 5, torch.tensor(KINKS, dtype=dtype)])
     feedback = torch.randn(z.shape, dtype=dtype)
     (y, expected), (own_y, own) = _both(NATIVE[name], name, "tied", z, feedback)
-    assert torch.equal(y, own_y)
+    if name in ops.OWN_VALUES:  # what they are exactly is asked in tests/kernels/test_smooth.py
+        torch.testing.assert_close(own_y, y, rtol=2e-6 if dtype == torch.float32 else 1e-12, atol=1e-6)
+    else:
+        assert torch.equal(y, own_y)
     # In float64 PyTorch is off itself: hardsigmoid multiplies by 1/6 as a float32 (3e-8), softplus has slope 1 beyond 20.
     tolerance = 5e-8 if dtype == torch.float64 else 2e-6
     torch.testing.assert_close(own, expected, rtol=tolerance, atol=tolerance)

@@ -7,7 +7,7 @@ from tests.matrix.asking import feedback_of
 from tests.pairs import PAIRS
 from tieless import untie
 from tieless.errors import KernelError
-from tieless.ops import dispatch
+from tieless.ops import OWN_VALUES, dispatch
 
 LAYOUTS = {
     "contiguous": lambda z: z,
@@ -53,9 +53,14 @@ def test_numba_and_the_reference_agree_on_every_forward_with_every_rule(kernels,
         results.append([_run(pair, change(plain)) for pair in pairs for change in LAYOUTS.values()])
     cases = [(pair, layout) for pair in pairs for layout in LAYOUTS]
     for case, (y, sent), (expected, expected_sent) in zip(cases, *results, strict=True):
-        assert torch.equal(y, expected), case
+        (forward, _), _ = case
+        eps = torch.finfo(dtype).eps
+        if forward in OWN_VALUES:  # PyTorch's own float32 gelu is off by up to 7.6e-7
+            torch.testing.assert_close(y, expected, rtol=4 * eps, atol=max(4 * eps, 1e-6))
+        else:
+            assert torch.equal(y, expected), case
         if rule.startswith("sigmoid"):  # computes exp by itself, to 4 units in the last place
-            torch.testing.assert_close(sent, expected_sent, rtol=8 * torch.finfo(dtype).eps, atol=1e-30)
+            torch.testing.assert_close(sent, expected_sent, rtol=8 * eps, atol=1e-30)
         else:
             assert torch.equal(sent, expected_sent), case
         assert sent.stride() == expected_sent.stride(), case

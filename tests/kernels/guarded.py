@@ -15,11 +15,15 @@ from tieless.kernels import numba_cpu, reference
 GUARD = 1 << 12
 """Bytes on either side. No mutant in ``test_tail`` goes as far as that."""
 
-LANES, BYTE, CHUNK = 16, 8, 1024
+LANES, BYTE, BLOCK, CHUNK = 16, 8, 64, 1024
 THREADS = 3
 SIZES = sorted(
     {0, 1, 2, *range(BYTE - 1, BYTE + 2), *range(LANES - 1, LANES + 2), *range(LANES + BYTE - 1, LANES + BYTE + 2)}
-    | {edge + step for edge in (2 * LANES, CHUNK - LANES, CHUNK, 2 * CHUNK, THREADS * CHUNK) for step in (-1, 0, 1)}
+    | {
+        edge + step
+        for edge in (2 * LANES, BLOCK, BLOCK + LANES, CHUNK - LANES, CHUNK, 2 * CHUNK, THREADS * CHUNK)
+        for step in (-1, 0, 1)
+    }
     # Threads whose shares differ by a chunk, with every kind of tail.
     | {(2 * THREADS + 1) * CHUNK + tail for tail in (-1, 0, 1, BYTE, LANES - 1, LANES + 1)}
 )
@@ -111,6 +115,7 @@ CALLS = {
         lambda k, put, z: k.activate(put(z), "relu", (), WINDOW),
         lambda k, put, z: k.activate(put(z), "relu", (), None)[:1],
     ],
+    "activate_codes": [lambda k, put, z: k.activate_codes(put(z), "relu", (), (-1.0, 0.0, 1.0), False)],
     "window_bits": [lambda k, put, z: (k.window_bits(put(z), *WINDOW),)],
     "codes": [lambda k, put, z: (k.codes(put(z), [-1.0, 0.0, 1.0], False),)],
     "gate": [lambda k, put, z: (k.gate(put(z), put(_inside(z)), 1.0, 0.5),)],

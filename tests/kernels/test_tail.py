@@ -2,16 +2,18 @@
 
 import ctypes
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import pytest
 import torch
 from numba import cfunc, types
 
-from tests.kernels.guarded import CALLS, CHUNK, LANES, SIZES, THREADS, defects
-from tieless.kernels import loops, numba_cpu
+from tests.kernels.guarded import BLOCK, CALLS, CHUNK, LANES, SIZES, THREADS, defects
+from tieless.kernels import chunks, code_loops, loops, numba_cpu
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.threads import runtime
 
@@ -27,8 +29,8 @@ def _threads():
 
 
 def test_every_kernel_is_called_and_the_edges_are_those_of_the_loops():
-    assert sorted(CALLS) == sorted(numba_cpu.__all__) == sorted(loops.__all__)
-    assert (CHUNK, LANES) == (loops.CHUNK, loops.LANES)
+    assert sorted(CALLS) == sorted(numba_cpu.__all__) == sorted([*loops.__all__, *code_loops.__all__])
+    assert (BLOCK, CHUNK, LANES) == (chunks.BLOCK, chunks.CHUNK, loops.LANES)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float16", "bfloat16", "float32", "float64"])
@@ -44,12 +46,17 @@ MUTANTS = {
     "the last element is left out": (r"word\(arguments, 0\)", "(word(arguments, 0) - 1)", ALL),
     "one element too many": (r"word\(arguments, 0\)", "(word(arguments, 0) + 1)", ALL),
     "a last row of one element is left out": (
-        r"range\(0, (count|elements), LANES\)",
-        r"range(0, \1 - 1, LANES)",
+        r"range\(0, (count|elements), (LANES|BLOCK)\)",
+        r"range(0, \1 - 1, \2)",
         ALL,
     ),
-    "the last row is a whole one": (r"return count - count % LANES .*", "return count + -count % LANES", ["gate"]),
+    "the last row is a whole one": (r"return count - count % BLOCK .*", "return count + -count % BLOCK", ["gate"]),
     "a thread stops one element early": (r"// count \* CHUNK\)", "// count * CHUNK - 1)", ["codes", "gate", "jam"]),
+    "bits of a last part of a byte are left out": (
+        r"range\(\(count \+ 7\) // 8\)",
+        "range(count // 8)",
+        ["window_bits", "gate"],
+    ),
     "a buffer loses its last element": (r"while done < count:", "while done < count - 1:", ["window_bits", "restore"]),
     "a buffer takes one element too many": (
         r"(run, offset, stride =) count,",
@@ -62,20 +69,26 @@ MUTANTS = {
 
 @cache
 def _mutant(pattern, replacement):
-    source, changes = re.subn(pattern, replacement, Path(loops.__file__).read_text(encoding="utf-8"))
-    assert changes, f"loops.py has no {pattern} any more: write this mutant anew"
-    module = ModuleType(loops.__name__)
-    exec(compile(source, loops.__file__, "exec"), module.__dict__)  # noqa: S102  (our own file)
-    return module
+    """The loops, with what they share, by name."""
+    mutants, changes = {}, 0
+    for original in (chunks, loops, code_loops):
+        source, count = re.subn(pattern, replacement, Path(original.__file__).read_text(encoding="utf-8"))
+        changes += count
+        module = ModuleType(original.__name__)
+        with patch.dict(sys.modules, mutants):
+            exec(compile(source, original.__file__, "exec"), module.__dict__)  # noqa: S102  (our own file)
+        mutants[original.__name__] = module
+    assert changes, f"no loop has {pattern} any more: write this mutant anew"
+    return {name: getattr(module, name) for module in mutants.values() for name in module.__all__}
 
 
-def _use(monkeypatch, module, label):
-    """Let the wrappers run the loops of ``module``; nothing of it is kept on disk."""
+def _use(monkeypatch, mutants, label):
+    """Let the wrappers run these loops; nothing of them is kept on disk."""
 
     @cache
     def compiled(name, dtype, function=""):
         arguments = Arguments(str(dtype).removeprefix("torch."), function, label)
-        call = cfunc(types.void(arguments))(getattr(module, name))
+        call = cfunc(types.void(arguments))(mutants[name])
         kept.append(call)
         return numba_cpu._Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(call.address), call.address)
 

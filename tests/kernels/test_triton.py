@@ -68,11 +68,19 @@ def _delicate(dtype):
 
 
 def test_every_function_of_the_reference_has_a_kernel():
-    assert triton_elementwise.FORWARDS.keys() == reference.FORWARDS.keys()
+    assert triton_elementwise.FORWARDS.keys() | triton_cuda.NATIVE == reference.FORWARDS.keys()
+    assert not triton_elementwise.FORWARDS.keys() & triton_cuda.NATIVE
     assert triton_elementwise.SLOPES.keys() == reference.SLOPES.keys()
 
 
 # Values.
+
+
+def _near(y, z, function):
+    """PyTorch's own, each device's its own; for an infinite z the CPU's gives NaN where z is contiguous."""
+    usual = z.abs() < 1e4
+    expected = reference.FORWARDS[function](z.double()).to(z.dtype)
+    torch.testing.assert_close(y[usual], expected[usual], atol=2e-6, rtol=2 * torch.finfo(z.dtype).eps)
 
 
 @pytest.mark.parametrize("function", PARAMETERS)
@@ -81,7 +89,10 @@ def test_activate(call, function):
     for z, window in zip(cases, itertools.cycle([WINDOW, None, WINDOW]), strict=False):
         arguments = (z, function, PARAMETERS[function], window)
         (y, bits), (expected, expected_bits) = call("activate", *arguments), reference.activate(*arguments)
-        _same(y, expected)
+        if function in triton_cuda.NATIVE:
+            _near(y, z, function)
+        else:
+            _same(y, expected)
         _laid_out_like(y, z)
         if window:
             _same(bits, expected_bits)
@@ -107,6 +118,14 @@ def test_codes_and_levels(call, boundaries):
         sent = call("levels", z, packed, values)
         _same(sent, reference.levels(z, packed, values))
         _laid_out_like(sent, z)
+
+
+@pytest.mark.parametrize("function", ["relu", "gelu"])
+def test_activate_codes(call, function):
+    for z in _cases():
+        y, packed = call("activate_codes", z, function, (), [-0.5, 0.0, 1.0], False)
+        _same(y, call("activate", z, function, (), None)[0])
+        _same(packed, reference.codes(z, [-0.5, 0.0, 1.0], False))
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(1.0, 0.0), (0.0, 1 / 6), (1 / 3, -2.0)])
@@ -237,7 +256,8 @@ def test_untie_by_triton_is_untie(call, forward, backward):
         y, sent, kernels = call("gradient", forward, backward, z, feedback, 7)
         expected, expected_sent, _ = interpreter.gradient(forward, backward, z, feedback, 7)
         assert kernels == triton_cuda.__name__
-        torch.testing.assert_close(y, expected, equal_nan=True)
+        usual = z.isfinite() if forward == "gelu" else torch.ones_like(z, dtype=torch.bool)  # see _near
+        torch.testing.assert_close(y[usual], expected[usual], equal_nan=True)
         _same(sent, expected_sent)
 
 

@@ -52,6 +52,9 @@ class Gelu(Forward):
         tensor([-0.1587,  1.9545])
     """
 
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "gelu", ()
+
     def value(self, z: Tensor) -> Tensor:
         return F.gelu(z)
 
@@ -68,6 +71,9 @@ class Silu(Forward):
         >>> forward("silu").value(torch.tensor([-1.0, 2.0]))
         tensor([-0.2689,  1.7616])
     """
+
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "silu", ()
 
     def value(self, z: Tensor) -> Tensor:
         return F.silu(z)

@@ -19,13 +19,25 @@ import torch
 from numba import cfunc, types  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from tieless.kernels import loops
+from tieless.kernels import code_loops, loops
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
-__all__ = ["activate", "codes", "gate", "jam", "levels", "restore", "slope", "two_values", "uniform", "window_bits"]
+__all__ = [
+    "activate",
+    "activate_codes",
+    "codes",
+    "gate",
+    "jam",
+    "levels",
+    "restore",
+    "slope",
+    "two_values",
+    "uniform",
+    "window_bits",
+]
 
 
 class _Kernel(NamedTuple):
@@ -46,7 +58,8 @@ def _sources() -> str:
 @cache
 def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
     arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources())
-    address = cast("int", cfunc(types.void(arguments), cache=True)(getattr(loops, name)).address)
+    loop = getattr(code_loops if name in code_loops.__all__ else loops, name)
+    address = cast("int", cfunc(types.void(arguments), cache=True)(loop).address)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 
 
@@ -98,7 +111,10 @@ class _Places:
 
 # Each kernel's arguments: the number of elements; tensors with their geometries; bits; settings; numbers.
 _NO_PARAMETERS = (0.0,) * 5
+_NO_BOUNDARIES = (math.inf,) * 16
+_NO_VALUES = (0.0,) * 16
 _ACTIVATE, _WINDOW, _CODES = Struct("8q7d").pack, Struct("6q2d").pack, Struct("7q16d").pack
+_ACTIVATE_CODES = Struct("9q21d").pack
 _GATE, _LEVELS, _SLOPE = Struct("6q2d").pack, Struct("8q16d").pack, Struct("7q5d").pack
 _JAM, _UNIFORM = Struct("9q3d").pack, Struct("7q").pack
 _TWO_VALUES, _RESTORE = Struct("4q").pack, Struct("6q").pack
@@ -133,15 +149,35 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
     return bits
 
 
+def _room_for_codes(elements: int, boundaries: Sequence[float], even: bool) -> tuple[Tensor, tuple[int | float, ...]]:
+    """Where codes will lie, and what kernels must know to find and write them."""
+    planes = len(boundaries).bit_length()
+    plane = (elements + 7) // 8
+    packed = torch.empty((planes, plane), dtype=torch.uint8)
+    return packed, (packed.data_ptr(), plane, planes, even, *boundaries, *_NO_BOUNDARIES[len(boundaries) :])
+
+
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     elements = z.numel()
-    planes = len(boundaries).bit_length()
-    packed = torch.empty((planes, (elements + 7) // 8), dtype=torch.uint8)
-    padded = (*boundaries, *[math.inf] * (16 - len(boundaries)))
-    places = _Places(memory_order(z), z)
-    arguments = _CODES(elements, *places.words, packed.data_ptr(), packed.shape[1], planes, even, *padded)
-    _run(_compiled("codes", z.dtype), elements, arguments)
+    packed, settings = _room_for_codes(elements, boundaries, even)
+    places = None if z.is_contiguous() else _Places(memory_order(z), z)
+    where = (z.data_ptr(), 0) if places is None else places.words
+    _run(_compiled("codes", z.dtype), elements, _CODES(elements, *where, *settings))
     return packed
+
+
+def activate_codes(
+    z: Tensor, function: str, parameters: tuple[float, ...], boundaries: Sequence[float], even: bool
+) -> tuple[Tensor, Tensor]:
+    y = torch.empty_like(z)
+    elements = z.numel()
+    packed, settings = _room_for_codes(elements, boundaries, even)
+    parameters += _NO_PARAMETERS[len(parameters) :]
+    places = None if z.is_contiguous() else _Places(memory_order(z), z, y)
+    where = (z.data_ptr(), 0, y.data_ptr(), 0) if places is None else places.words
+    arguments = _ACTIVATE_CODES(elements, *where, *settings, *parameters)
+    _run(_compiled("activate_codes", z.dtype, function), elements, arguments)
+    return y, packed
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
@@ -157,9 +193,11 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    padded = (*values, *[0.0] * (16 - len(values)))
-    places = _Places(memory_order(grad_output), grad_output, sent)
-    arguments = _LEVELS(elements, *places.words, packed.data_ptr(), packed.shape[1], packed.shape[0], *padded)
+    planes, plane = packed.shape
+    places = None if grad_output.is_contiguous() else _Places(memory_order(grad_output), grad_output, sent)
+    where = (grad_output.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
+    padded = *values, *_NO_VALUES[len(values) :]
+    arguments = _LEVELS(elements, *where, packed.data_ptr(), plane, planes, *padded)
     _run(_compiled("levels", grad_output.dtype), elements, arguments)
     return sent
 
@@ -199,7 +237,8 @@ def jam(
     elements = grad_output.numel()
     key = int(key)
     numbers = slope_range(minimum, maximum, arithmetic_dtype(grad_output.dtype))
-    kernel = _compiled("jam", grad_output.dtype, "magnitude" if magnitude else "slope")
+    function = ("unit " if numbers[:2] == (0.0, 1.0) else "") + ("magnitude" if magnitude else "slope")
+    kernel = _compiled("jam", grad_output.dtype, function)
     if grad_output.is_contiguous():
         where = grad_output.data_ptr(), 0, sent.data_ptr(), 0, 0 if bits is None else bits.data_ptr()
         arguments = _JAM(elements, *where, stream, key & WORD, key >> 32 & WORD, *numbers)

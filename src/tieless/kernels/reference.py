@@ -17,6 +17,7 @@ __all__ = [
     "PATTERNS",
     "SLOPES",
     "activate",
+    "activate_codes",
     "arithmetic_dtype",
     "codes",
     "gate",
@@ -76,12 +77,14 @@ def _sawtooth(z: Tensor, period: float) -> Tensor:
 
 FORWARDS: dict[str, Callable[..., Tensor]] = {
     "clamp": F.hardtanh,
+    "gelu": F.gelu,
     "hard_sigmoid": F.hardsigmoid,
     "leaky_relu": F.leaky_relu,
     "linear": torch.clone,
     "relu": torch.relu,
     "round": torch.round,
     "sawtooth": _sawtooth,
+    "silu": F.silu,
     "square_wave": _square_wave,
     "staircase": _staircase,
     "three_level": _three_level,
@@ -147,6 +150,13 @@ def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     for boundary in boundaries:
         passed += wide > boundary
     return torch.stack([_pack((passed >> plane) & 1 != 0, z) for plane in range(len(boundaries).bit_length())])
+
+
+def activate_codes(
+    z: Tensor, function: str, parameters: tuple[float, ...], boundaries: Sequence[float], even: bool
+) -> tuple[Tensor, Tensor]:
+    """A named forward of ``z``, and the codes of ``z``."""
+    return FORWARDS[function](z, *parameters), codes(z, boundaries, even)
 
 
 def _pack(mask: Tensor, like: Tensor) -> Tensor:

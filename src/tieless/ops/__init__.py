@@ -17,10 +17,20 @@ from torch import Tensor
 
 from tieless.kernels import reference
 from tieless.ops import examples
-from tieless.ops.dispatch import Watched, choose, choose_for, direct, forward_mode, mapped_by_autograd, transformed
+from tieless.ops.dispatch import (
+    Watched,
+    choose,
+    choose_for,
+    direct,
+    forward_mode,
+    jit_traced,
+    mapped_by_autograd,
+    transformed,
+)
 
 __all__ = [
     "ONE_OPERATION",
+    "OWN_VALUES",
     "Watched",
     "activate",
     "codes",
@@ -48,6 +58,7 @@ kernels_for = choose
 _LIBRARY = torch.library.Library("tieless", "DEF")
 
 _SCHEMAS = (
+    "activate(Tensor z, str function, float[] parameters) -> Tensor",
     "window_bits(Tensor z, float low, float high, bool open_low, bool open_high) -> Tensor",
     "codes(Tensor z, float[] boundaries, bool even) -> Tensor",
     "gate(Tensor grad_output, Tensor bits, float inside, float outside) -> Tensor",
@@ -70,6 +81,10 @@ def _by_kernels(name: str) -> Callable[..., Tensor]:
         return getattr(choose(first), name)(first, *others)
 
     return run
+
+
+def _activate(z: Tensor, function: str, parameters: Sequence[float]) -> Tensor:
+    return choose(z).activate(z, function, tuple(parameters), None)[0]
 
 
 class _Box(threading.local):
@@ -100,6 +115,7 @@ def _each_example(y: Tensor) -> Tensor:
 
 for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
     _LIBRARY.impl(_name, _by_kernels(_name), "CompositeExplicitAutograd")
+_LIBRARY.impl("activate", _activate, "CompositeExplicitAutograd")
 _LIBRARY.impl("draw_key", _draw_key, "CompositeExplicitAutograd")
 _LIBRARY.impl("each_example", _each_example, "CompositeImplicitAutograd")
 
@@ -125,6 +141,7 @@ def _key_for(z: Tensor, shape: Sequence[int], generator: torch.Generator | None 
 
 
 for _name, _fake in {
+    "activate": _like_first,
     "window_bits": _bits_of,
     "codes": _codes_of,
     "gate": _like_first,
@@ -149,12 +166,23 @@ def rounded(value: float, dtype: torch.dtype) -> float:
 ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
 """Forwards that PyTorch has as one operation of its own."""
 
+OWN_VALUES = frozenset({"gelu", "silu"})
+"""Forwards whose CPU kernels differ from PyTorch's operations in the last bits."""
+
 
 def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
-    """A forward by the name that kernels know it by. A compiler sees PyTorch's own operations, which it can fuse."""
-    if function in ONE_OPERATION or not direct(z):
+    """A forward by the name that kernels know it by. A compiler sees PyTorch's own operations, which it can fuse.
+
+    But for a forward on the CPU that kernels compute otherwise: there it sees the operator, so that what it compiles has
+    the values of what runs.
+    """
+    if function in ONE_OPERATION:
         return reference.FORWARDS[function](z, *parameters)
-    return choose(z).activate(z, function, parameters, None)[0]
+    if direct(z):
+        return choose(z).activate(z, function, parameters, None)[0]
+    if function in OWN_VALUES and z.is_cpu and not jit_traced():
+        return _operators.activate.default(z, function, parameters)
+    return reference.FORWARDS[function](z, *parameters)
 
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:

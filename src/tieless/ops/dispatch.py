@@ -34,6 +34,7 @@ __all__ = [
     "choose_for",
     "direct",
     "forward_mode",
+    "jit_traced",
     "mapped_by_autograd",
     "transformed",
 ]
@@ -137,6 +138,11 @@ def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` is at work."""
     return _transforms_active()
+
+
+def jit_traced() -> bool:
+    """Whether ``torch.jit.trace``, or the older exporter to ONNX, writes down what runs."""
+    return bool(_tracing_state())
 
 
 def forward_mode() -> bool:

@@ -25,10 +25,11 @@ _BY_KEY = ("uniform", "jam")
 
 
 def register(library: torch.library.Library, operators: Any) -> None:
-    """Give ``draw_key``, ``each_example`` and the operators on bits and keys their meaning under ``vmap``."""
+    """Give ``draw_key``, ``each_example`` and the other operators their meaning under ``vmap``."""
     for name in (*_PACK, *_UNPACK, *_BY_KEY):
         rule = _example_by_example(name, getattr(operators, name).default)
         torch.library.register_vmap(f"tieless::{name}", rule, lib=library)
+    torch.library.register_vmap("tieless::activate", _elementwise(operators.activate.default), lib=library)
     library.impl("draw_key", _keys(operators.draw_key.default), _UNDER_VMAP)
     library.impl("each_example", _marks(operators.each_example.default), _UNDER_VMAP)
 
@@ -65,6 +66,13 @@ def _marks(mark: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _mapped(tensor: Tensor, level: Any) -> Tensor:
     return _inner._functorch._add_batch_dim(tensor, 0, level.level())  # noqa: SLF001
+
+
+def _elementwise(operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int | None]]:
+    def rule(info: Any, in_dims: tuple[Any, ...], z: Tensor, *others: Any) -> tuple[Tensor, int | None]:
+        return operator(z, *others), in_dims[0]
+
+    return rule
 
 
 def _example_by_example(name: str, operator: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int | None]]:

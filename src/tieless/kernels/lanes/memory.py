@@ -17,7 +17,6 @@ from tieless.kernels.lanes.kinds import (
     I16,
     I32,
     I64,
-    LANES,
     Lanes,
     Mask,
     constant_lanes,
@@ -30,17 +29,17 @@ from tieless.kernels.lanes.kinds import (
 __all__ = [
     "any_lane",
     "bits_at",
+    "byte_at",
     "copy",
     "element_size",
+    "fetch",
     "load",
     "matches",
-    "number_at",
-    "number_size",
     "pattern_at",
     "real",
     "scratch",
-    "scratch_numbers",
     "set_bits_at",
+    "set_byte",
     "set_word",
     "store",
     "store_patterns",
@@ -114,6 +113,21 @@ def store(_context, arguments, address, index, lanes):
         return context.get_dummy_value()
 
     return types.void(arguments, types.int64, types.int64, lanes), lower
+
+
+@intrinsic(prefer_literal=True)
+def fetch(_context, arguments, address, index, write):
+    """Bring the element at ``index`` near, to be read or to be written; past the end of a tensor, nothing happens."""
+
+    def lower(context, builder, _sig, args):
+        pointer = builder.bitcast(pointer_to(builder, args[1], args[2], ELEMENTS[arguments.storage]), I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", fnty=kind)
+        settings = [ir.Constant(I32, value) for value in (write.literal_value, 3, 1)]
+        builder.call(prefetch, [pointer, *settings])
+        return context.get_dummy_value()
+
+    return types.void(arguments, types.int64, types.int64, write), lower
 
 
 @intrinsic
@@ -212,86 +226,62 @@ def element_size(_context, arguments):
     return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(I64, width)
 
 
-@intrinsic
-def number_size(_context, arguments):
-    """Bytes of a number of the arithmetic dtype."""
-    width = arguments.number.bitwidth // 8
-    return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(I64, width)
+@intrinsic(prefer_literal=True)
+def scratch(_context, arguments, count):
+    """The address of room on the stack for so many elements, a literal number."""
+
+    def lower(_context, builder, _sig, _args):
+        with builder.goto_entry_block():
+            room = builder.alloca(ELEMENTS[arguments.storage], ir.Constant(I32, count.literal_value))
+            room.align = 64
+        return builder.ptrtoint(room, I64)
+
+    return types.int64(arguments, count), lower
 
 
-def _room(element):
-    @intrinsic(prefer_literal=True)
-    def function(_context, arguments, count):
-        def lower(_context, builder, _sig, _args):
-            with builder.goto_entry_block():
-                room = builder.alloca(element(arguments), ir.Constant(I32, count.literal_value))
-                room.align = 64
-            return builder.ptrtoint(room, I64)
-
-        return types.int64(arguments, count), lower
-
-    return function
-
-
-scratch = _room(lambda arguments: ELEMENTS[arguments.storage])
-"""``scratch(arguments, count)``: the address of room on the stack for so many elements, a literal number."""
-scratch_numbers = _room(number_type)
-"""The same for numbers of the arithmetic dtype."""
+def _bits_pointer(builder, address, index):
+    return builder.bitcast(pointer_to(builder, address, builder.ashr(index, ir.Constant(I64, 3)), I8), I16.as_pointer())
 
 
 @intrinsic
-def number_at(_context, arguments, address, index):
-    """16 numbers of the arithmetic dtype from ``index`` on."""
+def bits_at(_context, address, index):
+    """The mask of the 16 elements from ``index`` on, a multiple of 16."""
 
     def lower(_context, builder, _sig, args):
-        pointer = pointer_to(builder, args[1], args[2], number_type(arguments))
-        lanes = builder.load(builder.bitcast(pointer, vector(number_type(arguments)).as_pointer()))
-        lanes.align = 8
-        return lanes
-
-    return Lanes(arguments.number)(arguments, types.int64, types.int64), lower
-
-
-@intrinsic
-def bits_at(_context, address, index, count):
-    """The mask of the 16 elements from ``index`` on, of which ``count`` exist; ``index`` is a multiple of 16."""
-
-    def lower(_context, builder, _sig, args):
-        first = builder.gep(builder.inttoptr(args[0], I8.as_pointer()), [builder.ashr(args[1], ir.Constant(I64, 3))])
-        with builder.if_else(builder.icmp_signed(">", args[2], ir.Constant(I64, 8))) as (two_bytes, one_byte):
-            with two_bytes:
-                both = builder.load(builder.bitcast(first, I16.as_pointer()))
-                both.align = 1
-                end_both = builder.block
-            with one_byte:
-                single = builder.zext(builder.load(first), I16)
-                end_single = builder.block
-        raw = builder.phi(I16)
-        raw.add_incoming(both, end_both)
-        raw.add_incoming(single, end_single)
+        raw = builder.load(_bits_pointer(builder, *args))
+        raw.align = 1
         return builder.bitcast(raw, vector(I1))
 
-    return Mask(types.int64, types.int64, types.int64), lower
+    return Mask(types.int64, types.int64), lower
 
 
 @intrinsic
-def set_bits_at(_context, address, index, mask, count):
-    """Write the mask of the 16 elements from ``index`` on, of which ``count`` exist; the bits of the others are 0."""
+def set_bits_at(_context, address, index, mask):
+    """Write the mask of the 16 elements from ``index`` on, a multiple of 16."""
 
     def lower(context, builder, _sig, args):
-        first = builder.gep(builder.inttoptr(args[0], I8.as_pointer()), [builder.ashr(args[1], ir.Constant(I64, 3))])
-        raw = builder.bitcast(args[2], I16)
-        count = builder.trunc(args[3], I32)
-        with builder.if_else(builder.icmp_signed(">=", count, ir.Constant(I32, LANES))) as (whole, partial):
-            with whole:
-                builder.store(raw, builder.bitcast(first, I16.as_pointer())).align = 1
-            with partial:
-                existing = builder.sub(builder.shl(ir.Constant(I32, 1), count), ir.Constant(I32, 1))
-                kept = builder.and_(raw, builder.trunc(existing, I16))
-                builder.store(builder.trunc(kept, I8), first)
-                with builder.if_then(builder.icmp_signed(">", count, ir.Constant(I32, 8))):
-                    high = builder.trunc(builder.lshr(kept, ir.Constant(I16, 8)), I8)
-                    builder.store(high, builder.gep(first, [ir.Constant(I64, 1)]))
+        builder.store(builder.bitcast(args[2], I16), _bits_pointer(builder, *args[:2])).align = 1
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, Mask, types.int64), lower
+    return types.void(types.int64, types.int64, Mask), lower
+
+
+@intrinsic
+def byte_at(_context, address, place):
+    """The byte at a place."""
+
+    def lower(_context, builder, _sig, args):
+        return builder.zext(builder.load(pointer_to(builder, args[0], args[1], I8)), I64)
+
+    return types.int64(types.int64, types.int64), lower
+
+
+@intrinsic
+def set_byte(_context, address, place, value):
+    """Write a byte."""
+
+    def lower(context, builder, _sig, args):
+        builder.store(builder.trunc(args[2], I8), pointer_to(builder, args[0], args[1], I8))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), lower

@@ -14,14 +14,14 @@ from tieless.kernels.lanes.kinds import (
     I32,
     I64,
     LANES,
+    Lanes,
     constant_lanes,
     everywhere,
-    pointer_to,
     vector,
 )
 from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
-__all__ = ["fill_uniforms", "philox"]
+__all__ = ["philox", "uniforms"]
 
 
 def _upper(builder, product):
@@ -62,40 +62,38 @@ def philox(builder, lots, key0, key1):
     return lots
 
 
-BLOCKS = 16
-"""Counters at a time, in two lots of 8 that take turns: one lot waits five cycles for each multiplication."""
-
-
 @intrinsic
-def fill_uniforms(_context, arguments, room, element, stream, draw, key0, key1):
-    """Write the 64 numbers on [0, 1) of the elements from ``element`` on, a multiple of 4, at the address ``room``.
+def uniforms(_context, arguments, element, stream, draw, key0, key1):
+    """The 64 numbers on [0, 1) of the elements from ``element`` on, a multiple of 16, as four rows of lanes.
 
-    They are written in the arithmetic dtype: the upper 24 bits of each word times 2^-24, which float32 holds exactly.
+    In the arithmetic dtype: the upper 24 bits of each word times 2^-24, which float32 holds exactly.
     """
+    row = Lanes(arguments.number)
 
     def lower(context, builder, sig, args):
-        _, room, element, stream, draw, key0, key1 = args
+        _, element, stream, draw, key0, key1 = args
         first = builder.ashr(element, ir.Constant(I64, 2))
+        # 16 counters, in two lots of 8 that take turns: one lot waits five cycles for each multiplication. Their upper
+        # words are equal, but for counters beyond the last element: 2^32 of them are whole chunks. So all that follows
+        # from the constant words alone, the better part of two rounds, is computed once.
+        upper = everywhere(builder, builder.lshr(first, ir.Constant(I64, 32)), 8)
         lots = []
         for lot in range(2):
             places = ir.Constant(vector(I64, 8), list(range(8 * lot, 8 * lot + 8)))
             block = builder.add(everywhere(builder, first, 8), places)
-            upper = builder.lshr(block, constant_lanes(32, I64, 8))
             lots.append((block, upper, everywhere(builder, stream, 8), everywhere(builder, draw, 8)))
-        for lot, words in enumerate(philox(builder, lots, key0, key1)):
-            for half, lanes in enumerate(_in_order(builder, words)):
-                upper = builder.lshr(lanes, constant_lanes(8, I32))
-                number = builder.sitofp(upper, vector(ir.FloatType()))
+        rows = []
+        for words in philox(builder, lots, key0, key1):
+            for lanes in _in_order(builder, words):
+                number = builder.sitofp(builder.lshr(lanes, constant_lanes(8, I32)), vector(ir.FloatType()))
                 number = builder.fmul(number, constant_lanes(2.0**-24, ir.FloatType()))
                 if arguments.number == types.float64:
                     number = builder.fpext(number, vector(ir.DoubleType()))
-                index = ir.Constant(I64, (2 * lot + half) * LANES)
-                pointer = pointer_to(builder, room, index, number.type.element)
-                builder.store(number, builder.bitcast(pointer, number.type.as_pointer())).align = 8
-        return context.get_dummy_value()
+                rows.append(number)
+        return context.make_tuple(builder, sig.return_type, rows)
 
     integer = types.int64
-    return types.void(arguments, integer, integer, integer, integer, integer, integer), lower
+    return types.UniTuple(row, 4)(arguments, integer, integer, integer, integer, integer), lower
 
 
 def _in_order(builder, words):

@@ -1,0 +1,161 @@
+"""What the loops of the CPU kernels share: a thread's part of the work, a chunk at a time, wherever its elements lie."""
+
+# pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (numba has no types: what is compiled cannot be checked as Python)
+
+from __future__ import annotations
+
+import llvmlite.binding
+from numba import njit, types
+from numba.extending import overload
+
+from tieless.kernels.elementwise import FORWARDS, SLOPES
+from tieless.kernels.lanes import byte_at, copy, element_size, real, set_byte, word, word_at
+from tieless.kernels.threads import runtime
+
+__all__ = [
+    "BLOCK",
+    "CHUNK",
+    "apply",
+    "bits_for",
+    "bits_of",
+    "count_at",
+    "inline",
+    "parameters",
+    "settle",
+    "settle_bits",
+    "share",
+    "source_of",
+    "target_of",
+]
+
+CHUNK = 1024
+"""Elements at a time: their buffers fit the first cache, and a chunk is whole bytes of bits and whole Philox blocks."""
+
+BLOCK = 64
+"""Elements that are worked on where they lie: whole rows of lanes, Philox blocks and words of bits. The last few elements
+go through a buffer, so that the arithmetic sees whole blocks only."""
+
+inline = njit(inline="always", error_model="numpy")
+_jit = njit(error_model="numpy")
+
+_thread_number = types.ExternalFunction("tieless_thread_number", types.int32())
+_thread_count = types.ExternalFunction("tieless_thread_count", types.int32())
+llvmlite.binding.add_symbol("tieless_thread_number", runtime().thread_number)
+llvmlite.binding.add_symbol("tieless_thread_count", runtime().thread_count)
+
+
+@inline
+def share(arguments):
+    """The first element of this thread's share, and the one after its last."""
+    elements = word(arguments, 0)
+    chunks = (elements + CHUNK - 1) // CHUNK
+    number, count = _thread_number(), _thread_count()
+    return chunks * number // count * CHUNK, min(elements, chunks * (number + 1) // count * CHUNK)
+
+
+@inline
+def count_at(start, stop):
+    """How many elements the chunk at ``start`` has: whole blocks, or the last few."""
+    count = min(CHUNK, stop - start)
+    return count - count % BLOCK if count >= BLOCK else count
+
+
+@_jit
+def _move(arguments, place, start, count, buffer, inward):
+    """``count`` elements of an operand from ``start`` on, into the buffer or out of it."""
+    address, geometry = word(arguments, place), word(arguments, place + 1)
+    dims = word_at(geometry, 0) if geometry else 0
+    done = 0
+    while done < count:
+        run, offset, stride = count, start, 1
+        if geometry:
+            rest, offset = start + done, 0
+            for dim in range(dims, 0, -1):
+                size = word_at(geometry, dim)
+                offset += rest % size * word_at(geometry, dims + dim)
+                rest //= size
+            size, stride = word_at(geometry, dims), word_at(geometry, 2 * dims)
+            run = min(size - (start + done) % size, count - done)
+        if inward:
+            for i in range(run):
+                copy(arguments, buffer, done + i, address, offset + i * stride)
+        else:
+            for i in range(run):
+                copy(arguments, address, offset + i * stride, buffer, done + i)
+        done += run
+
+
+@inline
+def _in_place(arguments, place, count):
+    return (word(arguments, place + 1) == 0) & (count >= BLOCK)
+
+
+@inline
+def source_of(arguments, place, start, count, buffer):
+    """Where the chunk of an operand can be read."""
+    if _in_place(arguments, place, count):
+        return word(arguments, place) + start * element_size(arguments)
+    _move(arguments, place, start, count, buffer, True)
+    return buffer
+
+
+@inline
+def target_of(arguments, place, start, count, buffer):
+    """Where the chunk of a result can be written; ``settle`` brings it home."""
+    return word(arguments, place) + start * element_size(arguments) if _in_place(arguments, place, count) else buffer
+
+
+@inline
+def settle(arguments, place, start, count, buffer):
+    """Bring the chunk of a result home, if it was written to the buffer."""
+    if not _in_place(arguments, place, count):
+        _move(arguments, place, start, count, buffer, False)
+
+
+@inline
+def bits_of(bits, start, count, buffer):
+    """Where the bits of the chunk can be read, as whole rows."""
+    if count >= BLOCK:
+        return bits + start // 8
+    for place in range((count + 7) // 8):
+        set_byte(buffer, place, byte_at(bits, start // 8 + place))
+    return buffer
+
+
+@inline
+def bits_for(bits, start, count, buffer):
+    """Where the bits of the chunk can be written, as whole rows; ``settle_bits`` brings them home."""
+    return bits + start // 8 if count >= BLOCK else buffer
+
+
+@inline
+def settle_bits(bits, start, count, buffer):
+    """Bring the bits of the chunk home, if they were written to the buffer. Those of no element become 0."""
+    if count < BLOCK:
+        for place in range((count + 7) // 8):
+            existing = (1 << min(8, count - 8 * place)) - 1
+            set_byte(bits, start // 8 + place, byte_at(buffer, place) & existing)
+
+
+def apply(arguments, z, p):
+    """The function that the type of the arguments names."""
+
+
+@overload(apply, inline="always")
+def _chosen(arguments, z, p):
+    body = inline({**FORWARDS, **SLOPES}[arguments.function])
+    return lambda arguments, z, p: body(z, p)
+
+
+@inline
+def parameters(arguments, place):
+    """The five numbers of an elementwise function."""
+    return (
+        real(arguments, place),
+        real(arguments, place + 1),
+        real(arguments, place + 2),
+        real(arguments, place + 3),
+        real(arguments, place + 4),
+    )

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from numba import cfunc, types  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from tieless.kernels import code_loops, loops
+from tieless.kernels.callbacks import address_of
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
@@ -59,7 +59,7 @@ def _sources() -> str:
 def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
     arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources())
     loop = getattr(code_loops if name in code_loops.__all__ else loops, name)
-    address = cast("int", cfunc(types.void(arguments), cache=True)(loop).address)
+    address = address_of(loop, arguments)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 
 

@@ -33,6 +33,17 @@ def machine() -> str:
     )
 
 
+def _settle_allocator() -> None:
+    """Let glibc keep what is freed, as it does in a process that has freed a large block before.
+
+    Until then it gives memory back to the system at a threshold that follows the largest block freed so far, and takes it
+    back page by page. A few bytes more or less decide which side of the threshold a case is on: native ReLU took 220 or
+    390 us at 2^18.
+    """
+    block = torch.empty(8_000_000)  # as large as the threshold gets: 32 MB
+    del block
+
+
 def medians(cases: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float = 0.01) -> dict[str, float]:
     """Seconds of one call of each case: the median over rounds in which they take turns.
 
@@ -41,6 +52,7 @@ def medians(cases: Mapping[str, Callable[[], object]], *, rounds: int, seconds: 
         rounds: How many turns each case gets, after one that does not count.
         seconds: How long a turn lasts, about.
     """
+    _settle_allocator()
     repeats: dict[str, int] = {}
     for name, call in cases.items():
         call()

@@ -34,6 +34,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} {name!r}.{hint} There are: {', '.join(names) or 'none'}."
 
 
+def _bare(name: str) -> str:
+    """Letters and digits in lower case: how names of different habits are compared."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 @cache
 def _types(cls: type) -> Mapping[str, Any]:
     return get_type_hints(cls)
@@ -64,6 +69,8 @@ class Named:
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str] = ""
+    known_as: ClassVar[tuple[str, ...]] = ()
+    """What other libraries call it, such as ``"snnTorch atan"``: a spec with such a name is told ours."""
 
     def __post_init__(self) -> None:
         for parameter in fields(self):
@@ -129,6 +136,15 @@ class Registry(Generic[NamedT]):
         """Name to class, sorted by name, read-only."""
         return MappingProxyType(dict(sorted(self._classes.items())))
 
+    def _elsewhere(self, name: str) -> str:
+        """What a name of another library is called here, for a message; nothing if none has it."""
+        ours = [
+            repr(cls.name)
+            for cls in self._classes.values()
+            if any(_bare(name) in (_bare(alias), _bare(alias.partition(" ")[2])) for alias in cls.known_as)
+        ]
+        return f"What others call {name!r} is {' or '.join(ours)} here. " if ours else ""
+
     def build(self, call: Call) -> NamedT:
         """Make the value that a call names.
 
@@ -139,7 +155,7 @@ class Registry(Generic[NamedT]):
         """
         cls = self._classes.get(call.name)
         if cls is None:
-            raise SpecError(unknown(self.kind, call.name, self._classes))
+            raise SpecError(self._elsewhere(call.name) + unknown(self.kind, call.name, self._classes))
         names = [parameter.name for parameter in fields(cls)]
         takes = f"{call.name} takes {', '.join(names)}" if names else f"{call.name} takes no parameters"
         if len(call.args) > len(names):

@@ -11,6 +11,7 @@ from tieless import FullJam, Rectangular, ops, untie
 from tieless.errors import RuleTypeError, UntrainableError
 
 NATIVE = {
+    "clamp": lambda z: z.clamp(-1, 1),
     "elu": F.elu,
     "gelu": F.gelu,
     "hard_sigmoid": F.hardsigmoid,
@@ -25,6 +26,13 @@ NATIVE = {
     "tanh": torch.tanh,
 }
 VALUES = NATIVE | {
+    "abs": torch.abs,
+    "ceil": torch.ceil,
+    "floor": torch.floor,
+    "round_to_zero": torch.trunc,
+    "quantize(0.5)": lambda z: torch.round(z * 2) / 2,
+    "spike_count": lambda z: torch.round(z.clamp(0, 4)),
+    "ternary_weight(0)": torch.sign,
     "round": torch.round,
     "sign": lambda z: 2.0 * (z >= 0).to(z.dtype) - 1,
     "heaviside": lambda z: torch.heaviside(z, torch.zeros((), dtype=z.dtype)),

@@ -38,10 +38,37 @@ OF_RULES = {
     "rotate(30)": 0,
     "scale(-2)": 0,
     "sign": 0,
+    "circ(0.4)": 4,
+    "erf(0.5)": 4,
+    "fake_numerical_gradient(0.5, 2)": 4,
+    "leaky_relu(0.1)": 1 / 8,
+    "log_tailed_relu(0.5, leak=0.1)": 4,
+    "magnitude_aware": 4,
+    "piecewise_exp(0.5, center=0.3)": 4,
+    "piecewise_leaky_relu": 1 / 8,
+    "q_pseudo_spike": 4,
+    "s2nn": 4,
+    "sign_log_abs": 4,
+    "sparse_fast_sigmoid(0.5)": 4,
+    "square_wave_series(terms=3)": 4,
+    "stochastic_spike(mean=1)": 1 / 8,
+    "swish_sign": 4,
 }
 # No more values would be nearer to these; elsewhere 3 bits.
-FEW_BITS = {"linear": 0, "sawtooth": 0, "relu": 1, "leaky_relu": 1, "hard_sigmoid": 1, "hard_tanh": 1, "relu6": 2}
+FEW_BITS = {
+    "linear": 0,
+    "sawtooth": 0,
+    "relu": 1,
+    "leaky_relu": 1,
+    "hard_sigmoid": 1,
+    "hard_tanh": 1,
+    "relu6": 2,
+    "abs": 1,
+    "clamp": 1,
+}
 OF_TIED = {
+    "abs": 1 / 8,
+    "clamp": 1 / 8,
     "linear": 0,
     "sawtooth": 0,
     "relu": 1 / 8,
@@ -82,7 +109,7 @@ def test_saved_bytes(forward, rule):
     else:
         expected = OF_RULES[rule]
     saved, y = _saved(forward, rule)
-    draws = any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate"))
+    draws = any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate", "stochastic"))
     assert saved == expected * ELEMENTS
     assert isinstance(y.grad_fn.key, int) == draws  # the key is no tensor, but a number on the node
 

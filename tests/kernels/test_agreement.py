@@ -190,9 +190,16 @@ def test_levels(case, boundaries):
 
 SLOPE_PARAMETERS = {
     "atan": (0.7, 1.3),
+    "erf": (0.7, 1.3),
+    "fake_numerical_gradient": (1.7, 1.3),
     "fast_sigmoid": (0.7, 1.3),
+    "log_tailed_relu": (1.7, 1.3, 0.1),
+    "piecewise_exp": (0.7, 1.3, 0.4),
+    "s2nn": (0.7, 1.3, 0.9),
     "sigmoid": (0.7, 1.3),
-    "triangular": (1.5,),
+    "sign_log_abs": (0.7, 1.3),
+    "sparse_fast_sigmoid": (0.7, 1.3, -0.5, 1.0),
+    "triangular": (1.5, 1.3),
 }
 
 

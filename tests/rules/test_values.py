@@ -71,7 +71,7 @@ def test_specs_come_back_as_they_were_written(spec):
 def test_objects_and_specs_are_the_same_thing():
     assert tl.rule("full_jam") == tl.FullJam()
     assert tl.rule("rectangular(high=2, low=-1.0)") == tl.Rectangular(-1, 2)
-    assert repr(tl.rule("rectangular")) == "Rectangular(low=-0.5, high=0.5)"
+    assert repr(tl.rule("rectangular")) == "Rectangular(low=-0.5, high=0.5, height=1)"
     rule = tl.Rectangular()
     assert tl.rule(rule) is rule
 
@@ -84,10 +84,13 @@ def test_rules_cannot_be_changed():
 @pytest.mark.parametrize(
     ("spec", "error", "says"),
     [
-        ("rectangulr", SpecError, "Did you mean 'rectangular'? There are: atan, centralize, clip"),
+        ("rectangulr", SpecError, "Did you mean 'rectangular'? There are: atan, centralize, circ"),
         ("rectangular(lo=1)", SpecError, "Unknown parameter 'lo' in rectangular(lo=1). Did you mean 'low'?"),
-        ("rectangular(-1, 1, 2)", SpecError, "Too many parameters"),
+        ("rectangular(-1, 1, 2, 3)", SpecError, "Too many parameters"),
         ("rectangular(-1, low=1)", SpecError, "given twice"),
+        ("super_spike", SpecError, "What others call 'super_spike' is 'fast_sigmoid' here. Unknown rule 'super_spike'"),
+        ("PiecewiseQuadratic(2)", SpecError, "is 'triangular' here"),
+        ("ste_sign", SpecError, "is 'rectangular' here"),
         ("noise", SpecError, "lacks sigma"),
         ("tied(1)", SpecError, "takes no parameters"),
         ("rectangular(1, -1)", RuleValueError, "rectangular needs low < high, got low=1, high=-1"),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from tieless.forwards.base import Elementwise, Forward, ForwardLike, forward, forwards, register_forward
 from tieless.forwards.flat import Heaviside, Round, Sign, SquareWave, Staircase, Ternary
-from tieless.forwards.piecewise import HardSigmoid, HardTanh, LeakyRelu, Linear, Relu, Relu6, Sawtooth
+from tieless.forwards.piecewise import Abs, Clamp, HardSigmoid, HardTanh, LeakyRelu, Linear, Relu, Relu6, Sawtooth
+from tieless.forwards.quantisers import Ceil, Floor, Quantize, RoundToZero, SpikeCount
 from tieless.forwards.smooth import Elu, Gelu, Logistic, Silu, Softplus, Tanh
+from tieless.forwards.weights import MagnitudeAwareSign, TernaryWeight
 
 __all__ = [
+    "Abs",
+    "Ceil",
+    "Clamp",
     "Elementwise",
     "Elu",
+    "Floor",
     "Forward",
     "ForwardLike",
     "Gelu",
@@ -19,17 +25,22 @@ __all__ = [
     "LeakyRelu",
     "Linear",
     "Logistic",
+    "MagnitudeAwareSign",
+    "Quantize",
     "Relu",
     "Relu6",
     "Round",
+    "RoundToZero",
     "Sawtooth",
     "Sign",
     "Silu",
     "Softplus",
+    "SpikeCount",
     "SquareWave",
     "Staircase",
     "Tanh",
     "Ternary",
+    "TernaryWeight",
     "forward",
     "forwards",
     "register_forward",

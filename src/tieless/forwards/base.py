@@ -20,7 +20,7 @@ __all__ = ["Elementwise", "Forward", "ForwardLike", "forward", "forwards", "regi
 
 
 class Forward(Named):
-    """A function ``z -> y``, elementwise: the forward half of an activation.
+    """A function ``z -> y``, elementwise but for those of ``forwards.weights``: the forward half of an activation.
 
     Subclasses are frozen dataclasses with ``value``, or with ``body`` where kernels know the function, and, where it is
     of use, ``derivative``. ``str`` gives the spec.

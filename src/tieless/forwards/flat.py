@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,6 +23,8 @@ class Heaviside(Forward):
         tensor([0., 0., 1.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("Larq SteHeaviside",)
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -35,6 +38,8 @@ class Sign(Forward):
         >>> forward("sign").value(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([-1.,  1.,  1.])
     """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas binary_sign", "Larq SteSign")
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, -1.0, 1.0, 1.0)
@@ -52,6 +57,7 @@ class Ternary(Forward):
         tensor([-1.,  0.,  1.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("Larq SteTern", "Brevitas ternary_sign")
     threshold: float = 0.5
 
     def check(self) -> None:
@@ -72,6 +78,8 @@ class Round(Forward):
         tensor([-1.,  0.,  2.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_ste", "SpikingJelly quantize.round")
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "round", ()
 
@@ -90,6 +98,7 @@ class Staircase(Forward):
         tensor([0.0000, 0.5000, 1.0000])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("Larq DoReFa",)
     levels: int
 
     def check(self) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from tieless import ops
 from tieless.forwards.base import Forward, register_forward
 from tieless.slopes import FixedSlope, SlopeForm, TwoValuedSlope, Window
 
-__all__ = ["HardSigmoid", "HardTanh", "LeakyRelu", "Linear", "Relu", "Relu6", "Sawtooth"]
+__all__ = ["Abs", "Clamp", "HardSigmoid", "HardTanh", "LeakyRelu", "Linear", "Relu", "Relu6", "Sawtooth"]
 
 
 @register_forward
@@ -117,6 +120,51 @@ class HardTanh(Forward):
 
     def derivative(self) -> SlopeForm:
         return TwoValuedSlope(Window(-1.0, 1.0, open="low high"))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Clamp(Forward):
+    """``y = min(max(z, low), high)``. Derivative ``1[low <= z <= high]``, 1 at the edges; keeps one bit an element.
+
+    Args:
+        low, high: The limits, in units of ``z``.
+    Example:
+        >>> forward("clamp(0, 1)").value(torch.tensor([-2.0, 0.5, 3.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas scalar_clamp_ste", "Brevitas tensor_clamp_ste")
+    low: float = -1
+    high: float = 1
+
+    def check(self) -> None:
+        self.require(self.low < self.high, "low < high")
+
+    def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
+        return "clamp", (ops.rounded(float(self.low), dtype), ops.rounded(float(self.high), dtype))
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(float(self.low), float(self.high)))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Abs(Forward):
+    """``y = |z|``. Derivative -1 where ``z < 0`` and 1 elsewhere, also at 0, which torch.abs keeps in place; one bit.
+
+    Example:
+        >>> forward("abs").value(torch.tensor([-1.0, 2.0]))
+        tensor([1., 2.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas abs_binary_sign_grad",)
+
+    def value(self, z: Tensor) -> Tensor:
+        return z.abs()
+
+    def derivative(self) -> SlopeForm:
+        return TwoValuedSlope(Window(-math.inf, 0.0, open="high"), -1.0, 1.0)
 
 
 @register_forward

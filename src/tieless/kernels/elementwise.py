@@ -80,7 +80,7 @@ def _silu(z, p):
 
 def _triangular(z, p):
     height = 1.0 - fabs(z) * p[0]
-    return where(height < 0, 0.0, height)
+    return where(height < 0, 0.0, height) * p[1]
 
 
 def _atan(z, p):
@@ -99,6 +99,40 @@ def _sigmoid(z, p):
     return 4.0 * p[1] * fallen / (risen * risen)
 
 
+def _erf(z, p):
+    scaled = z * p[0]
+    return decay(scaled * scaled) * p[1]
+
+
+def _piecewise_exp(z, p):
+    return decay(fabs(z - p[2]) * p[0]) * p[1]
+
+
+def _sign_log_abs(z, p):
+    return 1.0 / (1.0 + fabs(z) * p[0]) * p[1]
+
+
+def _fake_numerical_gradient(z, p):
+    scaled = fabs(z) * p[0]
+    return 1.0 / where(scaled < 1, 1.0, scaled) * p[1]
+
+
+def _log_tailed_relu(z, p):
+    scaled = z * p[0]
+    return where(z <= 0, p[2], 1.0 / where(scaled < 1, 1.0, scaled) * p[1])
+
+
+def _s2nn(z, p):
+    fallen = decay(fabs(z) * p[0])
+    risen = 1.0 + fallen
+    return where(z < 0, 4.0 * p[2] * fallen / (risen * risen), 1.0 / (1.0 + fabs(z)) * p[1])
+
+
+def _sparse_fast_sigmoid(z, p):
+    grown = 1.0 + fabs(z) * p[0]
+    return where((z > p[2]) & (z < p[3]), 1.0 / (grown * grown) * p[1], 0.0)
+
+
 FORWARDS: dict[str, Any] = {
     "clamp": _clamp,
     "gelu": _gelu,
@@ -115,8 +149,15 @@ FORWARDS: dict[str, Any] = {
 }
 SLOPES: dict[str, Any] = {
     "atan": _atan,
+    "erf": _erf,
+    "fake_numerical_gradient": _fake_numerical_gradient,
     "fast_sigmoid": _fast_sigmoid,
+    "log_tailed_relu": _log_tailed_relu,
+    "piecewise_exp": _piecewise_exp,
+    "s2nn": _s2nn,
     "sigmoid": _sigmoid,
+    "sign_log_abs": _sign_log_abs,
+    "sparse_fast_sigmoid": _sparse_fast_sigmoid,
     "triangular": _triangular,
 }
 # PyTorch computes exp by another polynomial, to one unit in the last place as this one; a slope of less than the
@@ -124,7 +165,7 @@ SLOPES: dict[str, Any] = {
 # is another where z is contiguous, off by up to 7.6e-7, and of a result near 0 not one digit need be right. Measured: at
 # most 6.2 for gelu (3.6 where z > -1) and 3.1 for silu, over 12 million float32, and 6.2 and 2.6 in float64. Half types
 # are rounded once from float32. They are 0 below NEGLIGIBLE.
-TOLERANCES = {"gelu": 8, "sigmoid": 4, "silu": 4}
+TOLERANCES = {"erf": 4, "gelu": 8, "piecewise_exp": 4, "s2nn": 4, "sigmoid": 4, "silu": 4}
 """How many units in the last place a function may differ from the reference."""
 NEGLIGIBLE = 128
 """gelu and silu may be 0 where they are less than so many times the smallest normal number.

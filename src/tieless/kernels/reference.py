@@ -95,8 +95,8 @@ FORWARDS: dict[str, Callable[..., Tensor]] = {
 # Widths come as their inverse: a product is four times faster than a quotient.
 
 
-def _triangular(z: Tensor, inverse: float) -> Tensor:
-    return (1 - z.abs() * inverse).clamp(min=0)
+def _triangular(z: Tensor, inverse: float, height: float) -> Tensor:
+    return (1 - z.abs() * inverse).clamp(min=0) * height
 
 
 def _atan(z: Tensor, inverse: float, height: float) -> Tensor:
@@ -113,10 +113,50 @@ def _sigmoid(z: Tensor, inverse: float, height: float) -> Tensor:
     return 4 * height * fallen / (1 + fallen).square()
 
 
+def _erf(z: Tensor, inverse: float, height: float) -> Tensor:
+    return height * torch.exp(-(z * inverse).square())
+
+
+def _piecewise_exp(z: Tensor, inverse: float, height: float, center: float) -> Tensor:
+    return height * torch.exp(-((z - center).abs() * inverse))
+
+
+def _sign_log_abs(z: Tensor, inverse: float, height: float) -> Tensor:
+    return height * (1 + z.abs() * inverse).reciprocal()
+
+
+def _at_least_one(scaled: Tensor) -> Tensor:
+    """So that what divides by it divides by no 0; NaN stays NaN."""
+    return torch.where(scaled < 1, 1.0, scaled)
+
+
+def _fake_numerical_gradient(z: Tensor, inverse: float, height: float) -> Tensor:
+    return height * _at_least_one(z.abs() * inverse).reciprocal()
+
+
+def _log_tailed_relu(z: Tensor, inverse: float, height: float, leak: float) -> Tensor:
+    return torch.where(z <= 0, leak, height * _at_least_one(z * inverse).reciprocal())
+
+
+def _s2nn(z: Tensor, inverse: float, height: float, left: float) -> Tensor:
+    return torch.where(z < 0, _sigmoid(z, inverse, left), height * (1 + z.abs()).reciprocal())
+
+
+def _sparse_fast_sigmoid(z: Tensor, inverse: float, height: float, low: float, high: float) -> Tensor:
+    return torch.where((z > low) & (z < high), _fast_sigmoid(z, inverse, height), 0.0)
+
+
 SLOPES: dict[str, Callable[..., Tensor]] = {
     "atan": _atan,
+    "erf": _erf,
+    "fake_numerical_gradient": _fake_numerical_gradient,
     "fast_sigmoid": _fast_sigmoid,
+    "log_tailed_relu": _log_tailed_relu,
+    "piecewise_exp": _piecewise_exp,
+    "s2nn": _s2nn,
     "sigmoid": _sigmoid,
+    "sign_log_abs": _sign_log_abs,
+    "sparse_fast_sigmoid": _sparse_fast_sigmoid,
     "triangular": _triangular,
 }
 """Slopes that follow from a value kept of the forward pass, by the names that kernels know them by."""

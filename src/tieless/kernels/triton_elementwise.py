@@ -1,6 +1,6 @@
 """Forwards and slopes as Triton functions of one block and up to five parameters, for the CUDA kernels to apply.
 
-Each is the function of its name in ``reference``, bit for bit, but for ``sigmoid``, which is that of the CPU kernels. What
+Each is the function of its name in ``reference``, bit for bit, but for the exponentials, which are those of the CPU kernels. What
 Triton offers for rounding, division and exponentials would not be: it takes numbers below 2^-126 for 0 or is off in the
 last bits, so here is our own. Kernels are launched without the fusion of products and sums, which would round once where
 the reference rounds twice.
@@ -182,7 +182,7 @@ def _sawtooth(z, p):
 @triton.jit
 def _triangular(z, p):
     height = 1.0 - tl.abs(z) * p[0]
-    return tl.where(height < 0, 0.0, height)
+    return tl.where(height < 0, 0.0, height) * p[1]
 
 
 @triton.jit
@@ -209,6 +209,46 @@ def _sigmoid(z, p):
     return divide(4.0 * p[1] * fallen, risen * risen)
 
 
+@triton.jit
+def _erf(z, p):
+    scaled = z * p[0]
+    return decay(scaled * scaled) * p[1]
+
+
+@triton.jit
+def _piecewise_exp(z, p):
+    return decay(tl.abs(z - p[2]) * p[0]) * p[1]
+
+
+@triton.jit
+def _sign_log_abs(z, p):
+    return _inverse(1.0 + tl.abs(z) * p[0]) * p[1]
+
+
+@triton.jit
+def _fake_numerical_gradient(z, p):
+    scaled = tl.abs(z) * p[0]
+    return _inverse(tl.where(scaled < 1, 1.0, scaled)) * p[1]
+
+
+@triton.jit
+def _log_tailed_relu(z, p):
+    scaled = z * p[0]
+    return tl.where(z <= 0, p[2], _inverse(tl.where(scaled < 1, 1.0, scaled)) * p[1])
+
+
+@triton.jit
+def _s2nn(z, p):
+    fallen = decay(tl.abs(z) * p[0])
+    risen = 1.0 + fallen
+    return tl.where(z < 0, divide(4.0 * p[2] * fallen, risen * risen), _inverse(1.0 + tl.abs(z)) * p[1])
+
+
+@triton.jit
+def _sparse_fast_sigmoid(z, p):
+    return tl.where((z > p[2]) & (z < p[3]), _fast_sigmoid(z, p), 0.0)
+
+
 FORWARDS: dict[str, Any] = {
     "clamp": _clamp,
     "hard_sigmoid": _hard_sigmoid,
@@ -223,7 +263,14 @@ FORWARDS: dict[str, Any] = {
 }
 SLOPES: dict[str, Any] = {
     "atan": _atan,
+    "erf": _erf,
+    "fake_numerical_gradient": _fake_numerical_gradient,
     "fast_sigmoid": _fast_sigmoid,
+    "log_tailed_relu": _log_tailed_relu,
+    "piecewise_exp": _piecewise_exp,
+    "s2nn": _s2nn,
     "sigmoid": _sigmoid,
+    "sign_log_abs": _sign_log_abs,
+    "sparse_fast_sigmoid": _sparse_fast_sigmoid,
     "triangular": _triangular,
 }

@@ -7,30 +7,46 @@ from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
 from tieless.rules.few_bit import FewBit, ReGELU2, ReSiLU2
 from tieless.rules.jams import FullJam, PositiveJam, RectangularJam
+from tieless.rules.leaky import LeakyReLU, PiecewiseLeakyReLU
+from tieless.rules.magnitude_aware import MagnitudeAware
 from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quantize, Scale
+from tieless.rules.one_sided import S2NN, LogTailedReLU, SparseFastSigmoid
 from tieless.rules.randomness import Drop, Noise
 from tieless.rules.rectangular import Rectangular
-from tieless.rules.surrogates import ATan, FastSigmoid, Sigmoid
+from tieless.rules.stochastic import StochasticSpike
+from tieless.rules.surrogates import ATan, Erf, FastSigmoid, Sigmoid
+from tieless.rules.tails import Circ, FakeNumericalGradient, PiecewiseExp, QPseudoSpike, SignLogAbs
 from tieless.rules.tied import Frozen, Tied
 from tieless.rules.transforms import Transform
 from tieless.rules.triangular import Triangular
+from tieless.rules.waves import SquareWaveSeries, SwishSign
 
 __all__ = [
+    "S2NN",
     "ATan",
     "Centralize",
     "Chain",
+    "Circ",
     "Clip",
     "ClipNorm",
     "Constant",
     "Drop",
+    "Erf",
+    "FakeNumericalGradient",
     "FastSigmoid",
     "FewBit",
     "Flip",
     "Frozen",
     "FullJam",
+    "LeakyReLU",
+    "LogTailedReLU",
+    "MagnitudeAware",
     "Noise",
     "Normalize",
+    "PiecewiseExp",
+    "PiecewiseLeakyReLU",
     "PositiveJam",
+    "QPseudoSpike",
     "Quantize",
     "Random",
     "ReGELU2",
@@ -43,6 +59,11 @@ __all__ = [
     "Scale",
     "Sigmoid",
     "Sign",
+    "SignLogAbs",
+    "SparseFastSigmoid",
+    "SquareWaveSeries",
+    "StochasticSpike",
+    "SwishSign",
     "Tied",
     "Transform",
     "Triangular",

@@ -137,7 +137,7 @@ def rule(spec: RuleLike) -> Rule:
         RuleTypeError, RuleValueError: a parameter has the wrong type or is out of range.
     Example:
         >>> rule("rectangular(-1, 1) >> clip_norm(max_norm=1.0)")
-        Chain(rules=(Rectangular(low=-1, high=1), ClipNorm(max_norm=1.0)))
+        Chain(rules=(Rectangular(low=-1, high=1, height=1), ClipNorm(max_norm=1.0)))
         >>> str(rule("rectangular(-1, 1) >> clip_norm(max_norm=1.0)"))
         'rectangular(-1, 1) >> clip_norm(1.0)'
     """

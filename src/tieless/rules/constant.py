@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tieless.forwards import Forward
 from tieless.rules.base import Rule, register_rule
@@ -23,13 +24,22 @@ class Constant(Rule):
     Raises:
         RuleValueError: the value is not finite.
     Source:
-        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
+        Bengio et al. 2013, arXiv:1308.3432 (straight-through); Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
+    Use:
+        Beside rounding, and wherever nothing may be kept. Feedback does not weaken far from the threshold.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", Constant(0.5)).sum().backward(); z.grad
         tensor([0.5000, 0.5000])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = (
+        "freegrad d(Linear)",
+        "snnTorch straight_through_estimator",
+        "SpikingJelly DeterministicPass",
+        "Brevitas round_ste",
+        "Brevitas binary_sign_ste",
+    )
     value: float = 1
 
     def slope(self, forward: Forward) -> FixedSlope:

@@ -1,11 +1,14 @@
-"""A window of height 1 in the place of the derivative."""
+"""A window in the place of the derivative."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tieless.forwards import Forward
+from tieless.registry import option
 from tieless.rules.base import Rule, register_rule
+from tieless.rules.bump import positive
 from tieless.slopes import TwoValuedSlope, Window
 
 __all__ = ["Rectangular"]
@@ -16,28 +19,80 @@ __all__ = ["Rectangular"]
 class Rectangular(Rule):
     """Let feedback through where ``low <= z <= high``; block it elsewhere.
 
-    ``grad_input = grad_output * 1[low <= z <= high]``. Both edges pass, rounded to the dtype of ``z``; NaN in ``z``
-    blocks; what is blocked is exactly 0. Keeps one bit an element.
+    ``grad_input = grad_output * height * 1[low <= z <= high]``. Both edges pass, rounded to the dtype of ``z``; NaN in
+    ``z`` blocks; what is blocked is exactly 0. Keeps one bit an element.
 
     Args:
         low, high: Edges of the window, in units of ``z``.
+        height: The slope inside, any finite number.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
         RuleValueError: an edge is not finite, or ``low >= high``.
     Source:
-        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178; window height 1.
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178; window height 1. SpikingJelly's Rect is as high as it is
+        narrow, see ``from_alpha``; for Larq's clip values see ``from_clip``.
+    Use:
+        The window of binary networks, and the least memory of all surrogates.
     Example:
         >>> z = torch.tensor([-0.6, 0.5, 0.7], requires_grad=True)
         >>> untie(z, "heaviside", Rectangular(-0.5, 0.5)).sum().backward(); z.grad
         tensor([0., 1., 0.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = (
+        "freegrad rectangular",
+        "SpikingJelly Rect",
+        "SpikingJelly clamp",
+        "Larq SteSign",
+        "Larq SteHeaviside",
+        "Larq SteTern",
+        "Larq DoReFa",
+    )
     low: float = -0.5
     high: float = 0.5
+    height: float = option(1)
 
     def check(self) -> None:
         self.require(self.low < self.high, "low < high")
 
     def slope(self, forward: Forward) -> TwoValuedSlope:
-        return TwoValuedSlope(Window(float(self.low), float(self.high)))
+        return TwoValuedSlope(Window(float(self.low), float(self.high)), float(self.height))
+
+    @property
+    def half_width(self) -> float:
+        """Half the window, where the slope ends: comparable with the ``half_width`` of the other surrogates."""
+        return (self.high - self.low) / 2
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> Rectangular:
+        """As SpikingJelly writes it: ``alpha`` where ``|z| < 1 / (2 alpha)``; here both edges pass.
+
+        Example:
+            >>> Rectangular.from_alpha(2)
+            Rectangular(low=-0.25, high=0.25, height=2)
+        """
+        positive("Rectangular.from_alpha", alpha=alpha)
+        return cls(-0.5 / alpha, 0.5 / alpha, alpha)
+
+    @classmethod
+    def from_clip(cls, clip_value: float = 1) -> Rectangular:
+        """As Larq writes it: 1 where ``|z| <= clip_value``. Without a clip value it is ``constant``.
+
+        Example:
+            >>> Rectangular.from_clip(1)
+            Rectangular(low=-1, high=1, height=1)
+        """
+        positive("Rectangular.from_clip", clip_value=clip_value)
+        return cls(-clip_value, clip_value)
+
+    @classmethod
+    def from_half_width(cls, half_width: float, height: float = 1) -> Rectangular:
+        """The window around 0 that is ``half_width`` wide on each side.
+
+        Example:
+            >>> Rectangular.from_half_width(0.5)
+            Rectangular(low=-0.5, high=0.5, height=1)
+        """
+        positive("Rectangular.from_half_width", half_width=half_width, height=height)
+        return cls(-half_width, half_width, height)

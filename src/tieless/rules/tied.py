@@ -24,6 +24,8 @@ class Tied(Rule):
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
         UntrainableError: joined with a forward that is flat almost everywhere.
+    Use:
+        The baseline with which every other rule is compared.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "relu", "tied").sum().backward(); z.grad
@@ -50,6 +52,8 @@ class Frozen(Rule):
 
     Shape:
         ``grad_output``: ``(...)``, floating. Result: exact zeros, laid out like ``z``.
+    Use:
+        To see what the layers above learn alone.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "relu", "frozen").sum().backward(); z.grad

@@ -1,41 +1,71 @@
-"""A triangle of height 1 in the place of the derivative."""
+"""A triangle in the place of the derivative."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from tieless.forwards import Forward
-from tieless.rules.base import Rule, register_rule
-from tieless.slopes import NamedSlope
+from tieless.registry import option
+from tieless.rules.base import register_rule
+from tieless.rules.bump import Bump, positive
 
 __all__ = ["Triangular"]
 
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Triangular(Rule):
-    """A slope that falls from 1 at ``z = 0`` to 0 at ``|z| = width``: ``grad_output * max(0, 1 - |z| / width)``.
+class Triangular(Bump):
+    """Falls in a straight line from ``z = 0`` to 0 at ``|z| = width``: ``grad_output * height max(0, 1 - |z| / width)``.
 
     Keeps ``z``, whose value it needs.
 
     Args:
         width: Half the base, in units of ``z``; positive.
+        height: The slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
-        RuleValueError: the width is not finite or not positive.
+        RuleValueError: a parameter is not finite or not positive.
     Source:
-        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178. The derivative of a piecewise quadratic function, for which
+        it is named in SpikingJelly, see ``from_alpha``; ApproxSign (Liu et al. 2018, arXiv:1808.00278) is
+        ``triangular(1, height=2)``.
+    Use:
+        Where feedback should end, but not at an edge.
     Example:
         >>> z = torch.tensor([-0.5, 0.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", Triangular(1)).sum().backward(); z.grad
         tensor([0.5000, 1.0000, 0.0000])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = (
+        "freegrad triangular",
+        "SpikingJelly PiecewiseQuadratic",
+        "Norse triangle",
+        "Larq ApproxSign",
+    )
+    half: ClassVar[float] = 0.5
     width: float = 1
+    height: float = option(1)
 
-    def check(self) -> None:
-        self.require(self.width > 0, "width > 0")
+    @classmethod
+    def from_alpha(cls, alpha: float) -> Triangular:
+        """As SpikingJelly writes it: ``alpha - alpha^2 |z|`` where ``|z| <= 1 / alpha``.
 
-    def slope(self, forward: Forward) -> NamedSlope:
-        return NamedSlope("triangular", (1 / self.width,))
+        Example:
+            >>> Triangular.from_alpha(2)
+            Triangular(width=0.5, height=2)
+        """
+        positive("Triangular.from_alpha", alpha=alpha)
+        return cls(1 / alpha, alpha)
+
+    @classmethod
+    def from_norse(cls, alpha: float = 0.3) -> Triangular:
+        """As Norse writes it: ``alpha max(0, 1 - |z|)``, in which alpha is the height alone.
+
+        Example:
+            >>> Triangular.from_norse(0.3)
+            Triangular(width=1, height=0.3)
+        """
+        positive("Triangular.from_norse", alpha=alpha)
+        return cls(1, alpha)

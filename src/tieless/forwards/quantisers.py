@@ -1,0 +1,129 @@
+"""Forwards that round: to whole numbers in each direction, to steps of any size, to a count of spikes.
+
+All are flat almost everywhere. Their users send the feedback back with ``constant``, as if nothing had been rounded, or
+within the range with ``rectangular``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards.base import Forward, register_forward
+from tieless.kernels.reference import arithmetic_dtype
+
+__all__ = ["Ceil", "Floor", "Quantize", "RoundToZero", "SpikeCount"]
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Ceil(Forward):
+    """``y`` is the smallest integer that is not below ``z``.
+
+    Example:
+        >>> forward("ceil").value(torch.tensor([-1.5, 0.2, 1.0]))
+        tensor([-1.,  1.,  1.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas ceil_ste", "SpikingJelly quantize.ceil")
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.ceil(z)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Floor(Forward):
+    """``y`` is the largest integer that is not above ``z``.
+
+    Example:
+        >>> forward("floor").value(torch.tensor([-1.5, 0.2, 1.0]))
+        tensor([-2.,  0.,  1.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas floor_ste", "SpikingJelly quantize.floor")
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.floor(z)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class RoundToZero(Forward):
+    """``y`` is ``z`` without its fraction.
+
+    Example:
+        >>> forward("round_to_zero").value(torch.tensor([-1.5, 0.2, 1.0]))
+        tensor([-1.,  0.,  1.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_to_zero_ste",)
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.trunc(z)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Quantize(Forward):
+    """``y`` is the multiple of ``step`` nearest to ``z``: ``round(z / step) * step``; halves go to the even multiple.
+
+    Args:
+        step: Distance between two values, in units of ``z``; 1e-30 to 1e30. A ``z`` so large that ``z / step`` has no
+            number is itself ``y``.
+    Example:
+        >>> forward("quantize(0.5)").value(torch.tensor([-1.3, 0.2, 0.8]))
+        tensor([-1.5000,  0.0000,  1.0000])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly step_quantize", "SpikingJelly k_bit_quantize")
+    step: float = 1
+
+    def check(self) -> None:
+        self.require(1e-30 <= self.step <= 1e30, "step > 0 (1e-30 to 1e30)")
+
+    @classmethod
+    def from_bits(cls, k: int) -> Quantize:
+        """SpikingJelly's k_bit_quantize: steps of ``1 / (2^k - 1)``. DoReFa's activations are ``staircase(2^k)``.
+
+        Example:
+            >>> tl.forwards()["quantize"].from_bits(2)
+            Quantize(step=0.3333333333333333)
+        """
+        if not isinstance(k, int) or isinstance(k, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"Quantize.from_bits: k must be an integer, got {k!r}.")
+        if not 1 <= k <= 32:
+            raise RuleValueError(f"Quantize.from_bits needs k from 1 to 32, got k={k}.")
+        return cls(1 / (2**k - 1))
+
+    def value(self, z: Tensor) -> Tensor:
+        # In half types the quotient would round to another step.
+        wide = z.to(arithmetic_dtype(z.dtype))
+        steps = wide / self.step
+        return torch.where(steps.isinf(), wide, torch.round(steps) * self.step).to(z.dtype)
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class SpikeCount(Forward):
+    """Whole numbers from 0 to ``maximum``: ``y = round(clip(z, 0, maximum))``; halves go to the even one.
+
+    Args:
+        maximum: The largest count, at least 1.
+    Example:
+        >>> forward("spike_count(2)").value(torch.tensor([-1.0, 0.6, 7.0]))
+        tensor([0., 1., 2.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly MultiLevelSpikeCount",)
+    maximum: int = 4
+
+    def check(self) -> None:
+        self.require(1 <= self.maximum <= 2**24, "maximum from 1 to 2^24")
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.round(z.clamp(0, self.maximum))

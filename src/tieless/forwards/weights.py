@@ -1,0 +1,81 @@
+"""Forwards for weights, which look at a whole tensor for their scale. All others are elementwise.
+
+Under ``torch.func.vmap`` each example has a scale of its own, as in a loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.forwards.base import Forward, register_forward
+from tieless.kernels.reference import arithmetic_dtype
+
+__all__ = ["MagnitudeAwareSign", "TernaryWeight", "channel_magnitude"]
+
+
+def channel_magnitude(z: Tensor, dim: int) -> Tensor:
+    """``mean|z|`` over all dimensions but ``dim``, in the arithmetic dtype; it broadcasts against ``z``."""
+    magnitude = z.abs().to(arithmetic_dtype(z.dtype))
+    if z.dim() == 0 or z.numel() == 0:
+        return magnitude
+    kept = range(z.dim())[dim]
+    others = [other for other in range(z.dim()) if other != kept]
+    return magnitude.mean(others, keepdim=True) if others else magnitude
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class MagnitudeAwareSign(Forward):
+    """The sign, times the mean magnitude of the channel: ``y = sign(z) mean|z|`` over all dimensions but ``dim``.
+
+    ``sign(0) = 1``.
+
+    Args:
+        dim: The dimension of the output channels: 0 in PyTorch's weights.
+    Source:
+        Liu et al. 2018, arXiv:1808.00278, section 3.3.
+    Example:
+        >>> forward("magnitude_aware_sign").value(torch.tensor([[0.5, -1.5], [0.0, 0.4]]))
+        tensor([[ 1.0000, -1.0000],
+                [ 0.2000,  0.2000]])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Larq MagnitudeAwareSign",)
+    dim: int = 0
+
+    def value(self, z: Tensor) -> Tensor:
+        scale = channel_magnitude(z, self.dim).to(z.dtype)
+        return torch.where(z.isnan(), z, torch.where(z >= 0, scale, -scale))
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class TernaryWeight(Forward):
+    """-1, 0 or 1 with a threshold that follows the weights: ``ternary`` at ``factor * mean|z|``, over all elements.
+
+    Args:
+        factor: The threshold in mean magnitudes; not negative.
+    Source:
+        Li and Liu 2016, arXiv:1605.04711, without their scale.
+    Example:
+        >>> forward("ternary_weight").value(torch.tensor([-1.0, 0.2, 0.6]))
+        tensor([-1.,  0.,  1.])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Larq SteTern",)
+    factor: float = 0.7
+
+    def check(self) -> None:
+        self.require(self.factor >= 0, "factor >= 0")
+
+    def value(self, z: Tensor) -> Tensor:
+        if z.numel() == 0:
+            return z.clone()
+        wide = z.to(arithmetic_dtype(z.dtype))
+        threshold = wide.abs().mean() * self.factor
+        level = torch.where(wide > threshold, 1.0, torch.where(wide < -threshold, -1.0, 0.0)).to(z.dtype)
+        return torch.where(z.isnan(), z, level)

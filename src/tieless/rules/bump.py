@@ -1,0 +1,87 @@
+"""What slopes with a width and a height share: their domain, and the widths by which two of them are compared.
+
+``width`` is the unit in which a rule measures ``z``, and ``height`` its slope at the peak:
+``slope(z) = height * shape(z / width)``, with a shape that is the family's own. Twice the width is twice as wide, in every
+family. Two families are compared at one ``half_width``, the ``|z|`` at which the slope has fallen to half its height:
+``ATan.from_half_width(0.5)`` and ``Erf.from_half_width(0.5)`` are equally wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, TypeVar, cast
+
+from typing_extensions import Self
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import Forward
+from tieless.rules.base import Rule
+from tieless.slopes import NamedSlope, SlopeForm
+
+__all__ = ["Bump", "Scaled", "positive"]
+
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Between them a number and its inverse are normal numbers of float32, in which the arithmetic is done."""
+
+
+def positive(constructor: str, **parameters: float) -> None:
+    """Raise unless each of a peer's parameters is a positive number, so that no constructor divides by 0."""
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"{constructor}: {name} must be a number, got {value!r}.")
+        if not 0 < value < math.inf:
+            raise RuleValueError(f"{constructor} needs {name} > 0 and finite, got {name}={value!r}.")
+
+
+class Scaled(Rule):
+    """A slope of ``z / width`` with a peak of ``height``. Subclasses define ``slope`` where kernels take more than these."""
+
+    __slots__ = ()
+    width: float
+    height: float
+
+    def check(self) -> None:
+        self.require(SMALLEST <= self.width <= LARGEST, "width > 0 (1e-30 to 1e30)")
+        self.require(SMALLEST <= self.height <= LARGEST, "height > 0 (1e-30 to 1e30)")
+
+    def scales(self) -> tuple[float, float]:
+        """The inverse of the width, and the height, as kernels take them: a product is faster than a quotient."""
+        return 1 / self.width, float(self.height)
+
+    def slope(self, forward: Forward) -> SlopeForm:
+        return NamedSlope(self.name, self.scales())
+
+
+BumpT = TypeVar("BumpT", bound="Bump")
+
+
+class Bump(Scaled):
+    """A scaled slope that is symmetric, and falls on both sides."""
+
+    __slots__ = ()
+    half: ClassVar[float]
+    """The ``|z| / width`` at which the slope is half its height."""
+
+    @property
+    def half_width(self) -> float:
+        """The ``|z|`` at which the slope has fallen to half its height: how surrogates of two families are compared."""
+        return self.width * self.half
+
+    @classmethod
+    def from_half_width(cls, half_width: float, height: float = 1) -> Self:
+        """The one that is ``half_width`` wide at half its height.
+
+        Args:
+            half_width: In units of ``z``; positive.
+            height: The slope at 0; positive.
+        Raises:
+            RuleValueError: a parameter is not positive.
+        Example:
+            >>> tl.Triangular.from_half_width(0.5)
+            Triangular(width=1.0, height=1)
+        """
+        positive(f"{cls.__name__}.from_half_width", half_width=half_width, height=height)
+        make = cast("Callable[..., Self]", cls)
+        unit = make(width=1)
+        return make(width=half_width / unit.half_width, height=height)

@@ -1,0 +1,58 @@
+"""The backward half of a sign that is scaled by the mean magnitude of its channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.forwards import Forward
+from tieless.forwards.weights import channel_magnitude
+from tieless.rules.base import Rule, register_rule
+from tieless.slopes import OwnSlope
+
+__all__ = ["MagnitudeAware"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class MagnitudeAware(Rule):
+    """A window, scaled by the mean magnitude of the channel: ``grad_output * mean|z| * 1[|z| <= clip]``.
+
+    The mean is that of ``magnitude_aware_sign``: over all dimensions but ``dim``. It is a constant to the rule, as in the
+    paper's code. Keeps ``z``, which costs nothing where ``z`` is a weight.
+
+    Args:
+        clip: Half the window, edges included; positive.
+        dim: The dimension of the output channels.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: the clip is not finite or not positive.
+        IndexError: ``z`` has no such dimension, as PyTorch says it.
+    Source:
+        Liu et al. 2018, arXiv:1808.00278, section 3.3; Larq's MagnitudeAwareSign, whose channels are the last dimension.
+    Use:
+        For binary weights, with the forward ``magnitude_aware_sign``.
+    Example:
+        >>> z = torch.tensor([[0.5, -1.5], [0.1, 0.3]], requires_grad=True)
+        >>> untie(z, "magnitude_aware_sign", MagnitudeAware()).sum().backward(); z.grad
+        tensor([[1.0000, 0.0000],
+                [0.2000, 0.2000]])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Larq MagnitudeAwareSign",)
+    clip: float = 1
+    dim: int = 0
+
+    def check(self) -> None:
+        self.require(self.clip > 0, "clip > 0")
+
+    def slope(self, forward: Forward) -> OwnSlope:
+        return OwnSlope(self, "input")
+
+    def slope_at(self, value: Tensor) -> Tensor:
+        """The channel's mean magnitude inside of the window, 0 outside."""
+        return torch.where(value.abs() <= self.clip, channel_magnitude(value, self.dim), 0.0)

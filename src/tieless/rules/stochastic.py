@@ -1,0 +1,62 @@
+"""A random slope below the threshold: the one surrogate of spiking networks that draws numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from tieless import ops
+from tieless.forwards import Forward
+from tieless.rules.base import Family, Random, Rule, register_rule
+from tieless.slopes import Window
+
+__all__ = ["StochasticSpike"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class StochasticSpike(Rule):
+    """Slope 1 where ``z > 0``; below, at 0 and for NaN a small random one: ``grad_output * (U - 0.5 + mean) * variance``.
+
+    U is uniform on [0, 1), drawn for each element from the call's key. Keeps the key and one bit an element.
+
+    Args:
+        mean: Shifts the random slopes, in units of ``variance``; from -1e6 to 1e6.
+        variance: How far they spread: they lie in ``[mean - 0.5, mean + 0.5) * variance``; positive.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite or out of range.
+    Source:
+        snnTorch's stochastic spike operator (SSO).
+    Use:
+        Where silent neurons should be stirred without a direction.
+    Example:
+        >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
+        >>> untie(z, "heaviside", StochasticSpike()).sum().backward()
+        >>> bool(abs(z.grad[0]) <= 0.1), z.grad[1].item()
+        (True, 1.0)
+    """
+
+    family: ClassVar[Family] = "jam"
+    draws: ClassVar[bool] = True
+    known_as: ClassVar[tuple[str, ...]] = ("snnTorch SSO",)
+    mean: float = 0
+    variance: float = 0.2
+
+    def check(self) -> None:
+        self.require(-1e6 <= self.mean <= 1e6, "mean from -1e6 to 1e6")
+        self.require(1e-30 <= self.variance <= 1e30, "variance > 0 (1e-30 to 1e30)")
+
+    def needs(self, forward: Forward) -> Window:
+        return Window(0.0, math.inf, open="low")
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
+        assert kept is not None
+        assert random is not None
+        low, high = ((self.mean + edge) * self.variance for edge in (-0.5, 0.5))
+        stirred = ops.jam(grad_output, random.key, random.stream, low, high, False, None)
+        return ops.gate(grad_output, kept, 1.0, 0.0) + ops.gate(stirred, kept, 0.0, 1.0)

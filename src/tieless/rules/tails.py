@@ -1,0 +1,265 @@
+"""Bumps with heavy tails, a cusp or a plateau. All keep ``z``, whose value they need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.forwards import Forward
+from tieless.registry import option
+from tieless.rules.base import register_rule
+from tieless.rules.bump import Bump, positive
+from tieless.slopes import NamedSlope, OwnSlope
+
+__all__ = ["Circ", "FakeNumericalGradient", "PiecewiseExp", "QPseudoSpike", "SignLogAbs"]
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class PiecewiseExp(Bump):
+    """Falls exponentially on both sides: ``grad_output * height exp(-|z - center| / width)``.
+
+    Args:
+        width: Where the slope has fallen to 0.368 of its height, from the centre; positive.
+        height: The slope at the centre; positive.
+        center: Where the peak is, in units of ``z``.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite, or width or height is not positive.
+    Source:
+        Shrestha and Orchard 2018, arXiv:1810.08646 (SLAYER); SpikingJelly's PiecewiseExp, see ``from_alpha``, and
+        snnTorch's spike_rate_escape, whose centre is at 1, see ``from_escape_rate``.
+    Use:
+        Where a neuron's chance to fire, not its distance from the threshold, should set its share.
+    Example:
+        >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
+        >>> untie(z, "heaviside", PiecewiseExp(1, 1)).sum().backward(); z.grad
+        tensor([1.0000, 0.3679])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly PiecewiseExp", "snnTorch spike_rate_escape")
+    half: ClassVar[float] = math.log(2)
+    width: float = 1
+    height: float = 1
+    center: float = option(0)
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> PiecewiseExp:
+        """As SpikingJelly writes it: ``alpha / 2 exp(-alpha |z|)``.
+
+        Example:
+            >>> PiecewiseExp.from_alpha(2)
+            PiecewiseExp(width=0.5, height=1.0, center=0)
+        """
+        positive("PiecewiseExp.from_alpha", alpha=alpha)
+        return cls(1 / alpha, alpha / 2)
+
+    @classmethod
+    def from_escape_rate(cls, beta: float = 1, slope: float = 25) -> PiecewiseExp:
+        """As snnTorch writes it: ``slope exp(-beta |z - 1|)``.
+
+        Example:
+            >>> PiecewiseExp.from_escape_rate()
+            PiecewiseExp(width=1.0, height=25, center=1)
+        """
+        positive("PiecewiseExp.from_escape_rate", beta=beta, slope=slope)
+        return cls(1 / beta, slope, 1)
+
+    def slope(self, forward: Forward) -> NamedSlope:
+        return NamedSlope(self.name, (*self.scales(), float(self.center)))
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class SignLogAbs(Bump):
+    """The derivative of ``sign(x) log(1 + |x|)``: ``grad_output * height / (1 + |z| / width)``.
+
+    The heaviest tails of all: they fall as ``1 / |z|``, and their area has no bound.
+
+    Args:
+        width: Where the slope has fallen to half its height; positive.
+        height: The slope at 0; positive.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite or not positive.
+    Source:
+        SpikingJelly's NonzeroSignLogAbs, ``1 / (1 / alpha + |z|)``, see ``from_alpha``.
+    Use:
+        Where neurons far from the threshold must be brought back.
+    Example:
+        >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
+        >>> untie(z, "heaviside", SignLogAbs(1, 1)).sum().backward(); z.grad
+        tensor([1.0000, 0.5000])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly NonzeroSignLogAbs",)
+    half: ClassVar[float] = 1.0
+    width: float = 1
+    height: float = 1
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> SignLogAbs:
+        """As SpikingJelly writes it: ``1 / (1 / alpha + |z|)``.
+
+        Example:
+            >>> SignLogAbs.from_alpha(2)
+            SignLogAbs(width=0.5, height=2)
+        """
+        positive("SignLogAbs.from_alpha", alpha=alpha)
+        return cls(1 / alpha, alpha)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class QPseudoSpike(Bump):
+    """Tails of a power that is chosen: ``grad_output * height / (1 + |z| / width)^power``.
+
+    With power 1 it is ``sign_log_abs``, with power 2 ``fast_sigmoid``, which kernels do in one pass; this one is made of
+    PyTorch's operations.
+
+    Args:
+        width: Where the slope has fallen to ``2^-power`` of its height; positive.
+        height: The slope at 0; positive.
+        power: How fast the tails fall; from 1e-3 to 1e3.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite or out of range.
+    Source:
+        Herranz-Celotti and Rouat 2022, arXiv:2202.00282; there ``(1 + 2 |z| / (alpha - 1))^-alpha``, see ``from_alpha``.
+    Use:
+        To ask how much the tails matter, with one number.
+    Example:
+        >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
+        >>> untie(z, "heaviside", QPseudoSpike(1, 1, 3)).sum().backward(); z.grad
+        tensor([1.0000, 0.1250])
+    """
+
+    name: ClassVar[str] = "q_pseudo_spike"
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly QPseudoSpike",)
+    width: float = 0.5
+    height: float = 1
+    power: float = 2
+
+    def check(self) -> None:
+        Bump.check(self)
+        self.require(1e-3 <= self.power <= 1e3, "power from 1e-3 to 1e3")
+
+    @property
+    def half_width(self) -> float:
+        return self.width * math.expm1(math.log(2) / self.power)
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> QPseudoSpike:
+        """As SpikingJelly writes it: ``(1 + 2 |z| / (alpha - 1))^-alpha``, for alpha above 1.
+
+        Example:
+            >>> QPseudoSpike.from_alpha(3)
+            QPseudoSpike(width=1.0, height=1, power=3)
+        """
+        positive("QPseudoSpike.from_alpha", alpha=alpha, alpha_minus_1=alpha - 1)
+        return cls((alpha - 1) / 2, 1, alpha)
+
+    def slope(self, forward: Forward) -> OwnSlope:
+        return OwnSlope(self, "input")
+
+    def slope_at(self, value: Tensor) -> Tensor:
+        """``height exp(-power log(1 + |z| / width))``: no power of a large number, which might overflow."""
+        scaled = (value.abs() * (1 / self.width)).clamp(max=torch.finfo(value.dtype).max)
+        return self.height * torch.exp(-self.power * torch.log1p(scaled))
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class FakeNumericalGradient(Bump):
+    """A plateau and hyperbolic tails: ``grad_output * height min(1, width / |z|)``.
+
+    The slope of the line from the origin to the step's output at ``z``, no steeper than ``height``.
+
+    Args:
+        width: Half the plateau: up to there, edges included, the slope is its height; positive.
+        height: The slope on the plateau; positive.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite or not positive.
+    Source:
+        SpikingJelly's FakeNumericalGradient, ``min(sign(z) / z, alpha)``, see ``from_alpha``; there -0.0 gives -inf.
+    Use:
+        Rarely; it is here so that its users find it.
+    Example:
+        >>> z = torch.tensor([-0.0, 1.0, 4.0], requires_grad=True)
+        >>> untie(z, "heaviside", FakeNumericalGradient(1, 1)).sum().backward(); z.grad
+        tensor([1.0000, 1.0000, 0.2500])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly FakeNumericalGradient",)
+    half: ClassVar[float] = 2.0
+    width: float = 1
+    height: float = 1
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> FakeNumericalGradient:
+        """As SpikingJelly writes it: ``min(sign(z) / z, alpha)``.
+
+        Example:
+            >>> FakeNumericalGradient.from_alpha(0.5)
+            FakeNumericalGradient(width=2.0, height=0.5)
+        """
+        positive("FakeNumericalGradient.from_alpha", alpha=alpha)
+        return cls(1 / alpha, alpha)
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Circ(Bump):
+    """The derivative of ``x / sqrt(1 + x^2)``: ``grad_output * height / (1 + (z / width)^2)^(3/2)``.
+
+    Its tails fall as ``1 / |z|^3``.
+
+    Args:
+        width: Where the slope has fallen to 0.354 of its height; positive.
+        height: The slope at 0; positive.
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: a parameter is not finite or not positive.
+    Source:
+        Norse's circ, ``alpha^3 / (alpha^2 + z^2)^(3/2)``, see ``from_alpha``.
+    Use:
+        Between ``atan`` and ``erf``: smooth, with lighter tails than the one and heavier than the other.
+    Example:
+        >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
+        >>> untie(z, "heaviside", Circ(1, 1)).sum().backward(); z.grad
+        tensor([1.0000, 0.3536])
+    """
+
+    known_as: ClassVar[tuple[str, ...]] = ("Norse circ", "Norse heavi_circ", "Norse circ_dist")
+    half: ClassVar[float] = math.sqrt(2 ** (2 / 3) - 1)
+    width: float = 1
+    height: float = 1
+
+    @classmethod
+    def from_alpha(cls, alpha: float) -> Circ:
+        """As Norse writes it: ``alpha^3 / (alpha^2 + z^2)^(3/2)``.
+
+        Example:
+            >>> Circ.from_alpha(0.5)
+            Circ(width=0.5, height=1)
+        """
+        positive("Circ.from_alpha", alpha=alpha)
+        return cls(alpha)
+
+    def slope(self, forward: Forward) -> OwnSlope:
+        return OwnSlope(self, "input")
+
+    def slope_at(self, value: Tensor) -> Tensor:
+        """``height r^3`` with ``r = 1 / sqrt(1 + (z / width)^2)``, which is 0 where the square overflows."""
+        root = torch.rsqrt(1 + (value * (1 / self.width)).square())
+        return self.height * (root * root * root)

@@ -14,7 +14,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs data browser
+.PHONY: help setup demo test check bench docs data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -32,7 +32,7 @@ demo: $(HAS_DEMO)
 	@$(BIN)/tieless study report runs/quickstart
 
 # One thread a process: the processes are as many as the cores.
-test: $(HAS_ALL) browser data
+test: $(HAS_ALL) browser data peers
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
 
 check: $(HAS_ALL)
@@ -55,6 +55,9 @@ data: $(HAS_ALL)
 
 browser:
 	@tools/get-chromium
+
+peers: $(HAS_TORCH)
+	@tools/get-peers
 
 $(HAS_TORCH):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tieless needs Python 3.10 or newer; name one: make PYTHON=python3.12")'

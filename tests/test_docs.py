@@ -81,9 +81,11 @@ def test_the_reference_reads_our_docstrings():
     sections = griffe.Docstring(to_google(inspect.cleandoc(tieless.Rectangular.__doc__))).parse("google")
     kinds = [section.kind.value for section in sections]
     assert kinds == ["text", "parameters", "text", "raises", "text", "examples"]
+    assert "**When to use it:**" in sections[4].value
     assert [(argument.name, argument.description) for argument in sections[1].value] == [
         ("low", "Edges of the window, in units of ``z``."),
         ("high", "Edges of the window, in units of ``z``."),
+        ("height", "The slope inside, any finite number."),
     ]
     assert sections[2].value.startswith("**Shape:**")
 
@@ -121,10 +123,12 @@ def check_file(words: list[str]) -> None:
     assert (ROOT / words[0]).is_file()
 
 
-def check_pytest(words: list[str]) -> None:
-    """``-m pytest FILE ...``."""
-    assert words[:2] == ["-m", "pytest"]
-    check_file(words[2:])
+def check_python(words: list[str]) -> None:
+    """``FILE ...`` or ``-m pytest FILE ...``."""
+    if words[0] == "-m":
+        assert words[1] == "pytest"
+        words = words[2:]
+    check_file(words)
 
 
 CHECKS = {
@@ -133,8 +137,9 @@ CHECKS = {
     "make": check_make,
     "pip": check_pip,
     "pre-commit": lambda _: check_file([".pre-commit-config.yaml"]),
-    "python": check_pytest,
+    "python": check_python,
     "tieless": check_tieless,
+    "tools/get-peers": lambda _: check_file(["tools/get-peers"]),
 }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import griffe
 
-_HEADING = re.compile(r"^(Args|Attributes|Example|Raises|Returns|Shape|Source|Yields):$")
+_HEADING = re.compile(r"^(Args|Attributes|Example|Raises|Returns|Shape|Source|Use|Yields):$")
+TITLES = {"Use": "When to use it"}
 _SHARED = re.compile(r"^(?P<indent> +)(?P<names>\w+(?:, \w+)+):(?P<text> .*)$")
 
 
@@ -52,8 +53,8 @@ def to_google(docstring: str) -> str:
         if heading == "":
             # A paragraph that ends in :: opens a code block in our docstrings; Markdown needs the indent only.
             written += [line[:-1] if line.endswith("::") and len(line) > 2 else line for line in lines if line != "::"]
-        elif heading in {"Shape", "Source"}:
-            written += ["", f"**{heading}:**", "", *(line.strip() for line in lines)]
+        elif heading in {"Shape", "Source", "Use"}:
+            written += ["", f"**{TITLES.get(heading, heading)}:**", "", *(line.strip() for line in lines)]
         elif heading == "Example":
             written += ["", "Examples:", *lines]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -11,6 +12,7 @@ import torch
 
 import tieless
 from tieless.forwards import forward
+from tieless.testing import temporary_names
 
 # In CI a run must not fail for what the change did not touch, so there each property is tried on the same examples.
 hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
@@ -20,6 +22,13 @@ hypothesis.settings.load_profile("house")
 @pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, tl=tieless, untie=tieless.untie, forward=forward)
+
+
+@pytest.fixture(autouse=True)
+def _catalogues() -> Iterator[None]:
+    """What a test or a doctest registers is gone after it."""
+    with temporary_names():
+        yield
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

@@ -10,6 +10,7 @@
     ├── SecondDerivativeError (RuntimeError) a derivative of an untied gradient was asked for
     ├── TransformError (RuntimeError)        a function transform that untie does not go through
     ├── KernelError (RuntimeError)           no kernel accepts these tensors
+    ├── RuleCheckError (AssertionError)      a rule lacks a property that tieless.testing checks
     ├── DataError (RuntimeError)             a data set is missing, truncated or altered
     ├── StudyError (ValueError)              a study that cannot be read, found or run as written
     └── MissingExtraError (ImportError)      an optional package is not installed
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "KernelError",
     "MissingExtraError",
+    "RuleCheckError",
     "RuleTypeError",
     "RuleValueError",
     "SecondDerivativeError",
@@ -65,6 +67,16 @@ class TransformError(TielessError, RuntimeError):
 
 class KernelError(TielessError, RuntimeError):
     """No kernel accepts the tensors given, or the one asked for does not."""
+
+
+class RuleCheckError(TielessError, AssertionError):
+    """A rule lacks a property that ``tieless.testing.check_rule`` looks for; the message has a line for each.
+
+    Attributes:
+        report: Every property that was looked for, as a ``tieless.testing.RuleReport``.
+    """
+
+    report: object = None
 
 
 class DataError(TielessError, RuntimeError):

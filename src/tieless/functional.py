@@ -16,6 +16,7 @@ from tieless.errors import RuleTypeError, SecondDerivativeError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
+from tieless.registry import forget_when_registered
 from tieless.rules import Random, Rule, RuleLike, Tied, rule as rule_of
 from tieless.slopes import Codes, Need, SlopeForm, Window
 
@@ -178,6 +179,9 @@ def join(forward: ForwardLike, backward: RuleLike) -> Joined:
 @lru_cache(maxsize=1024)
 def _join(forward: ForwardLike, backward: RuleLike) -> Joined:
     return Joined(forward_of(forward), rule_of(backward))
+
+
+forget_when_registered(_join.cache_clear)
 
 
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, field, fields
 from functools import cache
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origi
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
 from tieless.spec import Call, Value, format_call
 
-__all__ = ["Named", "Registry", "option", "unknown"]
+__all__ = ["Named", "Registry", "forget_when_registered", "option", "unknown"]
 
 
 def option(default: Value) -> Any:
@@ -106,6 +107,18 @@ class Named:
 
 NamedT = TypeVar("NamedT", bound=Named)
 
+_CACHES: list[Callable[[], None]] = []
+
+
+def forget_when_registered(clear: Callable[[], None]) -> None:
+    """Call ``clear`` at each registration: a cache by spec must not outlive what the spec meant."""
+    _CACHES.append(clear)
+
+
+def _forget() -> None:
+    for clear in _CACHES:
+        clear()
+
 
 class Registry(Generic[NamedT]):
     """The classes of one kind by name, each made from a spec.
@@ -130,7 +143,19 @@ class Registry(Generic[NamedT]):
             raise SpecError(f"The {self.kind} {name!r} exists already ({taken.__module__}.{taken.__qualname__}).")
         cls.name = name
         self._classes[name] = cls
+        _forget()
         return cls
+
+    @contextmanager
+    def temporary(self) -> Generator[None, None, None]:
+        """What is registered inside is gone afterwards."""
+        before = dict(self._classes)
+        try:
+            yield
+        finally:
+            if self._classes != before:
+                self._classes = before
+                _forget()
 
     def catalogue(self) -> Mapping[str, type[NamedT]]:
         """Name to class, sorted by name, read-only."""

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, ClassVar, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
 
 from tieless import ops
 from tieless.errors import RuleTypeError
-from tieless.registry import Named, Registry
+from tieless.registry import Named, Registry, forget_when_registered
+from tieless.signature import Function, class_of, companion_of, parameters_of, same_shape, signature_of
 from tieless.slopes import OwnSlope, SlopeForm
-from tieless.spec import parse_call
+from tieless.spec import Call, parse_call
 
-__all__ = ["Elementwise", "Forward", "ForwardLike", "forward", "forwards", "register_forward"]
+__all__ = [
+    "Elementwise",
+    "Forward",
+    "ForwardLike",
+    "WrittenForward",
+    "forward",
+    "forwards",
+    "register_forward",
+    "temporary_forwards",
+]
 
 
 class Forward(Named):
@@ -73,28 +85,103 @@ class Elementwise(Forward):
 
     def slope_at(self, value: Tensor) -> Tensor:
         """PyTorch's derivative at ``z``."""
-        y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(self.function, value))
-        return pull(torch.ones_like(y))[0]
+        return _derivative(self.function, value)
 
     def __str__(self) -> str:
         return getattr(self.function, "__name__", repr(self.function))
 
 
+def _derivative(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(function, z))
+    return pull(torch.ones_like(y))[0]
+
+
+class WrittenForward(Forward):
+    """A forward that was registered as one function, in PyTorch's operations."""
+
+    __slots__ = ()
+    written: ClassVar[Function]
+    written_slope: ClassVar[Function | None] = None
+    flat: ClassVar[bool] = False
+
+    def value(self, z: Tensor) -> Tensor:
+        return same_shape(self.written(z, self), z, self)
+
+    def derivative(self) -> SlopeForm | None:
+        if self.flat:
+            return None
+        return OwnSlope(self, "input" if self.written_slope is None else self.written_slope.reads)
+
+    def slope_at(self, value: Tensor) -> Tensor:
+        """The slope that was given; PyTorch's derivative if none was."""
+        if self.written_slope is None:
+            return _derivative(self.value, value)
+        return same_shape(self.written_slope(value, self), value, self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: the class itself is not found where it was made inside of a function.
+        return _restored, (type(self).__module__, self.name, parameters_of(self))
+
+
+def _restored(module: str, name: str, parameters: dict[str, Any]) -> Forward:
+    if name not in _REGISTRY.catalogue():
+        importlib.import_module(module)  # as pickle does for any class
+    return _REGISTRY.build(Call(name, (), parameters))
+
+
 ForwardLike = str | Forward | Callable[[Tensor], Tensor]
+ForwardClass = TypeVar("ForwardClass", bound="type[Forward]")
+Value = Callable[..., Tensor]
 
 _REGISTRY: Registry[Forward] = Registry("forward")
 
 
-def register_forward(cls: type[Forward]) -> type[Forward]:
-    """Make a forward known by its name, so that specs can use it.
+@overload
+def register_forward(definition: ForwardClass) -> ForwardClass: ...
+@overload
+def register_forward(definition: Value) -> type[Forward]: ...
+@overload
+def register_forward(*, slope: Value | None = None, flat: bool = False) -> Callable[[Value], type[Forward]]: ...
+def register_forward(definition: Any = None, *, slope: Value | None = None, flat: bool = False) -> Any:
+    """Make a forward known by its name, so that specs can use it: from one function, or from a class.
+
+    A function gives ``y``, elementwise, in PyTorch's operations: ``def squash(z, k: float = 1.0)``. In its place is then a
+    class like those of the built-in forwards: ``squash(2)`` is a frozen value and ``"squash(2)"`` its spec.
 
     Args:
-        cls: A frozen dataclass derived from ``Forward``. Its name is its class name in snake case.
+        definition: The function; its other parameters need types (float, int, bool, str or a Literal of strings). Or a
+            frozen dataclass derived from ``Forward``; its name is its class name in snake case.
+        slope: What the rule ``tied`` uses, with the same parameters: of ``z``, or of ``y`` if its first parameter is named
+            so, which is shared with the next layer. Without one it is PyTorch's own derivative of the function.
+        flat: Whether the derivative is 0 almost everywhere, so that ``tied`` is refused.
     Raises:
-        SpecError: the name is taken.
+        SpecError: the name is taken, or a parameter cannot be written in a spec.
+        RuleTypeError: it is neither, or a default has the wrong type.
+    Example:
+        >>> @tl.register_forward(slope=lambda y, k: k * (1 - y * y))
+        ... def squash(z, k: float = 1.0):
+        ...     return torch.tanh(k * z)
+        >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
+        >>> untie(z, "squash(2)", "tied").sum().backward(); z.grad
+        tensor([2.0000, 0.1413])
     """
-    _read.cache_clear()
-    return _REGISTRY.register(cls)
+    if definition is None:
+
+        def decorate(function: Value) -> type[Forward]:
+            return register_forward(_written(function, slope, flat))
+
+        return decorate
+    if not isinstance(definition, type):
+        definition = _written(definition, slope, flat)
+    if not issubclass(cast("type", definition), Forward):
+        raise RuleTypeError(f"Register a function, or a class derived from Forward, got {definition!r}.")
+    return _REGISTRY.register(definition)
+
+
+def _written(function: Value, slope: Value | None, flat: bool) -> type[Forward]:
+    written = signature_of(function)
+    members = {"written": written, "written_slope": companion_of(slope, written), "flat": flat}
+    return class_of(written, WrittenForward, members)
 
 
 def forwards() -> Mapping[str, type[Forward]]:
@@ -105,6 +192,11 @@ def forwards() -> Mapping[str, type[Forward]]:
         True
     """
     return _REGISTRY.catalogue()
+
+
+def temporary_forwards() -> AbstractContextManager[None]:
+    """A context: what is registered inside is gone afterwards."""
+    return _REGISTRY.temporary()
 
 
 def forward(spec: ForwardLike) -> Forward:
@@ -129,3 +221,6 @@ def forward(spec: ForwardLike) -> Forward:
 @lru_cache
 def _read(spec: str) -> Forward:
     return _REGISTRY.build(parse_call(spec))
+
+
+forget_when_registered(_read.cache_clear)

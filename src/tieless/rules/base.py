@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast, overload
 
 from torch import Tensor
 
 from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
-from tieless.registry import Named, Registry
-from tieless.slopes import Need, SlopeForm
-from tieless.spec import parse_chain
+from tieless.registry import Named, Registry, forget_when_registered
+from tieless.signature import Function, class_of, companion_of, parameters_of, same_shape, signature_of
+from tieless.slopes import Need, OwnSlope, SlopeForm
+from tieless.spec import Call, parse_chain
 
-__all__ = ["Chain", "Family", "Random", "Rule", "RuleLike", "register_rule", "rule", "rules"]
+__all__ = [
+    "Chain",
+    "Family",
+    "Random",
+    "Rule",
+    "RuleLike",
+    "WrittenRule",
+    "register_rule",
+    "rule",
+    "rules",
+    "temporary_rules",
+]
 
 Family = Literal["slope", "jam", "transform"]
 
@@ -69,6 +83,10 @@ class Rule(Named):
         """
         raise NotImplementedError
 
+    def primitive(self, z: Tensor) -> Tensor | None:
+        """The function of ``z`` whose derivative the slope is, where one was given: ``tieless.testing`` compares them."""
+        return None
+
     def parts(self) -> tuple[Rule, ...]:
         """The rules that the feedback passes, in order: itself, unless it is a chain."""
         return (self,)
@@ -100,21 +118,91 @@ class Chain(Rule):
         return " >> ".join(str(part) for part in self.rules)
 
 
+class WrittenRule(Rule):
+    """A rule that was registered as one function: a slope of ``z``, or of ``y``, in PyTorch's operations."""
+
+    __slots__ = ()
+    written: ClassVar[Function]
+    antiderivative: ClassVar[Function | None] = None
+
+    def slope(self, forward: Forward) -> OwnSlope:
+        return OwnSlope(self, self.written.reads)
+
+    def slope_at(self, value: Tensor) -> Tensor:
+        """The function at ``value``, of its shape and dtype."""
+        return same_shape(self.written(value, self), value, self)
+
+    def primitive(self, z: Tensor) -> Tensor | None:
+        return None if self.antiderivative is None else same_shape(self.antiderivative(z, self), z, self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: the class itself is not found where it was made inside of a function.
+        return _restored, (type(self).__module__, self.name, parameters_of(self))
+
+
+def _restored(module: str, name: str, parameters: dict[str, Any]) -> Rule:
+    if name not in _REGISTRY.catalogue():
+        importlib.import_module(module)  # as pickle does for any class
+    return _REGISTRY.build(Call(name, (), parameters))
+
+
 RuleLike = str | Rule
+RuleClass = TypeVar("RuleClass", bound="type[Rule]")
+Slope = Callable[..., Tensor]
 
 _REGISTRY: Registry[Rule] = Registry("rule")
 
 
-def register_rule(cls: type[Rule]) -> type[Rule]:
-    """Make a rule known by its name, so that specs can use it.
+@overload
+def register_rule(definition: RuleClass) -> RuleClass: ...
+@overload
+def register_rule(definition: Slope) -> type[Rule]: ...
+@overload
+def register_rule(*, primitive: Slope | None = None) -> Callable[[Slope], type[Rule]]: ...
+def register_rule(definition: Any = None, *, primitive: Slope | None = None) -> Any:
+    """Make a rule known by its name, so that specs can use it: from one function, or from a class.
+
+    A function gives the slope, elementwise, in PyTorch's operations: ``def bump(z, width: float = 1.0)``. In its place is
+    then a class like those of the built-in rules: ``bump(2)`` is a frozen value, ``"bump(2)"`` its spec, and it goes
+    through compile, vmap, checkpoint, pickle and export as they do. ``z`` is kept; if the first parameter is named ``y``,
+    the forward's output is kept and given instead. Half types come as float32, and the product is rounded once. There is
+    no kernel: the function runs as it is written, an operation at a time, or fused by ``torch.compile``.
 
     Args:
-        cls: A frozen dataclass derived from ``Rule``. Its name is its class name in snake case.
+        definition: The function; its other parameters need types (float, int, bool, str or a Literal of strings). Or a
+            frozen dataclass derived from ``Rule``, which can also say where its parameters end (``check``), keep less, or
+            do something else with the feedback; its name is its class name in snake case.
+        primitive: The function whose derivative the slope is, with the same parameters, for ``tieless.testing``.
     Raises:
-        SpecError: the name is taken.
+        SpecError: the name is taken, or a parameter cannot be written in a spec.
+        RuleTypeError: it is neither, or a default has the wrong type.
+    Example:
+        >>> @tl.register_rule
+        ... def hat(z, width: float = 1.0):
+        ...     return (1 - (z / width) ** 2).clamp(min=0)
+        >>> z = torch.tensor([0.0, 1.0, 3.0], requires_grad=True)
+        >>> untie(z, "heaviside", "hat(width=2)").sum().backward(); z.grad
+        tensor([1.0000, 0.7500, 0.0000])
+        >>> hat(2) == tl.rule("hat(2)"), hat(2)
+        (True, hat(width=2))
     """
-    _read.cache_clear()
-    return _REGISTRY.register(cls)
+    if definition is None:
+
+        def decorate(function: Slope) -> type[Rule]:
+            return register_rule(_written(function, primitive))
+
+        return decorate
+    if not isinstance(definition, type):
+        definition = _written(definition, primitive)
+    if not issubclass(cast("type", definition), Rule):
+        raise RuleTypeError(f"Register a function, or a class derived from Rule, got {definition!r}.")
+    return _REGISTRY.register(definition)
+
+
+def _written(function: Slope, primitive: Slope | None) -> type[Rule]:
+    written = signature_of(function)
+    members = {"written": written, "antiderivative": companion_of(primitive, written)}
+    return class_of(written, WrittenRule, members)
 
 
 def rules() -> Mapping[str, type[Rule]]:
@@ -125,6 +213,11 @@ def rules() -> Mapping[str, type[Rule]]:
         True
     """
     return _REGISTRY.catalogue()
+
+
+def temporary_rules() -> AbstractContextManager[None]:
+    """A context: what is registered inside is gone afterwards."""
+    return _REGISTRY.temporary()
 
 
 def rule(spec: RuleLike) -> Rule:
@@ -152,3 +245,6 @@ def rule(spec: RuleLike) -> Rule:
 def _read(spec: str) -> Rule:
     parts = tuple(_REGISTRY.build(call) for call in parse_chain(spec))
     return parts[0] if len(parts) == 1 else Chain(parts)
+
+
+forget_when_registered(_read.cache_clear)

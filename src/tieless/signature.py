@@ -1,0 +1,144 @@
+"""From a function's signature to a frozen value: the first parameter is a tensor, the others become fields of a class.
+
+So a rule or a forward that is written as one function has a spec, typed parameters and a name, as the built-in ones do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+from tieless.errors import RuleTypeError, SpecError
+from tieless.registry import Named
+
+__all__ = ["Function", "class_of", "companion_of", "parameters_of", "same_shape", "signature_of"]
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An elementwise function of a tensor and parameters.
+
+    Args:
+        call: The function itself.
+        reads: Which tensor it wants: ``"output"`` if its first parameter is named ``y``, else ``"input"``.
+        parameters: The other parameters: name, type, default or ``MISSING``.
+    """
+
+    call: Callable[..., Tensor]
+    reads: Literal["input", "output"]
+    parameters: tuple[tuple[str, Any, Any], ...]
+
+    def __call__(self, value: Tensor, owner: Named) -> Tensor:
+        """The function at ``value``, with the parameters of its owner."""
+        return self.call(value, **parameters_of(owner))
+
+
+def parameters_of(value: Named) -> dict[str, Any]:
+    """A value's parameters by name."""
+    return {parameter.name: getattr(value, parameter.name) for parameter in fields(value)}
+
+
+def signature_of(function: Callable[..., Tensor]) -> Function:
+    """Read a function's signature.
+
+    Raises:
+        RuleTypeError: it is not a function with a name.
+        SpecError: a parameter has no type, or one that a spec cannot hold, or takes any number of values.
+    """
+    name = getattr(function, "__name__", "")
+    if not callable(function) or not name.isidentifier():
+        raise RuleTypeError(f"Register a class, or a function with a name of its own, got {function!r}.")
+    given = list(inspect.signature(function).parameters.values())
+    if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
+        raise SpecError(f"{name} must take a tensor first: def {name}(z, width: float = 1.0).")
+    types = get_type_hints(function)
+    found: list[tuple[str, Any, Any]] = []
+    for parameter in given[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise SpecError(
+                f"{name}: {parameter} cannot be written in a spec. Name each parameter: width: float = 1.0."
+            )
+        kind = types.get(parameter.name)
+        if not _is_value(kind):
+            what = "no type" if kind is None else f"the type {kind!r}"
+            raise SpecError(
+                f"{name}: {parameter.name} has {what}. A spec holds float, int, bool, str or a Literal of strings."
+            )
+        found.append((parameter.name, kind, MISSING if parameter.default is parameter.empty else parameter.default))
+    return Function(function, "output" if given[0].name == "y" else "input", tuple(found))
+
+
+def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Function | None:
+    """A function beside another one, such as its slope: of ``z`` or ``y``, and of the same parameters by name.
+
+    Raises:
+        SpecError: its parameters are others.
+    """
+    if function is None:
+        return None
+    names = list(inspect.signature(function).parameters)
+    wanted = [name for name, _, _ in main.parameters]
+    if not names or names[1:] != wanted:
+        raise SpecError(
+            f"What is given beside {main.call.__name__} must take ({', '.join(['z or y', *wanted])}), "
+            f"got ({', '.join(names)})."
+        )
+    return Function(function, "output" if names[0] == "y" else "input", main.parameters)
+
+
+def _is_value(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(kind))
+    return kind in (float, int, bool, str)
+
+
+def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) -> type[NamedT]:
+    """A frozen dataclass named as the function, with its parameters as fields, its docstring, and members of its own.
+
+    Raises:
+        SpecError: a parameter has the name of a member of ``base``.
+    """
+    call = function.call
+    for name, _, _ in function.parameters:
+        if hasattr(base, name):
+            raise SpecError(
+                f"{call.__name__}: {name!r} already means something in each of its kind. Rename the parameter."
+            )
+    columns = [
+        (name, kind) if default is MISSING else (name, kind, field(default=default))
+        for name, kind, default in function.parameters
+    ]
+    own = {**members, "name": call.__name__, "__doc__": call.__doc__ or f"{call.__name__}, registered from a function."}
+    own["__repr__"] = _repr
+    made: Any = make_dataclass(
+        call.__name__, columns, bases=(base,), namespace=own, repr=False, frozen=True, slots=True
+    )
+    made.__module__, made.__qualname__ = call.__module__, call.__qualname__
+    if all(default is not MISSING for _, _, default in function.parameters):
+        made()  # a default of the wrong type is said here, where it is written
+    return made
+
+
+def _repr(value: Named) -> str:
+    # Not by the qualified name, as of a dataclass: what was made inside of a function has a long one.
+    return f"{value.name}({', '.join(f'{name}={given!r}' for name, given in parameters_of(value).items())})"
+
+
+def same_shape(result: object, value: Tensor, owner: Named) -> Tensor:
+    """``result`` in the dtype of ``value``, if it is a tensor of its shape.
+
+    Raises:
+        RuleTypeError: it is no tensor, or has another shape.
+    """
+    if not isinstance(result, Tensor) or result.shape != value.shape:
+        found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else f"{result!r}"
+        raise RuleTypeError(
+            f"{owner.name} is not elementwise: it was given shape {tuple(value.shape)} and returned {found}."
+        )
+    return result.to(value.dtype)

@@ -1,0 +1,9 @@
+"""Checks that a rule of somebody else can run on itself."""
+
+from __future__ import annotations
+
+from tieless.testing.check import check_rule
+from tieless.testing.names import temporary_names
+from tieless.testing.report import Check, RuleReport
+
+__all__ = ["Check", "RuleReport", "check_rule", "temporary_names"]

@@ -1,0 +1,85 @@
+"""A rule under test: how its gradient is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tieless.forwards import Forward
+from tieless.functional import Joined, untie
+from tieless.rules import Random, Rule
+
+__all__ = ["DTYPES", "Subject", "points"]
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def points(count: int = 96) -> Tensor:
+    """Where rules are looked at, in float64: densely around 0, thinly to 8 on both sides, no two alike."""
+    line = torch.linspace(-1, 1, count, dtype=torch.float64)
+    # An odd shift keeps whole numbers and halves, where rules have their edges, out of it.
+    return (2 * line + 6 * line**3 + 1e-3 * torch.cos(37 * line)).view(4, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A rule with a forward.
+
+    Args:
+        rule, forward: The two halves.
+        antiderivative: The function whose derivative the slope should be, if one is known.
+        elementwise: Whether each element of ``z`` should decide about its own slope alone; ``None`` for "if it is a slope".
+    """
+
+    rule: Rule
+    forward: Forward
+    antiderivative: Callable[[Tensor], Tensor | None]
+    elementwise: bool | None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return any(part.draws for part in self.rule.parts())
+
+    @property
+    def slope(self) -> bool:
+        """Whether it multiplies the feedback with a slope of its own making."""
+        return all(part.slope(self.forward) is not None for part in self.rule.parts())
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether it is held to that."""
+        return self.slope if self.elementwise is None else self.elementwise
+
+    def untie(self, z: Tensor) -> Tensor:
+        return untie(z, self.forward, self.rule)
+
+    def sent(self, z: Tensor, feedback: Tensor | None = None, seed: int = 7) -> Tensor:
+        """What is sent to ``z``, before a leaf lays it out as it likes."""
+        seen: list[Tensor] = []
+        leaf = z.detach().requires_grad_()
+        inner = leaf.view_as(leaf)
+        inner.register_hook(seen.append)
+        torch.manual_seed(seed)
+        y = self.untie(inner)
+        y.backward(torch.ones_like(y) if feedback is None else feedback)
+        return seen[0]
+
+    def steps(self, z: Tensor, feedback: Tensor) -> list[Tensor]:
+        """What each rule of a chain sends, called as ``untie`` calls it, but with nothing put right in between."""
+        joined = Joined(self.forward, self.rule)
+        results: list[Tensor] = []
+        for stream, (rule, slope, _, draws) in enumerate(joined.parts):
+            need = rule.needs(self.forward)
+            kept = z if need == "input" else self.forward.value(z) if need == "output" else None
+            if need is not None and not isinstance(need, str):
+                kept = need.pack(z)
+            if slope is not None:
+                feedback = slope.send(feedback, kept)
+            else:
+                feedback = rule.feedback(feedback, kept, Random(11, stream) if draws else None)
+            results.append(feedback)
+        return results

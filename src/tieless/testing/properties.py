@@ -24,6 +24,11 @@ __all__ = ["PROPERTIES"]
 Property = Callable[[Subject], str | None]
 
 
+def _alike(one: Tensor, other: Tensor, rtol: float = 0, atol: float = 0) -> bool:
+    """Equal within tolerances; a NaN, which is for ``edges`` to name, is like a NaN."""
+    return torch.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True)
+
+
 def _spec(subject: Subject) -> str | None:
     again = rule_of(str(subject.rule))
     if again != subject.rule or hash(again) != hash(subject.rule):
@@ -98,7 +103,7 @@ def _layout(subject: Subject) -> str | None:
         if (sent.shape, sent.dtype) != (z.shape, z.dtype) or (z.numel() and sent.stride() != expected.stride()):
             return f"a {name} z of strides {z.stride()} gets a gradient of strides {sent.stride()}"
         plain = subject.sent(z.contiguous())
-        if not torch.allclose(sent, plain, rtol=1e-5, atol=1e-6):
+        if not _alike(sent, plain, 1e-5, 1e-6):
             return f"a {name} z gets other numbers than a contiguous one"
     return None
 
@@ -131,7 +136,7 @@ def _nan(subject: Subject) -> str | None:
     sent = subject.sent(spoilt)
     others = torch.ones_like(z, dtype=torch.bool)
     others[1, 2] = False
-    if subject.is_elementwise and not torch.equal(sent[others], clean[others]):
+    if subject.is_elementwise and not _alike(sent[others], clean[others]):
         return "a NaN in z changes what other elements are sent"
     return None
 
@@ -147,9 +152,9 @@ def _determinism(subject: Subject) -> str | None:
         return "the backward pass draws from torch's generator: draw from the random that feedback is given"
     torch.rand(3)
     (second,) = torch.autograd.grad(y.sum(), leaf)
-    if not torch.equal(first, second):
+    if not _alike(first, second):
         return "two backward passes through one graph differ"
-    if not torch.equal(first, subject.sent(z)):
+    if not _alike(first, subject.sent(z)):
         return "the same seed gives another gradient"
     return None
 
@@ -172,9 +177,9 @@ def _elementwise(subject: Subject) -> str | None:
     shuffled = torch.randperm(z.numel(), generator=torch.Generator().manual_seed(0))
     part = shuffled[: z.numel() // 3]
     alone = subject.sent(z.flatten()[part], feedback.flatten()[part])
-    if not torch.allclose(alone, sent.flatten()[part], rtol=1e-9, atol=0):
+    if not _alike(alone, sent.flatten()[part], 1e-9, 0):
         return "what an element is sent depends on other elements"
-    if not torch.allclose(subject.sent(z, 4 * feedback), 4 * sent, rtol=1e-9, atol=0):
+    if not _alike(subject.sent(z, 4 * feedback), 4 * sent, 1e-9, 0):
         return "four times the feedback does not send four times as much"
     return None
 
@@ -209,7 +214,7 @@ def _same(subject: Subject, run: Callable[[Tensor], Tensor], what: str) -> str |
     run(leaf).backward(feedback)
     assert leaf.grad is not None
     # Some kernels compute exp to a unit in the last place that PyTorch's own may not hit.
-    if not torch.allclose(leaf.grad, subject.sent(z, feedback), rtol=1e-5, atol=1e-7):
+    if not _alike(leaf.grad, subject.sent(z, feedback), 1e-5, 1e-7):
         return f"{what} gives another gradient"
     return None
 
@@ -233,7 +238,7 @@ def _transforms(subject: Subject) -> str | None:
     together = torch.func.vmap(gradient, randomness="different")(z)
     torch.manual_seed(7)
     apart = torch.stack([gradient(row) for row in z])
-    return None if torch.allclose(together, apart, rtol=1e-5, atol=1e-7) else "vmap(grad) is not a loop over the rows"
+    return None if _alike(together, apart, 1e-5, 1e-7) else "vmap(grad) is not a loop over the rows"
 
 
 def _compile(subject: Subject) -> str | None:

@@ -90,6 +90,19 @@ def test_the_reference_reads_our_docstrings():
     assert sections[2].value.startswith("**Shape:**")
 
 
+def test_the_catalogue_is_what_the_code_says():
+    """If not: python tools/rules_page.py."""
+    tool = runpy.run_path(str(ROOT / "tools" / "rules_page.py"))
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == tool["page"]()
+
+
+@pytest.mark.parametrize("rule", tieless.rules().values(), ids=tieless.rules())
+def test_each_rule_says_where_it_is_from_and_when_to_use_it(rule):
+    sections = runpy.run_path(str(ROOT / "tools" / "rules_page.py"))["sections"](rule)
+    assert sections["Source"]
+    assert sections["Use"]
+
+
 @pages_with("yaml")
 def test_each_study_is_valid(page):
     for block in blocks(page, "yaml"):

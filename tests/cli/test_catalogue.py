@@ -1,29 +1,87 @@
-"""The lists of rules and forwards: each name, as it is written, with what it does."""
+"""The lists of rules and forwards: each name, as it is written, with what it keeps and does."""
 
 import re
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import tieless
 from tieless.cli import main
+from tieless.rules.catalogue import FAMILIES, bits_kept, by_family
 
 
-@pytest.mark.parametrize(("command", "catalogue"), [("rules", tieless.rules()), ("forwards", tieless.forwards())])
-def test_every_name_is_listed_with_its_spec_and_summary(command, catalogue):
+def printed(command):
     result = CliRunner().invoke(main, [command], env={"COLUMNS": "400"})
     assert result.exit_code == 0
-    header, *lines = result.output.splitlines()
+    return result.output.splitlines()
+
+
+def test_every_forward_is_listed_with_its_spec_and_summary():
+    header, *lines = printed("forwards")
     assert header.split() == ["name", "spec", "what", "it", "does"]
-    assert [line.split()[0] for line in lines] == list(catalogue)
-    for line, cls in zip(lines, catalogue.values(), strict=True):
+    assert [line.split()[0] for line in lines] == list(tieless.forwards())
+    for line, cls in zip(lines, tieless.forwards().values(), strict=True):
         assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0])
 
 
+def test_every_rule_is_listed_under_its_family_with_its_spec_bits_and_summary():
+    seen = {}
+    title = None
+    for line in printed("rules"):
+        if line.strip() in FAMILIES.values():
+            title = line.strip()
+        elif line.strip() and line.split() != ["name", "spec", "bits", "what", "it", "does"]:
+            name = line.split()[0]
+            seen[name] = title
+            cls = tieless.rules()[name]
+            assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0])
+            assert re.search(rf" {re.escape(bits_kept(cls))} ", line)
+    assert seen == {cls.name: title for title, classes in by_family().items() for cls in classes}
+    assert seen.keys() == tieless.rules().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("atan", "32"),
+        ("centralize", "0"),
+        ("clip", "0"),
+        ("constant", "0"),
+        ("drop", "0"),
+        ("few_bit", "0-4"),
+        ("frozen", "0"),
+        ("full_jam", "0"),
+        ("leaky_relu", "1"),
+        ("positive_jam", "1"),
+        ("quantize", "0"),
+        ("rectangular", "1"),
+        ("regelu2", "2"),
+        ("rotate", "0"),
+        ("s2nn", "32"),
+        ("stochastic_spike", "1"),
+        ("swish_sign", "32"),
+        ("tied", "0-32"),
+    ],
+)
+def test_bits_by_hand(name, bits):
+    assert bits_kept(tieless.rules()[name]) == bits
+
+
+def test_a_rule_that_nobody_here_knows_is_listed_too():
+    @tieless.register_rule
+    def mine(z, width: float, side: str):
+        """Something."""
+        return torch.ones_like(z)
+
+    assert bits_kept(mine) == "?"  # which side there is, nobody can guess
+    assert "mine(width, side)" in "".join(printed("rules"))
+
+
 def test_a_spec_that_is_listed_can_be_used():
-    output = CliRunner().invoke(main, ["rules"], env={"COLUMNS": "400"}).output
+    output = "\n".join(printed("rules"))
     specs = re.findall(r"^\S+ +(\w+\(.*?\)) {2,}", output, re.MULTILINE)
-    assert "rectangular(low=-0.5, high=0.5)" in specs
+    assert "rectangular(low=-0.5, high=0.5, height=1)" in specs
     complete = [spec for spec in specs if not re.search(r"[(,] ?\w+[,)]", spec)]
     assert len(complete) >= 5
     for spec in complete:
@@ -31,6 +89,6 @@ def test_a_spec_that_is_listed_can_be_used():
 
 
 def test_brackets_in_a_docstring_are_not_taken_for_markup():
-    output = CliRunner().invoke(main, ["forwards"], env={"COLUMNS": "400"}).output
+    output = "\n".join(printed("forwards"))
     for cls in tieless.forwards().values():
         assert (cls.__doc__ or "").split("\n")[0] in output

@@ -22,6 +22,10 @@ __all__ = ["Flip", "Rotate", "Sign"]
 class Sign(Transform):
     """Only the sign of the feedback: 1, -1, or 0 for 0.
 
+    Source:
+        Bernstein et al. 2018, arXiv:1802.04434, for gradients of weights.
+    Use:
+        To send a direction and no size.
     Example:
         >>> z = torch.zeros(3, requires_grad=True)
         >>> untie(z, "relu", "sign").backward(torch.tensor([-0.2, 0.0, 3.0])); z.grad
@@ -41,6 +45,10 @@ class Flip(Transform):
         p: Probability, in [0, 1].
     Raises:
         RuleValueError: ``p`` is outside [0, 1].
+    Source:
+        Ours.
+    Use:
+        To ask how many wrong signs learning survives.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Flip(1)).backward(torch.tensor([-1.0, 2.0])); z.grad
@@ -69,6 +77,10 @@ class Rotate(Transform):
         degrees: The angle, in [0, 180].
     Raises:
         RuleValueError: the angle is outside [0, 180], or a sample has one element, which has no other direction.
+    Source:
+        Ours.
+    Use:
+        To ask how far from the true direction learning survives.
     Example:
         >>> z = torch.zeros(2, 50, requires_grad=True)
         >>> g = torch.linspace(-1, 1, 100).view(2, 50)

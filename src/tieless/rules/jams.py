@@ -72,6 +72,8 @@ class FullJam(_Jam):
         RuleValueError: a bound is not finite, or ``minimum >= maximum``.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Full-Jamming.
+    Use:
+        To ask whether learning needs the derivative at all: its size is random, the sign of the feedback is not.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", FullJam()).sum().backward()
@@ -79,6 +81,7 @@ class FullJam(_Jam):
         True
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad full_jam",)
     minimum: float = option(0)
     maximum: float = option(1)
     replace: Replace = option("slope")
@@ -104,6 +107,8 @@ class PositiveJam(_GatedJam):
         RuleValueError: a bound is not finite, or ``minimum >= maximum``.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Positive-Jamming.
+    Use:
+        As ``full_jam``, where relu would have let the feedback through.
     Example:
         >>> z = torch.tensor([-1.0, 1.0], requires_grad=True)
         >>> untie(z, "relu", PositiveJam()).sum().backward()
@@ -111,6 +116,7 @@ class PositiveJam(_GatedJam):
         tensor([False,  True])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad positive_jam",)
     gate: Gate = option("preactivation")
     minimum: float = option(0)
     maximum: float = option(1)
@@ -138,6 +144,8 @@ class RectangularJam(_GatedJam):
         RuleValueError: a number is not finite, ``low >= high`` or ``minimum >= maximum``.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Rectangular-Jamming.
+    Use:
+        As ``full_jam``, with units far out left alone.
     Example:
         >>> z = torch.tensor([-6.0, 1.0], requires_grad=True)
         >>> untie(z, "logistic", RectangularJam()).sum().backward()
@@ -145,6 +153,7 @@ class RectangularJam(_GatedJam):
         tensor([False,  True])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad rectangular_jam",)
     low: float = -5
     high: float = 5
     gate: Gate = option("preactivation")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -21,12 +21,17 @@ class Scale(Transform):
 
     Args:
         factor: Any finite number.
+    Source:
+        freegrad.
+    Use:
+        To set the gain of a rule, such as the half that a jam takes.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Scale(3)).backward(torch.tensor([-1.0, 2.0])); z.grad
         tensor([-3.,  6.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad scale",)
     factor: float
 
     def transform(self, grad_output: Tensor) -> Tensor:
@@ -42,6 +47,10 @@ class Clip(Transform):
         value: Positive, in units of the feedback.
     Raises:
         RuleValueError: ``value <= 0``.
+    Source:
+        Pascanu et al. 2013, arXiv:1211.5063, for each element.
+    Use:
+        Against single large elements.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Clip(1)).backward(torch.tensor([-0.5, 2.0])); z.grad
@@ -66,12 +75,17 @@ class ClipNorm(Transform):
         max_norm: Positive. The norm is over the whole tensor, batch included.
     Raises:
         RuleValueError: ``max_norm <= 0``.
+    Source:
+        Pascanu et al. 2013, arXiv:1211.5063.
+    Use:
+        Against feedback that explodes, with its direction kept.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", ClipNorm(1)).backward(torch.tensor([3.0, 4.0])); z.grad
         tensor([0.6000, 0.8000])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad clip_norm",)
     max_norm: float
 
     def check(self) -> None:
@@ -89,6 +103,10 @@ class Normalize(Transform):
 
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
 
+    Source:
+        Hazan et al. 2015, arXiv:1507.02030, for each sample.
+    Use:
+        Where feedback vanishes or explodes on its way down.
     Example:
         >>> z = torch.zeros(2, 2, requires_grad=True)
         >>> untie(z, "relu", "normalize").backward(torch.tensor([[3.0, -3.0], [0.0, 0.0]])); z.grad
@@ -110,12 +128,17 @@ class Centralize(Transform):
         dim: The dimension, the last unless given. A 0-dim feedback is its own mean and becomes 0.
     Raises:
         IndexError: the feedback has no such dimension, as PyTorch says it.
+    Source:
+        Yong et al. 2020, arXiv:2004.01461, for gradients of weights.
+    Use:
+        To take a common drift out of the feedback.
     Example:
         >>> z = torch.zeros(3, requires_grad=True)
         >>> untie(z, "relu", "centralize").backward(torch.tensor([1.0, 2.0, 6.0])); z.grad
         tensor([-2., -1.,  3.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad centralize",)
     dim: int = -1
 
     def transform(self, grad_output: Tensor) -> Tensor:
@@ -134,6 +157,10 @@ class Quantize(Transform):
         bits: From 2 (three levels) to 16.
     Raises:
         RuleValueError: ``bits`` is outside 2..16.
+    Source:
+        Zhou et al. 2016, arXiv:1606.06160 (DoReFa), without its noise.
+    Use:
+        To ask how many bits of feedback learning needs.
     Example:
         >>> z = torch.zeros(4, requires_grad=True)
         >>> untie(z, "relu", Quantize(2)).backward(torch.tensor([-2.0, 0.3, 0.9, 1.1])); z.grad

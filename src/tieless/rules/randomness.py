@@ -30,6 +30,10 @@ class Noise(Transform):
         sigma: Standard deviation, in units of the feedback; not negative.
     Raises:
         RuleValueError: ``sigma < 0``.
+    Source:
+        Neelakantan et al. 2015, arXiv:1511.06807, for gradients of weights.
+    Use:
+        To ask how much noise learning survives, or to leave a plateau.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", Noise(2)).backward(torch.ones(1000))
@@ -37,6 +41,7 @@ class Noise(Transform):
         True
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("freegrad noise",)
     draws: ClassVar[bool] = True
     sigma: float
 
@@ -56,6 +61,10 @@ class Drop(Transform):
         p: Probability, in [0, 1).
     Raises:
         RuleValueError: ``p`` is outside [0, 1).
+    Source:
+        Wangni et al. 2018, arXiv:1710.09854, with one probability for all.
+    Use:
+        To ask how much of the feedback learning needs.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", Drop(0.5)).backward(torch.ones(1000))

@@ -26,6 +26,8 @@ class Tied(Rule):
         UntrainableError: joined with a forward that is flat almost everywhere.
     Use:
         The baseline with which every other rule is compared.
+    Source:
+        The chain rule.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "relu", "tied").sum().backward(); z.grad
@@ -54,6 +56,8 @@ class Frozen(Rule):
         ``grad_output``: ``(...)``, floating. Result: exact zeros, laid out like ``z``.
     Use:
         To see what the layers above learn alone.
+    Source:
+        Ours.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "relu", "frozen").sum().backward(); z.grad

@@ -35,6 +35,7 @@ _FORWARDS = ("linear", "leaky_relu", "tanh", "gelu", "heaviside")
 # For parameters without a default.
 _NUMBERS = (0.5, 1, 2, 3, 4)
 _FLOAT32 = 32
+_NOTHING = "nothing, or a product"
 
 
 def by_family() -> dict[str, list[type[Rule]]]:
@@ -69,18 +70,20 @@ def cost(cls: type[Rule]) -> str:
 
     Example:
         >>> from tieless.rules.catalogue import cost
-        >>> [cost(tl.rules()[name]) for name in ("rectangular", "atan", "circ", "full_jam")]
-        ['a pass over bits', 'one pass', "PyTorch's operations", 'one pass, with random numbers']
+        >>> [cost(tl.rules()[name]) for name in ("rectangular", "atan", "circ", "full_jam", "few_bit")]
+        ['a pass over bits', 'one pass', "PyTorch's operations", 'one pass, with random numbers', 'a pass over bits']
     """
-    found = dict.fromkeys(_words(form, cls) for _, form in _uses(cls))
-    return found.popitem()[0] if len(found) == 1 else "that of the forward's derivative" if found else "?"
+    found = {_words(form, cls) for _, form in _uses(cls)}
+    if len(found) > 1:
+        found.discard(_NOTHING)  # what other rules come to beside a linear forward
+    return found.pop() if len(found) == 1 else "that of the forward's derivative" if found else "?"
 
 
 def _words(form: SlopeForm | None, cls: type[Rule]) -> str:
     if form is None:
         return "one pass, with random numbers" if cls.family == "jam" else "PyTorch's operations"
     if isinstance(form, FixedSlope):
-        return "nothing, or a product"
+        return _NOTHING
     if isinstance(form, (TwoValuedSlope, LevelSlope)):
         return "a pass over bits"
     return "one pass" if isinstance(form, (NamedSlope, NativeSlope)) else "PyTorch's operations"

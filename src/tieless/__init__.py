@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tieless.convert import Conversion, conversion, convert, revert
 from tieless.diagnose import Explanation, explain
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
@@ -67,6 +68,7 @@ __all__ = [
     "Clip",
     "ClipNorm",
     "Constant",
+    "Conversion",
     "Drop",
     "Erf",
     "Explanation",
@@ -104,11 +106,14 @@ __all__ = [
     "SwishSign",
     "Tied",
     "Triangular",
+    "conversion",
+    "convert",
     "explain",
     "forwards",
     "packed_activations",
     "register_forward",
     "register_rule",
+    "revert",
     "rule",
     "rules",
     "untie",

@@ -12,8 +12,11 @@
     ├── KernelError (RuntimeError)           no kernel accepts these tensors
     ├── RuleCheckError (AssertionError)      a rule lacks a property that tieless.testing checks
     ├── DataError (RuntimeError)             a data set is missing, truncated or altered
+    ├── ConversionError (ValueError)         a model that cannot be converted, or not as it was asked for
     ├── StudyError (ValueError)              a study that cannot be read, found or run as written
     └── MissingExtraError (ImportError)      an optional package is not installed
+
+    UnreachedWarning (UserWarning)           activations that a conversion has met and could not reach
 
 Each message says what was given, what was expected and what to do next, and most fit on one line: the
 command line prints them as they are.
@@ -22,6 +25,7 @@ command line prints them as they are.
 from __future__ import annotations
 
 __all__ = [
+    "ConversionError",
     "DataError",
     "KernelError",
     "MissingExtraError",
@@ -33,6 +37,7 @@ __all__ = [
     "StudyError",
     "TielessError",
     "TransformError",
+    "UnreachedWarning",
     "UntrainableError",
 ]
 
@@ -83,9 +88,17 @@ class DataError(TielessError, RuntimeError):
     """A data set is missing, truncated or not the published one."""
 
 
+class ConversionError(TielessError, ValueError):
+    """A model cannot be converted or reverted, or the layers that were named are not there."""
+
+
 class StudyError(TielessError, ValueError):
     """A study cannot be read, found, or run as it is written."""
 
 
 class MissingExtraError(TielessError, ImportError):
     """An optional package is needed and not installed."""
+
+
+class UnreachedWarning(UserWarning):
+    """A conversion has met activations that it could not reach: they are as they were, and the message names them."""

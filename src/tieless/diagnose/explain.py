@@ -17,13 +17,16 @@ from tieless.diagnose.native import is_flat
 from tieless.diagnose.records import ActivationRun, ExplainedActivation
 from tieless.diagnose.untouched import devices_of
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.nn import Activation
+from tieless.nn import Activation, activations
 
 __all__ = ["explain"]
 
 
 def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
     """Tell what each ``Activation`` of a model is, what it keeps for the backward pass, and how often it fires.
+
+    What ``convert`` has untied is among them, calls of functions too: ``"block.relu@1"`` is the first ``relu`` in the
+    code of ``block``. The native model is then the one that was converted.
 
     Everything is measured. Bits are what a call saves for each element more; the gate is where feedback that is sent
     comes through. With inputs, ``model(*inputs, **keywords)`` runs once as it is and once as the native model, in
@@ -100,12 +103,12 @@ def _activations(model: object) -> Mapping[str, Activation]:
         raise RuleValueError(
             f"explain needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
         )
-    modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
-    found = {name: module for name, module in modules.items() if isinstance(module, Activation)}
+    found = activations(model)
     if not found:
         raise RuleValueError(
-            f"explain found no tieless.Activation in {type(model).__name__}: {_inventory(list(modules.values()))}. Put "
-            'tieless.Activation(forward, backward), such as Activation("relu", "tied"), where its activations are.'
+            f"explain found no tieless.Activation in {type(model).__name__}: {_inventory(list(model.modules()))}. Put "
+            'tieless.Activation(forward, backward), such as Activation("relu", "tied"), where its activations are, or '
+            "give those that it has a rule by tieless.convert."
         )
     return found
 

@@ -1,0 +1,312 @@
+"""``convert`` and ``revert``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, TypeVar, cast
+
+from torch import nn
+
+from tieless.convert.converted import (
+    KEPT,
+    Call,
+    Converted,
+    FunctionAttribute,
+    change_class,
+    original_class,
+    restore,
+)
+from tieless.convert.find import Found, check_module, find
+from tieless.convert.probe import probe
+from tieless.convert.records import Conversion, FoundActivation, Unreached
+from tieless.convert.select import (
+    Choice,
+    Entry,
+    Halves,
+    HalvesLike,
+    Selector,
+    choose,
+    concerns,
+    halves,
+    listed,
+    whole_types,
+)
+from tieless.errors import ConversionError, RuleTypeError, UnreachedWarning
+from tieless.forwards import ForwardLike, forward as forward_of
+from tieless.functional import Joined, join
+from tieless.nn import CALLS, calls_of
+from tieless.rules import RuleLike, rule as rule_of
+
+__all__ = ["Layers", "conversion", "convert", "revert"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+Layers = Mapping[Any, HalvesLike] | str | PathLike[str]
+"""Selectors with what they select for, or a YAML file that has them."""
+
+
+def convert(
+    model: Model,
+    layers: Layers | None = None,
+    *,
+    backward: RuleLike | None = None,
+    forward: ForwardLike | None = None,
+    only: Selector | Sequence[Selector] | None = None,
+    strict: bool = False,
+    example: Sequence[Any] | Mapping[str, Any] | None = None,
+) -> Model:
+    """Give the activations of a model backward rules of their own, in place; ``revert`` takes them back.
+
+    Activations are modules (``nn.ReLU``, those of transformers), functions in attributes
+    (``TransformerEncoderLayer.activation``) and calls in the code of modules (``F.relu(x)``, ``x.tanh()``). A call is
+    named by its module, its function and a number: ``"block.relu@1"``. Each keeps the values of its own function, its
+    parameters and in-place writing included, unless ``forward`` exchanges it. All modules stay the objects that they
+    are, with their hooks, modes and parameters; the keys of ``state_dict`` do not change.
+
+    Selectors are a name or glob (``*`` passes dots too), a class (``nn.ReLU`` stands for ``F.relu`` too), or a function
+    ``(name, module) -> bool``. Where several fit, the narrowest counts: the one whose activations are all among those of
+    the others. What was converted before gets its new rule instead of the old one; what is not selected stays.
+
+    Args:
+        model: Changed, and returned.
+        layers: Selector to rule, to ``{"forward": ..., "backward": ...}``, or to ``None`` for as it was before any
+            conversion; or the path of a YAML file.
+        backward, forward: For all that ``layers`` does not select. Without ``forward`` each keeps its own.
+        only: Selectors that ``backward`` and ``forward`` are limited to.
+        strict: Raise, before anything is changed, where activations cannot be reached; else there is a warning.
+        example: Arguments to call the model with, a tuple or a dict. It then runs once, and activations that it
+            computes in a way that no reading of code can see are reported too.
+    Raises:
+        ConversionError: nothing is there to be converted; a selector fits nothing, or two overlap; shared modules would
+            get two rules; with ``strict``, something cannot be reached.
+        SpecError, RuleTypeError, RuleValueError, UntrainableError: the halves are wrong, or do not go together.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> tl.convert(net, backward="full_jam")
+        Sequential(
+          (0): Linear(in_features=4, out_features=8, bias=True)
+          (1): ConvertedReLU(relu, full_jam)
+          (2): Linear(in_features=8, out_features=2, bias=True)
+        )
+    """
+    choices, unreached, _ = _plan(model, layers, backward, forward, only, example, "convert")
+    if unreached:
+        message = (
+            f"convert cannot reach {len(unreached)} activation{'s' * (len(unreached) > 1)} of {_name(model)}, which stay "
+            f"as they are: {'; '.join(map(str, unreached[:6]))}{'; ...' * (len(unreached) > 6)}."
+        )
+        if strict:
+            raise ConversionError(message)
+        warnings.warn(message, UnreachedWarning, stacklevel=2)
+    # All that can be refused is refused here, while the model is as it was.
+    joined = [None if chosen is None else _joined(found, chosen) for found, chosen in choices]
+    for (found, chosen), both in zip(choices, joined, strict=True):
+        if chosen is None or both is None:
+            _undo(found)
+        else:
+            _apply(found, chosen, both)
+    _leave_fast_paths(model)
+    return model
+
+
+def conversion(
+    model: nn.Module,
+    layers: Layers | None = None,
+    *,
+    backward: RuleLike | None = None,
+    forward: ForwardLike | None = None,
+    only: Selector | Sequence[Selector] | None = None,
+    example: Sequence[Any] | Mapping[str, Any] | None = None,
+) -> Conversion:
+    """What ``convert`` would do with the same arguments; without any, what has been done. The model is left as it is.
+
+    Returns:
+        A record that prints as a table of counts.
+    Raises:
+        As ``convert`` does.
+    Example:
+        >>> net = tl.convert(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GRU(2, 2)), {"0": "full_jam"})
+        >>> print(tl.conversion(net))
+        activation  before  converted  left
+        relu        1       1          0
+        all         1       1          0
+        <BLANKLINE>
+        unreached: 1: sigmoid and tanh of nn.GRU (they are computed inside one fused kernel)
+    """
+    if layers is None and backward is None and forward is None and only is None:
+        found, unreached = find(check_module(model, "conversion"))
+        chosen: dict[int, Halves | None] = {}
+        if example is not None:
+            unreached = [*unreached, *_probed(model, found, example)]
+    else:
+        choices, unreached, found = _plan(model, layers, backward, forward, only, example, "conversion")
+        chosen = {id(one): given for one, given in choices}
+    records = [_record(one, chosen[id(one)], changes=True) if id(one) in chosen else _record(one) for one in found]
+    return Conversion(
+        _name(model),
+        tuple(record for record in records if record.backward is not None),
+        tuple(record for record in records if record.backward is None),
+        tuple(unreached),
+    )
+
+
+def revert(model: Model) -> Model:
+    """Undo every conversion of a model, in place: each module gets back the class and the attributes that it had.
+
+    Raises:
+        ConversionError: the class of a converted module was changed by somebody else since.
+    Example:
+        >>> tl.revert(tl.convert(torch.nn.Sequential(torch.nn.ReLU()), backward="full_jam"))
+        Sequential(
+          (0): ReLU()
+        )
+    """
+    modules = list(check_module(model, "revert").modules())
+    for module in modules:
+        original_class(module)  # raises before anything is undone
+    for module in modules:
+        restore(module)
+    return model
+
+
+def _plan(
+    model: nn.Module,
+    layers: Layers | None,
+    backward: RuleLike | None,
+    forward: ForwardLike | None,
+    only: Selector | Sequence[Selector] | None,
+    example: Sequence[Any] | Mapping[str, Any] | None,
+    who: str,
+) -> tuple[list[Choice], list[Unreached], list[Found]]:
+    entries = _entries(layers, backward, forward, only, who)
+    found, unreached = find(check_module(model, who), whole_types(entries))
+    if not any(one.why_not is None for one in found):
+        beside = [f"{one.names[0]} ({one.kind}: {one.why_not})" for one in found] + [str(one) for one in unreached]
+        raise ConversionError(
+            f"{who} found nothing to convert in {_name(model)}. "
+            f"{'Out of reach: ' + '; '.join(beside) if beside else 'It has no activation'}."
+        )
+    choices = choose(found, entries)
+    if not choices:
+        raise ConversionError(f"Nothing that is selected can be converted. There are: {listed(found)}.")
+    if example is not None:
+        unreached = [*unreached, *_probed(model, found, example)]
+    return choices, [one for one in unreached if concerns(one, entries)], found
+
+
+def _entries(
+    layers: Layers | None,
+    backward: RuleLike | None,
+    forward: ForwardLike | None,
+    only: Selector | Sequence[Selector] | None,
+    who: str,
+) -> list[Entry]:
+    default = None
+    if backward is not None:
+        default = Halves(None if forward is None else forward_of(forward), rule_of(backward))
+    elif forward is not None or only is not None:
+        given = "a forward" if forward is not None else "only="
+        raise ConversionError(f"{who} got {given} and no backward rule. Give it one, for example backward='full_jam'.")
+    entries = [] if layers is None else _layers(layers, default, who)
+    if only is not None:
+        several = cast("Iterable[object]", only if isinstance(only, (list, tuple)) else [only])
+        entries += [Entry(_selector(one), default) for one in several]
+    elif default is not None:
+        entries.append(Entry("*", default))
+    if not entries:
+        raise ConversionError(f"{who} needs a rule: backward='full_jam' for all, or a mapping from layers to rules.")
+    return entries
+
+
+def _layers(layers: Layers, default: Halves | None, who: str) -> list[Entry]:
+    if isinstance(layers, (str, PathLike)):
+        if not str(layers).endswith((".yaml", ".yml")):
+            raise ConversionError(f"{layers!r} is no YAML file. A rule for all is given as backward={layers!r}.")
+        if default is not None:
+            raise ConversionError(f"{who} got a file and a backward rule. Write the rule into {layers}, as backward.")
+        # Only files need PyYAML, so it is not loaded with the core.
+        from tieless.convert.document import read_file  # noqa: PLC0415
+
+        return read_file(layers)
+    if not isinstance(layers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"{who} needs a mapping from selectors to rules, got {layers!r}.")
+    return [Entry(_selector(key), halves(value, f"{key!r}", default)) for key, value in layers.items()]
+
+
+def _selector(given: object) -> Selector:
+    if isinstance(given, type) and not issubclass(given, nn.Module):
+        raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
+    if isinstance(given, str) or callable(given):
+        return cast("Selector", given)
+    raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
+
+
+def _probed(model: nn.Module, found: list[Found], example: Sequence[Any] | Mapping[str, Any]) -> list[Unreached]:
+    if isinstance(example, Mapping):
+        return probe(model, found, (), example)
+    return probe(model, found, example if isinstance(example, (tuple, list)) else (example,), {})
+
+
+def _joined(found: Found, chosen: Halves) -> Joined:
+    assert found.native is not None
+    return join(chosen.forward or found.native, chosen.backward)
+
+
+def _apply(found: Found, chosen: Halves, joined: Joined) -> None:
+    module = found.module
+    if found.place == "module":
+        assert found.cls is not None
+        change_class(module, found.cls, joined=joined)
+        return
+    assert found.key is not None
+    assert found.function is not None
+    site = Call(found.function, chosen.forward, chosen.backward)
+    attributes: dict[str, object] = {CALLS: {**calls_of(module), found.key: site}}
+    if found.place == "attribute":
+        attributes[found.key] = FunctionAttribute(site, found.function)
+    change_class(module, found.cls or type(module), **attributes)
+
+
+def _undo(found: Found) -> None:
+    """Make one activation what it was."""
+    if found.now is None:
+        return
+    module = found.module
+    calls = {key: call for key, call in calls_of(module).items() if key != found.key}
+    if found.place == "module" or not calls:
+        restore(module)
+        return
+    vars(module)[CALLS] = calls
+    if found.place == "attribute" and found.key is not None:
+        vars(module)[found.key] = vars(module)[KEPT].pop(found.key)
+
+
+def _leave_fast_paths(model: nn.Module) -> None:
+    """Keep PyTorch's encoder from computing its own activation, in one kernel, in the place of a converted one."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and (
+            isinstance(vars(module).get("activation"), FunctionAttribute) or isinstance(module.activation, Converted)
+        ):
+            change_class(module, type(module), activation_relu_or_gelu=0)
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+            layers = [layer for layer in module.layers if isinstance(layer, nn.TransformerEncoderLayer)]
+            if not all(layer.activation_relu_or_gelu for layer in layers):
+                # Its nested tensors are for those kernels only.
+                change_class(module, type(module), use_nested_tensor=False)
+
+
+def _record(one: Found, chosen: Halves | None = None, *, changes: bool = False) -> FoundActivation:
+    forward = backward = None
+    if changes:
+        if chosen is not None:
+            forward, backward = str(chosen.forward or one.native), str(chosen.backward)
+    elif one.now is not None:
+        forward, backward = str(one.now.forward_fn), str(one.now.rule)
+    return FoundActivation(one.names, one.kind, one.place, one.where, forward, backward, one.why_not)
+
+
+def _name(model: nn.Module) -> str:
+    return original_class(model).__name__

@@ -1,0 +1,243 @@
+"""What an activation becomes when it is converted: the same object, of another class.
+
+A converted module is not replaced. It gets a class made for it, derived from ``Activation`` and from the class that it
+had, as ``torch.nn.utils.parametrize`` does it. So all that belongs to the object stays with it: hooks, flags, its place
+in every parent that shares it, the keys of ``state_dict``; and to revert is to give it its old class back.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+
+from tieless._tracing import known_when_traced
+from tieless.convert.functions import KINDS, Function, forward_of
+from tieless.errors import ConversionError
+from tieless.forwards import Elementwise, Forward
+from tieless.functional import Joined, join, untie_joined
+from tieless.nn import CALLS, Activation
+from tieless.rules import Rule
+
+__all__ = [
+    "KEPT",
+    "Call",
+    "Changed",
+    "Converted",
+    "FunctionAttribute",
+    "OriginalForward",
+    "change_class",
+    "converted_class",
+    "original_class",
+    "original_forward",
+    "restore",
+]
+
+KEPT = "_tieless_kept"
+"""The attribute in which a changed module has what its attributes were before."""
+
+ABSENT = "(absent)"
+
+
+class Changed:
+    """Base of every class that a conversion has made. It is pickled as the class that it was made from."""
+
+    original: ClassVar[type[nn.Module]]
+    make: ClassVar[Callable[[Any], type[nn.Module]]]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made, arguments, *rest = cast("tuple[Any, ...]", super().__reduce_ex__(max(2, protocol)))
+        if made is not copyreg.__newobj__ or len(arguments) != 1:  # pyright: ignore[reportAttributeAccessIssue]
+            raise ConversionError(
+                f"{self.original.__name__} is copied and pickled in a way of its own. Revert the model before that."
+            )
+        return (_blank, (type(self).make, self.original), *rest)
+
+
+def _blank(make: Callable[[type[nn.Module]], type[nn.Module]], original: type[nn.Module]) -> nn.Module:
+    cls = make(original)
+    return cls.__new__(cls)
+
+
+class Converted(Changed, Activation):
+    """Base of what a converted activation is: its own function or another one forward, a rule backward."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return _apply(z, self.joined, inplace=bool(vars(self).get("inplace", False)))
+
+
+def _apply(z: Tensor, joined: Joined, *, inplace: bool) -> Tensor:
+    if not inplace:
+        return untie_joined(z, joined)
+    # What it writes to its input, other layers may read: a residual branch sees the output of the activation beside it.
+    return z.copy_(untie_joined(z.clone() if joined.keeps_input else z, joined))
+
+
+class Call(Activation):
+    """The calls of one function at one place, as if it were a module.
+
+    Args:
+        function: What is called there.
+        forward: The forward that takes its place; ``None`` keeps the function, with the parameters of each call.
+        backward: The rule.
+    """
+
+    def __init__(self, function: Function, forward: Forward | None, backward: Rule) -> None:
+        super().__init__(forward or forward_of(function.kind, dict(function.parameters)), backward)
+        self.function = function
+        self.exchanged = forward is not None
+
+    def forward(self, z: Tensor, parameters: tuple[tuple[str, Any], ...] = (), *, inplace: bool = False) -> Tensor:
+        joined = self.joined
+        if parameters and not self.exchanged:
+            joined = _VARIANTS[_variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)]
+        return _apply(z, joined, inplace=inplace)
+
+    def call(self, kind: str, inplace: bool, /, *given: Any, **keywords: Any) -> Tensor:
+        """As PyTorch's function is called: ``z`` first or named ``input``, then its parameters and ``inplace``."""
+        if len(given) == 1 and not keywords:
+            return self.forward(given[0], inplace=inplace)
+        parameters = dict(zip(("input", *KINDS[kind], "inplace"), given, strict=False))
+        parameters.update(keywords)
+        inplace = bool(parameters.pop("inplace", inplace))
+        z = parameters.pop("input")
+        for name, value in parameters.items():
+            if name not in KINDS[kind] or isinstance(value, Tensor):
+                raise ConversionError(
+                    f"A converted call of {kind} takes numbers for {', '.join(KINDS[kind]) or 'no parameter'}, got "
+                    f"{name} of type {type(value).__name__}. Leave this call out of the conversion."
+                )
+        return self.forward(z, tuple(parameters.items()), inplace=inplace)
+
+
+_VARIANTS: dict[str, Joined] = {}
+"""What calls with parameters of their own have been joined to, by a name that a compiler can hold."""
+
+
+@known_when_traced
+def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
+    return _variant_once(kind, parameters, rule)
+
+
+@cache
+def _variant_once(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
+    joined = join(forward_of(kind, dict(parameters)), rule)
+    name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
+    _VARIANTS[name] = joined
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAttribute:
+    """What stands in an attribute that had a function, as ``TransformerEncoderLayer.activation`` has."""
+
+    site: Call
+    function: Function
+
+    def __call__(self, *given: Any, **keywords: Any) -> Tensor:
+        return self.site.call(self.function.kind, self.function.inplace, *given, **keywords)
+
+
+@dataclass(frozen=True, eq=False)
+class OriginalForward:
+    """What a module computes, as a function: that of another module of its class with the same settings.
+
+    Args:
+        cls: A class without parameters, buffers and children.
+        settings: The attributes of the instance, those of every module left out.
+    """
+
+    cls: type[nn.Module]
+    settings: tuple[tuple[str, Any], ...]
+    twin: nn.Module = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        twin = self.cls.__new__(self.cls)
+        nn.Module.__init__(twin)
+        vars(twin).update(self.settings)
+        object.__setattr__(self, "twin", twin)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        # What lies at z belongs to others.
+        return self.cls.forward(self.twin, z.clone() if vars(self.twin).get("inplace") else z)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OriginalForward) and (self.cls, self.settings) == (other.cls, other.settings)
+
+    def __hash__(self) -> int:
+        return hash(self.cls)
+
+    def __reduce__(self) -> Any:
+        return OriginalForward, (self.cls, self.settings)
+
+    def __repr__(self) -> str:
+        return self.cls.__name__
+
+
+_EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, CALLS, "joined"}
+
+
+def original_forward(module: nn.Module) -> Forward:
+    """What an activation module computes, converted or not, as a forward.
+
+    Args:
+        module: Without parameters, buffers and children.
+    """
+    settings = tuple((name, value) for name, value in vars(module).items() if name not in _EVERY_MODULE)
+    return Elementwise(OriginalForward(original_class(module), settings))
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a module had before it was converted.
+
+    Raises:
+        ConversionError: its class was changed again after that.
+    """
+    cls = type(module)
+    if not issubclass(cls, Changed):
+        return cls
+    if "original" not in vars(cls):
+        raise ConversionError(
+            f"The class of a converted {cls.original.__name__} was changed again, to {cls.__name__}. Undo this first."
+        )
+    return cls.original
+
+
+@cache
+def converted_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class that a module of ``cls`` gets when it is converted as a whole."""
+    name = f"Converted{cls.__name__}"
+    content = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "original": cls,
+        "make": staticmethod(converted_class),
+    }
+    return type(name, (Converted, cls), content)
+
+
+def change_class(module: nn.Module, cls: type[nn.Module], **attributes: object) -> None:
+    """Give a module a class that a conversion has made, and attributes, and keep what they were."""
+    kept = vars(module).setdefault(KEPT, {})
+    for name, value in attributes.items():
+        kept.setdefault(name, vars(module).get(name, ABSENT))
+        vars(module)[name] = value
+    module.__class__ = cls
+
+
+def restore(module: nn.Module) -> bool:
+    """Make a module what it was before it was converted; says whether there was anything to do."""
+    if KEPT not in vars(module):
+        return False
+    module.__class__ = original_class(module)
+    kept = vars(module).pop(KEPT)
+    for name, value in kept.items():
+        if isinstance(value, str) and value == ABSENT:
+            vars(module).pop(name, None)
+        else:
+            vars(module)[name] = value
+    return True

@@ -1,0 +1,244 @@
+"""Where the activations of a model are: in modules, in attributes that hold functions, and in the code of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import FunctionType
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from tieless.convert.code import read_class, rewired_class
+from tieless.convert.converted import (
+    KEPT,
+    Converted,
+    FunctionAttribute,
+    converted_class,
+    original_class,
+    original_forward,
+)
+from tieless.convert.functions import KINDS, NAMES, Function, forward_of, function_of, kind_of_class
+from tieless.convert.records import Unreached
+from tieless.convert.source import names_in
+from tieless.convert.traced import trace
+from tieless.errors import RuleTypeError
+from tieless.forwards import Forward
+from tieless.nn import Activation, calls_of
+
+__all__ = ["Found", "check_module", "find"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One activation: what it is, and what is to be changed to convert it.
+
+    Args:
+        names: In the model; more than one where modules share it.
+        kind: PyTorch's name, or the name of a class that is none of PyTorch's.
+        module: The activation itself, or the module that calls it.
+        place: What ``module`` is to it.
+        where: File and line of a call, else a class.
+        key: How the call is known in its module.
+        function: What is called; ``None`` for modules.
+        native: Its own function, as a forward.
+        cls: The class that ``module`` gets.
+        now: What runs it if it is converted.
+        why_not: Why it cannot be converted.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    module: nn.Module
+    place: Literal["module", "attribute", "call"]
+    where: str
+    key: str | None = None
+    function: Function | None = None
+    native: Forward | None = None
+    cls: type[nn.Module] | None = None
+    now: Activation | None = None
+    why_not: str | None = None
+
+
+@dataclass(slots=True)
+class _Search:
+    whole: tuple[type[nn.Module], ...]
+    found: list[Found] = field(default_factory=list[Found])
+    unreached: list[Unreached] = field(default_factory=list[Unreached])
+
+
+def find(model: nn.Module, whole: tuple[type[nn.Module], ...] = ()) -> tuple[list[Found], list[Unreached]]:
+    """All activations of a model, converted or not, and what looks like one and cannot be reached.
+
+    Args:
+        model: It is left as it is.
+        whole: Classes that are activations as a whole, whatever is inside.
+    """
+    search = _Search(whole)
+    names: dict[int, list[str]] = {}
+    modules: dict[int, nn.Module] = {}
+    inside: set[int] = set()
+    for name, module in _named_modules(model):
+        names.setdefault(id(module), []).append(name)
+        modules[id(module)] = module
+    for number, module in modules.items():
+        if number not in inside and _look(search, module, tuple(names[number])):
+            inside.update(id(child) for child in module.modules() if child is not module)
+    return search.found, search.unreached
+
+
+def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
+
+
+def _look(search: _Search, module: nn.Module, names: tuple[str, ...]) -> bool:
+    """Look at one module; says whether it is an activation as a whole."""
+    if isinstance(module, torch.jit.ScriptModule):
+        _miss(search, names, f"{type(module).__name__}", "TorchScript has compiled its code")
+        return True
+    cls = original_class(module)
+    if issubclass(cls, (nn.RNNBase, nn.RNNCellBase)) and cls.__module__.startswith("torch."):
+        kinds = getattr(module, "nonlinearity", "sigmoid and tanh")
+        _miss(search, names, f"{kinds} of nn.{cls.__name__}", "they are computed inside one fused kernel")
+        return True
+    if found := _whole(search, module, cls, names):
+        search.found.append(replace(found, why_not=_PATCHED) if "forward" in vars(module) else found)
+        return True
+    _attributes(search, module, names)
+    if not cls.__module__.startswith(("torch.", "tieless.")):
+        _calls(search, module, cls, names)
+    return False
+
+
+_PATCHED = "its forward was exchanged on the object, as hooks of some libraries do"
+
+
+def _miss(search: _Search, names: tuple[str, ...], what: str, why: str) -> None:
+    search.unreached.append(Unreached(names[0], what, why))
+
+
+def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> Found | None:
+    """The module as an activation, if it is one."""
+    now = module if isinstance(module, Activation) and KEPT in vars(module) else None
+    about: dict[str, Any] = {"names": names, "module": module, "place": "module", "where": cls.__name__, "now": now}
+    if issubclass(cls, Activation):
+        if cls.forward is not Activation.forward:
+            return Found(kind=cls.__name__, why_not="its forward is its own", **about)
+        own = vars(module).get(KEPT, {}).get("joined") or vars(module)["joined"]
+        return Found(kind=str(own.forward), native=own.forward, cls=converted_class(cls), **about)
+    kind = kind_of_class(cls)
+    if kind is not None:
+        parameters = {name: getattr(module, name) for name in KINDS[kind]}
+        return Found(kind=kind, native=forward_of(kind, parameters), cls=converted_class(cls), **about)
+    if cls in (nn.PReLU, nn.RReLU):
+        why = (
+            "its slope learns, and a rule would send it no gradient"
+            if cls is nn.PReLU
+            else "its slope is drawn anew in each call"
+        )
+        return Found(kind=cls.__name__, why_not=why, **about)
+    if cls.__module__ == "transformers.activations" or issubclass(cls, search.whole) or isinstance(module, Converted):
+        return _foreign(module, cls, about)
+    return None
+
+
+_TRANSFORMERS = {"SiLUActivation": "silu", "MishActivation": "mish"}
+
+
+def _foreign(module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> Found | None:
+    """A class that is no activation of PyTorch's, but one all the same."""
+    if cls.__name__ == "LinearActivation":
+        return None
+    function = function_of(vars(module).get("act"))
+    if function is not None and cls.__module__ == "transformers.activations":
+        native = forward_of(function.kind, dict(function.parameters))
+        return Found(kind=function.kind, native=native, cls=converted_class(cls), **about)
+    if cls.__module__ == "transformers.activations" and (kind := _TRANSFORMERS.get(cls.__name__)):
+        return Found(kind=kind, native=forward_of(kind, {}), cls=converted_class(cls), **about)
+    if any(True for _ in (*module.parameters(), *module.buffers(), *module.children())) or any(
+        isinstance(value, Tensor) for value in vars(module).values()
+    ):
+        return Found(kind=cls.__name__, why_not="it has tensors or modules of its own", **about)
+    return Found(kind=cls.__name__, native=original_forward(module), cls=converted_class(cls), **about)
+
+
+def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> None:
+    """Functions that are kept in attributes, such as ``TransformerEncoderLayer.activation``."""
+    for attribute, value in vars(module).items():
+        if attribute.startswith("_"):
+            continue
+        kept = vars(module).get(KEPT, {}).get(attribute, value) if isinstance(value, FunctionAttribute) else value
+        if function := function_of(kept):
+            search.found.append(
+                Found(
+                    names=tuple(_join(name, attribute) for name in names),
+                    kind=function.kind,
+                    module=module,
+                    place="attribute",
+                    where=original_class(module).__name__,
+                    key=attribute,
+                    function=function,
+                    native=forward_of(function.kind, dict(function.parameters)),
+                    now=calls_of(module).get(attribute),
+                )
+            )
+        elif what := _hidden(kept):
+            _miss(search, names, f"{what}, in the attribute {attribute}", "only a function by itself can be exchanged")
+
+
+def _hidden(value: object) -> str | None:
+    """The activation that a function or a container in an attribute has inside."""
+    if isinstance(value, FunctionType):
+        return next(iter(sorted(names_in(value.__code__) & NAMES)), None)
+    if isinstance(value, partial):
+        return _hidden(value.func) or getattr(function_of(value.func), "kind", None)
+    if isinstance(value, dict):
+        value = list(cast("dict[object, object]", value).values())
+    if isinstance(value, (list, tuple)):
+        inner = (function_of(v) for v in cast("list[object]", value))
+        return next((function.kind for function in inner if function), None)
+    return None
+
+
+def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> None:
+    """Calls in the code of the module."""
+    code = read_class(cls)
+    sites, changed, blind = code.sites, rewired_class(cls), code.blind
+    if code.unreadable is not None:
+        traced = trace(module)
+        if isinstance(traced, str):
+            blind = tuple((what, f"{why}, and {traced}") for what, why in blind)
+        else:
+            sites, changed, blind = traced.sites, traced.cls, ()
+    if "forward" in vars(module):
+        blind, sites = (*blind, *((site.key, _PATCHED) for site in sites)), ()
+    for what, why in blind:
+        _miss(search, names, what, why)
+    for site in sites:
+        search.found.append(
+            Found(
+                names=tuple(_join(name, site.key) for name in names),
+                kind=site.function.kind,
+                module=module,
+                place="call",
+                where=site.where,
+                key=site.key,
+                function=site.function,
+                native=forward_of(site.function.kind, dict(site.function.parameters)),
+                cls=changed,
+                now=calls_of(module).get(site.key),
+            )
+        )
+
+
+def _join(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def check_module(model: object, who: str) -> nn.Module:
+    """``model``, if it is a module."""
+    if not isinstance(model, nn.Module):
+        raise RuleTypeError(f"{who} needs a torch.nn.Module, got {type(model).__name__}.")
+    return model

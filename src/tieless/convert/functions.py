@@ -1,0 +1,243 @@
+"""PyTorch's elementwise activations: their functions, methods and modules, and which forward has the same values.
+
+A forward of ours takes the place of PyTorch's function only where the values are equal bit for bit
+(``tests/convert/test_functions.py`` compares them in all four dtypes). Where a parameter makes the difference, such as
+the approximation of a GELU, the forward is PyTorch's own function with that parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tieless.forwards import (
+    Elementwise,
+    Elu,
+    Forward,
+    Gelu,
+    HardSigmoid,
+    HardTanh,
+    LeakyRelu,
+    Logistic,
+    Relu,
+    Relu6,
+    Silu,
+    Softplus,
+    Tanh,
+)
+
+__all__ = [
+    "BY_NAME",
+    "KINDS",
+    "METHODS",
+    "NAMES",
+    "Function",
+    "NativeCall",
+    "forward_of",
+    "function_of",
+    "kind_of_class",
+    "name_of",
+]
+
+Parameters = Mapping[str, float | str]
+
+KINDS: Mapping[str, Parameters] = MappingProxyType(
+    {
+        "celu": {"alpha": 1.0},
+        "elu": {"alpha": 1.0},
+        "gelu": {"approximate": "none"},
+        "hardshrink": {"lambd": 0.5},
+        "hardsigmoid": {},
+        "hardswish": {},
+        "hardtanh": {"min_val": -1.0, "max_val": 1.0},
+        "leaky_relu": {"negative_slope": 0.01},
+        "logsigmoid": {},
+        "mish": {},
+        "relu": {},
+        "relu6": {},
+        "selu": {},
+        "sigmoid": {},
+        "silu": {},
+        "softplus": {"beta": 1.0, "threshold": 20.0},
+        "softshrink": {"lambd": 0.5},
+        "softsign": {},
+        "tanh": {},
+        "tanhshrink": {},
+        "threshold": {"threshold": 0.0, "value": 0.0},
+    }
+)
+"""What PyTorch calls its activations, with their parameters in the order of a call and the defaults of the modules."""
+
+_MODULES: Mapping[type[nn.Module], str] = MappingProxyType(
+    {
+        nn.CELU: "celu",
+        nn.ELU: "elu",
+        nn.GELU: "gelu",
+        nn.Hardshrink: "hardshrink",
+        nn.Hardsigmoid: "hardsigmoid",
+        nn.Hardswish: "hardswish",
+        nn.Hardtanh: "hardtanh",
+        nn.LeakyReLU: "leaky_relu",
+        nn.LogSigmoid: "logsigmoid",
+        nn.Mish: "mish",
+        nn.ReLU: "relu",
+        nn.ReLU6: "relu6",
+        nn.SELU: "selu",
+        nn.Sigmoid: "sigmoid",
+        nn.SiLU: "silu",
+        nn.Softplus: "softplus",
+        nn.Softshrink: "softshrink",
+        nn.Softsign: "softsign",
+        nn.Tanh: "tanh",
+        nn.Tanhshrink: "tanhshrink",
+        nn.Threshold: "threshold",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of PyTorch's that is an activation.
+
+    Args:
+        kind: A name of ``KINDS``.
+        inplace: Whether it writes to its input, as those with a ``_`` at the end do.
+        parameters: Those that a ``functools.partial`` has fixed.
+    """
+
+    kind: str
+    inplace: bool = False
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCall:
+    """PyTorch's own function with its parameters, as a value that is hashable and can be pickled.
+
+    Example:
+        >>> from tieless.convert.functions import NativeCall
+        >>> NativeCall("gelu", (("approximate", "tanh"),))(torch.tensor([1.0]))
+        tensor([0.8412])
+    """
+
+    kind: str
+    parameters: tuple[tuple[str, float | str], ...]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return getattr(F, self.kind)(z, **dict(self.parameters))
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({', '.join(f'{name}={value!r}' for name, value in self.parameters)})"
+
+
+_SAME: Mapping[str, type[Forward]] = MappingProxyType(
+    {
+        "hardsigmoid": HardSigmoid,
+        "leaky_relu": LeakyRelu,
+        "relu": Relu,
+        "relu6": Relu6,
+        "sigmoid": Logistic,
+        "silu": Silu,
+        "tanh": Tanh,
+    }
+)
+"""Ours that have the same values, and the same parameters, if any."""
+
+_SAME_AT: Mapping[tuple[object, ...], Forward] = MappingProxyType(
+    {
+        ("gelu", "none"): Gelu(),
+        ("hardtanh", -1, 1): HardTanh(),
+        ("hardtanh", 0, 6): Relu6(),
+        ("softplus", 1, 20): Softplus(),
+    }
+)
+"""Ours that have the same values at some parameters."""
+
+
+def forward_of(kind: str, parameters: Parameters) -> Forward:
+    """The forward that has the values of PyTorch's function: one of ours if it is equal, else the function itself.
+
+    Args:
+        kind: A name of ``KINDS``.
+        parameters: Those that are given; defaults stand for the others.
+    Example:
+        >>> from tieless.convert.functions import forward_of
+        >>> str(forward_of("leaky_relu", {"negative_slope": 0.2})), str(forward_of("gelu", {"approximate": "tanh"}))
+        ('leaky_relu(0.2)', "gelu(approximate='tanh')")
+    """
+    every = {**KINDS[kind], **parameters}
+    make: Callable[..., Forward] | None = Elu if kind == "elu" and float(every["alpha"]) > 0 else _SAME.get(kind)
+    if make is not None:
+        return make(**every)
+    return _SAME_AT.get((kind, *every.values())) or Elementwise(NativeCall(kind, tuple(every.items())))
+
+
+def kind_of_class(cls: type[nn.Module]) -> str | None:
+    """Which of PyTorch's activations a class is; ``None`` if it is none, or a subclass with another ``forward``."""
+    bases = (base for base in cls.__mro__ if base in _MODULES)
+    return next((_MODULES[base] for base in bases if cls.forward is base.forward), None)
+
+
+METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if hasattr(Tensor, name + ending))
+"""Tensor's methods that are activations: ``x.relu()`` and the like."""
+
+
+def _functions() -> Mapping[str, tuple[Any, Function]]:
+    found: dict[str, tuple[Any, Function]] = {"torch.special.expit": (torch.special.expit, Function("sigmoid"))}
+    for room, path in ((F, "torch.nn.functional"), (torch, "torch"), (Tensor, "torch.Tensor")):
+        for kind in KINDS:
+            for name in (kind, f"{kind}_"):
+                if function := getattr(room, name, None):
+                    found[f"{path}.{name}"] = function, Function(kind, inplace=name.endswith("_"))
+    return MappingProxyType(found)
+
+
+BY_NAME = _functions()
+"""Each of them by the name that it has in PyTorch, and what it is."""
+
+_FUNCTIONS = dict(BY_NAME.values())
+_NAMES = {function: name for name, (function, _) in BY_NAME.items()}
+
+
+def name_of(function: object) -> str:
+    """A name of ``BY_NAME`` for a function that is there.
+
+    Example:
+        >>> from tieless.convert.functions import name_of
+        >>> name_of(torch.nn.functional.silu)
+        'torch.nn.functional.silu'
+    """
+    return _NAMES[function]
+
+
+NAMES = frozenset(name + ending for name in KINDS for ending in ("", "_")) | {"expit"}
+"""How these functions are called in code."""
+
+
+def function_of(value: object) -> Function | None:
+    """The activation that a function is, or a ``functools.partial`` of one; ``None`` if it is none.
+
+    Example:
+        >>> from tieless.convert.functions import function_of
+        >>> function_of(torch.relu_), function_of(torch.exp)
+        (Function(kind='relu', inplace=True, parameters=()), None)
+    """
+    if isinstance(value, partial):
+        call = cast("partial[Any]", value)
+        whole = function_of(call.func)
+        if whole is None or call.args or not set(call.keywords) <= {*KINDS[whole.kind], "inplace"}:
+            return None
+        parameters = {**dict(whole.parameters), **call.keywords}
+        inplace = bool(parameters.pop("inplace", whole.inplace))
+        return Function(whole.kind, inplace, tuple(parameters.items()))
+    try:
+        return _FUNCTIONS.get(value)
+    except TypeError:  # it has no hash, so it is no function
+        return None

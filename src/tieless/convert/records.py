@@ -1,0 +1,117 @@
+"""What a conversion does, or would do, as frozen values that print as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Conversion", "FoundActivation", "Unreached"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundActivation:
+    """One activation of a model.
+
+    Args:
+        names: What it is called; more than one where modules share it.
+        kind: PyTorch's name of the function, such as ``"relu"``, or the class of a module that is none of PyTorch's.
+        place: A module, a function in an attribute, or a call in the code of a module.
+        where: File and line of a call, else the class of the module.
+        forward, backward: The specs of its halves; ``None`` if it is as it was before any conversion.
+        why_left: Why it is left as it is, if that is not what was asked for.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    place: Literal["module", "attribute", "call"]
+    where: str
+    forward: str | None = None
+    backward: str | None = None
+    why_left: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called first."""
+        return self.names[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """Something that computes activations, or may, which a conversion cannot exchange.
+
+    Args:
+        name: The module that it is in; empty for the model itself.
+        what: What was seen there.
+        why: Why it cannot be reached.
+    """
+
+    name: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name or '(the model)'}: {self.what} ({self.why})"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion does to a model, or has done. ``print`` shows it as a table.
+
+    Args:
+        model: The name of its class.
+        converted: Activations with a rule of their own.
+        left: Activations that are as they were.
+        unreached: What was seen and cannot be exchanged.
+    Example:
+        >>> print(tl.conversion(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GELU()), {"0": "full_jam"}))
+        activation  before  converted  left
+        gelu        1       0          1
+        relu        1       1          0
+        all         2       1          1
+        <BLANKLINE>
+        unreached: nothing
+    """
+
+    model: str
+    converted: tuple[FoundActivation, ...]
+    left: tuple[FoundActivation, ...]
+    unreached: tuple[Unreached, ...]
+
+    @property
+    def found(self) -> tuple[FoundActivation, ...]:
+        """All activations that a conversion can reach, converted or left."""
+        return (*self.converted, *self.left)
+
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """For each kind of activation: how many there were before, how many are converted, how many are left.
+
+        Example:
+            >>> tl.conversion(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU()), {"0": "full_jam"}).counts()
+            {'relu': (2, 1, 1)}
+        """
+        converted, left = _count(self.converted), _count(self.left)
+        return {
+            kind: (converted[kind] + left[kind], converted[kind], left[kind]) for kind in sorted({*converted, *left})
+        }
+
+    def __str__(self) -> str:
+        counts = self.counts()
+        sums = [sum(row[column] for row in counts.values()) for column in range(3)]
+        rows = [["activation", "before", "converted", "left"]]
+        rows += [[kind, *map(str, row)] for kind, row in counts.items()]
+        rows.append(["all", *map(str, sums)])
+        lines = [*_aligned(rows), ""]
+        lines += [f"left: {found.name} ({found.kind}): {found.why_left}" for found in self.left if found.why_left]
+        lines += [f"unreached: {unreached}" for unreached in self.unreached] or ["unreached: nothing"]
+        return "\n".join(lines)
+
+
+def _count(found: Iterable[FoundActivation]) -> Counter[str]:
+    return Counter(activation.kind for activation in found)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,192 @@
+"""Which activation gets which halves: selectors against names, and what happens where several fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+from torch import nn
+
+from tieless.convert.converted import original_class
+from tieless.convert.find import Found
+from tieless.convert.functions import kind_of_class
+from tieless.convert.records import Unreached
+from tieless.errors import ConversionError
+from tieless.forwards import Forward, ForwardLike, forward as forward_of
+from tieless.rules import Rule, RuleLike, rule as rule_of
+
+__all__ = [
+    "Choice",
+    "Entry",
+    "Halves",
+    "HalvesLike",
+    "Selector",
+    "TypeName",
+    "choose",
+    "concerns",
+    "halves",
+    "listed",
+    "whole_types",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    """A class by its name, as files have it."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"the type {self.name}"
+
+
+Selector = str | type[nn.Module] | TypeName | Callable[[str, nn.Module], bool]
+"""A name or glob, a class, or a function that is asked with each name and module."""
+
+HalvesLike = RuleLike | Mapping[str, Any] | None
+"""A rule, ``{"forward": ..., "backward": ...}``, or ``None`` for as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """What an activation is to get: its own forward where ``forward`` is ``None``."""
+
+    forward: Forward | None
+    backward: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One selector with what it selects for; ``None`` makes an activation what it was."""
+
+    selector: Selector
+    halves: Halves | None
+
+    def __str__(self) -> str:
+        if isinstance(self.selector, str):
+            return repr(self.selector)
+        return getattr(self.selector, "__name__", str(self.selector))
+
+    def fits(self, name: str, found: Found) -> bool:
+        """Does it select an activation by this name?"""
+        selector = self.selector
+        if isinstance(selector, str):
+            return fnmatchcase(name, selector)
+        cls = original_class(found.module)
+        if isinstance(selector, TypeName):
+            classes = cls.__mro__ if found.place == "module" else ()
+            kind = kind_of_class(getattr(nn, selector.name, nn.Module))
+            return found.kind in {kind, selector.name} or any(base.__name__ == selector.name for base in classes)
+        if isinstance(selector, type):
+            return (found.place == "module" and issubclass(cls, selector)) or found.kind == kind_of_class(selector)
+        return bool(selector(name, found.module))
+
+
+Choice = tuple[Found, Halves | None]
+
+
+def halves(given: HalvesLike, what: str, default: Halves | None = None) -> Halves | None:
+    """What is written for a layer, as halves.
+
+    Args:
+        given: A rule, a mapping, or ``None``.
+        what: Whose halves they are, for messages.
+        default: What stands in for a half that a mapping does not have.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        if unknown := sorted(set(given) - {"forward", "backward"}):
+            raise ConversionError(f"{what} has {', '.join(unknown)}: a layer has forward and backward, nothing else.")
+        forward, backward = given.get("forward"), given.get("backward")
+        if backward is None and default is None:
+            raise ConversionError(f"{what} has no backward rule. Give it one, for example backward: full_jam.")
+        rule = default.backward if backward is None and default is not None else rule_of(cast("RuleLike", backward))
+        return Halves(_forward(forward, default), rule)
+    return Halves(default.forward if default else None, rule_of(given))
+
+
+def _forward(given: ForwardLike | None, default: Halves | None) -> Forward | None:
+    if given is None:
+        return default.forward if default else None
+    return forward_of(given)
+
+
+def whole_types(entries: Sequence[Entry]) -> tuple[type[nn.Module], ...]:
+    """The classes among the selectors that are activations because somebody says so."""
+    types = (entry.selector for entry in entries if isinstance(entry.selector, type))
+    return tuple(cls for cls in types if cls is not nn.Module and not cls.__module__.startswith(("torch.", "tieless.")))
+
+
+def choose(found: Sequence[Found], entries: Sequence[Entry]) -> list[Choice]:
+    """Of several selectors that fit a name the narrowest counts: the one whose names are among those of the others.
+
+    Raises:
+        ConversionError: a selector fits nothing; two overlap, and none is narrower; two names of one module get
+            different halves; what was selected cannot be converted.
+    """
+    names = [(name, one) for one in found for name in one.names]
+    selected = [frozenset(name for name, one in names if entry.fits(name, one)) for entry in entries]
+    for entry, some in zip(entries, selected, strict=True):
+        if not some:
+            raise ConversionError(f"{entry} selects no activation. There are: {listed(found)}.")
+    choices: list[Choice] = []
+    for one in found:
+        by_name = {name: _narrowest(name, entries, selected) for name in one.names}
+        given = {name: entry and (entry.halves, entry.halves is None) for name, entry in by_name.items()}
+        if len(set(given.values())) > 1:
+            raise ConversionError(
+                f"{' and '.join(by_name)} are one shared module, and cannot have different rules. Select both alike, or "
+                "give each its own module."
+            )
+        entry = next(iter(by_name.values()))
+        if entry is None:
+            continue
+        if one.why_not is not None:
+            if isinstance(entry.selector, str) and entry.selector in one.names:
+                raise ConversionError(f"{one.names[0]} ({one.kind}) cannot be converted: {one.why_not}.")
+            continue
+        choices.append((one, entry.halves))
+    return choices
+
+
+def _narrowest(name: str, entries: Sequence[Entry], selected: Sequence[frozenset[str]]) -> Entry | None:
+    fitting = [(some, entry) for some, entry in zip(selected, entries, strict=True) if name in some]
+    if not fitting:
+        return None
+    least, narrowest = min(fitting, key=lambda pair: len(pair[0]))
+    for some, entry in fitting:
+        if entry.halves != narrowest.halves and not least < some:
+            raise ConversionError(
+                f"{narrowest} and {entry} both select {name}, and neither is narrower. Write its name out to decide."
+            )
+    return narrowest
+
+
+def listed(found: Sequence[Found], most: int = 12) -> str:
+    """Activations by name and kind, the first of many."""
+    words = [f"{one.names[0] or '(the model)'} ({one.kind})" for one in found[:most]]
+    more = [f"and {len(found) - most} more"] if len(found) > most else []
+    return ", ".join([*words, *more]) or "none"
+
+
+def concerns(unreached: Unreached, entries: Sequence[Entry]) -> bool:
+    """Might the selectors have meant what was not reached? In doubt, yes."""
+    for entry in entries:
+        if entry.halves is None:
+            continue
+        selector = entry.selector
+        if isinstance(selector, str):
+            if fnmatchcase(unreached.name, selector) or fnmatchcase(
+                f"{unreached.name}.{unreached.what}".lstrip("."), selector
+            ):
+                return True
+        elif isinstance(selector, (type, TypeName)):
+            kind = kind_of_class(selector if isinstance(selector, type) else getattr(nn, selector.name, nn.Module))
+            if kind is not None and kind in unreached.what:
+                return True
+        else:
+            return True
+    return False

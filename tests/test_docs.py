@@ -137,11 +137,8 @@ def check_file(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """``FILE ...`` or ``-m pytest FILE ...``."""
-    if words[0] == "-m":
-        assert words[1] == "pytest"
-        words = words[2:]
-    check_file(words)
+    """``-m pytest FILE ...``, or a script."""
+    check_file(words[2:] if words[:2] == ["-m", "pytest"] else words)
 
 
 CHECKS = {

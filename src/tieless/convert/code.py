@@ -6,7 +6,7 @@ How a call in somebody's ``forward`` can be reached was tried in three ways:
   for a dropout, an attribute that training changes, ``if mask is None``; what it did beside computing is lost, and
   ``**kwargs`` or a branch on a value ends the attempt.
 - *A mode* (``TorchFunctionMode``) entered around ``forward`` sees all calls. It sees those of the children too, whoever
-  they belong to; it costs some microseconds for every operation inside (``docs/convert.md`` has the number); and it is
+  they belong to; it costs about as much as an operation, for every operation inside (benchmarks/convert_calls.py); and it is
   over when ``checkpoint`` computes a part of ``forward`` again, so that the rule is lost without a word.
 - *The source*, changed at the calls and compiled again. All else stays what it was, down to the line numbers, so
   branches, flags, keyword arguments, checkpoints, threads and compilers see what they saw before. Changed is only what

@@ -125,7 +125,7 @@ def conversion(
     Returns:
         A record that prints as a table of counts.
     Raises:
-        As ``convert`` does.
+        ConversionError: as from ``convert``.
     Example:
         >>> net = tl.convert(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GRU(2, 2)), {"0": "full_jam"})
         >>> print(tl.conversion(net))

@@ -1,0 +1,89 @@
+"""Source is used only if it is what runs, and gives the same function again."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tieless as tl
+from tieless.convert.source import SourceError, build, tree_of
+from tieless.errors import UnreachedWarning
+
+WRITTEN = '''
+from torch import nn
+import torch.nn.functional as F
+
+class Net(nn.Module):
+    def forward(self, x):
+        """Text over
+            several lines."""
+        return F.relu(x) * {factor}
+'''
+
+
+def test_a_file_that_was_changed_since_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    path = tmp_path / "changed_since.py"
+    path.write_text(WRITTEN.format(factor=2), encoding="utf-8")
+    import changed_since
+
+    path.write_text(WRITTEN.format(factor=3), encoding="utf-8")
+    with pytest.raises(SourceError, match="not what it was compiled from"):
+        tree_of(changed_since.Net.forward)
+    model = nn.Sequential(nn.ReLU(), changed_since.Net())
+    x = torch.linspace(-1, 1, 5)
+    expected = model(x)
+    tl.convert(model, backward="constant")  # FX reaches it, from what runs
+    assert torch.equal(model(x), expected)
+    assert len(tl.conversion(model).converted) == 2
+
+
+def outer():
+    """A function with everything that a definition can have."""
+    offset = 3
+
+    def inner(a, /, b: int = 2, *rest, c: float = 4.0, d=None, **options) -> int:
+        """Text over
+        several lines.
+        """
+        total = sum(v for v in (a, b, c, *rest) if v) + offset
+        return sum(map(lambda name: len(name) + total, options), d or total)  # noqa: C417  a function inside
+
+    return inner
+
+
+def test_what_is_built_again_is_the_same_function():
+    function = outer()
+    again = build(tree_of(function), function, {})
+    assert again is not function
+    for given, named in [((1,), {}), ((1, 5, 6), {"c": 0.5, "e": 3}), ((0,), {"d": 7})]:
+        assert again(*given, **named) == function(*given, **named)
+    assert again.__doc__ == function.__doc__
+    assert again.__annotations__ == function.__annotations__
+    assert again.__qualname__ == function.__qualname__
+    assert again.__code__.co_firstlineno == function.__code__.co_firstlineno
+
+
+def test_an_error_inside_points_at_the_line_that_was_written():
+    class Failing(nn.Module):
+        def forward(self, x):
+            x = F.relu(x)
+            raise ValueError(x)
+
+    model = tl.convert(Failing(), backward="constant", strict=True)
+    with pytest.raises(ValueError, match="tensor") as failure:
+        model(torch.ones(1))
+    last = failure.traceback[-1]
+    assert str(last.path) == __file__
+    assert last.lineno == Failing.forward.__code__.co_firstlineno + 1  # pytest counts lines from 0
+
+
+def test_lambdas_have_no_definition():
+    class Short(nn.Module):
+        forward = lambda self, x, scale=1: F.relu(x) * scale  # noqa: E731
+
+    with pytest.warns(UnreachedWarning, match="relu"):
+        tl.convert(nn.Sequential(nn.ReLU(), Short()), backward="constant")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tieless.convert import Conversion, conversion, convert, revert
-from tieless.diagnose import Explanation, explain
+from tieless.diagnose import Checkup, Explanation, checkup, explain
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
@@ -64,6 +64,7 @@ __all__ = [
     "Activation",
     "Centralize",
     "Chain",
+    "Checkup",
     "Circ",
     "Clip",
     "ClipNorm",
@@ -106,6 +107,7 @@ __all__ = [
     "SwishSign",
     "Tied",
     "Triangular",
+    "checkup",
     "conversion",
     "convert",
     "explain",

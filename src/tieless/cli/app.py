@@ -9,6 +9,7 @@ import click
 
 from tieless.cli.catalogue import forwards, rules
 from tieless.cli.data import data
+from tieless.cli.diagnose import diagnose
 from tieless.cli.doctor import doctor
 from tieless.cli.explain import explain_model
 from tieless.cli.study import study
@@ -52,5 +53,5 @@ def main() -> None:
     """Train networks whose backward pass is not tied to their forward pass."""
 
 
-for command in (data, doctor, explain_model, forwards, rules, study):
+for command in (data, diagnose, doctor, explain_model, forwards, rules, study):
     main.add_command(command)

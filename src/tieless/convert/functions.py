@@ -173,7 +173,8 @@ def forward_of(kind: str, parameters: Parameters) -> Forward:
         ('leaky_relu(0.2)', "gelu(approximate='tanh')")
     """
     every = {**KINDS[kind], **parameters}
-    make: Callable[..., Forward] | None = Elu if kind == "elu" and float(every["alpha"]) > 0 else _SAME.get(kind)
+    elu = kind == "elu" and float(every["alpha"]) > 0
+    make = cast("Callable[..., Forward] | None", Elu if elu else _SAME.get(kind))
     if make is not None:
         return make(**every)
     return _SAME_AT.get((kind, *every.values())) or Elementwise(NativeCall(kind, tuple(every.items())))

@@ -48,6 +48,11 @@ class Gate:
     feedback: float | None
     region: str | None
 
+    @property
+    def landmarks(self) -> tuple[float, ...]:
+        """Values of ``z`` at which something may change, ascending: parameters, edges, 0, and what mirrors them."""
+        return _known(self.forward, self.rules)
+
     def passes(self, z: Tensor) -> Tensor:
         """Per element of ``z``: is anything sent on?
 
@@ -58,9 +63,21 @@ class Gate:
             >>> gate_of(forward("heaviside"), tl.rule("rectangular")).passes(torch.tensor([0.0, 0.5, 1.0]))
             tensor([ True,  True, False])
         """
+        return self.strength(z) > 0
+
+    def strength(self, z: Tensor) -> Tensor:
+        """Per element of ``z``: how much of the feedback is sent on, without its sign; of a jam, the more of two draws.
+
+        Shape:
+            ``z``: ``(...)``, floating. Result: like ``z``.
+        Example:
+            >>> from tieless.diagnose.gate import gate_of
+            >>> gate_of(forward("heaviside"), tl.rule("triangular(2)")).strength(torch.tensor([0.0, 1.0, 3.0]))
+            tensor([1.0000, 0.5000, 0.0000])
+        """
         if self.feedback is None:
-            return torch.zeros_like(z, dtype=torch.bool)
-        return _sent(z, torch.full_like(z, self.feedback), self.forward, self.rules) > 0
+            return torch.zeros_like(z)
+        return _sent(z, torch.full_like(z, self.feedback), self.forward, self.rules)
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,10 +85,7 @@ def _run(
     model: nn.Module, activations: Sequence[Activation], forwards: Sequence[Forward], call: Call, watch: Watch
 ) -> tuple[Kept, int]:
     """What the model keeps with these forwards in its activations, and how many bytes, inputs left out."""
-    with untouched(model), ExitStack() as stack:
-        modules = set(model.modules())
-        for activation in set(activations) - modules:  # untied calls in the code of modules
-            stack.enter_context(untouched(activation))
+    with untouched(model, *activations):  # untied calls in the code of modules are no children of it
         for activation, forward in zip(activations, forwards, strict=True):
             # In the instance it hides the method of the class; `untouched` takes it out again.
             vars(activation)["forward"] = forward

@@ -15,14 +15,14 @@ __all__ = ["devices_of", "untouched"]
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Generator[None]:
-    """Inside, a model runs eagerly on copies of its buffers; afterwards it is as it was before.
+def untouched(*models: nn.Module) -> Generator[None]:
+    """Inside, models run eagerly on copies of their buffers; afterwards they are as they were before.
 
-    So are PyTorch's random generators, of the CPU and of the model's devices, and what attributes of its modules refer
+    So are PyTorch's random generators, of the CPU and of the models' devices, and what attributes of their modules refer
     to, and hold if they are dicts or lists. What else a forward changes in place stays changed.
 
     Args:
-        model: Every module in it, and every buffer.
+        models: Every module in them, and every buffer.
     Example:
         >>> from tieless.diagnose.untouched import untouched
         >>> norm = torch.nn.BatchNorm1d(2)
@@ -31,16 +31,17 @@ def untouched(model: nn.Module) -> Generator[None]:
         >>> norm.running_mean, norm.num_batches_tracked
         (tensor([0., 0.]), tensor(0))
     """
-    cuda = [device.index for device in devices_of(model) if device.type == "cuda"]
+    every = nn.ModuleList(dict.fromkeys(models))
+    cuda = [device.index for device in devices_of(every) if device.type == "cuda"]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(cuda))  # pyright: ignore[reportUnknownArgumentType]
         # A model can only have been compiled where the compiler, which takes a second to import, is there.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        places = _places(model)
+        places = [place for model in every for place in _places(model)]
         before = [list(place) if isinstance(place, list) else dict(place) for place in places]
         try:
-            _copy_buffers(model)
+            _copy_buffers(every)
             yield
         finally:
             for place, content in zip(places, before, strict=True):

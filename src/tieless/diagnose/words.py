@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tieless.diagnose.records import ExplainedActivation, ModelRun
 
-__all__ = ["aligned", "amount", "cells", "notes", "titles"]
+__all__ = ["aligned", "amount", "cells", "notes", "percent", "titles"]
 
 NOTHING = "-"
 """In the place of what does not exist."""
@@ -29,7 +29,8 @@ def amount(count: int) -> str:
     return f"{count / 1024**power:.1f} {UNITS[power - 1]}"
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """A fraction for people: ``"12.5 %"``."""
     return f"{100 * fraction:.1f} %"
 
 
@@ -51,7 +52,7 @@ def cells(activation: ExplainedActivation) -> list[str]:
     run = activation.run
     if run is None:
         return always
-    fired = NOTHING if run.fired is None else _percent(run.fired)
+    fired = NOTHING if run.fired is None else percent(run.fired)
     return [*always, amount(run.kept_bytes), amount(run.own_bytes), fired]
 
 
@@ -72,7 +73,7 @@ def notes(activations: Sequence[ExplainedActivation], run: ModelRun | None) -> l
 def _about_the_model(activations: Sequence[ExplainedActivation], run: ModelRun) -> list[str]:
     total = f"The model keeps {amount(run.kept_bytes)} from forward to backward"
     if run.native_bytes:
-        share = _percent(run.kept_bytes / run.native_bytes)
+        share = percent(run.kept_bytes / run.native_bytes)
         total += f", {share} of the {amount(run.native_bytes)} that the native model keeps."
     else:
         total += ", the native model nothing."

@@ -11,7 +11,7 @@ import warnings
 
 from tests.matrix.asking import CLOSE, EQUAL, REFUSED
 from tests.matrix.page import CHECKS, read, write
-from tests.pairs import PAIRS
+from tests.pairs import EVERY_PAIR
 
 
 def main(titles: list[str]) -> int:
@@ -30,7 +30,7 @@ def main(titles: list[str]) -> int:
             continue
         print(f"{check.title} ...", end=" ", flush=True)
         start = time.monotonic()
-        answers = check.run(PAIRS)
+        answers = check.run(EVERY_PAIR)
         failures = {pair: answer for pair, answer in answers.items() if answer not in {EQUAL, CLOSE, REFUSED}}
         wrong += len(failures)
         print(f"{len(answers)} pairs, {len(failures)} wrong, {time.monotonic() - start:.0f} s", flush=True)

@@ -27,6 +27,7 @@ FORWARDS = [
     "round_to_zero",
     "sawtooth",
     "sign",
+    "signed_staircase(3)",
     "silu",
     "softplus",
     "spike_count",
@@ -113,6 +114,7 @@ QUANTISERS = {
     "magnitude_aware_sign",
     "quantize(0.5)",
     "round_to_zero",
+    "signed_staircase(3)",
     "spike_count",
     "ternary_weight",
 }

@@ -89,7 +89,7 @@ def test_a_file_is_read_as_written():
         ("[0, 1]", "[-1]", "slopes.yaml:16: grid.seeds[0]: expected an integer >= 0, got -1"),
         ("  seeds:", "  seed:", "slopes.yaml:16: grid.seed: unknown key; did you mean 'seeds'?"),
         ("  batch: 32", "  bacth: 32", "slopes.yaml:14: grid.bacth: unknown key; did you mean 'batch'?"),
-        ("  batch: 32", "  colour: 32", "slopes.yaml:14: grid.colour: unknown key; there are data, subset, model,"),
+        ("  batch: 32", "  colour: 32", "slopes.yaml:14: grid.colour: unknown key; there are data, subset, augment, model,"),
         ("title: Slopes", "titel: Slopes", "slopes.yaml:1: titel: unknown key; did you mean 'title'?"),
         ("title: Slopes", "title: 3", "slopes.yaml:1: title: expected a line of text, got 3"),
         ("core_hours: 0.5\n", "", "slopes.yaml:1: core_hours: missing; expected hours that the whole grid takes"),

@@ -162,3 +162,61 @@ def test_a_result_knows_where_it_was_made_and_survives_json():
     assert {"python", "torch", "numba", "numpy", "tieless"} <= set(result.versions)
     assert {"device", "processor", "threads"} <= set(result.hardware)
     assert Result.from_dict(result.to_dict()) == result
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": "binary"},
+        {"weights": "ternary", "schedule": "cosine(warmup=0.2)"},
+        {"weights": "k_bit(3)", "schedule": "linear"},
+        {"optimiser": "bop(1e-6, 1e-2)", "forward": "sign", "backward": "rectangular(-1, 1)", "learning_rate": 1e-2},
+        {"optimiser": "adam(weight_decay=0.01)", "learning_rate": 1e-2},
+    ],
+    ids=lambda change: next(iter(change.values())).partition("(")[0],
+)
+def test_each_way_of_training_learns(change):
+    trial = _change(**{"model": 'mlp(32, 2, norm="batch")', "epochs": 10, **change})
+    result = run_trial(trial)
+    assert result.error is None
+    assert result.epochs[-1].test_accuracy > 0.75
+    assert _numbers(run_trial(trial)) == _numbers(result)
+
+
+def test_bop_flips_binary_weights_and_leaves_the_ends_to_adam(monkeypatch):
+    built = []
+
+    def build(*args, **kwargs):
+        built.append(build_model(*args, **kwargs))
+        return built[-1]
+
+    monkeypatch.setattr(training, "build_model", build)
+    run_trial(_change(model="mlp(16, 2)", optimiser="bop(0, 0.1)", learning_rate=1e-3, epochs=1))
+    first, middle, last = [layer for layer in built[0] if isinstance(layer, nn.Linear)]
+    assert set(middle.weight.flatten().tolist()) == {-1.0, 1.0}
+    for end in (first, last):
+        assert len(end.weight.unique()) == end.weight.numel()
+    torch.manual_seed(TRIAL.seed)
+    before = build_model("mlp(16, 2)", "relu", "tied", features=64, classes=10)
+    assert ((before[3].weight >= 0) != (middle.weight > 0)).any()
+
+
+def test_a_cosine_ends_where_nothing_moves(monkeypatch):
+    """The rates that the optimiser has at its steps, against PyTorch's own schedule."""
+    rates = []
+    real = torch.optim.SGD.step
+
+    def step(self, closure=None):
+        rates.append(self.param_groups[0]["lr"])
+        return real(self, closure)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    run_trial(_change(schedule="cosine", batch=300))
+    optimiser = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=TRIAL.learning_rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=15)
+    expected = []
+    for _ in range(15):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert rates == pytest.approx(expected)

@@ -24,6 +24,11 @@ from tieless.study.trial import EpochRecord, Result, Trial
         ("data", ["ones", "ones(10, tau=0.5)", "ones(d=10)"]),
         ("model", ["mlp(width=64, depth=2)", "mlp", "mlp(64)"]),
         ("learning_rate", [1, 1.0]),
+        ("weights", ["binary", 'binary(scale="none")', 'binary(backward="rectangular(low=-1, high=1)")']),
+        ("weights", ["k_bit(4)", 'k_bit(bits=4, scale="mean")']),
+        ("schedule", ["cosine", "cosine(warmup=0)", "cosine(0.0)"]),
+        ("augment", ["flip", "none >> flip", "flip() >> none"]),
+        ("optimiser", ["bop", "bop(1e-8, gamma=0.0001)"]),
     ],
     ids=str,
 )
@@ -48,6 +53,9 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "epochs": 3,
         "seed": 1,
         "device": "cuda",
+        "weights": "binary",
+        "schedule": "cosine",
+        "augment": "flip",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}
@@ -62,6 +70,14 @@ def test_the_id_stays_what_it_was():
     assert make_trial().id == "398e1dfca840df11"
 
 
+def test_fields_that_came_later_are_read_as_what_was_done_before_them():
+    record = make_trial().to_dict()
+    for name in ("weights", "schedule", "augment"):
+        del record[name]
+    assert Trial.from_dict(record) == make_trial()
+    assert Trial.from_dict(record).id == "398e1dfca840df11"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -72,6 +88,15 @@ def test_the_id_stays_what_it_was():
         ("data", "fashion"),
         ("loss", "l2"),
         ("optimiser", "adamm"),
+        ("optimiser", "adam(weight_decay=-1)"),
+        ("optimiser", "bop(gamma=0)"),
+        ("schedule", "cosine(warmup=1)"),
+        ("schedule", "step"),
+        ("weights", "k_bit(9)"),
+        ("weights", "binary(scale='max')"),
+        ("weights", "ternary(threshold=-1)"),
+        ("augment", "shift(0)"),
+        ("augment", "turn"),
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
         ("learning_rate", math.inf),

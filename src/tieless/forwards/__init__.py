@@ -6,6 +6,7 @@ from tieless.forwards.base import Elementwise, Forward, ForwardLike, forward, fo
 from tieless.forwards.flat import Heaviside, Round, Sign, SquareWave, Staircase, Ternary
 from tieless.forwards.piecewise import Abs, Clamp, HardSigmoid, HardTanh, LeakyRelu, Linear, Relu, Relu6, Sawtooth
 from tieless.forwards.quantisers import Ceil, Floor, Quantize, RoundToZero, SpikeCount
+from tieless.forwards.signed import SignedStaircase
 from tieless.forwards.smooth import Elu, Gelu, Logistic, Silu, Softplus, Tanh
 from tieless.forwards.weights import MagnitudeAwareSign, TernaryWeight
 
@@ -33,6 +34,7 @@ __all__ = [
     "RoundToZero",
     "Sawtooth",
     "Sign",
+    "SignedStaircase",
     "Silu",
     "Softplus",
     "SpikeCount",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tieless.models.binary import BinaryLeNet5, BinaryMLP, clip_latent_weights
+from tieless.models.binary import BinaryLeNet5, BinaryMLP
+from tieless.models.cnn import ResidualCNN
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
 from tieless.models.spec import ModelSpec, build_model, model_spec, models
+from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
 
 __all__ = [
@@ -16,8 +18,9 @@ __all__ = [
     "LeNet5",
     "ModelSpec",
     "Norm",
+    "ResidualCNN",
+    "SpikingCNN",
     "build_model",
-    "clip_latent_weights",
     "model_spec",
     "models",
 ]

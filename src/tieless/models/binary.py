@@ -4,49 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from tieless.forwards import ForwardLike
-from tieless.functional import join, untie_joined
-from tieless.nn import Activation
+from tieless.nn import Activation, BinaryConv2d, BinaryLinear
 from tieless.rules import RuleLike
 
-__all__ = ["BinaryLeNet5", "BinaryMLP", "clip_latent_weights"]
-
-_WEIGHT = join("sign", "rectangular(-1, 1)")
-
-
-class _BinaryLinear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return F.linear(x, untie_joined(self.weight, _WEIGHT))
-
-
-class _BinaryConv2d(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return F.conv2d(x, untie_joined(self.weight, _WEIGHT), None, self.stride, self.padding)
-
-
-def clip_latent_weights(model: nn.Module) -> None:
-    """Clip the latent weights of a model's binary layers to [-1, 1], outside of which their feedback is blocked.
-
-    Call it after each step of the optimiser.
-
-    Args:
-        model: Any module; layers with plain weights stay as they are.
-    """
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, (_BinaryLinear, _BinaryConv2d)):
-                layer.weight.clamp_(-1, 1)
+__all__ = ["BinaryLeNet5", "BinaryMLP"]
 
 
 class BinaryMLP(nn.Sequential):
     """An MLP whose weights are +1 or -1 and whose hidden activations are of two levels.
 
     Every layer is ``sign(latent weights) x``, then batch norm, then (but for the last) the activation. Latent
-    weights learn by the rule ``rectangular(-1, 1)``; see ``clip_latent_weights``.
+    weights learn by the rule ``rectangular(-1, 1)``; see ``tieless.nn.BinaryLinear``.
 
     Args:
         features: Numbers in one sample.
@@ -72,9 +43,9 @@ class BinaryMLP(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
         for width in widths:
-            layers += [_BinaryLinear(features, width, bias=False), nn.BatchNorm1d(width), Activation(forward, backward)]
+            layers += [BinaryLinear(features, width, bias=False), nn.BatchNorm1d(width), Activation(forward, backward)]
             features = width
-        super().__init__(*layers, _BinaryLinear(features, classes, bias=False), nn.BatchNorm1d(classes))
+        super().__init__(*layers, BinaryLinear(features, classes, bias=False), nn.BatchNorm1d(classes))
 
 
 class BinaryLeNet5(nn.Sequential):
@@ -98,21 +69,21 @@ class BinaryLeNet5(nn.Sequential):
         self, forward: ForwardLike = "sign", backward: RuleLike = "rectangular(-1, 1)", *, classes: int = 10
     ) -> None:
         super().__init__(
-            _BinaryConv2d(1, 6, 5, padding=2, bias=False),
+            BinaryConv2d(1, 6, 5, padding=2, bias=False),
             nn.MaxPool2d(2),
             nn.BatchNorm2d(6),
             Activation(forward, backward),
-            _BinaryConv2d(6, 16, 5, bias=False),
+            BinaryConv2d(6, 16, 5, bias=False),
             nn.MaxPool2d(2),
             nn.BatchNorm2d(16),
             Activation(forward, backward),
             nn.Flatten(),
-            _BinaryLinear(400, 120, bias=False),
+            BinaryLinear(400, 120, bias=False),
             nn.BatchNorm1d(120),
             Activation(forward, backward),
-            _BinaryLinear(120, 84, bias=False),
+            BinaryLinear(120, 84, bias=False),
             nn.BatchNorm1d(84),
             Activation(forward, backward),
-            _BinaryLinear(84, classes, bias=False),
+            BinaryLinear(84, classes, bias=False),
             nn.BatchNorm1d(classes),
         )

@@ -10,8 +10,10 @@ from torch import nn
 
 from tieless.forwards import ForwardLike
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
+from tieless.models.cnn import ResidualCNN
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
+from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
 from tieless.registry import Named, Registry, option
 from tieless.rules import RuleLike
@@ -109,6 +111,44 @@ class _BinaryLeNet5(ModelSpec):
         return BinaryLeNet5(forward, backward, classes=classes)
 
 
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _ResidualCNN(ModelSpec):
+    """A residual network of two stages with a shortcut for each convolution, for images of 28 x 28."""
+
+    name: ClassVar[str] = "residual_cnn"
+    width: int = 64
+    first: int = option(2)
+    second: int = option(3)
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.first >= 1 and self.second >= 1, "width, first and second >= 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        depths = (self.first, self.second)
+        return ResidualCNN(forward, backward, width=self.width, depths=depths, classes=classes)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _SpikingCNN(ModelSpec):
+    """A convolutional spiking network for images of 28 x 28."""
+
+    name: ClassVar[str] = "snn_cnn"
+    width: int = 32
+    steps: int = 4
+    beta: float = option(0.5)
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.steps >= 1, "width and steps >= 1")
+        self.require(0 <= self.beta <= 1, "beta from 0 to 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        return SpikingCNN(forward, backward, width=self.width, steps=self.steps, beta=self.beta, classes=classes)
+
+
 def _require_images(spec: ModelSpec, features: int) -> None:
     spec.require(features == 28 * 28, f"images of 28 x 28 (the data has {features} numbers a sample)")
 
@@ -118,7 +158,7 @@ def models() -> Mapping[str, type[ModelSpec]]:
 
     Example:
         >>> list(models())
-        ['bnn_lenet5', 'bnn_mlp', 'lenet5', 'mlp', 'suc']
+        ['bnn_lenet5', 'bnn_mlp', 'lenet5', 'mlp', 'residual_cnn', 'snn_cnn', 'suc']
     """
     return _REGISTRY.catalogue()
 

@@ -1,8 +1,48 @@
-"""Modules around the one operation."""
+"""Modules around the one operation: activations, layers with weights of few values, and a spiking cell."""
 
 from __future__ import annotations
 
 from tieless.nn.activation import Activation
+from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
 from tieless.nn.inside import CALLS, activations, calls_of
+from tieless.nn.lif import LIF, Reset
+from tieless.nn.quant import QuantConv1d, QuantConv2d, QuantLinear
+from tieless.nn.quantize import (
+    Layers,
+    clip_latent_weights,
+    freeze,
+    latent_weights,
+    quantize_weights,
+    restore_weights,
+    select_layers,
+)
+from tieless.nn.ternary import TernaryConv1d, TernaryConv2d, TernaryLinear
+from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 
-__all__ = ["CALLS", "Activation", "activations", "calls_of"]
+__all__ = [
+    "CALLS",
+    "LIF",
+    "Activation",
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Layers",
+    "QuantConv1d",
+    "QuantConv2d",
+    "QuantLinear",
+    "QuantizedLayer",
+    "QuantizedWeight",
+    "Reset",
+    "TernaryConv1d",
+    "TernaryConv2d",
+    "TernaryLinear",
+    "WeightScale",
+    "activations",
+    "calls_of",
+    "clip_latent_weights",
+    "freeze",
+    "latent_weights",
+    "quantize_weights",
+    "restore_weights",
+    "select_layers",
+]

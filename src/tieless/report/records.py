@@ -201,10 +201,13 @@ class Settings:
 
     data: str
     subset: int | None
+    augment: str
     model: str
+    weights: str
     loss: str
     optimiser: str
     learning_rate: float | None
+    schedule: str
     batch: int
     epochs: int
     device: str

@@ -100,10 +100,13 @@ def settings_words(settings: Settings) -> dict[str, str]:
     """Each setting as a reader says it, by the name of its field."""
     words = {
         "model": settings.model,
+        "weights": "" if settings.weights == "float" else f"{settings.weights} weights",
         "data": settings.data,
         "subset": "all training samples" if settings.subset is None else f"{settings.subset:,} training samples",
+        "augment": "" if settings.augment == "none" else settings.augment,
         "optimiser": settings.optimiser,
         "learning_rate": "" if settings.learning_rate is None else f"learning rate {settings.learning_rate:g}",
+        "schedule": "" if settings.schedule == "constant" else f"{settings.schedule} schedule",
         "batch": f"batch {settings.batch}",
         "epochs": f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}",
         "loss": settings.loss,

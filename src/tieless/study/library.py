@@ -11,7 +11,11 @@ from tieless.data import is_available, load, locate
 from tieless.errors import DataError, StudyError
 from tieless.models import build_model
 from tieless.registry import unknown
+from tieless.spec import parse_call
+from tieless.study.augmentations import augmentations, augmented
+from tieless.study.optimisers import OPTIMISERS
 from tieless.study.spec import Study, parse_study
+from tieless.study.weights import WEIGHTS
 
 __all__ = ["load_study", "shipped"]
 
@@ -60,14 +64,18 @@ def _check(study: Study) -> None:
     """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit."""
     for device in dict.fromkeys(trial.device for trial in study.trials):
         _check_device(device)
-    shapes: dict[tuple[str, int | None], tuple[int, int]] = {}
-    for place in dict.fromkeys((trial.data, trial.subset) for trial in study.trials):
-        data = load(place[0], seed=0, subset=place[1])
-        shapes[place] = data.train_x[0].numel(), data.classes
-    for trial in {(trial.data, trial.subset, trial.model): trial for trial in study.trials}.values():
-        features, classes = shapes[trial.data, trial.subset]
-        with torch.device("meta"):
-            build_model(trial.model, trial.forward, trial.backward, features=features, classes=classes)
+    sets = {
+        place: load(place[0], seed=0, subset=place[1]) for place in {(t.data, t.subset): None for t in study.trials}
+    }
+    networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.optimiser): t for t in study.trials}
+    for trial in networks.values():
+        data = sets[trial.data, trial.subset]
+        augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
+        with torch.random.fork_rng(devices=[]):
+            features = data.train_x[0].numel()
+            model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
+        WEIGHTS.build(parse_call(trial.weights)).apply(model)
+        OPTIMISERS.build(parse_call(trial.optimiser)).build(model, trial.learning_rate)
 
 
 def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:

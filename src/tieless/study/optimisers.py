@@ -1,16 +1,91 @@
-"""The optimisers that a trial can name: PyTorch's, with its defaults."""
+"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and Bop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-__all__ = ["OPTIMISERS"]
+from tieless.optim import Bop, split_parameters
+from tieless.registry import Named, Registry, option
 
-OPTIMISERS: dict[str, Callable[[list[nn.Parameter], float], torch.optim.Optimizer]] = {
-    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
-    "momentum": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
-}
+__all__ = ["OPTIMISERS", "Optimiser"]
+
+
+class Optimiser(Named):
+    """An optimiser that is still to be given parameters."""
+
+    __slots__ = ()
+
+    def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+        """The optimisers that train a model, each some of its parameters."""
+        return [self.over(model.parameters(), rate)]
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        """The one optimiser of all parameters."""
+        raise NotImplementedError
+
+
+OPTIMISERS: Registry[Optimiser] = Registry("optimiser")
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Adam(Optimiser):
+    """``torch.optim.Adam``; with ``weight_decay``, ``torch.optim.AdamW``."""
+
+    name: ClassVar[str] = "adam"
+    weight_decay: float = option(0.0)
+
+    def check(self) -> None:
+        self.require(self.weight_decay >= 0, "weight_decay >= 0")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        if self.weight_decay:
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.weight_decay)
+        return torch.optim.Adam(parameters, lr=rate)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Momentum(Optimiser):
+    """``torch.optim.SGD`` with a momentum of 0.9."""
+
+    name: ClassVar[str] = "momentum"
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Sgd(Optimiser):
+    """``torch.optim.SGD``."""
+
+    name: ClassVar[str] = "sgd"
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=rate)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Bop(Optimiser):
+    """``tieless.optim.Bop`` for the weights of all layers but the ends, which it makes binary; Adam for the rest.
+
+    The learning rate is Adam's. A schedule falls on both, on Bop's ``gamma``.
+    """
+
+    name: ClassVar[str] = "bop"
+    threshold: float = 1e-8
+    gamma: float = 1e-4
+
+    def check(self) -> None:
+        self.require(self.threshold >= 0 and 0 < self.gamma <= 1, "threshold >= 0 and gamma above 0 to 1")
+
+    def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+        binary, others = split_parameters(model)
+        return [Bop(binary, self.threshold, self.gamma), torch.optim.Adam(others, lr=rate)]

@@ -18,10 +18,25 @@ from tieless.models import model_spec
 from tieless.registry import unknown
 from tieless.rules import rule as rule_of
 from tieless.spec import Call, Value, format_call, parse_call, parse_chain
+from tieless.study.augmentations import augmentations
 from tieless.study.losses import LOSSES
 from tieless.study.optimisers import OPTIMISERS
+from tieless.study.schedules import SCHEDULES
+from tieless.study.weights import WEIGHTS
 
-__all__ = ["check_pair", "data", "device", "forward", "loss", "model", "optimiser", "rule"]
+__all__ = [
+    "augment",
+    "check_pair",
+    "data",
+    "device",
+    "forward",
+    "loss",
+    "model",
+    "optimiser",
+    "rule",
+    "schedule",
+    "weights",
+]
 
 
 def _whole(value: Value) -> Value:
@@ -78,9 +93,28 @@ def loss(name: str) -> str:
     return _chosen("loss", name, LOSSES)
 
 
-def optimiser(name: str) -> str:
-    """``name`` where it is an optimiser."""
-    return _chosen("optimiser", name, OPTIMISERS)
+@cache
+def optimiser(spec: str) -> str:
+    """The optimiser that ``spec`` names, in its one spelling."""
+    return _plain(str(OPTIMISERS.build(parse_call(spec))))
+
+
+@cache
+def schedule(spec: str) -> str:
+    """The schedule that ``spec`` names, in its one spelling."""
+    return _plain(str(SCHEDULES.build(parse_call(spec))))
+
+
+@cache
+def weights(spec: str) -> str:
+    """The kind of weights that ``spec`` names, in its one spelling."""
+    return _plain(str(WEIGHTS.build(parse_call(spec))))
+
+
+@cache
+def augment(spec: str) -> str:
+    """The augmentations that ``spec`` names, in their one spelling."""
+    return _plain(" >> ".join(map(str, augmentations(spec))) or "none")
 
 
 def device(name: str) -> str:

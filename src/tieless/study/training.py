@@ -13,10 +13,15 @@ from pathlib import Path
 import torch
 
 from tieless.data import Dataset, load
-from tieless.models import build_model, clip_latent_weights
+from tieless.models import build_model
+from tieless.optim import clip_after_step
+from tieless.spec import parse_call
+from tieless.study.augmentations import augmentations, augmented
 from tieless.study.losses import LOSSES
 from tieless.study.optimisers import OPTIMISERS
+from tieless.study.schedules import SCHEDULES, Scheduled
 from tieless.study.trial import EpochRecord, Result, Status, Trial
+from tieless.study.weights import WEIGHTS
 
 __all__ = ["run_trial"]
 
@@ -76,6 +81,8 @@ class _Run:
         # The order of the samples has a generator of its own, so that it is the same for every rule of a seed,
         # however many numbers the rule draws.
         self.order = torch.Generator().manual_seed(2**32 + trial.seed)
+        # So that the order is the same with and without augmentation.
+        self.chance = torch.Generator().manual_seed(2**33 + trial.seed)
         torch.manual_seed(trial.seed)
         self.data: Dataset = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
         self.batch = trial.batch
@@ -83,7 +90,13 @@ class _Run:
         features = math.prod(self.data.train_x.shape[1:])
         model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=self.data.classes)
         self.model = model.to(trial.device)
-        self.optimiser = OPTIMISERS[trial.optimiser](list(self.model.parameters()), trial.learning_rate)
+        WEIGHTS.build(parse_call(trial.weights)).apply(self.model)
+        self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
+        for optimiser in self.optimisers:
+            clip_after_step(optimiser, self.model)
+        steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
+        self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
+        self.changes = augmentations(trial.augment)
         self.predicted_classes = 0
 
     def epoch(self) -> EpochRecord | None:
@@ -92,15 +105,16 @@ class _Run:
         self.model.train()
         total, correct = 0.0, 0
         for x, labels in self.data.batches(self.order, self.batch):
-            outputs = self.model(x)
+            outputs = self.model(augmented(x, self.changes, self.chance))
             loss = self.loss.mean(outputs, labels)
             value = loss.item()
             if not math.isfinite(value):
                 return None
-            self.optimiser.zero_grad()
+            self.schedule.step()
+            self.model.zero_grad()
             loss.backward()  # pyright: ignore[reportUnknownMemberType]
-            self.optimiser.step()
-            clip_latent_weights(self.model)
+            for optimiser in self.optimisers:
+                optimiser.step()
             total += value * len(labels)
             correct += int((self.loss.classes(outputs.detach()) == labels).sum())
         test_loss, test_accuracy = self._test()

@@ -27,7 +27,12 @@ _SPELLINGS = {
     "loss": specs.loss,
     "optimiser": specs.optimiser,
     "device": specs.device,
+    "weights": specs.weights,
+    "schedule": specs.schedule,
+    "augment": specs.augment,
 }
+# Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was.
+_LATER = {"weights": "float", "schedule": "constant", "augment": "none"}
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0}
 
 
@@ -40,14 +45,18 @@ class Trial:
     Args:
         data: Spec of a data set: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``.
         subset: Number of training samples, drawn by ``seed``; ``None`` takes all.
+        augment: What is done to the training images, in each epoch anew: ``"none"``, ``"shift(2) >> flip"``.
         model: Spec of a model: ``"lenet5"``, ``"lenet5(norm=true)"``, ``"mlp(width=64, depth=2)"``, ``"suc"``.
         forward, backward: Specs of the two halves of every activation in the model.
+        weights: Spec of the weights of all layers but the first and the last: ``"float"`` leaves the model as it is,
+            ``"binary"``, ``"ternary"`` and ``"k_bit(4)"`` quantise it.
         loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
-        optimiser: ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"``.
+        optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"`` or ``"bop(1e-8, 1e-4)"``.
         learning_rate: Step size of the optimiser.
+        schedule: What becomes of it: ``"constant"``, ``"cosine"``, ``"linear(warmup=0.1)"``.
         batch: Samples a step.
         epochs: Passes over the training samples.
-        seed: Seeds the initial weights, the order of the samples, the subset and every random slope.
+        seed: Seeds the initial weights, the order of the samples, the subset, augmentations and every random slope.
         device: ``"cpu"`` or a torch device such as ``"cuda"``.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
@@ -56,12 +65,15 @@ class Trial:
 
     data: str
     subset: int | None = None
+    augment: str = "none"
     model: str
     forward: str
     backward: str
+    weights: str = "float"
     loss: str = "cross_entropy"
     optimiser: str
     learning_rate: float
+    schedule: str = "constant"
     batch: int
     epochs: int
     seed: int
@@ -83,8 +95,9 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits: the hash of all fields and of ``MEANING``."""
-        text = json.dumps({"meaning": MEANING, **asdict(self)}, sort_keys=True)
+        """16 hexadecimal digits: the hash of ``MEANING`` and of all fields that change what is computed."""
+        named = {name: value for name, value in asdict(self).items() if name not in _LATER or value != _LATER[name]}
+        text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,7 +108,9 @@ class Trial:
         """Read what ``to_dict`` wrote. Nothing is checked: a store must stay readable where a rule is not registered."""
         trial = object.__new__(cls)
         for f in fields(cls):
-            object.__setattr__(trial, f.name, record[f.name])
+            object.__setattr__(
+                trial, f.name, record.get(f.name, _LATER[f.name]) if f.name in _LATER else record[f.name]
+            )
         return trial
 
 

@@ -1,0 +1,81 @@
+"""A small residual network whose every convolution has a shortcut of its own, as binary networks want it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tieless.forwards import ForwardLike
+from tieless.nn import Activation
+from tieless.rules import RuleLike
+
+__all__ = ["ResidualCNN"]
+
+
+class _Layer(nn.Module):
+    """``norm(conv(act(x)))`` plus a shortcut, which repeats its channels where there must be more of them."""
+
+    def __init__(self, channels: int, wanted: int, forward: ForwardLike, backward: RuleLike) -> None:
+        super().__init__()
+        self.act = Activation(forward, backward)
+        self.conv = nn.Conv2d(channels, wanted, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(wanted)
+        self.repeat = wanted // channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.repeat == 1 else torch.cat([x] * self.repeat, 1)
+        return self.norm(self.conv(self.act(x))) + shortcut
+
+
+class ResidualCNN(nn.Module):
+    """A convolution, then stages of layers ``x + norm(conv(act(x)))`` with max pooling between them, then a linear layer.
+
+    Pooling, batch norm and the sums work on what lies before an activation, so no layer sees anything but the activation's
+    values, and the shortcuts carry numbers of full precision past each step. A stage doubles the channels of the one
+    before it, in its first layer. Convolutions have no bias. All its weights are float: quantise all but the first and
+    the last layer with ``tieless.nn.quantize_weights``.
+
+    Args:
+        forward, backward: The two halves of every activation.
+        width: Channels of the first stage.
+        depths: Layers of each stage.
+        classes: Scores a sample.
+    Shape:
+        ``(n, 1, height, width) -> (n, classes)``; height and width at least ``2 ** len(depths)``.
+    Source:
+        Liu et al. 2018, "Bi-Real Net", arXiv:1808.00278, for the shortcut of each layer; Rastegari et al. 2016, arXiv:1603.05279,
+        for the order of the rest.
+    Example:
+        >>> ResidualCNN("sign", "rectangular(-1, 1)", width=8)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        forward: ForwardLike = "relu",
+        backward: RuleLike = "tied",
+        *,
+        width: int = 64,
+        depths: Sequence[int] = (2, 3),
+        classes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(width))
+        stages: list[nn.Module] = []
+        channels = width
+        for i, depth in enumerate(depths):
+            wanted = width * 2**i
+            layers: list[nn.Module] = [nn.MaxPool2d(2)] if i else []
+            for _ in range(depth):
+                layers.append(_Layer(channels, wanted, forward, backward))
+                channels = wanted
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes = self.stages(self.stem(x))
+        return self.head(F.adaptive_avg_pool2d(planes, 1).flatten(1))

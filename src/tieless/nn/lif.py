@@ -1,0 +1,219 @@
+"""A leaky integrate-and-fire cell, whose spike is an activation of two halves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import ForwardLike
+from tieless.nn.activation import Activation
+from tieless.rules import RuleLike
+
+__all__ = ["LIF", "Reset"]
+
+Reset = Literal["subtract", "zero", "none"]
+
+
+class LIF(nn.Module):
+    """A layer of leaky integrate-and-fire neurons: ``(x, v) -> (spikes, v)``, and nothing remembered in between.
+
+    One step of time, with ``v`` the membrane potential::
+
+        v = beta v + gain x
+        spikes = forward(v - threshold)               sent back by ``backward``
+        v = v - spikes threshold                      reset="subtract"
+        v = v (1 - spikes)                            reset="zero"
+        v                                             reset="none"
+
+    With ``delay_reset`` the state that is returned has not been reset; the next step does it, by the spikes of that state:
+    ``v = beta v + gain x - spikes threshold``, or ``v = beta v (1 - spikes) + gain x``. So does snnTorch.
+
+    Args:
+        beta: What is left of the potential after one step, 0 to 1; a number, or a tensor that broadcasts against ``x``
+            without its batch.
+        gain: What the input is multiplied with.
+        threshold: Where a neuron fires: above it with ``heaviside``, for which ``1[z > 0]`` is the spike.
+        reset: What a spike does to the potential.
+        forward, backward: The two halves of the spike.
+        learn_beta: Make ``beta`` a parameter, kept between 0 and 1 by a logistic function: ``beta = sigma(raw_beta)``.
+        detach_reset: Nothing flows back through the spikes that reset (but through the potential that ``reset="zero"``
+            multiplies). False lets the rule see those spikes too.
+        delay_reset: Reset at the next step.
+    Shape:
+        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same. Any floating dtype.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
+    Source:
+        Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088, for the step in ``beta``; Zenke and Vogels 2021,
+        doi:10.1162/neco_a_01367, for the detached reset. ``LIF(beta, delay_reset=True)`` is snnTorch's Leaky,
+        ``LIF.from_tau(tau, reset="zero")`` SpikingJelly's LIFNode and Norse's LIF box, but for the spike at exactly the
+        threshold, which SpikingJelly has and the others do not.
+    Example:
+        >>> from tieless.nn import LIF
+        >>> cell = LIF(beta=0.5)
+        >>> spikes, v = cell(torch.tensor([0.6, 1.5]))
+        >>> spikes, v
+        (tensor([0., 1.]), tensor([0.6000, 0.5000]))
+        >>> cell(torch.tensor([0.8, 0.8]), v)
+        (tensor([1., 1.]), tensor([0.1000, 0.0500]))
+    """
+
+    def __init__(
+        self,
+        beta: float | Tensor = 0.9,
+        *,
+        gain: float = 1.0,
+        threshold: float = 1.0,
+        reset: Reset = "subtract",
+        forward: ForwardLike = "heaviside",
+        backward: RuleLike = "atan(0.3183098861837907, 1)",
+        learn_beta: bool = False,
+        detach_reset: bool = True,
+        delay_reset: bool = False,
+    ) -> None:
+        super().__init__()
+        values = _checked_beta(beta, learn_beta)
+        for name, value in (("gain", gain), ("threshold", threshold)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise RuleTypeError(f"LIF: {name} must be a number, got {value!r}.")
+            if not math.isfinite(value):
+                raise RuleValueError(f"LIF: {name} must be finite, got {value!r}.")
+        if reset not in get_args(Reset):
+            raise RuleValueError(f"LIF: reset must be one of {', '.join(get_args(Reset))}, got {reset!r}.")
+        self.gain = float(gain)
+        self.threshold = float(threshold)
+        self.reset: Reset = reset
+        self.detach_reset = detach_reset
+        self.delay_reset = delay_reset
+        self.spike = Activation(forward, backward)
+        # A plain number takes no place in the state_dict, and keeps the dtype of x what it is.
+        self._beta = float(values) if values.dim() == 0 and not learn_beta else None
+        if learn_beta:
+            self.raw_beta = nn.Parameter(torch.logit(values))
+        elif self._beta is None:
+            self.register_buffer("fixed_beta", values)
+
+    @classmethod
+    def from_tau(
+        cls,
+        tau: float,
+        *,
+        dt: float = 1.0,
+        exact: bool = False,
+        scale_input: bool = True,
+        threshold: float = 1.0,
+        reset: Reset = "subtract",
+        forward: ForwardLike = "heaviside",
+        backward: RuleLike = "atan(0.3183098861837907, 1)",
+        learn_beta: bool = False,
+        detach_reset: bool = True,
+        delay_reset: bool = False,
+    ) -> LIF:
+        """A cell by its time constant: ``tau dv/dt = x - v`` in steps of ``dt``.
+
+        Args:
+            tau: Time constant of the membrane, in the unit of ``dt``; above ``dt`` unless ``exact``.
+            dt: Length of a step.
+            exact: ``beta = exp(-dt / tau)``, the solution for a constant input; else Euler's ``beta = 1 - dt / tau``.
+            scale_input: ``gain = 1 - beta``, so that a constant input ``x`` leads to the potential ``x``; else 1.
+            threshold, reset, forward, backward, learn_beta, detach_reset, delay_reset: As ``LIF`` takes them. The gain
+                stays what it is while ``beta`` learns.
+        Example:
+            >>> from tieless.nn import LIF
+            >>> LIF.from_tau(2.0, reset="zero")
+            LIF(
+              beta=0.5, gain=0.5, threshold=1, reset=zero
+              (spike): Activation(heaviside, atan(0.3183098861837907, 1))
+            )
+        """
+        if not 0 < dt < math.inf or not (0 if exact else dt) < tau < math.inf:
+            above = "0" if exact else "dt"
+            raise RuleValueError(f"LIF.from_tau needs finite dt > 0 and tau > {above}, got tau={tau!r}, dt={dt!r}.")
+        beta = math.exp(-dt / tau) if exact else 1 - dt / tau
+        return cls(
+            beta,
+            gain=1 - beta if scale_input else 1.0,
+            threshold=threshold,
+            reset=reset,
+            forward=forward,
+            backward=backward,
+            learn_beta=learn_beta,
+            detach_reset=detach_reset,
+            delay_reset=delay_reset,
+        )
+
+    @property
+    def beta(self) -> float | Tensor:
+        """What is left of the potential after one step."""
+        if self._beta is not None:
+            return self._beta
+        raw = getattr(self, "raw_beta", None)
+        return cast("Tensor", self.fixed_beta) if raw is None else torch.sigmoid(raw)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        beta = self.beta
+        if isinstance(beta, Tensor):
+            beta = beta.to(x.dtype)
+        v = torch.zeros_like(x) if state is None else state
+        current = x if self.gain == 1 else self.gain * x
+        if self.delay_reset:
+            v = self._reset(beta * v, self.spike(v - self.threshold)) + current
+            return self.spike(v - self.threshold), v
+        v = beta * v + current
+        spikes = self.spike(v - self.threshold)
+        return spikes, self._reset(v, spikes)
+
+    def over_time(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All steps of a sequence: ``(T, batch, ...) -> (T, batch, ...)``, and the state after the last.
+
+        Example:
+            >>> from tieless.nn import LIF
+            >>> spikes, v = LIF(beta=0.5).over_time(torch.full((4, 1), 0.75))
+            >>> spikes.flatten()
+            tensor([0., 1., 0., 1.])
+        """
+        if x.dim() == 0 or len(x) == 0:
+            raise RuleValueError(f"LIF.over_time needs x of shape (T, batch, ...) with T >= 1, got {tuple(x.shape)}.")
+        spikes: list[Tensor] = []
+        for step in x.unbind():
+            fired, state = self(step, state)
+            spikes.append(fired)
+        return torch.stack(spikes), cast("Tensor", state)
+
+    def _reset(self, v: Tensor, spikes: Tensor) -> Tensor:
+        if self.reset == "none":
+            return v
+        if self.detach_reset:
+            spikes = spikes.detach()
+        return v - spikes * self.threshold if self.reset == "subtract" else v * (1 - spikes)
+
+    def extra_repr(self) -> str:
+        beta = f"{self._beta:g}" if self._beta is not None else "learnt" if hasattr(self, "raw_beta") else "tensor"
+        gain = "" if self.gain == 1 else f", gain={self.gain:g}"
+        flags = "".join(
+            f", {name}={value}"
+            for name, value, usual in (
+                ("detach_reset", self.detach_reset, True),
+                ("delay_reset", self.delay_reset, False),
+            )
+            if value is not usual
+        )
+        return f"beta={beta}{gain}, threshold={self.threshold:g}, reset={self.reset}{flags}"
+
+
+def _checked_beta(beta: float | Tensor, learn_beta: bool) -> Tensor:
+    if not isinstance(beta, Tensor):
+        if isinstance(beta, bool) or not isinstance(beta, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"LIF: beta must be a number or a tensor, got {beta!r}.")
+        values = torch.tensor(float(beta), dtype=torch.float64)
+    else:
+        values = beta.detach().clone()
+    inside = (values > 0) & (values < 1) if learn_beta else (values >= 0) & (values <= 1)
+    if not (values.is_floating_point() and bool(inside.all())):
+        interval = "between 0 and 1, both excluded, to be learnt" if learn_beta else "0 to 1"
+        raise RuleValueError(f"LIF: beta must be {interval}, got {beta!r}.")
+    return values.to(torch.get_default_dtype()) if learn_beta and not isinstance(beta, Tensor) else values

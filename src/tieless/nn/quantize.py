@@ -1,0 +1,218 @@
+"""Quantise the weights of a model, take it back, clip the latent weights, and make the few values final."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import ForwardLike
+from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale, install, quantizer_of, uninstall
+from tieless.rules import RuleLike
+
+__all__ = [
+    "Layers",
+    "clip_latent_weights",
+    "freeze",
+    "latent_weights",
+    "quantize_weights",
+    "restore_weights",
+    "select_layers",
+]
+
+Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
+"""A glob of names such as ``"features.*"``, a type of layers, or several of both."""
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def select_layers(model: nn.Module, layers: Layers | None = None, *, keep_ends: bool = True) -> dict[str, nn.Module]:
+    """The linear layers and convolutions of a model that are to be quantised, by name.
+
+    Args:
+        model: Any module.
+        layers: Globs of names, types, or several of both: a layer that fits one is taken. ``None`` takes all.
+        keep_ends: Leave out the first and the last of all the model's layers, in the order in which it holds them.
+    Raises:
+        RuleTypeError: ``layers`` is neither globs nor types.
+        RuleValueError: nothing is left; the message lists the layers that there are.
+    Example:
+        >>> from tieless.models import LeNet5
+        >>> from tieless.nn import select_layers
+        >>> list(select_layers(LeNet5()))
+        ['3', '7', '9']
+    """
+    found: dict[str, nn.Module] = {
+        name: module
+        for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+        if isinstance(module, _TYPES)
+    }
+    wanted = _several(layers)
+    names = list(found)[1:-1] if keep_ends else list(found)
+    chosen = {name: found[name] for name in names if wanted is None or _fits(name, found[name], wanted)}
+    if not chosen:
+        there = ", ".join(f"{name or 'the model'} ({type(layer).__name__})" for name, layer in found.items())
+        ends = " Its first and last are kept in float: keep_ends=False takes them too." if keep_ends and found else ""
+        asked = "" if layers is None else f" that {layers!r} fits"
+        raise RuleValueError(f"No layer to quantise{asked}; the model has: {there or 'none'}.{ends}")
+    return chosen
+
+
+def _several(layers: Layers | None) -> list[str | type[nn.Module]] | None:
+    if layers is None:
+        return None
+    several = [layers] if isinstance(layers, (str, type)) else list(layers)
+    for one in several:
+        if not isinstance(one, (str, type)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"layers must be globs of names such as 'features.*', or types, got {one!r}.")
+    return several
+
+
+def _fits(name: str, layer: nn.Module, wanted: Sequence[str | type[nn.Module]]) -> bool:
+    return any(fnmatchcase(name, one) if isinstance(one, str) else isinstance(layer, one) for one in wanted)
+
+
+def quantize_weights(
+    model: ModuleT,
+    forward: ForwardLike | QuantizedWeight = "sign",
+    backward: RuleLike = "rectangular(-1, 1)",
+    *,
+    scale: WeightScale = "none",
+    unit: float | None = None,
+    layers: Layers | None = None,
+    keep_ends: bool = True,
+) -> ModuleT:
+    """Give layers weights of few values that are computed from latent ones, untied by a rule. In place.
+
+    Each chosen layer gets ``QuantizedWeight`` as a parametrization (``torch.nn.utils.parametrize``). Its weights as they are
+    become the latent weights: the same parameter object, so an optimiser that has it keeps it. In the ``state_dict``
+    ``weight`` becomes ``parametrizations.weight.original``; load a float checkpoint before this call. A layer that is
+    quantised already gets the new way in the place of the old. As with every parametrization, the ``state_dict`` of the
+    model can be pickled, and the model itself cannot before ``freeze`` or ``restore_weights``.
+
+    Args:
+        model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside.
+        forward: What latent weights become: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is copied for
+            each layer and leaves the next three arguments unused.
+        backward: The rule of that forward.
+        scale, unit: See ``QuantizedWeight``.
+        layers: Which, by globs of names or by types; ``None``: all.
+        keep_ends: Keep the model's first and last layer in float, as is the habit of the field.
+    Returns:
+        The model.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: an argument is wrong, or there is no such layer.
+        UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
+    Source:
+        Courbariaux et al. 2015, arXiv:1511.00363; Rastegari et al. 2016, arXiv:1603.05279, also for the ends in float.
+    Example:
+        >>> from tieless.models import LeNet5
+        >>> from tieless.nn import quantize_weights
+        >>> net = quantize_weights(LeNet5(), "sign", "rectangular(-1, 1)", scale="mean")
+        >>> [len(net[i].weight.unique()) for i in (0, 3, 7, 9, 11)]
+        [150, 2, 2, 2, 840]
+    """
+    quantizer = (
+        forward if isinstance(forward, QuantizedWeight) else QuantizedWeight(forward, backward, scale=scale, unit=unit)
+    )
+    for layer in select_layers(model, layers, keep_ends=keep_ends).values():
+        install(layer, copy.deepcopy(quantizer))
+    return model
+
+
+def _quantized(model: nn.Module) -> Iterator[nn.Module]:
+    for layer in list(model.modules()):
+        if quantizer_of(layer) is not None:
+            yield layer
+
+
+def latent_weights(model: nn.Module) -> list[Tensor]:
+    """The latent weights of a model: the parameters from which its quantised weights are computed, in its order.
+
+    Example:
+        >>> from tieless.nn import BinaryLinear, latent_weights
+        >>> [tuple(latent.shape) for latent in latent_weights(torch.nn.Sequential(BinaryLinear(3, 2)))]
+        [(2, 3)]
+    """
+    return [_latent(layer) for layer in _quantized(model)]
+
+
+def _latent(layer: nn.Module) -> Tensor:
+    steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
+    return cast("Tensor", steps.original)
+
+
+def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
+    """Clip the latent weights of a model to [-limit, limit], outside of which a window blocks their feedback.
+
+    ``tieless.optim.clip_after_step`` has it done by the optimiser.
+
+    Args:
+        model: Any module; layers with plain weights stay as they are.
+        limit: The largest magnitude that stays.
+    """
+    with torch.no_grad():
+        for latent in latent_weights(model):
+            latent.clamp_(-limit, limit)
+
+
+def freeze(model: ModuleT) -> ModuleT:
+    """Put the few values in the place of the latent weights: plain layers, with the same outputs bit for bit. In place.
+
+    A layer has then its quantised weights (+1 and -1 for ``sign`` without a scale) as its plain parameter ``weight``, which
+    requires no gradient any more. ``BinaryLinear`` and its like become ``nn.Linear`` and its like. Biases, batch norm and
+    activations stay. The ``state_dict`` is that of a model that was never quantised, and loads strictly into one.
+
+    Args:
+        model: Any module; one without quantised weights stays as it is.
+    Returns:
+        The model.
+    Example:
+        >>> from tieless.nn import BinaryLinear, freeze
+        >>> net = torch.nn.Sequential(BinaryLinear(3, 2), tl.Activation("sign", "rectangular(-1, 1)"))
+        >>> freeze(net)
+        Sequential(
+          (0): Linear(in_features=3, out_features=2, bias=True)
+          (1): Activation(sign, rectangular(-1, 1))
+        )
+        >>> net[0].weight.abs()
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]])
+    """
+    return _plain(model, quantized=True)
+
+
+def restore_weights(model: ModuleT) -> ModuleT:
+    """Undo ``quantize_weights``: the latent weights become the weights again, the same parameter objects. In place.
+
+    Args:
+        model: Any module; one without quantised weights stays as it is.
+    Returns:
+        The model.
+    Example:
+        >>> from tieless.nn import quantize_weights, restore_weights
+        >>> net = torch.nn.Linear(3, 2)
+        >>> before = net.weight
+        >>> restore_weights(quantize_weights(net, keep_ends=False)).weight is before
+        True
+    """
+    return _plain(model, quantized=False)
+
+
+def _plain(model: ModuleT, *, quantized: bool) -> ModuleT:
+    for layer in _quantized(model):
+        with torch.no_grad():
+            values = cast("Tensor", layer.weight).detach().clone()
+        uninstall(layer)
+        if quantized:
+            layer.weight = nn.Parameter(values, requires_grad=False)
+        if isinstance(layer, QuantizedLayer):
+            layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue] - as parametrize itself does
+    return model

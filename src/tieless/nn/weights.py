@@ -1,0 +1,184 @@
+"""How one weight is quantised: a parametrization that computes it from latent weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import Forward, ForwardLike, forward as forward_of
+from tieless.functional import join, untie_joined
+from tieless.rules import Rule, RuleLike, rule as rule_of
+
+__all__ = ["QuantizedLayer", "QuantizedWeight", "WeightScale", "install", "quantizer_of", "uninstall"]
+
+WeightScale = Literal["none", "mean", "per-channel"]
+
+# Where to clip, in mean magnitudes, so that rounding to k bits loses least of normally distributed weights in the sum of
+# squares (the problem of Max 1960, doi:10.1109/TIT.1960.1057548, with zero among the levels); a test finds them again.
+_UNITS = {2: 1.54, 3: 2.44, 4: 3.10, 5: 3.63, 6: 4.10, 7: 4.52, 8: 4.91}
+
+
+class QuantizedWeight(nn.Module):
+    """Weights of few values, computed from latent weights: ``s forward(latent / u)``, untied by ``backward``.
+
+    With ``z = latent / u``, ``q = forward(z)`` and ``g`` the feedback that the weight gets::
+
+        u = unit * mean|latent|                         1 without a unit
+        s = sum(latent q) / sum(q q)                    1 without a scale
+        gradient of latent = backward(s g, z) / u
+
+    ``s`` is the number for which ``s q`` is nearest to the latent weights in the sum of squares; for ``sign`` it is
+    ``mean|latent|``. ``u`` and ``s`` are constants to the gradient: nothing flows through them. Sums and means run over
+    all weights, or over those of one output channel (dimension 0) with ``"per-channel"``.
+
+    Args:
+        forward: Spec, ``Forward`` or any elementwise callable.
+        backward: Spec or ``Rule``.
+        scale: ``"none"`` leaves the values of ``forward`` as they are, ``"mean"`` takes one ``s``, ``"per-channel"`` one
+            for each output channel.
+        unit: What latent weights are measured in before ``forward`` sees them, in mean magnitudes; ``None``: as they are.
+    Shape:
+        ``(out, ...) -> (out, ...)``, any floating dtype.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
+        UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
+    Source:
+        Courbariaux et al. 2015, arXiv:1511.00363 (no scale); Rastegari et al. 2016, arXiv:1603.05279 (the scale; there it
+        has a gradient too, in its authors' program as in Bi-Real Net's it is a constant).
+    Example:
+        >>> from tieless.nn import QuantizedWeight
+        >>> QuantizedWeight("sign", "rectangular(-1, 1)", scale="per-channel")(torch.tensor([[0.5, -0.1], [2.0, 1.0]]))
+        tensor([[ 0.3000, -0.3000],
+                [ 1.5000,  1.5000]])
+    """
+
+    def __init__(
+        self,
+        forward: ForwardLike = "sign",
+        backward: RuleLike = "rectangular(-1, 1)",
+        *,
+        scale: WeightScale = "none",
+        unit: float | None = None,
+    ) -> None:
+        super().__init__()
+        if scale not in get_args(WeightScale):
+            raise RuleValueError(f"scale must be one of {', '.join(get_args(WeightScale))}, got {scale!r}.")
+        if unit is not None:
+            if isinstance(unit, bool) or not isinstance(unit, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise RuleTypeError(f"unit must be a number of mean magnitudes, or None, got {unit!r}.")
+            if not 0 < unit < math.inf:
+                raise RuleValueError(f"unit must be finite and positive, got {unit!r}.")
+        self.joined = join(forward_of(forward), rule_of(backward))
+        self.scale: WeightScale = scale
+        self.unit = unit
+
+    @classmethod
+    def from_bits(cls, bits: int, backward: RuleLike = "constant", *, scale: WeightScale = "mean") -> QuantizedWeight:
+        """Weights of ``bits`` bits, as ``QuantLinear`` has them.
+
+        Args:
+            bits: 2 to 8, one of them for the sign.
+            backward: The rule of the staircase.
+            scale: As above.
+        Raises:
+            RuleTypeError, RuleValueError: an argument is wrong.
+        Example:
+            >>> from tieless.nn import QuantizedWeight
+            >>> QuantizedWeight.from_bits(4)
+            QuantizedWeight(signed_staircase(7), constant(1), scale=mean, unit=3.1)
+        """
+        if isinstance(bits, bool) or not isinstance(bits, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"bits must be an integer from 2 to 8, got {bits!r}.")
+        if bits not in _UNITS:
+            raise RuleValueError(f"bits must be 2 to 8, got {bits}. One bit is a sign: take BinaryLinear and its like.")
+        return cls(f"signed_staircase({2 ** (bits - 1) - 1})", backward, scale=scale, unit=_UNITS[bits])
+
+    @property
+    def forward_fn(self) -> Forward:
+        """What latent weights become."""
+        return self.joined.forward
+
+    @property
+    def rule(self) -> Rule:
+        """How their feedback comes back."""
+        return self.joined.rule
+
+    def forward(self, latent: Tensor) -> Tensor:
+        fixed = latent.detach()
+        z = latent if self.unit is None else latent / (self.unit * self._mean(fixed.abs())).clamp_min(_tiny(latent))
+        q = untie_joined(z, self.joined)
+        if self.scale == "none":
+            return q
+        values = q.detach()
+        return q * (self._mean(fixed * values) / self._mean(values * values).clamp_min(_tiny(latent)))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Latent weights for a weight that is assigned: the weight itself."""
+        return weight
+
+    def _mean(self, values: Tensor) -> Tensor:
+        if self.scale == "per-channel" and values.dim() > 1:
+            return values.mean(tuple(range(1, values.dim())), keepdim=True)
+        return values.mean() if self.scale != "per-channel" else values
+
+    def extra_repr(self) -> str:
+        unit = "" if self.unit is None else f", unit={self.unit:g}"
+        return f"{self.forward_fn}, {self.rule}, scale={self.scale}{unit}"
+
+
+def _tiny(like: Tensor) -> float:
+    # So that weights that are all 0 stay 0; far below any mean magnitude that a network has.
+    return torch.finfo(like.dtype).tiny
+
+
+def quantizer_of(layer: nn.Module) -> QuantizedWeight | None:
+    """What quantises the weight of a layer; ``None`` where nothing of ours does."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
+    first = cast("nn.ModuleList", steps)[0]
+    return first if isinstance(first, QuantizedWeight) else None
+
+
+def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
+    """Quantise the weight of a layer, in the place of what quantised it before.
+
+    Raises:
+        RuleTypeError: the weight has a parametrization of somebody else.
+    """
+    if quantizer_of(layer) is not None:
+        uninstall(layer)
+    if parametrize.is_parametrized(layer, "weight"):
+        raise RuleTypeError(
+            f"The weight of {type(layer).__name__} has a parametrization already. Remove it first, with "
+            "torch.nn.utils.parametrize.remove_parametrizations."
+        )
+    parametrize.register_parametrization(layer, "weight", quantizer)
+
+
+def uninstall(layer: nn.Module) -> None:
+    """Take the parametrization from a layer: its latent weights are its weights again, its parameters in PyTorch's order."""
+    # A layer and its deep copies share the class that parametrize has made, and it would take the weight from all of them.
+    cls = type(layer)
+    own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = cast("type[nn.Module]", type(cls.__name__, cls.__bases__, own))
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    for name, parameter in list(layer.named_parameters(recurse=False)):
+        if name != "weight":
+            delattr(layer, name)
+            layer.register_parameter(name, parameter)
+
+
+class QuantizedLayer(nn.Module):
+    """What binary, ternary and few-bit layers add to PyTorch's: the parametrization, and which layer it is without."""
+
+    plain: ClassVar[type[nn.Module]]
+
+    def __init__(self, *sizes: Any, quantizer: QuantizedWeight, **others: Any) -> None:
+        super().__init__(*sizes, **others)
+        install(self, quantizer)

@@ -1,0 +1,100 @@
+"""Bop: binary weights without latent ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tieless.errors import RuleTypeError, RuleValueError
+
+__all__ = ["Bop"]
+
+
+class Bop(torch.optim.Optimizer):
+    """Flips a weight of +1 or -1 where its gradient has pushed against it for long enough.
+
+    With ``g`` the gradient of a weight ``w`` and ``m`` an average that starts at 0::
+
+        m = (1 - gamma) m + gamma g
+        w = -w     where |m| > threshold and sign(m) = sign(w)
+
+    Nothing else changes a weight, so each is +1 or -1 at any time. It takes binary weights only; give the other parameters
+    to another optimiser, see ``split_parameters``.
+
+    Args:
+        params: Parameters, or groups of them with their own ``threshold`` and ``gamma``.
+        threshold: How large the average must be; not negative. Larger ones flip less.
+        gamma: Weight of the newest gradient, above 0 to 1. Smaller ones look back further.
+    Raises:
+        RuleTypeError, RuleValueError: an argument is wrong, or a weight is neither +1 nor -1.
+    Source:
+        Helwegen et al. 2019, "Latent weights do not exist", arXiv:1906.02107, algorithm 1, with its defaults for CIFAR-10.
+    Example:
+        >>> from tieless.optim import Bop
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0, -1.0]))
+        >>> optimiser = Bop([weight], threshold=0.1, gamma=0.5)
+        >>> weight.grad = torch.tensor([1.0, -1.0, 0.1])
+        >>> optimiser.step(); weight
+        Parameter containing:
+        tensor([-1.,  1., -1.], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
+        threshold: float = 1e-8,
+        gamma: float = 1e-4,
+    ) -> None:
+        super().__init__(params, {"threshold": threshold, "gamma": gamma})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            _check(group)
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in cast("list[Tensor]", group["params"]):
+                if weight.grad is not None:
+                    self._flip(weight, weight.grad, group["threshold"], group["gamma"])
+        return loss
+
+    def _flip(self, weight: Tensor, gradient: Tensor, threshold: float, gamma: float) -> None:
+        if gradient.is_sparse:
+            raise RuleTypeError("Bop has no sparse gradients; use dense ones.")
+        state = self.state[weight]
+        if not state:
+            state["average"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+        average: Tensor = state["average"]
+        average.mul_(1 - gamma).add_(gradient, alpha=gamma)
+        pushed = average * weight  # its sign tells whether both agree, its magnitude is that of the average
+        weight.copy_(torch.where(pushed > threshold, -weight, weight))
+
+
+def _check(group: dict[str, Any]) -> None:
+    for name in ("threshold", "gamma"):
+        value = group[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise RuleTypeError(f"Bop: {name} must be a number, got {value!r}.")
+    if not (0 <= group["threshold"] < math.inf and 0 < group["gamma"] <= 1):
+        given = f"threshold={group['threshold']!r}, gamma={group['gamma']!r}"
+        raise RuleValueError(f"Bop needs a finite threshold >= 0 and a gamma above 0 to 1, got {given}.")
+    for weight in cast("list[Tensor]", group["params"]):
+        if not bool((weight.detach().abs() == 1).all()):
+            raise RuleValueError(
+                f"Bop takes weights of +1 and -1, got a parameter of shape {tuple(weight.shape)} with others. "
+                "tieless.optim.split_parameters makes a model's weights binary and tells them from the rest."
+            )

@@ -1,0 +1,273 @@
+"""The spiking cell: potentials by hand, gradients by calculus on a twin, and the cells of snnTorch and Norse."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from torch.utils.checkpoint import checkpoint
+
+from tests.nn.peers import load
+from tieless.errors import RuleTypeError, RuleValueError, SpecError
+from tieless.nn import LIF
+
+STEPS = 12
+RESETS = ("subtract", "zero", "none")
+
+
+def _current(seed=0, *shape, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(STEPS, *(shape or (5, 3)), generator=generator, dtype=torch.float64) + 0.4
+
+
+@given(
+    current=st.lists(st.floats(-3, 3), min_size=1, max_size=10),
+    beta=st.floats(0, 1),
+    threshold=st.floats(0.1, 2),
+    reset=st.sampled_from(RESETS),
+    delay=st.booleans(),
+)
+def test_potentials_and_spikes_are_those_of_a_loop_of_numbers(current, beta, threshold, reset, delay):
+    cell = LIF(beta, threshold=threshold, reset=reset, delay_reset=delay)
+    v, expected, potentials = 0.0, [], []
+    for x in current:
+        if delay:
+            fired = v > threshold
+            v = beta * v
+            v = v - threshold * fired if reset == "subtract" else v * (1 - fired) if reset == "zero" else v
+            v += x
+            expected.append(float(v > threshold))
+        else:
+            v = beta * v + x
+            fired = v > threshold
+            expected.append(float(fired))
+            v = v - threshold * fired if reset == "subtract" else v * (1 - fired) if reset == "zero" else v
+        potentials.append(v)
+    state, spikes, seen = None, [], []
+    for x in current:
+        fired, state = cell(torch.tensor([x], dtype=torch.float64), state)
+        spikes.append(fired.item())
+        seen.append(state.item())
+    assert spikes == expected
+    assert seen == potentials
+
+
+def _surrogate(z):
+    """A step whose derivative is that of ``atan``: calculus does the rest."""
+    soft = torch.atan(math.pi * z) / math.pi
+    return soft + ((z > 0).to(z.dtype) - soft).detach()
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("delay", [True, False])
+def test_gradients_through_time_are_those_of_calculus_on_a_smooth_twin(reset, detach, delay):
+    current = _current().requires_grad_()
+    weights = _current(1)
+    cell = LIF(0.8, reset=reset, detach_reset=detach, delay_reset=delay)
+    spikes, last = cell.over_time(current)
+    ours = torch.autograd.grad((spikes * weights).sum() + last.sum(), current)[0]
+
+    def fire(v):
+        return _surrogate(v - 1)
+
+    def without(v, kept, spikes):
+        spikes = spikes.detach() if detach else spikes
+        return {"subtract": kept - spikes, "zero": kept * (1 - spikes), "none": kept}[reset]
+
+    v, total = torch.zeros_like(current[0]), 0
+    for x, weight in zip(current, weights, strict=True):
+        v = without(v, 0.8 * v, fire(v)) + x if delay else 0.8 * v + x
+        total = total + (fire(v) * weight).sum()
+        v = v if delay else without(v, v, fire(v))
+    assert 0 < spikes.mean() < 1
+    torch.testing.assert_close(ours, torch.autograd.grad(total + v.sum(), current)[0])
+
+
+def test_a_detached_reset_and_another_differ():
+    current = _current().requires_grad_()
+    gradients = [
+        torch.autograd.grad(LIF(0.8, detach_reset=detach).over_time(current)[0].sum(), current)[0]
+        for detach in (True, False)
+    ]
+    assert not torch.allclose(*gradients)
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("delay", [True, False])
+def test_it_is_the_cell_of_snntorch(reset, delay):
+    """Spikes, potentials and gradients. Its reset without delay is another where a reset neuron is still above threshold."""
+    leaky = load("snntorch._neurons.leaky", "snntorch")
+    if leaky is None:
+        pytest.skip("snntorch is not in build/peers")
+    theirs = leaky.Leaky(beta=0.7, reset_mechanism=reset, reset_delay=delay, spike_grad=_surrogate)
+    # Below 2, one reset leads below the threshold.
+    x = _current(2).clamp(max=1.2).float().requires_grad_()
+    potential, spikes = torch.zeros(5, 3), []
+    for step in x:
+        fired, potential = theirs(step, potential)
+        spikes.append(fired)
+    ours, state = LIF(0.7, reset=reset, delay_reset=delay).over_time(x)
+    assert 0 < ours.mean() < 1
+    assert torch.equal(ours, torch.stack(spikes))
+    torch.testing.assert_close(state, potential)
+    if delay or reset == "none":
+        weights = torch.randn(ours.shape)
+        expected = torch.autograd.grad((torch.stack(spikes) * weights).sum(), x)[0]
+        torch.testing.assert_close(torch.autograd.grad((ours * weights).sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_it_is_the_box_of_norse(reset):
+    box = load("norse.torch.functional.lif_box", "norse", "norse.torch", "norse.torch.functional")
+    if box is None:
+        pytest.skip("norse is not in build/peers")
+    ways = load("norse.torch.functional.reset", "norse", "norse.torch", "norse.torch.functional")
+    how = ways.reset_value if reset == "zero" else ways.reset_subtract
+    parameters = box.LIFBoxParameters(
+        tau_mem_inv=torch.tensor(100.0), v_th=torch.tensor(0.5), alpha=torch.tensor(1.0), reset_method=how
+    )
+    x = 2 * _current(3).float()
+    state, spikes = box.LIFBoxFeedForwardState(v=torch.zeros(5, 3)), []
+    for step in x:
+        fired, state = box.lif_box_feed_forward_step(step, state, parameters, dt=0.002)
+        spikes.append(fired)
+    ours, v = LIF.from_tau(0.01, dt=0.002, threshold=0.5, reset=reset).over_time(x)
+    assert 0 < ours.mean() < 1
+    assert torch.equal(ours, torch.stack(spikes))
+    torch.testing.assert_close(v, state.v)
+
+
+def test_it_is_the_node_of_spikingjelly_by_its_equations():
+    """``v + (x - v) / tau``, then a hard reset to 0: its LIFNode with tau=2, in numbers worked out by hand."""
+    cell = LIF.from_tau(2.0, reset="zero")
+    x = torch.tensor([[1.5], [1.5], [3.0], [0.5]], dtype=torch.float64)
+    state, seen = None, []
+    for step in x:
+        fired, state = cell(step, state)
+        seen.append((fired.item(), state.item()))
+    assert seen == [(0, 0.75), (1, 0), (1, 0), (0, 0.25)]
+
+
+@pytest.mark.parametrize("tau", [2.0, 10.0])
+def test_exact_steps_are_the_solution_of_the_equation(tau):
+    """A constant input x: ``v(t) = x (1 - exp(-t / tau))``."""
+    cell = LIF.from_tau(tau, dt=0.5, exact=True, reset="none")
+    _, v = cell.over_time(torch.full((7, 1), 0.3, dtype=torch.float64))
+    assert v.item() == pytest.approx(0.3 * (1 - math.exp(-7 * 0.5 / tau)))
+    assert LIF.from_tau(tau, exact=True, scale_input=False).gain == 1
+
+
+def test_a_learnt_beta_starts_where_it_was_set_and_has_the_gradient_of_finite_differences():
+    cell = LIF(0.6, learn_beta=True, threshold=1e6).double()
+    assert cell.beta.item() == pytest.approx(0.6)
+    assert list(cell.state_dict()) == ["raw_beta"]
+    current = _current(4)
+
+    def loss(raw):
+        return torch.func.functional_call(_Run(cell), {"cell.raw_beta": raw}, (current,))
+
+    raw = cell.raw_beta.detach().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (raw,))
+    optimiser = torch.optim.SGD(cell.parameters(), lr=1e3)
+    loss(cell.raw_beta).backward()
+    optimiser.step()
+    assert 0 <= cell.beta.item() <= 1
+
+
+class _Run(torch.nn.Module):
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, current):
+        return self.cell.over_time(current)[1].square().sum()
+
+
+def test_betas_of_their_own_for_each_neuron():
+    beta = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    cell = LIF(beta)
+    current = _current(5)
+    together, _ = cell.over_time(current)
+    apart = [LIF(b.item()).over_time(current[..., i])[0] for i, b in enumerate(beta)]
+    assert torch.equal(together, torch.stack(apart, -1))
+    assert list(cell.state_dict()) == ["fixed_beta"]
+    assert list(LIF(0.5).state_dict()) == []
+    assert LIF(beta, learn_beta=True).raw_beta.shape == (3,)
+
+
+def test_a_sequence_in_two_parts_is_the_sequence():
+    cell = LIF(0.8)
+    current = _current(6)
+    whole, last = cell.over_time(current)
+    first, state = cell.over_time(current[:5])
+    second, end = cell.over_time(current[5:], state)
+    assert torch.equal(torch.cat([first, second]), whole)
+    assert torch.equal(end, last)
+    assert torch.equal(cell.over_time(current)[0], whole)
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_compiled_checkpointed_and_mapped_it_gives_the_same(learn):
+    cell = LIF(0.8, learn_beta=learn, reset="zero", detach_reset=False).double()
+    current = _current(7)
+
+    def loss(x):
+        spikes, state = cell.over_time(x)
+        return (spikes * x).sum() + state.square().sum()
+
+    def gradient(function):
+        x = current.clone().requires_grad_()
+        return torch.autograd.grad(function(x), x)[0]
+
+    expected = gradient(loss)
+    torch.testing.assert_close(gradient(torch.compile(loss, fullgraph=True, backend="aot_eager")), expected)
+    torch.testing.assert_close(gradient(lambda x: checkpoint(loss, x, use_reentrant=False)), expected)
+    mapped = torch.func.vmap(torch.func.grad(loss), in_dims=1, out_dims=1)(current)
+    torch.testing.assert_close(mapped, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("beta", [0.5, torch.tensor(0.5), torch.tensor([0.5, 0.7])])
+def test_the_dtype_stays(dtype, beta):
+    spikes, state = LIF(beta).over_time(torch.randn(3, 4, 2).to(dtype))
+    assert spikes.dtype == state.dtype == dtype
+
+
+def test_it_is_copied_and_pickled():
+    cell = LIF(0.7, backward="triangular(1)")
+    current = _current(8)
+    for twin in (copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
+        assert torch.equal(twin.over_time(current)[0], cell.over_time(current)[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"beta": 1.1}, RuleValueError, "beta must be 0 to 1"),
+        ({"beta": 1.0, "learn_beta": True}, RuleValueError, "both excluded"),
+        ({"beta": torch.tensor([0.5, -1])}, RuleValueError, "beta must be 0 to 1"),
+        ({"beta": math.nan}, RuleValueError, "beta must be"),
+        ({"beta": "0.5"}, RuleTypeError, "beta must be a number or a tensor"),
+        ({"threshold": math.inf}, RuleValueError, "threshold must be finite"),
+        ({"gain": "1"}, RuleTypeError, "gain must be a number"),
+        ({"reset": "soft"}, RuleValueError, "reset must be one of subtract, zero, none"),
+        ({"backward": "atam"}, SpecError, "Did you mean 'atan'"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, error, says):
+    with pytest.raises(error, match=says):
+        LIF(**arguments)
+
+
+@pytest.mark.parametrize(("tau", "dt"), [(1.0, 1.0), (0.5, 1.0), (math.inf, 1.0), (2.0, 0.0)])
+def test_a_time_constant_that_a_step_of_euler_overshoots_is_refused(tau, dt):
+    with pytest.raises(RuleValueError, match=r"tau > dt"):
+        LIF.from_tau(tau, dt=dt)
+
+
+def test_no_step_at_all_is_refused():
+    with pytest.raises(RuleValueError, match=r"\(T, batch, ...\) with T >= 1, got \(0, 3\)"):
+        LIF().over_time(torch.zeros(0, 3))

@@ -134,6 +134,9 @@ def test_results_of_different_settings_never_share_a_table(trial, result, report
         {"batch": 64},
         {"epochs": 3},
         {"device": "cuda"},
+        {"weights": "binary"},
+        {"schedule": "cosine"},
+        {"augment": "flip"},
     ]
     results = [result(trial(**change), *[0.5] * change.get("epochs", 2)) for change in changes]
     report = report_of(results)

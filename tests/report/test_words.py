@@ -77,3 +77,11 @@ def test_settings_are_said_as_a_reader_says_them(trial, report_of, result):
         "1 epoch",
     )
     assert "learning_rate" not in words.settings_words(settings.without_rate())
+    assert not {"weights", "schedule", "augment"} & set(said)
+    changed = trial(weights="k_bit(4)", schedule="cosine", augment="shift(2) >> flip")
+    said = words.settings_words(report_of([result(changed, 0.5, 0.5)]).sections[0].blocks[0].settings)
+    assert [said[name] for name in ("weights", "schedule", "augment")] == [
+        "k_bit(4) weights",
+        "cosine schedule",
+        "shift(2) >> flip",
+    ]

@@ -42,6 +42,8 @@ def test_each_recipe_trains(trial, monkeypatch):
     result = run_trial(dataclasses.replace(trial, epochs=1, batch=20))
     assert result.error is None
     assert result.status == "done"
+    few = [layer for layer in built[0].modules() if quantizer_of(layer) is not None]
+    assert bool(few) == (trial.weights != "float")
     torch.manual_seed(trial.seed)
     before = build_model(trial.model, trial.forward, trial.backward, features=784, classes=10)
     moved = [

@@ -139,7 +139,7 @@ def test_a_spiking_network_sends_only_spikes_and_remembers_nothing():
     x = torch.rand(3, 1, 28, 28)
     net = _settled(SpikingCNN("heaviside", "atan", width=4), x)
     first = net(x)
-    for layer in (net.between[0], net.flat[0]):
+    for layer in (net.between[0], net.flat[1]):
         assert set(_seen_by(layer, lambda: net(x)).tolist()) == {0.0, 1.0}
     assert torch.equal(net(x), first)
     torch.testing.assert_close(net(x[1:2]), first[1:2])

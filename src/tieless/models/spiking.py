@@ -14,7 +14,7 @@ __all__ = ["SpikingCNN"]
 class SpikingCNN(nn.Module):
     """Convolutions with leaky integrate-and-fire neurons between them, over time; scores are means over its steps.
 
-    ``conv - norm - LIF - max pool - conv - norm - LIF - max pool - linear - LIF - linear``. The image itself is the input of
+    ``conv - max pool - norm - LIF - conv - max pool - norm - LIF - linear - LIF - linear``. The image itself is the input of
     the first layer at each step, so its convolution is done once; all later layers see spikes.
 
     Args:
@@ -48,13 +48,17 @@ class SpikingCNN(nn.Module):
             return LIF(beta, forward=forward, backward=backward)
 
         self.steps = steps
-        self.seen = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+
+        def planes(channels: int, wanted: int) -> nn.Sequential:
+            conv = nn.Conv2d(channels, wanted, 3, padding=1, bias=False)
+            # Pooled before the neurons, which are then a quarter as many in each step.
+            return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(wanted))
+
+        self.seen = planes(1, width)
         self.first = cell()
-        self.between = nn.Sequential(
-            nn.MaxPool2d(2), nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.BatchNorm2d(2 * width)
-        )
+        self.between = planes(width, 2 * width)
         self.second = cell()
-        self.flat = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * width * 7 * 7, 8 * width))
+        self.flat = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * 7 * 7, 8 * width))
         self.third = cell()
         self.scores = nn.Linear(8 * width, classes)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.matrix import compiling, exporting, training, transforming
 from tests.matrix.asking import CLOSE, EQUAL, REFUSED, Check, Pair
-from tests.pairs import EVERY_PAIR, FORWARDS, RULES
+from tests.pairs import EVERY_PAIR, RULES
 
 __all__ = ["ANSWERS", "CHECKS", "PAGE", "Answers", "read", "render", "write"]
 
@@ -31,15 +31,15 @@ _NOT_ASKED = ""
 HEAD = """\
 # Everything PyTorch does
 
-Every forward with every rule that goes with it, {pairs} pairs of {forwards} forwards and {rules} rules, against
-everything below. Of {answers} answers {equal} are what runs eagerly, bit for bit; {close} are within 1e-5 of it;
-{refused} are refused in one clear line; {wrong} are wrong.
+{forwards} forwards with {rules} rules, {pairs} pairs that go together, against everything below. Of {answers} answers
+{equal} are what runs eagerly, bit for bit; {close} are within 1e-5 of it; {refused} are refused in one clear line; {wrong}
+are wrong.
 
 ```text
 python -m tests.matrix
 ```
 
-asks all of it again and writes this page and [every single answer](matrix.csv). `make test` asks half of it in every
+asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test` asks half of it in every
 run, since many rules are made of the same parts, and of what takes a compiler a cross-section: each rule and each
 forward once.
 
@@ -74,12 +74,13 @@ def write(answers: Answers) -> None:
 
 def render(answers: Answers) -> str:
     """The page."""
+    pairs = {pair for column in answers.values() for pair in column}
     given = Counter(answer for column in answers.values() for answer in column.values())
     parts = [
         HEAD.format(
-            pairs=len(EVERY_PAIR),
-            forwards=len(FORWARDS),
-            rules=len(RULES),
+            pairs=len(pairs),
+            forwards=len({forward for forward, _ in pairs}),
+            rules=len({rule for _, rule in pairs}),
             answers=sum(given.values()),
             equal=given[EQUAL],
             close=given[CLOSE],
@@ -97,7 +98,8 @@ def _table(checks: Sequence[Check], answers: Answers) -> list[str]:
         "| rule | " + " | ".join(check.title for check in checks) + " |",
         "|---|" + ":-:|" * len(checks),
     ]
-    for rule in RULES:
+    asked = {rule for column in answers.values() for _, rule in column}
+    for rule in (rule for rule in RULES if rule in asked):
         cells = [_cell([a for pair, a in answers.get(check.title, {}).items() if pair[1] == rule]) for check in checks]
         lines.append(
             f'| <code style="overflow-wrap: normal; word-break: keep-all">{rule}</code> | ' + " | ".join(cells) + " |"

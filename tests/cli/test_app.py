@@ -24,7 +24,7 @@ def test_the_version_is_that_of_the_package():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["study"], ["study", "run"], ["study", "export"], ["data"], ["rules"], ["doctor"], ["explain"]],
+    [[], ["study"], ["study", "run"], ["study", "export"], ["data"], ["rules"], ["diagnose"], ["doctor"], ["explain"]],
     ids=" ".join,
 )
 def test_every_command_has_help(arguments):
@@ -35,7 +35,7 @@ def test_every_command_has_help(arguments):
 
 
 def test_the_commands_are_these():
-    assert sorted(main.commands) == ["data", "doctor", "explain", "forwards", "rules", "study"]
+    assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "forwards", "rules", "study"]
     assert sorted(main.commands["study"].commands) == ["export", "list", "report", "run", "status"]
 
 

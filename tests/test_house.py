@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "tieless"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 # What `import tieless` must not load: rooms above the front door, and packages that only they need.
-ROOMS_ABOVE = ("cli", "data", "models", "report", "study", "testing")
+ROOMS_ABOVE = ("cli", "compat", "data", "models", "report", "study", "testing")
 PACKAGES_ABOVE = (
     *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
     *("pydantic", "rich", "scipy", "sklearn", "triton", "yaml"),

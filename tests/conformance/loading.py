@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "build" / "peers"
 
 # The module with the rules, and the packages that are stood in for.
 WANTED = {
-    "freegrad": (["freegrad"], []),
+    "freegrad": (["freegrad", "freegrad.functional", "freegrad.hook"], []),
     "snntorch": (["snntorch.surrogate"], ["snntorch"]),
     "spikingjelly": (
         ["spikingjelly.activation_based.surrogate", "spikingjelly.activation_based.quantize"],

@@ -1,0 +1,86 @@
+"""freegrad's slopes and transforms. Each is called as there, ``rule(ctx, grad_out, tin, **params)``, and named in ``use``."""
+
+from __future__ import annotations
+
+from tieless.compat.freegrad.registry import register
+from tieless.compat.freegrad.underneath import transform
+from tieless.errors import RuleValueError
+from tieless.rules import Centralize, ClipNorm, Constant, LeakyReLU, Noise, Rectangular, Rule, Scale, Triangular
+
+__all__ = ["centralize", "clip_norm", "heaviside", "identity", "noise", "rectangular", "scale", "triangular"]
+
+
+@register("d(ReLU)")
+@transform("d(ReLU)", without_input=Constant)
+def heaviside() -> Rule:
+    """The slope of relu: ``grad_out * 1[tin > 0]``; ``tl.LeakyReLU(0)``. Without an input, the gradient as it is."""
+    return LeakyReLU()
+
+
+@register("d(Linear)")
+@transform("d(Linear)", without_input=Constant)
+def identity() -> Rule:
+    """The gradient as it is; ``tl.Constant(1)``."""
+    return Constant()
+
+
+@register("rectangular")
+@transform("rectangular")
+def rectangular(a: float = -0.5, b: float = 0.5) -> Rule:
+    """A window: ``grad_out * 1[a <= tin <= b]``, ``a < b``; ``tl.Rectangular(a, b)``."""
+    return Rectangular(a, b)
+
+
+@register("triangular")
+@transform("triangular")
+def triangular(width: float = 1.0) -> Rule:
+    """A triangle of height 1: ``grad_out * max(0, 1 - |tin| / width)``, ``width > 0``; ``tl.Triangular(width)``."""
+    return Triangular(width)
+
+
+def _scale(s: float = 1.0) -> Rule:
+    return Scale(s)
+
+
+@register("scale")
+@transform("scale", without_input=_scale)
+def scale(s: float = 1.0) -> Rule:
+    """``grad_out * s``; ``tl.Scale(s)``."""
+    return Scale(s)
+
+
+def _clip_norm(max_norm: float = 1.0, eps: float = 1e-12) -> Rule:
+    if eps > max_norm > 0:
+        raise RuleValueError(f"clip_norm needs eps <= max_norm, got max_norm={max_norm!r}, eps={eps!r}.")
+    return ClipNorm(max_norm)
+
+
+@register("clip_norm")
+@transform("clip_norm", without_input=_clip_norm)
+def clip_norm(max_norm: float = 1.0, eps: float = 1e-12) -> Rule:
+    """``grad_out * min(1, max_norm / |grad_out|)``, ``max_norm > 0``; ``tl.ClipNorm(max_norm)``. 0 stays 0 without ``eps``."""
+    return _clip_norm(max_norm, eps)
+
+
+def _noise(sigma: float = 0.1) -> Rule:
+    return Noise(sigma)
+
+
+@register("noise")
+@transform("noise", without_input=_noise)
+def noise(sigma: float = 0.1) -> Rule:
+    """``grad_out + sigma N``, N standard normal; ``tl.Noise(sigma)``."""
+    return Noise(sigma)
+
+
+def _centralize(dim: int = -1, *, keepdim: bool = True) -> Rule:
+    if not keepdim:
+        raise RuleValueError("centralize subtracts the mean along dim from each element, so it needs keepdim=True.")
+    return Centralize(dim)
+
+
+@register("centralize")
+@transform("centralize", without_input=_centralize)
+def centralize(dim: int = -1, keepdim: bool = True) -> Rule:
+    """``grad_out - mean(grad_out, dim)``; ``tl.Centralize(dim)``."""
+    return _centralize(dim, keepdim=keepdim)

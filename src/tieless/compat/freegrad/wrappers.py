@@ -1,0 +1,140 @@
+"""``Activation``: a forward by freegrad's name, with the rule under which it is called, or one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from tieless import ops
+from tieless.compat.freegrad.context import Chosen
+from tieless.compat.freegrad.pushed import pushed
+from tieless.compat.freegrad.recall import Recall
+from tieless.compat.freegrad.registry import get
+from tieless.compat.freegrad.underneath import RuleFunction, Written, bind
+from tieless.errors import RuleTypeError, SpecError, UntrainableError
+from tieless.forwards import forward as forward_of
+from tieless.functional import Joined, untie_joined
+from tieless.registry import unknown
+from tieless.rules import Random, Rule
+from tieless.rules.base import Family
+
+__all__ = ["Activation"]
+
+
+@dataclass(frozen=True, slots=True)
+class _NoRule(Rule):
+    """In the place of a rule that a step needs and was not given: it may go forward."""
+
+    name: ClassVar[str] = "none"
+    family: ClassVar[Family] = "transform"
+
+    def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
+        raise UntrainableError(
+            "Heaviside has no useful derivative, and no rule was in force when it was called. "
+            "Call it inside of use('rectangular') or give it a rule of its own: Activation('Heaviside', rule='rectangular')."
+        )
+
+
+_STEP = Joined(forward_of("heaviside"), _NoRule())
+
+_FORWARDS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "ELU": ("elu", F.elu),
+    "GELU": ("gelu", F.gelu),
+    "Heaviside": ("heaviside", lambda z: untie_joined(z, _STEP)),
+    "LeakyReLU": ("leaky_relu", F.leaky_relu),
+    "Linear": ("linear", lambda z: z),
+    "Logistic": ("logistic", torch.sigmoid),
+    "ReLU": ("relu", F.relu),
+    "ReLU6": ("relu6", F.relu6),
+    "SiLU": ("silu", F.silu),
+    "Softplus": ("softplus", F.softplus),
+    "Tanh": ("tanh", torch.tanh),
+}
+"""freegrad's name, to our forward and to PyTorch's function, which is all that a call without a rule needs."""
+
+
+class Activation(nn.Module):
+    """An activation whose backward pass is the rule under which it is called; PyTorch's own where there is none.
+
+    Args:
+        forward: ELU, GELU, Heaviside, LeakyReLU, Linear, Logistic, ReLU, ReLU6, SiLU, Softplus or Tanh.
+        rule: A rule of its own, as for ``use``, which then holds wherever it is called. freegrad has none.
+        params: The parameters of its own rule.
+    Shape:
+        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in.
+    Raises:
+        SpecError: the forward, the rule or a parameter of it does not exist. A ``ValueError``, as freegrad's is.
+        RuleValueError, RuleTypeError: a parameter is of no use to the rule.
+    Source:
+        freegrad 1.0.
+    Example:
+        >>> Activation("ReLU", rule="rectangular", params={"a": -1.0, "b": 1.0})
+        Activation(ReLU, rule=rectangular(-1.0, 1.0))
+        >>> Activation("Tanh")
+        Activation(Tanh)
+    """
+
+    def __init__(
+        self,
+        forward: str = "ReLU",
+        *,
+        rule: str | RuleFunction | Rule | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if forward not in _FORWARDS:
+            raise SpecError(
+                f"Unsupported forward activation: {forward}. {unknown('activation', str(forward), _FORWARDS)}"
+            )
+        if rule is None and params:
+            raise RuleTypeError(f"params are for a rule, and none was given: {dict(params)!r}.")
+        self._name = forward
+        self._own = None if rule is None else Chosen(bind(get(rule), params or {}), ("activations",))
+        self._recall = Recall()
+        self._joined = None if self._own is None else self._own.joined(_FORWARDS[forward][0])
+        self._compiles = self._joined is not None and not any(
+            isinstance(part.rule, Written) for part in self._joined.parts
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._compiles and self._joined is not None:
+            return _untie(x, self._joined)
+        return self._outside_of_graphs(x)
+
+    # No guard of a compiled graph asks which ``use`` is active, and a user's function is Python that draws at random: a
+    # compiler breaks its graph here. The mark is torch.compiler.disable's, which would import the compiler for all.
+    def _outside_of_graphs(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # the compiler tries the functions behind a break one by one
+            return cast("Any", torch.compiler.disable)(self._as_chosen)(x)
+        return self._as_chosen(x)
+
+    _outside_of_graphs._torchdynamo_disable = True  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]
+    _outside_of_graphs._torchdynamo_disable_msg = (  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]
+        "the rule comes from use(...), or is a function of your own; a rule by name, given to the activation, compiles"
+    )
+
+    def _as_chosen(self, x: Tensor) -> Tensor:
+        spec, native = _FORWARDS[self._name]
+        chosen = self._own or self._recall.chosen(training=self.training)
+        return native(x) if chosen is None or not chosen.on("activations") else _untie(x, chosen.joined(spec))
+
+    def extra_repr(self) -> str:
+        return self._name if self._own is None else f"{self._name}, rule={self._own.bound.rule}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recall": Recall()}  # a copy has been called under nothing yet
+
+
+def _untie(x: Tensor, joined: Joined) -> Tensor:
+    if not torch.compiler.is_compiling() and ops.forward_mode():
+        primal, tangent = cast("tuple[Tensor, Tensor | None]", forward_ad.unpack_dual(x))
+        if tangent is not None:
+            y = joined.forward.value(primal)
+            return forward_ad.make_dual(y, pushed(joined, tangent, primal, y))
+    return untie_joined(x, joined)

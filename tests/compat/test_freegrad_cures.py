@@ -398,7 +398,6 @@ RULES = ["d(ReLU)", "d(Linear)", "rectangular", "triangular", "scale", "centrali
 LINEAR = [*RULES, fg.compose("rectangular", "centralize"), fg.compose("centralize", "positive_jam", "triangular")]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 @pytest.mark.parametrize("rule", [*LINEAR, lambda ctx, g, z: g.cumsum(-1) * z.cos()])
 @pytest.mark.parametrize("forward", ["ReLU", "Heaviside", "Logistic"])
 def test_jvp_is_the_transpose_of_vjp(rule, forward):
@@ -417,7 +416,6 @@ def test_jvp_is_the_transpose_of_vjp(rule, forward):
     assert along != 0
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_jvp_refuses_what_has_no_jacobian():
     for rule in ("noise", "clip_norm", tl.Sign()):
         with pytest.raises(TransformError, match="not linear"):

@@ -49,8 +49,6 @@ def run(source, package):
     return names["out"]
 
 
-# PyTorch compiles scripts when the first forward-mode derivative is asked for.
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 @pytest.mark.parametrize("source", PROGRAMS.values(), ids=PROGRAMS)
 def test_a_program_needs_only_its_import_changed(source, theirs):
     ours, there = run(source, "tieless.compat.freegrad"), run(source, "freegrad")

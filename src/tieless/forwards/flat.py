@@ -9,6 +9,7 @@ import torch
 
 from tieless import ops
 from tieless.forwards.base import Forward, register_forward
+from tieless.registry import option
 
 __all__ = ["Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary"]
 
@@ -16,17 +17,25 @@ __all__ = ["Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary"]
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Heaviside(Forward):
-    """``y = 1[z > 0]``; ``heaviside(0) = 0``.
+    """``y = 1[z > 0]``; ``heaviside(0) = 0``, unless it is told to be 1.
 
+    Args:
+        at_zero: 0 or 1. SpikingJelly's neurons fire at their threshold, those of snnTorch and Norse above it.
     Example:
         >>> forward("heaviside").value(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([0., 0., 1.])
+        >>> forward("heaviside(at_zero=1)").value(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([0., 1., 1.])
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Larq SteHeaviside",)
+    at_zero: float = option(0)
+
+    def check(self) -> None:
+        self.require(self.at_zero in {0, 1}, "at_zero 0 or 1")
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
-        return "three_level", (0.0, 0.0, 0.0, 0.0, 1.0)
+        return "three_level", (0.0, 0.0, 0.0, float(self.at_zero), 1.0)
 
 
 @register_forward

@@ -25,6 +25,7 @@ PEERS = {
 OPTIONS = {
     "activations": "--rounds 1 --threads 1 --sizes 4",
     "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
+    "convert_calls": "",
     "few_bit_levels": "",
     "first_call": "--rounds 1",
     "gpu": "--rounds 1 --sizes 4 --dtypes float32 --device cpu",
@@ -39,6 +40,7 @@ OPTIONS = {
 PRINTS = {
     "activations": r"heaviside \+ sigmoid +│ +[\d.]+ │ +[\d.]+ │ +2 / 1\.4 │",
     "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
+    "convert_calls": r"in a mode.* [\d.]+",
     "few_bit_levels": r"silu +│ relu, 1 bit +│ [\d.]+ +│",
     "first_call": r"native relu +│ +[\d.]+ │",
     "gpu": r"gelu \+ regelu2 +│ +[\d.]+ │ +[\d.]+ │ +0\.8 │",
@@ -53,7 +55,10 @@ PRINTS = {
 
 def _smaller(monkeypatch, name, module):
     """What takes too long even with its smallest options."""
-    if name == "few_bit_levels":
+    if name == "convert_calls":
+        monkeypatch.setattr(module, "CALLS", 2)
+        monkeypatch.setattr(module, "ROUNDS", 1)
+    elif name == "few_bit_levels":
         monkeypatch.setattr(module, "FORWARDS", ("tanh",))
     elif name == "first_call":
         monkeypatch.setattr(module, "CASES", module.CASES[-1:])

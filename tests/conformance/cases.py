@@ -445,6 +445,8 @@ LOW_MEMORY = [
         ),
         lambda: ("gelu", "regelu2"),
         "gelu, regelu2",
+        reach=lambda: 4.0,
+        note="|z| up to 4",
     ),
     Case(
         "LowMemoryBP",

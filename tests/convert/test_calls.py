@@ -205,7 +205,7 @@ def test_every_spelling_is_reached(net, monkeypatch):
     tl.convert(model, backward=f"constant({HALF})", strict=True)
     assert not tl.conversion(model).left
     after, found = run(model)
-    assert torch.equal(after, y)
+    torch.testing.assert_close(after, y, rtol=1e-12, atol=1e-14)  # gelu and silu have kernels of their own
     torch.testing.assert_close(found, expected)
     tl.revert(model)
     assert type(model) is net

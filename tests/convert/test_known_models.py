@@ -114,8 +114,8 @@ def test_values_stay_and_gradients_are_those_of_a_model_changed_by_hand(known):
     assert any(not torch.allclose(native[p], expected[p]) for p in native)  # or the rest would show nothing
     assert convert(name, model, backward="triangular(2)", example=arguments) is model
     y, found = gradients(model, arguments)
-    assert torch.equal(y, before)
-    assert torch.equal(y, expected_y)
+    torch.testing.assert_close(y, before, rtol=1e-12, atol=1e-14)  # gelu and silu have kernels of their own
+    torch.testing.assert_close(y, expected_y, rtol=1e-12, atol=1e-14)
     assert_all(torch.testing.assert_close, found, expected)
 
 

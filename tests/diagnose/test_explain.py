@@ -36,7 +36,9 @@ def kept_in_graph(output, model, x):
         saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
         saved += getattr(node, "saved_tensors", ())
         for tensor in saved:
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in state:
+            if not isinstance(tensor, torch.Tensor) or (tensor.dim() == 0 and tensor.dtype == torch.float64):
+                continue  # a Python number in a product is no tensor of the model's
+            if tensor.untyped_storage().data_ptr() not in state:
                 sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     return sum(sizes.values())
 

@@ -117,7 +117,7 @@ OPERATIONS: dict[str, Operation] = {
     "codes": lambda k, o: k.codes(o[0], [-1.0, 0.0, 1.0], False),
     "gate": lambda k, o: k.gate(o[1], o[3], 1.0, 0.0),
     "levels": lambda k, o: k.levels(o[1], o[4], (0.0, 0.25, 1.0, -1.0)),
-    "slope": lambda k, o: k.slope(o[1], o[0], "triangular", (1.0,)),
+    "slope": lambda k, o: k.slope(o[1], o[0], "triangular", (1.0, 1.0)),
     "uniform": lambda k, o: k.uniform(o[1], o[2], 1, 2),
     "jam": lambda k, o: k.jam(o[1], o[2], 0, 0.0, 1.0, False, o[3]),
 }

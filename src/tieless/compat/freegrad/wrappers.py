@@ -110,8 +110,10 @@ class Activation(nn.Module):
     # No guard of a compiled graph asks which ``use`` is active, and a user's function is Python that draws at random: a
     # compiler breaks its graph here. The mark is torch.compiler.disable's, which would import the compiler for all.
     def _outside_of_graphs(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # the compiler tries the functions behind a break one by one
-            return cast("Any", torch.compiler.disable)(self._as_chosen)(x)
+        if torch.compiler.is_compiling():
+            # The compiler tries the functions behind a break one by one, and this one ends here. It must see the very
+            # name of `disable`: behind a cast, as of torch 2.13, it looks through it.
+            return torch.compiler.disable(self._as_chosen)(x)  # pyright: ignore[reportReturnType, reportUnknownVariableType, reportArgumentType]
         return self._as_chosen(x)
 
     _outside_of_graphs._torchdynamo_disable = True  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]

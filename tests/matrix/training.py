@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import json
 import pickle
@@ -125,6 +126,17 @@ def _processes(pairs: Sequence[Pair]) -> Outcomes:
 def _rank(rank: int, pairs: list[Pair], folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    answers = _answers(rank, pairs)
+    if rank == 0:
+        (Path(folder) / "answers").write_text(json.dumps(answers))
+    # A model keeps the group, and with it gloo's threads: one that wants the interpreter while that shuts down ends the
+    # process. So models go before the group does, and no group before both processes are done with it.
+    gc.collect()
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def _answers(rank: int, pairs: list[Pair]) -> list[str]:
     answers = []
     for forward, rule in pairs:
         torch.manual_seed(0)
@@ -140,9 +152,7 @@ def _rank(rank: int, pairs: list[Pair], folder: str) -> None:
             distributed.all_reduce(mean)
             means.append(mean)
         answers.append(worst(compared(own.grad, mean) for own, mean in zip(net.parameters(), means, strict=True)))
-    if rank == 0:
-        (Path(folder) / "answers").write_text(json.dumps(answers))
-    distributed.destroy_process_group()
+    return answers
 
 
 def _cuda_graph(forward: str, rule: str) -> str:

@@ -187,9 +187,16 @@ def window_bits(
 @triton.jit
 def codes(
     z,
+    y,
     packed,
     elements,
     row_bytes,
+    p0: tl.float64,
+    p1: tl.float64,
+    p2: tl.float64,
+    p3: tl.float64,
+    p4: tl.float64,
+    FUNCTION: tl.constexpr,
     BOUNDARIES: tl.constexpr,
     COUNT: tl.constexpr,
     PLANES: tl.constexpr,
@@ -200,6 +207,9 @@ def codes(
     places = _places(BLOCK, WIDE)
     valid = places < elements
     value = widen(tl.load(z + places, mask=valid, other=0))
+    if y is not None:
+        result = FUNCTION(value, _parameters(p0, p1, p2, p3, p4, value.dtype))
+        tl.store(y + places, narrow(result, y.dtype.element_ty), mask=valid)
     if EVEN:
         value = tl.abs(value)
     passed = tl.zeros((BLOCK,), tl.int32)

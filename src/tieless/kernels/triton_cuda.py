@@ -51,7 +51,8 @@ restore = reference.restore
 two_values = reference.two_values
 
 NATIVE = frozenset({"gelu", "silu"})
-"""Forwards left to PyTorch: on a GPU their exponentials cost no time, and its values are equal in every layout."""
+"""Forwards left to PyTorch where no codes are wanted: their exponentials cost a GPU no time, and its values are equal in
+every layout."""
 
 _BLOCK = 1024
 """Elements a program: whole bytes of bits and whole Philox blocks, 8 elements to each of its 128 threads."""
@@ -155,6 +156,27 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
 
 
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
+    return _codes(z, None, "linear", (), boundaries, even)
+
+
+def activate_codes(
+    z: Tensor, function: str, parameters: tuple[float, ...], boundaries: Sequence[float], even: bool
+) -> tuple[Tensor, Tensor]:
+    if function not in elementwise.WITH_CODES or (function in NATIVE and z.dtype == torch.float64):
+        return activate(z, function, parameters, None)[0], codes(z, boundaries, even)
+    y = torch.empty_like(z)
+    return y, _codes(z, y, function, parameters, boundaries, even)
+
+
+def _codes(
+    z: Tensor,
+    y: Tensor | None,
+    function: str,
+    parameters: tuple[float, ...],
+    boundaries: Sequence[float],
+    even: bool,
+) -> Tensor:
+    """The codes of ``z``, and in the same pass its values into ``y`` if there is one."""
     elements = z.numel()
     planes = len(boundaries).bit_length()
     packed = torch.empty((planes, _bytes(elements)), dtype=torch.uint8, device=z.device)
@@ -162,21 +184,18 @@ def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
         bodies.codes,
         elements,
         same_layout(z, memory_order(z)),
+        y,
         packed,
         elements,
         packed.shape[1],
+        *(parameters + _NO_PARAMETERS)[:5],
+        FUNCTION=elementwise.WITH_CODES[function],
         BOUNDARIES=tuple(boundaries),
         COUNT=len(boundaries),
         PLANES=planes,
         EVEN=even,
     )
     return packed
-
-
-def activate_codes(
-    z: Tensor, function: str, parameters: tuple[float, ...], boundaries: Sequence[float], even: bool
-) -> tuple[Tensor, Tensor]:
-    return activate(z, function, parameters, None)[0], codes(z, boundaries, even)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:

@@ -19,7 +19,19 @@ from typing import Any
 import triton
 import triton.language as tl
 
-__all__ = ["FORWARDS", "INTERPRETED", "SLOPES", "VERSION", "decay", "divide", "floor", "narrow", "rint", "widen"]
+__all__ = [
+    "FORWARDS",
+    "INTERPRETED",
+    "SLOPES",
+    "VERSION",
+    "WITH_CODES",
+    "decay",
+    "divide",
+    "floor",
+    "narrow",
+    "rint",
+    "widen",
+]
 
 
 @triton.jit
@@ -98,6 +110,7 @@ def floor(z):
 
 _INVERSE_FACTORIALS = tl.constexpr(tuple(1 / math.factorial(number) for number in range(14)))
 _INVERSE_LN2 = tl.constexpr(1 / math.log(2))
+_SQRT_HALF = tl.constexpr(math.sqrt(0.5))
 
 
 @triton.jit
@@ -174,6 +187,12 @@ def _square_wave(z, p):
 def _sawtooth(z, p):
     turns = divide(z, p[0])
     return 2.0 * (turns - floor(turns + 0.5))
+
+
+@triton.jit
+def _gelu(z, p):
+    # As PyTorch's own for CUDA; tl.erf is the error function that it calls.
+    return z * 0.5 * (1.0 + tl.erf(z * _SQRT_HALF))
 
 
 # Slopes.
@@ -261,6 +280,8 @@ FORWARDS: dict[str, Any] = {
     "staircase": _staircase,
     "three_level": _three_level,
 }
+WITH_CODES: dict[str, Any] = {**FORWARDS, "gelu": _gelu}
+"""Forwards whose values are made together with codes. gelu in at most float32: the interpreter's error function is that."""
 SLOPES: dict[str, Any] = {
     "atan": _atan,
     "erf": _erf,

@@ -15,19 +15,32 @@ from tieless.rules import RuleLike
 __all__ = ["ResidualCNN"]
 
 
+class _Bend(nn.Module):
+    """``prelu(x) + shift``, each channel with its own slope and shift."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.prelu = nn.PReLU(channels)
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.prelu(x) + self.shift
+
+
 class _Layer(nn.Module):
     """``norm(conv(act(x)))`` plus a shortcut, which repeats its channels where there must be more of them."""
 
-    def __init__(self, channels: int, wanted: int, forward: ForwardLike, backward: RuleLike) -> None:
+    def __init__(self, channels: int, wanted: int, forward: ForwardLike, backward: RuleLike, *, bend: bool) -> None:
         super().__init__()
         self.act = Activation(forward, backward)
         self.conv = nn.Conv2d(channels, wanted, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(wanted)
         self.repeat = wanted // channels
+        self.bend = _Bend(wanted) if bend else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.repeat == 1 else torch.cat([x] * self.repeat, 1)
-        return self.norm(self.conv(self.act(x))) + shortcut
+        return self.bend(self.norm(self.conv(self.act(x))) + shortcut)
 
 
 class ResidualCNN(nn.Module):
@@ -42,12 +55,14 @@ class ResidualCNN(nn.Module):
         forward, backward: The two halves of every activation.
         width: Channels of the first stage.
         depths: Layers of each stage.
+        bend: Whether each sum goes through a PReLU and a shift of its channel, so that what is left of it after a step can be
+            learned.
         classes: Scores a sample.
     Shape:
         ``(n, 1, height, width) -> (n, classes)``; height and width at least ``2 ** len(depths)``.
     Source:
         Liu et al. 2018, "Bi-Real Net", arXiv:1808.00278, for the shortcut of each layer; Rastegari et al. 2016, arXiv:1603.05279,
-        for the order of the rest.
+        for the order of the rest; Liu et al. 2020, "ReActNet", arXiv:2003.03488, for ``bend``.
     Example:
         >>> ResidualCNN("sign", "rectangular(-1, 1)", width=8)(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
@@ -60,6 +75,7 @@ class ResidualCNN(nn.Module):
         *,
         width: int = 64,
         depths: Sequence[int] = (2, 3),
+        bend: bool = False,
         classes: int = 10,
     ) -> None:
         super().__init__()
@@ -70,7 +86,7 @@ class ResidualCNN(nn.Module):
             wanted = width * 2**i
             layers: list[nn.Module] = [nn.MaxPool2d(2)] if i else []
             for _ in range(depth):
-                layers.append(_Layer(channels, wanted, forward, backward))
+                layers.append(_Layer(channels, wanted, forward, backward, bend=bend))
                 channels = wanted
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)

@@ -120,6 +120,7 @@ class _ResidualCNN(ModelSpec):
     width: int = 64
     first: int = option(2)
     second: int = option(3)
+    bend: bool = option(default=False)
 
     def check(self) -> None:
         self.require(self.width >= 1 and self.first >= 1 and self.second >= 1, "width, first and second >= 1")
@@ -127,7 +128,7 @@ class _ResidualCNN(ModelSpec):
     def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
         _require_images(self, features)
         depths = (self.first, self.second)
-        return ResidualCNN(forward, backward, width=self.width, depths=depths, classes=classes)
+        return ResidualCNN(forward, backward, width=self.width, depths=depths, bend=self.bend, classes=classes)
 
 
 @_REGISTRY.register

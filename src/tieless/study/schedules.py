@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from tieless.registry import Named, Registry, option
 
@@ -90,7 +91,9 @@ class Scheduled:
     def __init__(self, schedule: Schedule, optimisers: Iterable[torch.optim.Optimizer], steps: int) -> None:
         groups = [group for optimiser in optimisers for group in optimiser.param_groups]
         self._schedule = schedule
-        self._rates = [(group, key, group[key]) for group in groups for key in ["lr" if "lr" in group else "gamma"]]
+        self._rates = [
+            (group, key, float(group[key])) for group in groups for key in ["lr" if "lr" in group else "gamma"]
+        ]
         self._steps = steps
         self._taken = 0
 
@@ -98,5 +101,8 @@ class Scheduled:
         """Set the rates of the next step."""
         factor = self._schedule.factor(self._taken / self._steps)
         for group, key, rate in self._rates:
-            group[key] = rate * factor
+            if isinstance(group[key], Tensor):  # one that a captured step reads
+                group[key].fill_(rate * factor)
+            else:
+                group[key] = rate * factor
         self._taken += 1

@@ -20,6 +20,7 @@ from tieless.study.augmentations import augmentations, augmented
 from tieless.study.losses import LOSSES
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.schedules import SCHEDULES, Scheduled
+from tieless.study.steps import step_for
 from tieless.study.trial import EpochRecord, Result, Status, Trial
 from tieless.study.weights import WEIGHTS
 
@@ -27,10 +28,13 @@ __all__ = ["run_trial"]
 
 
 EVALUATION_BATCH = 1000
+LOOKS = 100
+"""Steps from one look at the loss to the next where a look has to wait for a GPU."""
 
 
 def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
-    """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads.
+    """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads; on a
+    GPU only as far as the libraries below PyTorch do.
 
     The caller's random state is left as it was. An exception becomes a result of status ``failed``; a loss that is
     not finite ends the trial with status ``diverged``.
@@ -94,6 +98,7 @@ class _Run:
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
         for optimiser in self.optimisers:
             clip_after_step(optimiser, self.model)
+        self.step = step_for(self.model, self.loss, self.optimisers)
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
@@ -103,25 +108,27 @@ class _Run:
         """One pass over the training samples and a test; ``None`` if a loss was not finite."""
         clock = time.perf_counter()
         self.model.train()
-        total, correct = 0.0, 0
-        for x, labels in self.data.batches(self.order, self.batch):
-            outputs = self.model(augmented(x, self.changes, self.chance))
-            loss = self.loss.mean(outputs, labels)
-            value = loss.item()
-            if not math.isfinite(value):
-                return None
+        # Sums stay where the data are: to fetch a number is to wait for a GPU.
+        device = self.data.train_y.device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        looks = 1 if device.type == "cpu" else LOOKS
+        for number, (x, labels) in enumerate(self.data.batches(self.order, self.batch)):
             self.schedule.step()
-            self.model.zero_grad()
-            loss.backward()  # pyright: ignore[reportUnknownMemberType]
-            for optimiser in self.optimisers:
-                optimiser.step()
-            total += value * len(labels)
-            correct += int((self.loss.classes(outputs.detach()) == labels).sum())
+            loss, right = self.step(augmented(x, self.changes, self.chance), labels)
+            total += loss.double() * len(labels)
+            correct += right
+            if number % looks == 0 and not math.isfinite(total.item()):
+                return None
+        if not math.isfinite(total.item()):
+            return None
         test_loss, test_accuracy = self._test()
         if not math.isfinite(test_loss):
             return None
         samples = len(self.data.train_y)
-        return EpochRecord(total / samples, correct / samples, test_loss, test_accuracy, time.perf_counter() - clock)
+        return EpochRecord(
+            total.item() / samples, int(correct) / samples, test_loss, test_accuracy, time.perf_counter() - clock
+        )
 
     @torch.no_grad()
     def _test(self) -> tuple[float, float]:

@@ -1,0 +1,121 @@
+"""A training step: as it is written, or, on a GPU, captured once and replayed.
+
+A small network's step is some hundred short kernels, and starting them from Python takes several times as long as
+running them. A CUDA graph starts them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tieless.functional import Joined
+from tieless.study.losses import Loss
+
+__all__ = ["CapturedStep", "Step", "step_for"]
+
+_WARM = 3
+"""Steps before the capture: PyTorch asks for some, in which libraries choose their algorithms and state is made."""
+
+
+class Step:
+    """One step of training, operation by operation.
+
+    Args:
+        model: The network, in training mode.
+        loss: What is lowered.
+        optimisers: Those of its parameters, together.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimisers = optimisers
+
+    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on a batch; the loss and how many samples were right before it, both 0-dim and on the device."""
+        outputs = self.model(x)
+        loss = self.loss.mean(outputs, labels)
+        self.model.zero_grad()
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return loss.detach(), (self.loss.classes(outputs.detach()) == labels).sum()
+
+
+class CapturedStep(Step):
+    """The same as a CUDA graph, from the fourth batch on. A batch of another size than the first runs as it is written.
+
+    The optimisers are changed so that a graph can hold them: their rates become tensors, which a schedule has to fill.
+
+    Args:
+        model, loss, optimisers: As for ``Step``, on a GPU; ``step_for`` says which can be captured.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__(model, loss, optimisers)
+        self._seen = 0
+        self._batch: torch.Size | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        for group in _groups(optimisers):
+            device = cast("Tensor", group["params"][0]).device
+            group.update(capturable=True, fused=True, foreach=False, lr=torch.tensor(group["lr"], device=device))
+
+    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self._batch is None:
+            self._batch = x.shape
+        if x.shape != self._batch:
+            return super().__call__(x, labels)
+        if self._seen < _WARM:
+            self._seen += 1
+            return self._aside(x, labels)
+        if self._graph is None:
+            self._graph = self._capture(x, labels)
+        self._x.copy_(x)
+        self._labels.copy_(labels)
+        self._graph.replay()
+        return self._outcome
+
+    def _aside(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """On a stream of its own, as what is to be captured must have run before."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            outcome = super().__call__(x, labels)
+        torch.cuda.current_stream().wait_stream(stream)
+        return outcome
+
+    def _capture(self, x: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
+        """The graph; nothing is computed yet."""
+        self._x, self._labels = x.clone(), labels.clone()
+        # The graph makes gradients of its own, which each replay writes anew.
+        self.model.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._outcome = super().__call__(self._x, self._labels)
+        return graph
+
+
+def step_for(model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> Step:
+    """The fastest step that a network can have.
+
+    It is captured on a GPU, where no rule draws (a graph would repeat the key for ever) and every optimiser can be
+    captured: PyTorch's Adam and AdamW.
+    """
+    on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+    draws = any(joined.draws for joined in _pairs(model))
+    capturable = all("capturable" in group for group in _groups(optimisers))
+    return (CapturedStep if on_gpu and capturable and not draws else Step)(model, loss, optimisers)
+
+
+def _groups(optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, Any]]:
+    return [group for optimiser in optimisers for group in optimiser.param_groups]
+
+
+def _pairs(model: nn.Module) -> list[Joined]:
+    """The halves of every activation and quantised weight."""
+    found = [getattr(module, "joined", None) for module in model.modules()]
+    return [joined for joined in found if isinstance(joined, Joined)]

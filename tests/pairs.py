@@ -8,6 +8,7 @@ __all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "PAIRS", "RULES"]
 
 FORWARDS = [
     "abs",
+    "bernoulli",
     "ceil",
     "clamp",
     "elu",
@@ -108,6 +109,7 @@ SURROGATES = {
 }
 QUANTISERS = {
     "abs",
+    "bernoulli",
     "ceil",
     "clamp",
     "floor",

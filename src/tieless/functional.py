@@ -12,12 +12,14 @@ from torch.autograd import forward_ad
 
 from tieless import ops
 from tieless._tracing import known_when_traced
-from tieless.errors import RuleTypeError, SecondDerivativeError, TransformError
+from tieless._underivable import NO_FORWARD_MODE, underivable
+from tieless.draws import OF_THE_FORWARD, Random
+from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
 from tieless.registry import forget_when_registered
-from tieless.rules import Random, Rule, RuleLike, Tied, rule as rule_of
+from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
 from tieless.slopes import Codes, Need, SlopeForm, Window
 
 __all__ = ["Joined", "Part", "Plan", "join", "untie", "untie_joined"]
@@ -30,7 +32,7 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         z: Pre-activation.
         forward: Spec, ``Forward`` or any elementwise callable.
         backward: Spec or ``Rule``.
-        generator: Where a random rule draws its key, on the CPU; torch's default generator unless given.
+        generator: Where a random rule or forward draws its key, on the CPU; torch's default generator unless given.
     Shape:
         ``z``: ``(...)``, float16, bfloat16, float32 or float64, on any device. Result and gradient: like ``z`` in
         shape, dtype, device and memory layout.
@@ -38,7 +40,7 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
         TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
-            the rule draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is being
+            a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is being
             captured, which would repeat them; or ``torch.fx`` met a callable or a generator, which it cannot write down.
         SecondDerivativeError: from a second backward pass; a rule is not the derivative of anything.
     Source:
@@ -87,6 +89,7 @@ class Joined:
         parts: The rules of the chain, each with where it finds what it needs.
         packed: The windows and codes whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
+        samples: Whether the forward is who draws.
         opaque, native: Whether the forward is a callable, and whether PyTorch's own derivative is all it needs.
     """
 
@@ -99,7 +102,8 @@ class Joined:
         self.packed = tuple(dict.fromkeys(need for need in needs if isinstance(need, (Window, Codes))))
         self.keeps_input = "input" in needs
         self.keeps_output = "output" in needs
-        self.draws = any(part.draws for part in rules)
+        self.samples = forward.draws
+        self.draws = self.samples or any(part.draws for part in rules)
         self.keeps_nothing = not any(needs)
         self.parts = tuple(
             Part(part, slope, self._place(need), part.draws)
@@ -152,8 +156,21 @@ class Joined:
         y = self.forward.value(z)
         return _checked(y, z, self.forward) if self.opaque else y
 
-    def traced_value(self, z: Tensor) -> Tensor:
+    def sample(self, z: Tensor, key: Tensor | int | None) -> Tensor:
+        """``y`` of a forward that draws."""
+        assert key is not None
+        return self.forward.sample(z, Random(key, OF_THE_FORWARD))
+
+    def exported(self, z: Tensor) -> Tensor:
+        """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
+        if self.samples:
+            return self.forward.exported(z.detach())
+        return self.value(z if isinstance(self.rule, Tied) else z.detach())
+
+    def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
         """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
+        if self.samples:
+            return self.sample(z, key)
         body = self.forward.body(z.dtype)
         return self.value(z) if body is None else ops.activate(z, *body)
 
@@ -225,13 +242,13 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tens
     if _exporting():
         # An exported program has no place for a rule. Cut off, its gradient is missing, where the forward's own
         # derivative in the place of the rule would pass unnoticed.
-        return joined.value(z if isinstance(joined.rule, Tied) else z.detach())
+        return joined.exported(z)
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
     if joined.draws and z.is_cuda and torch.cuda.is_current_stream_capturing():
         raise TransformError(
-            f"The rule {joined.rule} draws its key on the CPU, and a captured CUDA graph would repeat one key for ever. "
-            "Leave the activation out of the graph, or use a rule that draws nothing."
+            f"{joined.forward} with {joined.rule} draws its key on the CPU, and a captured CUDA graph would repeat one "
+            "key for ever. Leave the activation out of the graph, or use halves that draw nothing."
         )
     if ops.direct(z):
         number = ops.draw_key_now(generator) if joined.draws else None
@@ -271,19 +288,9 @@ def _refuse_learnable(forward: Forward, z: Tensor) -> None:
             )
 
 
-NO_SECOND = (
-    "An untied gradient has no derivative: a backward rule is not the derivative of anything. "
-    "Use a native activation where second derivatives are needed."
-)
-NO_FORWARD_MODE = (
-    "untie has no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): a backward rule says what is sent back, "
-    "not what goes forward. Use reverse mode (grad, vjp, jacrev), or a native activation."
-)
-
-
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
 # anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative meets
-# ``_Underivable`` even where the feedback itself does not depend on z: without it the missing term would be silently 0.
+# ``underivable`` even where the feedback itself does not depend on z: without it the missing term would be silently 0.
 
 
 class _DirectUntie(torch.autograd.Function):
@@ -297,7 +304,7 @@ class _DirectUntie(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, key: int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         value, kernel, arguments = joined.plan(z.dtype)
         if kernel is None:
-            y = value(z)
+            y = joined.sample(z, key) if joined.samples else value(z)
             packed = [need.pack(z) for need in joined.packed]
         else:
             y, first = getattr(ops.kernels_for(z), kernel)(z, *arguments)
@@ -331,7 +338,7 @@ class _TracedUntie(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = joined.traced_value(z)
+        y = joined.traced_value(z, key)
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.
@@ -392,27 +399,5 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
 def _without_derivative(ctx: Any, feedback: Tensor, grad_output: Tensor) -> Tensor:
     """``feedback``, refusing the derivative of it that somebody may be about to take."""
     if torch.is_grad_enabled() or ops.forward_mode():
-        return cast("Tensor", _Underivable.apply(feedback, ctx.saved_tensors[0], grad_output))
+        return underivable(feedback, ctx.saved_tensors[0], grad_output)
     return feedback
-
-
-class _Underivable(torch.autograd.Function):
-    """The identity on a gradient, which refuses to be differentiated."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(feedback: Tensor, anchor: Tensor, grad_output: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return feedback.view_as(feedback)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise SecondDerivativeError(NO_SECOND)
-
-    @staticmethod
-    def jvp(ctx: Any, *grad_inputs: Any) -> None:
-        raise SecondDerivativeError(NO_SECOND)

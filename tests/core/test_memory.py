@@ -109,7 +109,8 @@ def test_saved_bytes(forward, rule):
     else:
         expected = OF_RULES[rule]
     saved, y = _saved(forward, rule)
-    draws = any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate", "stochastic"))
+    words = ("jam", "noise", "drop", "flip", "rotate", "stochastic", "bernoulli")
+    draws = any(word in forward + rule for word in words)
     assert saved == expected * ELEMENTS
     assert isinstance(y.grad_fn.key, int) == draws  # the key is no tensor, but a number on the node
 

@@ -68,8 +68,9 @@ def test_the_forward_pass_draws_one_key(spec):
     assert torch.equal(torch.get_rng_state(), expected)
 
 
-def test_rules_without_randomness_draw_nothing(forward, rule):
-    if any(word in rule for word in ("jam", "noise", "drop", "flip", "rotate", "stochastic")):
+def test_halves_without_randomness_draw_nothing(forward, rule):
+    words = ("jam", "noise", "drop", "flip", "rotate", "stochastic", "bernoulli")
+    if any(word in forward + rule for word in words):
         return
     before = torch.get_rng_state()
     untie(_z(), forward, rule).sum().backward()

@@ -8,10 +8,12 @@ from tieless.forwards.piecewise import Abs, Clamp, HardSigmoid, HardTanh, LeakyR
 from tieless.forwards.quantisers import Ceil, Floor, Quantize, RoundToZero, SpikeCount
 from tieless.forwards.signed import SignedStaircase
 from tieless.forwards.smooth import Elu, Gelu, Logistic, Silu, Softplus, Tanh
+from tieless.forwards.stochastic import Bernoulli
 from tieless.forwards.weights import MagnitudeAwareSign, TernaryWeight
 
 __all__ = [
     "Abs",
+    "Bernoulli",
     "Ceil",
     "Clamp",
     "Elementwise",

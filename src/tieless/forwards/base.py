@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tieless import ops
+from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError
 from tieless.registry import Named, Registry, forget_when_registered
 from tieless.signature import Function, class_of, companion_of, parameters_of, same_shape, signature_of
@@ -35,21 +36,34 @@ class Forward(Named):
     """A function ``z -> y``, elementwise but for those of ``forwards.weights``: the forward half of an activation.
 
     Subclasses are frozen dataclasses with ``value``, or with ``body`` where kernels know the function, and, where it is
-    of use, ``derivative``. ``str`` gives the spec.
+    of use, ``derivative``. One that ``draws`` has ``sample`` and ``exported``. ``str`` gives the spec.
     """
 
     __slots__ = ()
+    draws: ClassVar[bool] = False
+    """Whether ``y`` is random, so that the call needs a key."""
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]] | None:
         """The name that kernels know it by, with its parameters as numbers of ``dtype``; ``None`` if they do not."""
         return None
 
     def value(self, z: Tensor) -> Tensor:
-        """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out."""
+        """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out. What is random draws a key for it."""
+        if self.draws:
+            key = ops.draw_key_now() if ops.direct(z) else ops.draw_key(z.detach())
+            return self.sample(z, Random(key, OF_THE_FORWARD))
         body = self.body(z.dtype)
         if body is None:
             raise NotImplementedError
         return ops.activate(z, *body)
+
+    def sample(self, z: Tensor, random: Random) -> Tensor:
+        """``y`` of a forward that ``draws``, by the call's random numbers."""
+        raise NotImplementedError
+
+    def exported(self, z: Tensor) -> Tensor:
+        """``y`` of a forward that ``draws``, by PyTorch's own random numbers: an exported program has no key."""
+        raise NotImplementedError
 
     def derivative(self) -> SlopeForm | None:
         """The slope that the rule ``tied`` uses; ``None`` where it is 0 almost everywhere."""

@@ -42,7 +42,7 @@ def _keys(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
         randomness = level.randomness()
         if randomness == "error":
             raise TransformError(
-                "The backward rule draws random numbers, and vmap was not told how. Give it randomness='different' for "
+                "The activation draws random numbers, and vmap was not told how. Give it randomness='different' for "
                 "numbers of its own in each example, or randomness='same' for the same numbers in all."
             )
         apart = randomness == "different"

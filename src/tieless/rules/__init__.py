@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tieless.rules.base import Chain, Random, Rule, RuleLike, register_rule, rule, rules
+from tieless.draws import Random
+from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
 from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
 from tieless.rules.few_bit import FewBit, ReGELU2, ReSiLU2

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast, overload
+from typing import Any, ClassVar, Literal, TypeVar, cast, overload
 
 from torch import Tensor
 
-from tieless import ops
+from tieless.draws import Random
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
 from tieless.registry import Named, Registry, forget_when_registered
@@ -22,7 +22,6 @@ from tieless.spec import Call, parse_chain
 __all__ = [
     "Chain",
     "Family",
-    "Random",
     "Rule",
     "RuleLike",
     "WrittenRule",
@@ -33,22 +32,6 @@ __all__ = [
 ]
 
 Family = Literal["slope", "jam", "transform"]
-
-
-class Random(NamedTuple):
-    """The random numbers of one rule in one call: a function of the call's key and the rule's place in its chain.
-
-    Attributes:
-        key: int64, 0-dim; a number where nothing traces.
-        stream: The rule's place, 0 for the first.
-    """
-
-    key: Tensor | int
-    stream: int
-
-    def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
-        """Numbers on [0, 1) shaped like ``like``, in float32 or float64; another ``draw`` gives independent ones."""
-        return ops.uniform(like, self.key, self.stream, draw)
 
 
 class Rule(Named):

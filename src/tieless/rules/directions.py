@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tieless.draws import Random
 from tieless.errors import RuleValueError
-from tieless.rules.base import Random, register_rule
+from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
 from tieless.rules.transforms import Transform, per_sample_rms
 

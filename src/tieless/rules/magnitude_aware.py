@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tieless import ops
 from tieless.forwards import Forward
 from tieless.forwards.weights import channel_magnitude
 from tieless.rules.base import Rule, register_rule
-from tieless.slopes import OwnSlope
+from tieless.slopes import OwnSlope, Window
 
 __all__ = ["MagnitudeAware"]
 
@@ -55,4 +56,6 @@ class MagnitudeAware(Rule):
 
     def slope_at(self, value: Tensor) -> Tensor:
         """The channel's mean magnitude inside of the window, 0 outside."""
-        return torch.where(value.abs() <= self.clip, channel_magnitude(value, self.dim), 0.0)
+        # By bits: of a comparison a compiler would keep a mask of bools, which its kernels on the CPU are slow with.
+        inside = Window(-float(self.clip), float(self.clip)).pack(value)
+        return ops.gate(torch.empty_like(value).copy_(channel_magnitude(value, self.dim)), inside, 1.0, 0.0)

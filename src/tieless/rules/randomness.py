@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tieless.rules.base import Random, register_rule
+from tieless.draws import Random
+from tieless.rules.base import register_rule
 from tieless.rules.transforms import Transform
 
 __all__ = ["Drop", "Noise", "normal"]

@@ -9,8 +9,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from tieless import ops
+from tieless.draws import Random
 from tieless.forwards import Forward
-from tieless.rules.base import Family, Random, Rule, register_rule
+from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
 __all__ = ["StochasticSpike"]

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tieless.rules.base import Family, Random, Rule
+from tieless.draws import Random
+from tieless.rules.base import Family, Rule
 
 __all__ = ["Transform", "per_sample_rms"]
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from tieless.draws import Random
 from tieless.errors import RuleTypeError, SpecError
 from tieless.forwards import Forward, forward
 from tieless.functional import untie
 from tieless.rules import Constant, Rule
-from tieless.rules.base import Family, Random
+from tieless.rules.base import Family
 from tieless.slopes import Need
 
 __all__ = [

@@ -1,0 +1,48 @@
+"""An untied gradient refuses to be differentiated."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tieless.errors import SecondDerivativeError
+
+__all__ = ["NO_FORWARD_MODE", "underivable"]
+
+NO_SECOND = (
+    "An untied gradient has no derivative: a backward rule is not the derivative of anything. "
+    "Use a native activation where second derivatives are needed."
+)
+NO_FORWARD_MODE = (
+    "untie has no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): a backward rule says what is sent back, "
+    "not what goes forward. Use reverse mode (grad, vjp, jacrev), or a native activation."
+)
+
+
+class _Underivable(torch.autograd.Function):
+    """The identity on a gradient, which refuses to be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(feedback: Tensor, anchor: Tensor, grad_output: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return feedback.view_as(feedback)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise SecondDerivativeError(NO_SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise SecondDerivativeError(NO_SECOND)
+
+
+def underivable(feedback: Tensor, anchor: Tensor, grad_output: Tensor) -> Tensor:
+    """``feedback`` itself; who takes its derivative, by ``grad_output`` or through ``anchor``, is refused."""
+    return cast("Tensor", _Underivable.apply(feedback, anchor, grad_output))

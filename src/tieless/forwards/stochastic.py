@@ -1,0 +1,74 @@
+"""Forwards that draw: what goes forward is random, by the key of the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tieless.draws import Random
+from tieless.forwards.base import Forward, register_forward
+from tieless.registry import option
+
+__all__ = ["Bernoulli"]
+
+Chance = Literal["logistic", "clamp"]
+
+
+@register_forward
+@dataclass(frozen=True, slots=True)
+class Bernoulli(Forward):
+    """``y = 1`` with a probability that grows with ``z``, else 0: ``y = 1[U < p(z)]``, U uniform on [0, 1) and drawn anew.
+
+    ``p(z) = sigma(z / width)`` if ``chance="logistic"``, ``min(max(z / width, 0), 1)`` if ``chance="clamp"``. U follows
+    from the key of the call as a jam's slopes do, so one seed gives the same ``y`` eager, compiled, checkpointed and on any
+    number of threads. It is as random in ``eval()`` as in training; so are the peers'. Flat almost everywhere, whatever U
+    is, so ``tied`` is refused. The rule ``sigmoid(width, 1 / (4 * width))`` sends the derivative of the mean of ``y``
+    under ``"logistic"``, and ``rectangular(0, 1)`` that under ``"clamp"`` with width 1. An exported program draws its
+    own numbers.
+
+    Args:
+        width: What ``z`` is measured in; positive. A small one is nearly ``heaviside``.
+        chance: ``"logistic"`` or ``"clamp"``.
+    Raises:
+        RuleValueError: ``width`` is not finite or not positive.
+    Source:
+        Norse's logistic is ``chance="logistic"`` with ``width = 1 / (2 k)``; SpikingJelly's PoissonPass is
+        ``chance="clamp"``, but is an error where ``z`` is no probability. Both fire with the rule ``constant`` or one of
+        their surrogates. The logistic neuron is Hinton's, in Bengio et al. 2013, arXiv:1308.3432.
+    Example:
+        >>> z = torch.tensor([-1.0, 0.25, 2.0]).expand(1000, 3)
+        >>> y = forward('bernoulli(chance="clamp")').value(z)
+        >>> y.unique(), bool(abs(y[:, 1].mean() - 0.25) < 0.1), y[:, 0].sum(), y[:, 2].sum()
+        (tensor([0., 1.]), True, tensor(0.), tensor(1000.))
+    """
+
+    draws: ClassVar[bool] = True
+    known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly PoissonPass", "Norse logistic")
+    width: float = 1
+    chance: Chance = option("logistic")
+
+    def check(self) -> None:
+        self.require(1e-30 <= self.width <= 1e30, "width > 0 (1e-30 to 1e30)")
+
+    def probability(self, z: Tensor) -> Tensor:
+        """``p(z)``, in float64."""
+        # Implementations of exp differ in the last place. In float32 that decides about one element in ten million, and
+        # compiled code would differ from what runs eagerly; in float64 it decides about none, for U has 24 bits.
+        scaled = z.double() / self.width
+        return torch.sigmoid(scaled) if self.chance == "logistic" else scaled.clamp(0, 1)
+
+    def sample(self, z: Tensor, random: Random) -> Tensor:
+        return _positive(self.probability(z) - random.uniform(z)).to(z.dtype)
+
+    def exported(self, z: Tensor) -> Tensor:
+        return _positive(self.probability(z) - torch.rand_like(z, dtype=torch.float64)).to(z.dtype)
+
+
+def _positive(excess: Tensor) -> Tensor:
+    """``1[excess > 0]`` of numbers from -1 to 1, and NaN of NaN. A compiler would keep a comparison, as a mask of bools,
+    for the backward pass, which its kernels on the CPU are slow with.
+    """
+    return excess.clamp(0, 1).ceil()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -279,7 +279,7 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     return torch.empty_like(like, dtype=dtype).copy_(numbers.to(dtype).view(like.shape))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[float, float, float]:
     """``minimum``, the span, and the largest slope below ``maximum``, each as a number of ``dtype``."""
     low, span, high = torch.tensor([minimum, maximum - minimum, maximum], dtype=dtype).unbind()

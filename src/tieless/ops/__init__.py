@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -157,7 +157,7 @@ _operators = torch.ops.tieless
 examples.register(_LIBRARY, _operators)
 
 
-@cache
+@lru_cache(maxsize=4096)  # not without end: an annealed window has other edges at each step
 def rounded(value: float, dtype: torch.dtype) -> float:
     """The nearest number of ``dtype``, so that an element can lie exactly on an edge."""
     return torch.tensor(value, dtype=dtype).item()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tieless.draws import Random
+from tieless.rules.anneal import Anneal, anneal
 from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
 from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
@@ -25,6 +26,7 @@ from tieless.rules.waves import SquareWaveSeries, SwishSign
 __all__ = [
     "S2NN",
     "ATan",
+    "Anneal",
     "Centralize",
     "Chain",
     "Circ",
@@ -68,6 +70,7 @@ __all__ = [
     "Tied",
     "Transform",
     "Triangular",
+    "anneal",
     "register_rule",
     "rule",
     "rules",

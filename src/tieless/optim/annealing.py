@@ -1,0 +1,123 @@
+"""A schedule of rules at work on a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import Forward
+from tieless.functional import Joined
+from tieless.nn import activations
+from tieless.rules import Anneal, Rule
+
+__all__ = ["Annealing"]
+
+
+class Annealing:
+    """Gives the activations of a model the rules of a schedule, step by step.
+
+    Those whose rule is the schedule's, but for the parameters that change, are changed; all others stay as they are. It
+    begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule of its own
+    forward pass, but a checkpoint that computes it again takes the rule of that moment: step after the backward pass, as an
+    optimiser does. Eager, no rule of an earlier step is remembered anywhere. A compiled model takes the new rule at its
+    next call and compiles for it, see ``anneal`` on ``stages``.
+
+    Args:
+        model: Its activations are looked up once, now: modules, also those inside of ``LIF``, and what ``convert`` has
+            changed.
+        schedule: What ``tieless.anneal`` made.
+    Raises:
+        RuleTypeError: it is no module, or no schedule.
+        RuleValueError: no activation has the rule.
+    Example:
+        >>> from tieless.optim import Annealing
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
+        >>> annealing = Annealing(net, tl.anneal("atan", {"width": 2}, {"width": 0.5}, steps=3))
+        >>> for _ in range(4):
+        ...     print(net[1].rule)
+        ...     annealing.step()
+        atan(2.0, 1)
+        atan(1.5, 1)
+        atan(1.0, 1)
+        atan(0.5, 1)
+    """
+
+    def __init__(self, model: nn.Module, schedule: Anneal) -> None:
+        if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"Annealing needs a torch.nn.Module, got {model!r}.")
+        if not isinstance(schedule, Anneal):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(f"Annealing needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
+        every = activations(model)
+        found = {name: one for name, one in every.items() if schedule.belongs_to(one.rule)}
+        if not found:
+            names = ", ".join(sorted({str(one.rule) for one in every.values()})) or "none"
+            changing = ", ".join(name for name, _, _ in schedule.ends)
+            raise RuleValueError(
+                f"No activation of {type(model).__name__} has the rule {schedule.rule}, whatever its {changing}. "
+                f"Its rules: {names}."
+            )
+        self.schedule = schedule
+        self.names = tuple(found)
+        self._activations = tuple(found.values())
+        self._taken = 0
+        self._set()
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that the activations have now, or would have if nobody else had changed it."""
+        return self.schedule.at(self._taken)
+
+    def step(self) -> None:
+        """Go on by one step."""
+        self._taken += 1
+        self._set()
+
+    def after(self, optimiser: torch.optim.Optimizer) -> RemovableHandle:
+        """Step after each step of an optimiser, until ``remove()`` of the handle that is returned.
+
+        Example:
+            >>> from tieless.optim import Annealing
+            >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
+            >>> annealing = Annealing(net, tl.anneal("atan", {"width": 2}, {"width": 1}, steps=10))
+            >>> optimiser = torch.optim.SGD(net.parameters())
+            >>> handle = annealing.after(optimiser)
+            >>> net(torch.rand(4, 3)).sum().backward(); optimiser.step()
+            >>> net[1].rule
+            ATan(width=1.9, height=1)
+        """
+
+        def step(*_: object) -> None:
+            self.step()
+
+        return optimiser.register_step_post_hook(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run must store to go on as if it had not stopped: the number of steps taken."""
+        return {"taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a stored state, with the rule of its step.
+
+        Raises:
+            RuleValueError: it is not what ``state_dict`` gave.
+        """
+        taken = state.get("taken")
+        if set(state) != {"taken"} or isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
+            raise RuleValueError(f"Annealing needs a state such as {{'taken': 3}}, got {state!r}.")
+        self._taken = taken
+        self._set()
+
+    def _set(self) -> None:
+        rule, made = self.rule, dict[Forward, Joined]()
+        for activation in self._activations:
+            if activation.rule == rule:
+                continue
+            # Not by ``join``, which would keep the pair of every step.
+            forward = activation.forward_fn
+            if forward not in made:
+                made[forward] = Joined(forward, rule)
+            activation.joined = made[forward]

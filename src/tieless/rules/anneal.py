@@ -1,0 +1,164 @@
+"""A rule whose parameters change while a network trains: a value that gives the rule of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal, cast, get_args
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
+
+__all__ = ["Anneal", "Curve", "anneal"]
+
+Curve = Literal["linear", "geometric"]
+
+
+@dataclass(frozen=True, slots=True)
+class Anneal:
+    """What ``anneal`` makes: the rule of each step. A value, as the rules are: hashable, comparable, picklable.
+
+    Args:
+        rule: The rule, with the parameters of step 0.
+        ends: Each parameter that changes: its name, its first and its last value.
+        steps, curve, stages: As ``anneal`` takes them.
+    """
+
+    rule: Rule
+    ends: tuple[tuple[str, float, float], ...]
+    steps: int
+    curve: Curve = "linear"
+    stages: int | None = None
+
+    def at(self, step: int) -> Rule:
+        """The rule of a step; from ``steps`` on, the last one.
+
+        Example:
+            >>> schedule = tl.anneal("rectangular", {"low": -2, "high": 2}, {"low": -1, "high": 1}, steps=10)
+            >>> [str(schedule.at(step)) for step in (0, 5, 10, 99)]
+            ['rectangular(-2.0, 2.0)', 'rectangular(-1.5, 1.5)', 'rectangular(-1.0, 1.0)', 'rectangular(-1.0, 1.0)']
+        """
+        done = min(max(step, 0) / self.steps, 1.0)
+        if self.stages is not None:
+            done = min(int(done * self.stages), self.stages - 1) / (self.stages - 1)
+        return self.after(done)
+
+    def after(self, done: float) -> Rule:
+        """The rule when a part of the way is done, 0 to 1."""
+        return _with_parameters(self.rule, {name: self._between(first, last, done) for name, first, last in self.ends})
+
+    def belongs_to(self, other: Rule) -> bool:
+        """Whether ``other`` is this rule, but for the parameters that change."""
+        parts, others = self.rule.parts(), other.parts()
+        if [type(part) for part in parts] != [type(part) for part in others]:
+            return False
+        firsts = {name: first for name, first, _ in self.ends}
+        return _with_parameters(other, firsts) == self.rule
+
+    def _between(self, first: float, last: float, done: float) -> float:
+        if done in {0.0, 1.0}:
+            return last if done else first
+        if self.curve == "geometric":
+            return first * (last / first) ** done
+        return first + (last - first) * done
+
+
+def anneal(
+    rule: RuleLike,
+    from_: Mapping[str, float],
+    to: Mapping[str, float],
+    steps: int,
+    *,
+    curve: Curve = "linear",
+    stages: int | None = None,
+) -> Anneal:
+    """A schedule of a rule's parameters: ``from_`` at step 0, ``to`` at step ``steps`` and after it.
+
+    With ``s = step / steps``::
+
+        a + (b - a) s              curve="linear"
+        a (b / a)^s                curve="geometric"
+
+    Linear suits what is added, such as an edge or noise; geometric what is a scale, such as a width, which then shrinks by
+    the same factor in each step. The schedule itself changes nothing; ``tieless.optim.Annealing`` gives its rules to the
+    activations of a model.
+
+    A compiled model holds a graph for each rule that it has met, and PyTorch compiles a function again 8 times at most
+    (``torch._dynamo.config.recompile_limit``); after that it runs without the compiler, or is refused with
+    ``fullgraph=True``. ``stages`` has the schedule go through so few rules, each for an equal part of the steps.
+
+    Args:
+        rule: Spec or ``Rule``; also a chain, if one of its rules alone has the parameters.
+        from_, to: Parameters by name, the same ones in both: numbers.
+        steps: From the first value to the last; at least 1.
+        curve: ``"linear"``, or ``"geometric"`` between two numbers of one sign, neither of them 0.
+        stages: How many rules there are, at least 2; ``None``: one for each step.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: the rule cannot be read, has no such parameter, or cannot take a value
+            that the schedule would give it.
+    Example:
+        >>> schedule = tl.anneal("atan", {"width": 1.0}, {"width": 0.01}, steps=100, curve="geometric")
+        >>> schedule.at(0), schedule.at(50), schedule.at(100)
+        (ATan(width=1.0, height=1), ATan(width=0.1, height=1), ATan(width=0.01, height=1))
+    """
+    base = rule_of(rule)
+    _numbers("from_", from_)
+    _numbers("to", to)
+    if set(from_) != set(to):
+        raise RuleValueError(f"anneal needs the same parameters in from_ and to, got {sorted(from_)} and {sorted(to)}.")
+    _integer("steps", steps, 1)
+    if stages is not None:
+        _integer("stages", stages, 2)
+    if curve not in get_args(Curve):
+        raise RuleValueError(f"anneal: curve must be one of {', '.join(get_args(Curve))}, got {curve!r}.")
+    ends = tuple((name, float(from_[name]), float(to[name])) for name in sorted(from_))
+    for name, first, last in ends:
+        if curve == "geometric" and not first * last > 0:
+            raise RuleValueError(
+                f"anneal: a geometric curve needs two numbers of one sign, got {name} from {first!r} to {last!r}. "
+                "Take curve='linear'."
+            )
+    schedule = Anneal(_with_parameters(base, {name: first for name, first, _ in ends}), ends, steps, curve, stages)
+    # What a rule takes at both ends, it takes in between, for every domain here is an interval; unless it wants integers.
+    for done in (0.5, 1.0):
+        schedule.after(done)
+    return schedule
+
+
+def _numbers(name: str, values: object) -> None:
+    if not isinstance(values, Mapping) or not values:
+        raise RuleTypeError(f"anneal: {name} must map parameters to numbers, such as {{'width': 1}}, got {values!r}.")
+    for parameter, value in cast("Mapping[object, object]", values).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise RuleTypeError(f"anneal: {parameter} in {name} must be a number, got {value!r}.")
+
+
+def _integer(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RuleTypeError(f"anneal: {name} must be an integer, got {value!r}.")
+    if value < least:
+        raise RuleValueError(f"anneal: {name} must be at least {least}, got {value!r}.")
+
+
+def _with_parameters(rule: Rule, values: Mapping[str, float]) -> Rule:
+    """The rule with other values of some parameters; in a chain, of that rule which has them.
+
+    Raises:
+        RuleValueError: no rule has such a parameter, or two of a chain do.
+        RuleTypeError, RuleValueError: a value is not what the parameter takes.
+    """
+    parts = rule.parts()
+    owners = [{field.name for field in fields(part)} for part in parts]
+    for name in values:
+        count = sum(name in names for names in owners)
+        if count != 1:
+            found = "has no parameter" if not count else f"has {count} rules with a parameter"
+            has = ", ".join(sorted({field for names in owners for field in names})) or "none"
+            raise RuleValueError(f"{rule} {found} {name!r}. Its parameters: {has}.")
+    changed = [
+        replace(part, **{name: value for name, value in values.items() if name in names})
+        if names & set(values)
+        else part
+        for part, names in zip(parts, owners, strict=True)
+    ]
+    return changed[0] if len(changed) == 1 else Chain(tuple(changed))

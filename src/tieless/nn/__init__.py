@@ -1,11 +1,13 @@
-"""Modules around the one operation: activations, layers with weights of few values, and a spiking cell."""
+"""Modules around the one operation: activations, slopes that learn, layers with weights of few values, a spiking cell."""
 
 from __future__ import annotations
 
 from tieless.nn.activation import Activation
 from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
 from tieless.nn.inside import CALLS, activations, calls_of
+from tieless.nn.learnable import LearnableActivation
 from tieless.nn.lif import LIF, Reset
+from tieless.nn.objectives import Alignment, Objective, Spread
 from tieless.nn.quant import QuantConv1d, QuantConv2d, QuantLinear
 from tieless.nn.quantize import (
     Layers,
@@ -23,16 +25,20 @@ __all__ = [
     "CALLS",
     "LIF",
     "Activation",
+    "Alignment",
     "BinaryConv1d",
     "BinaryConv2d",
     "BinaryLinear",
     "Layers",
+    "LearnableActivation",
+    "Objective",
     "QuantConv1d",
     "QuantConv2d",
     "QuantLinear",
     "QuantizedLayer",
     "QuantizedWeight",
     "Reset",
+    "Spread",
     "TernaryConv1d",
     "TernaryConv2d",
     "TernaryLinear",

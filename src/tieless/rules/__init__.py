@@ -5,6 +5,7 @@ from __future__ import annotations
 from tieless.draws import Random
 from tieless.rules.anneal import Anneal, anneal
 from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
+from tieless.rules.bump import Bump
 from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
 from tieless.rules.few_bit import FewBit, ReGELU2, ReSiLU2
@@ -27,6 +28,7 @@ __all__ = [
     "S2NN",
     "ATan",
     "Anneal",
+    "Bump",
     "Centralize",
     "Chain",
     "Circ",

@@ -1,0 +1,152 @@
+"""What a slope's width and height are learnt by, since the loss has no gradient for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import Forward, Heaviside, Sign
+
+__all__ = ["Alignment", "Objective", "Slope", "Spread", "objective"]
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+"""Log width and log height to the slope at each element of ``z``."""
+
+
+def _positive(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"{name} must be a number, got {value!r}.")
+    if not 0 < value < math.inf:
+        raise RuleValueError(f"{name} must be finite and positive, got {value!r}.")
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    return values.square().mean()
+
+
+def _huber_slope(distance: Tensor) -> Tensor:
+    """The derivative of a Huber loss, which is ``x^2 / 2`` up to 1 and straight beyond; 0 where ``x`` is no number."""
+    return torch.where(distance.isfinite(), distance, 0.0).clamp(-1, 1)
+
+
+def _of_order_one(grad_output: Tensor) -> Tensor:
+    """Feedback in units of its mean magnitude, so that its squares are neither 0 nor infinite."""
+    unit = grad_output.abs().mean()
+    return grad_output / torch.where(unit > 0, unit, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The width follows how far ``z`` lies from 0, the height keeps the feedback as strong as it is.
+
+    With ``rms`` the root of the mean square over all elements, ``g`` the feedback and ``s`` the slope::
+
+        J(width)  = huber(log(width / (ratio rms(z))))        d/dlog width  = clip(log(width / (ratio rms(z))), -1, 1)
+        J(height) = huber(log(rms(g s) / rms(g)))             d/dlog height = clip(log(rms(g s) / rms(g)), -1, 1)
+
+    ``huber(x)`` is ``x^2 / 2`` where ``|x| <= 1``, else ``|x| - 1/2``. Each parameter has its own objective. The gradient
+    does not depend on the scale of the feedback; it is 0 where a logarithm would be of 0.
+
+    Args:
+        ratio: The width in units of ``rms(z)``; positive.
+    Example:
+        >>> from tieless.nn import Spread
+        >>> Spread(0.5)
+        Spread(ratio=0.5)
+    """
+
+    ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("Spread: ratio", self.ratio)
+
+    def check(self, forward: Forward) -> None:
+        """Any forward will do."""
+
+    def gradients(
+        self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
+    ) -> tuple[Tensor, Tensor]:
+        """The derivatives by log width and log height."""
+        feedback = _of_order_one(grad_output)
+        width = logs[0] - math.log(self.ratio) - 0.5 * torch.log(_mean_square(z))
+        height = 0.5 * torch.log(_mean_square(feedback * slope(*logs)) / _mean_square(feedback))
+        return _huber_slope(width), _huber_slope(height)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What is sent comes near what a smoothed step would send.
+
+    ``r`` is the derivative of the forward after it was smoothed by a normal distribution, ``jump / (sigma sqrt(2 pi))
+    exp(-(z / sigma)^2 / 2)`` with a jump of 1 for ``heaviside`` and 2 for ``sign``; ``g`` is the feedback, ``s`` the slope,
+    sums run over all elements::
+
+        J = sum(g^2 (s - r)^2) / sum(g^2 (s^2 + r^2))         from 0 to 1
+        dJ/ds = 2 g^2 ((s - r) - J s) / sum(g^2 (s^2 + r^2))
+
+    and from there by the chain rule to log width and log height. ``J`` does not depend on the scale of the feedback. The
+    gradient is 0 where the denominator is.
+
+    Args:
+        sigma: Standard deviation of the smoothing, in units of ``z``; positive.
+    Example:
+        >>> from tieless.nn import Alignment
+        >>> Alignment(0.5)
+        Alignment(sigma=0.5)
+    """
+
+    sigma: float = 0.5
+
+    def __post_init__(self) -> None:
+        _positive("Alignment: sigma", self.sigma)
+
+    def check(self, forward: Forward) -> None:
+        """Refuse a forward that is no step at 0.
+
+        Raises:
+            RuleValueError: it is neither ``heaviside`` nor ``sign``.
+        """
+        if not isinstance(forward, (Heaviside, Sign)):
+            raise RuleValueError(
+                f"Alignment knows the smoothed derivative of heaviside and sign, not of {forward}. Take Spread."
+            )
+
+    def reference(self, z: Tensor, forward: Forward) -> Tensor:
+        """``r`` at each element of ``z``."""
+        jump = 2 if isinstance(forward, Sign) else 1
+        return jump / (self.sigma * math.sqrt(2 * math.pi)) * torch.exp(-(z / self.sigma).square() / 2)
+
+    def gradients(
+        self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
+    ) -> tuple[Tensor, Tensor]:
+        """The derivatives by log width and log height."""
+        weight, reference = _of_order_one(grad_output).square(), self.reference(z, forward)
+        sent, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]", torch.func.vjp(slope, *logs))
+        whole = (weight * (sent.square() + reference.square())).sum()
+        whole = torch.where(whole > 0, whole, 1.0)
+        off = sent - reference
+        apart = (weight * off.square()).sum() / whole
+        return pull(2 * weight * (off - apart * sent) / whole)
+
+
+Objective = Spread | Alignment
+
+
+def objective(given: Objective | Literal["spread", "alignment"]) -> Objective:
+    """An objective by its name, with its defaults; an objective stands for itself.
+
+    Raises:
+        RuleValueError: there is none of that name.
+    """
+    if isinstance(given, (Spread, Alignment)):
+        return given
+    known = {"spread": Spread, "alignment": Alignment}
+    if given not in known:
+        raise RuleValueError(f"objective must be 'spread', 'alignment', Spread(...) or Alignment(...), got {given!r}.")
+    return known[given]()

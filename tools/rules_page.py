@@ -1,30 +1,34 @@
-"""Write docs/rules.md, the catalogue: every rule as its class describes it, by family. A test holds the page to that.
+"""Write docs/rules.md, the catalogue: every rule as its class describes it, by family, with a plot. Tests hold it to that.
 
 python tools/rules_page.py
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from pathlib import Path
 
 from tieless.cli.catalogue import spec_of
-from tieless.registry import Named
-from tieless.rules import Rule
-from tieless.rules.catalogue import bits_kept, by_family, cost
+from tieless.report import curve_of, draw_rule
+from tieless.rules import Rule, rules
+from tieless.rules.catalogue import bits_kept, by_family, cost, example, sections
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
-_HEADING = re.compile(r"^(Args|Attributes|Example|Raises|Shape|Source|Use):$", re.MULTILINE)
+PLOTS = PAGE.parent / "plots"
 INTRODUCTION = """# The rules
 
 Every backward rule there is. This page is made from the code by `tools/rules_page.py`; the parameters, with their domains,
 are in the [reference](api/rules.md), and how near each is to the library that it comes from is in
-[Conformance](conformance.md). `tieless rules` prints the list.
+[Conformance](conformance.md). `tieless rules` prints the list, `tieless rules atan` one of them, and
+`tieless rules "atan(0.3)" --plot atan.svg` draws it, with any parameters, beside any `--forward`.
 
 `bits` are kept for the backward pass, an element of a float32 `z`, from the forward and the parameters that need the fewest
 to those that need the most. A jam also keeps a key of 64 bits a call. `z` and `y` themselves take 32, unless the next layer
 keeps them anyway.
+
+The plots show what is sent for a feedback of 1 at each `z`, over the output of a forward that it goes with (dashed); of a rule
+that draws, one call as dots, and as a band what lies between the smallest and the largest of 64 calls. A transform does not look
+at `z`: it is drawn over the feedback, from -2 to 2, evenly spread over one sample. All is measured by sending feedback through
+the rule.
 
 **Width and height** mean one thing everywhere: `width` is the unit of `z`, `height` the slope at the peak, and the slope is
 `height * shape(z / width)`. To compare two families, make them equally wide at half their height:
@@ -40,13 +44,6 @@ A name of another library that is written in a spec is answered with ours.
 """
 
 
-def sections(cls: type[Named]) -> dict[str, str]:
-    """A docstring by its headings; what stands before them is under the empty one."""
-    parts = _HEADING.split(inspect.getdoc(cls) or "")
-    found = dict(zip(["", *parts[1::2]], [parts[0], *parts[2::2]], strict=True))
-    return {heading: inspect.cleandoc(text).replace("``", "`") for heading, text in found.items()}
-
-
 def entry(cls: type[Rule]) -> str:
     """One rule."""
     text = sections(cls)
@@ -59,7 +56,9 @@ def entry(cls: type[Rule]) -> str:
         "Source": text.get("Source", "").replace("\n", " "),
     }
     lines = [f"- **{title}**: {fact}" for title, fact in facts.items() if fact]
-    return "\n".join([f"### `{cls.name}`", "", text[""].strip(), "", *lines, ""])
+    rule = example(cls)
+    plot = f"![What `{rule}` sends](plots/{cls.name}.svg)"
+    return "\n".join([f"### `{cls.name}`", "", text[""].strip(), "", plot, "", *lines, ""])
 
 
 def overview(classes: list[type[Rule]]) -> str:
@@ -79,7 +78,12 @@ def page() -> str:
 def main() -> None:
     """Write it."""
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"Wrote {PAGE.name}.")
+    PLOTS.mkdir(exist_ok=True)
+    for old in PLOTS.glob("*.svg"):
+        old.unlink()
+    for cls in rules().values():
+        draw_rule(curve_of(example(cls)), PLOTS / f"{cls.name}.svg")
+    print(f"Wrote {PAGE.name} and {len(rules())} plots.")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from click.testing import CliRunner
 
 import tieless
 from tieless.cli import main
-from tieless.rules.catalogue import FAMILIES, bits_kept, by_family
+from tieless.cli.catalogue import spec_of
+from tieless.rules.catalogue import FAMILIES, bits_kept, by_family, sections
 
 
-def printed(command):
-    result = CliRunner().invoke(main, [command], env={"COLUMNS": "400"})
+def printed(*words):
+    result = CliRunner().invoke(main, list(words), env={"COLUMNS": "400"})
     assert result.exit_code == 0
     return result.output.splitlines()
 
@@ -92,3 +93,49 @@ def test_brackets_in_a_docstring_are_not_taken_for_markup():
     output = "\n".join(printed("forwards"))
     for cls in tieless.forwards().values():
         assert (cls.__doc__ or "").split("\n")[0] in output
+
+
+@pytest.mark.parametrize("name", tieless.rules())
+def test_one_rule_is_told_as_its_class_describes_it(name):
+    cls = tieless.rules()[name]
+    lines = printed("rules", name)
+    assert lines[0] == name
+    facts = dict(line.split(": ", 1) for line in lines if re.match(r"(spec|bits|cost|source|when to use it): ", line))
+    assert facts.keys() == {"spec", "bits", "cost", "source", "when to use it"}
+    assert (facts["spec"], facts["bits"]) == (spec_of(cls), bits_kept(cls))
+    assert facts["source"] == " ".join(sections(cls)["Source"].replace("`", "").split())
+    assert sections(cls)[""].split("\n")[0].replace("`", "") in lines[1]
+
+
+def test_of_a_chain_each_rule_is_told():
+    lines = printed("rules", "rectangular(-1, 1) >> noise(0.1)")
+    assert [line for line in lines if line in tieless.rules()] == ["rectangular", "noise"]
+
+
+@pytest.mark.parametrize("words", [["atan"], ["rotate"], ["tied", "--forward", "gelu"], ["atan(0.2) >> full_jam"]])
+def test_a_plot_is_drawn(tmp_path, words):
+    target = tmp_path / "plot.svg"
+    lines = printed("rules", *words, "--plot", str(target))
+    assert lines[-1].startswith("Drawn: ")
+    assert target.read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["atam"], "Unknown rule 'atam'. Did you mean 'atan'?"),
+        (["atan(0)"], "atan needs width > 0"),
+        (["--plot", "plot.svg"], "need the NAME of a rule"),
+        (["atan", "--forward", "sign"], "--forward is for --plot FILE."),
+        (["atan", "--plot", "plot.pdf"], "A plot is written as .svg or .png, got 'plot.pdf'."),
+        (["atan", "--plot", "missing/plot.svg"], "Cannot write missing/plot.svg: No such file or directory."),
+        (["tied", "--forward", "sign", "--plot", "plot.svg"], "flat almost everywhere"),
+    ],
+)
+def test_what_cannot_be_told_or_drawn_is_said_in_one_line(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["rules", *words])
+    assert result.exit_code == 2
+    assert message in result.output.splitlines()[-1]
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []

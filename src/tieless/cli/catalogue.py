@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -12,8 +13,9 @@ from rich.text import Text
 
 import tieless
 from tieless.registry import Named
+from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
-from tieless.rules.catalogue import bits_kept, by_family
+from tieless.rules.catalogue import bits_kept, by_family, cost, example, sections
 
 __all__ = ["forwards", "rules", "spec_of"]
 
@@ -41,13 +43,63 @@ def _bits(cls: type[Named]) -> str:
 
 
 @click.command()
-def rules() -> None:
-    """List the backward rules by family, with the bits that each keeps for an element of float32."""
+@click.argument("spec", metavar="[NAME]", required=False)
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw what it sends: .svg or .png.")
+@click.option("--forward", metavar="SPEC", help="The forward to draw it beside.")
+def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
+    """List the backward rules by family, or tell of one.
+
+    The list has the bits that each keeps for an element of float32. NAME is a name, or a spec such as "atan(0.3)"; of
+    parameters that are not given the default is drawn, or a number that shows what the rule does.
+    """
     console = Console()
-    for title, classes in by_family().items():
-        console.print(Text(title, style="bold"))
-        console.print(_table(classes, {"spec": spec_of, "bits": _bits}))
-        console.print()
+    if spec is not None:
+        _tell(console, spec, plot, forward)
+    elif plot is not None or forward is not None:
+        raise click.UsageError(
+            "--plot and --forward need the NAME of a rule, such as: tieless rules atan --plot atan.svg"
+        )
+    else:
+        for title, classes in by_family().items():
+            console.print(Text(title, style="bold"))
+            console.print(_table(classes, {"spec": spec_of, "bits": _bits}))
+            console.print()
+
+
+def _tell(console: Console, spec: str, plot: Path | None, forward: str | None) -> None:
+    known = tieless.rules()
+    rule = example(known[spec]) if spec in known else tieless.rule(spec)
+    for part in rule.parts():
+        console.print(_entry(type(part)), soft_wrap=True)
+    if forward is not None and plot is None:
+        raise click.UsageError("--forward is for --plot FILE.")
+    if plot is not None:
+        try:
+            draw_rule(curve_of(rule, forward), plot)
+        except OSError as error:
+            raise click.UsageError(f"Cannot write {plot}: {error.strerror}.") from error
+        console.print(Text(f"Drawn: {rule}, in {plot}"), soft_wrap=True)
+
+
+def _entry(cls: type[Rule]) -> Text:
+    """One rule, as the page of the documentation has it."""
+    text = sections(cls)
+    facts = {
+        "spec": spec_of(cls),
+        "when to use it": text.get("Use", ""),
+        "bits": bits_kept(cls),
+        "cost": cost(cls),
+        "elsewhere": ", ".join(cls.known_as),
+        "source": text.get("Source", ""),
+    }
+    entry = Text()
+    entry.append(f"{cls.name}\n", style="cyan")
+    entry.append(f"{text[''].strip()}\n\n".replace("`", ""))
+    for title, fact in facts.items():
+        if fact:
+            entry.append(f"{title}: ", style="bold")
+            entry.append(" ".join(fact.replace("`", "").split()) + "\n")
+    return entry
 
 
 @click.command()

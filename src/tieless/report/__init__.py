@@ -1,8 +1,13 @@
-"""What a study found, to be looked at: records first (``collect``), then a page (``write``) or a terminal (``table``)."""
+"""Results, to be looked at: records first, pictures second.
+
+Of a study ``collect``, then a page (``write``) or a terminal (``table``); of a rule ``curve_of``, then ``draw_rule``.
+"""
 
 from tieless.report.collect import collect
 from tieless.report.html import write
 from tieless.report.records import Report
+from tieless.report.rule_curve import Line, RuleCurve, curve_of
+from tieless.report.rule_plot import draw_rule
 from tieless.report.terminal import table
 
-__all__ = ["Report", "collect", "table", "write"]
+__all__ = ["Line", "Report", "RuleCurve", "collect", "curve_of", "draw_rule", "table", "write"]

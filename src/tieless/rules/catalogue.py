@@ -1,14 +1,18 @@
-"""The catalogue in words: what each rule keeps and costs, found by asking it beside a forward of each kind."""
+"""The catalogue in words: what each rule says of itself, keeps and costs, the latter found by asking it beside forwards."""
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import MISSING, fields
+from typing import cast
 
 from tieless.errors import RuleTypeError, RuleValueError, UntrainableError
 from tieless.forwards import forward
+from tieless.registry import Named
 from tieless.rules.base import Family, Rule, rules
 from tieless.slopes import (
     Codes,
@@ -22,7 +26,7 @@ from tieless.slopes import (
     Window,
 )
 
-__all__ = ["FAMILIES", "bits_kept", "by_family", "cost"]
+__all__ = ["FAMILIES", "bits_kept", "by_family", "cost", "example", "sections"]
 
 FAMILIES: dict[Family, str] = {
     "slope": "Slopes: what the feedback is multiplied with, in the place of the derivative",
@@ -34,6 +38,10 @@ FAMILIES: dict[Family, str] = {
 _FORWARDS = ("linear", "leaky_relu", "tanh", "gelu", "heaviside")
 # For parameters without a default.
 _NUMBERS = (0.5, 1, 2, 3, 4)
+_EXAMPLES: dict[str, float] = {"clip_norm": 5, "few_bit": 3, "noise": 0.2, "quantize": 3, "rotate": 30}
+"""Where the first of these numbers would show little."""
+
+_HEADING = re.compile(r"^(Args|Attributes|Example|Raises|Shape|Source|Use):$", re.MULTILINE)
 _FLOAT32 = 32
 _NOTHING = "nothing, or a product"
 
@@ -47,6 +55,37 @@ def by_family() -> dict[str, list[type[Rule]]]:
         ['Slopes', 'Jams', 'Transforms']
     """
     return {title: [cls for cls in rules().values() if cls.family == family] for family, title in FAMILIES.items()}
+
+
+def sections(cls: type[Named]) -> dict[str, str]:
+    """A docstring by its headings; what stands before them is under the empty one.
+
+    Example:
+        >>> from tieless.rules.catalogue import sections
+        >>> sections(tl.Frozen)["Use"]
+        'To see what the layers above learn alone.'
+    """
+    parts = _HEADING.split(inspect.getdoc(cls) or "")
+    found = dict(zip(["", *parts[1::2]], [parts[0], *parts[2::2]], strict=True))
+    return {heading: inspect.cleandoc(text).replace("``", "`") for heading, text in found.items()}
+
+
+def example(cls: type[Rule]) -> Rule:
+    """A rule at its defaults; for parameters that have none, at numbers that show what it does.
+
+    Raises:
+        RuleValueError: there is no telling which.
+    Example:
+        >>> from tieless.rules.catalogue import example
+        >>> example(tl.ATan), example(tl.Rotate)
+        (ATan(width=1, height=1), Rotate(degrees=30))
+    """
+    if cls.name in _EXAMPLES:
+        make = cast("Callable[..., Rule]", cls)
+        return make(_EXAMPLES[cls.name])
+    for value in _values(cls):
+        return value
+    raise RuleValueError(f"{cls.name} has parameters without a default. Write them: '{cls.name}(...)'.")
 
 
 def bits_kept(cls: type[Rule]) -> str:

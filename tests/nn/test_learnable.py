@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from torch import distributed, fx, multiprocessing, nn
+from torch import distributed, fx, nn
 from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -201,6 +201,15 @@ def test_compiled_it_sends_and_learns_the_same(objective):
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_a_compiled_transform_does_not_lose_the_slope():
+    """Dynamo takes the forward of an autograd function for all of it there: https://github.com/pytorch/pytorch/issues/193279."""
+    torch._dynamo.reset()
+    act, z = LearnableActivation("heaviside", "atan(0.5)", "alignment").requires_grad_(requires_grad=False), numbers(8)
+    gradient = torch.func.grad(lambda x: (act(x) * torch.arange(8)).sum())
+    torch.testing.assert_close(torch.compile(gradient, backend="aot_eager", fullgraph=True)(z), gradient(z))
+    assert gradient(z).abs().sum() > 1
+
+
 def test_below_autocast_the_parameters_keep_their_dtype_and_their_objective():
     model, x = net(), numbers(5, 4, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -264,25 +273,17 @@ def test_it_learns_inside_of_a_spiking_cell():
     assert x.grad.abs().sum() > 0
 
 
-def _rank(rank, folder, objective):
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    model, x = net(objective), numbers(2, 5, 4, dtype=torch.float32)[rank]
-    own = gradients(model, x)
-    means = []
-    for gradient in own[1:]:
-        mean = gradient / 2
-        distributed.all_reduce(mean)
-        means.append(mean)
-    parallel = DistributedDataParallel(model)  # it would wait for a parameter that got no gradient
-    for _ in range(2):
-        for got, mean in zip(gradients(model, x, parallel)[1:], means, strict=True):
-            torch.testing.assert_close(got, mean)
-    distributed.destroy_process_group()
-
-
-def test_ddp_averages_what_the_processes_learn(tmp_path):
-    multiprocessing.spawn(_rank, args=(str(tmp_path), "spread"), nprocs=2)
+@pytest.mark.parametrize("objective", ["spread", "alignment"])
+def test_ddp_finds_a_gradient_for_every_parameter_in_every_pass(tmp_path, objective):
+    """Were one missing, the second forward pass would raise: DDP waits for all of them, and averages what it gets."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        model, x = net(objective), numbers(5, 4, dtype=torch.float32)
+        expected, parallel = gradients(model, x), DistributedDataParallel(model)
+        for _ in range(3):
+            assert_same(gradients(model, x, parallel), expected)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_refusals():

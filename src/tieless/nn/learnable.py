@@ -127,8 +127,9 @@ class LearnableActivation(nn.Module):
 
         Example:
             >>> from tieless.nn import LearnableActivation
-            >>> LearnableActivation("sign", "erf").settled()
-            Activation(sign, erf(1.0, 1.0))
+            >>> settled = LearnableActivation("sign", "erf(2)").settled()
+            >>> type(settled).__name__, round(settled.rule.width, 6)
+            ('Activation', 2.0)
         """
         return Activation(self.setting.forward, self.rule)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tieless.convert import Conversion, conversion, convert, revert
-from tieless.diagnose import Checkup, Explanation, checkup, explain
+from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
@@ -63,6 +63,7 @@ __all__ = [
     "S2NN",
     "ATan",
     "Activation",
+    "Alignment",
     "Centralize",
     "Chain",
     "Checkup",
@@ -108,6 +109,7 @@ __all__ = [
     "SwishSign",
     "Tied",
     "Triangular",
+    "alignment",
     "anneal",
     "checkup",
     "conversion",

@@ -95,6 +95,14 @@ def test_untied_calls_of_functions_are_seen_and_cured():
     assert layer.live > 0.8
 
 
+def test_a_converted_module_is_seen_once_with_its_rule():
+    net = tl.convert(_network(nn.ReLU), backward="constant")
+    assert [(layer.name, layer.backward) for layer in tl.checkup(net, _batch()).layers] == [
+        ("1", "constant(1)"),
+        ("3", "constant(1)"),
+    ]
+
+
 def test_a_residual_connection_is_not_what_the_activation_sends():
     class Residual(nn.Module):
         def __init__(self):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from tieless.diagnose.agreement import Agreement, Alignment, Comparison
+from tieless.diagnose.align import alignment
+from tieless.diagnose.bounds import Bounds, SlopeBound, bounds, kantorovich_bound
 from tieless.diagnose.checkup import Checkup, checkup
+from tieless.diagnose.expected import expected_cosine
 from tieless.diagnose.explain import explain
 from tieless.diagnose.explanation import Explanation
 from tieless.diagnose.health import Finding, LayerHealth
@@ -10,12 +14,21 @@ from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRu
 
 __all__ = [
     "ActivationRun",
+    "Agreement",
+    "Alignment",
+    "Bounds",
     "Checkup",
+    "Comparison",
     "ExplainedActivation",
     "Explanation",
     "Finding",
     "LayerHealth",
     "ModelRun",
+    "SlopeBound",
+    "alignment",
+    "bounds",
     "checkup",
+    "expected_cosine",
     "explain",
+    "kantorovich_bound",
 ]

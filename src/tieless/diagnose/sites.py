@@ -10,7 +10,7 @@ from torch import nn
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
 from tieless.functional import join
-from tieless.nn import activations
+from tieless.nn import Activation, activations
 from tieless.rules import Rule
 
 __all__ = ["Site", "sites_of"]
@@ -35,28 +35,32 @@ class Site:
     rule: Rule
 
 
-def sites_of(model: object) -> list[Site]:
+def sites_of(model: object, asker: str = "checkup") -> list[Site]:
     """All of a model: ours, untied calls of functions among them, then PyTorch's.
 
+    Args:
+        model: Any module.
+        asker: Who asks, for messages.
     Raises:
         RuleTypeError: it is no module.
         RuleValueError: it has none.
     """
     if not isinstance(model, nn.Module):
-        raise RuleTypeError(f"checkup needs a torch.nn.Module, got {model!r}.")
+        raise RuleTypeError(f"{asker} needs a torch.nn.Module, got {model!r}.")
     found = [Site(name, act, act.forward_fn, act.rule) for name, act in activations(model).items()]
     modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
     found += [site for name, module in modules.items() if (site := _native(name, module)) is not None]
     if not found:
         raise RuleValueError(
-            f"checkup found no activation in {type(model).__name__}: neither a tieless.Activation nor an activation "
+            f"{asker} found no activation in {type(model).__name__}: neither a tieless.Activation nor an activation "
             "module of PyTorch. Calls such as torch.relu(x) are seen where tieless.convert has untied them."
         )
     return found
 
 
 def _native(name: str, module: nn.Module) -> Site | None:
-    if type(module).__module__ != nn.modules.activation.__name__ or isinstance(module, _OTHERS):
+    # A converted module, which is ours, says that it is from where it was.
+    if type(module).__module__ != nn.modules.activation.__name__ or isinstance(module, (*_OTHERS, Activation)):
         return None
     joined = join(_twin(module), "tied")
     return Site(name, module, joined.forward, joined.rule)

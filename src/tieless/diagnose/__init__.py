@@ -6,6 +6,7 @@ from tieless.diagnose.agreement import Agreement, Alignment, Comparison
 from tieless.diagnose.align import alignment
 from tieless.diagnose.bounds import Bounds, SlopeBound, bounds, kantorovich_bound
 from tieless.diagnose.checkup import Checkup, checkup
+from tieless.diagnose.descend import Descent, DescentStep, descent
 from tieless.diagnose.expected import expected_cosine
 from tieless.diagnose.explain import explain
 from tieless.diagnose.explanation import Explanation
@@ -19,6 +20,8 @@ __all__ = [
     "Bounds",
     "Checkup",
     "Comparison",
+    "Descent",
+    "DescentStep",
     "ExplainedActivation",
     "Explanation",
     "Finding",
@@ -28,6 +31,7 @@ __all__ = [
     "alignment",
     "bounds",
     "checkup",
+    "descent",
     "expected_cosine",
     "explain",
     "kantorovich_bound",

@@ -10,7 +10,7 @@ from tieless.diagnose.agreement import Alignment
 from tieless.diagnose.compare import Sums, comparison, sums_of
 from tieless.diagnose.passes import Batch, Loss, Seen, batches_of, layer_of, look, loss_on, places_of
 from tieless.diagnose.perturbed import Estimated, estimated, sums_with
-from tieless.diagnose.references import Reference, checked, sigmas, smoothed, tied_or, words_for
+from tieless.diagnose.references import Reference, checked, checked_confidence, sigmas, smoothed, tied_or, words_for
 from tieless.errors import RuleTypeError, RuleValueError
 
 __all__ = ["alignment"]
@@ -68,8 +68,7 @@ def alignment(
         (0.57, 1.0, 0.93)
     """
     checked(reference, sigma)
-    if not 0 < confidence < 1:
-        raise RuleValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+    checked_confidence(confidence)
     if isinstance(draws, bool) or not isinstance(draws, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"draws must be an integer of 2 or more, got {draws!r}.")
     if draws < 2:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +18,19 @@ from tieless.functional import Joined
 from tieless.nn import Activation, QuantizedWeight
 from tieless.rules import Rule, Tied
 
-__all__ = ["Batch", "Call", "Loss", "Place", "Seen", "batches_of", "layer_of", "look", "loss_on", "places_of"]
+__all__ = [
+    "Batch",
+    "Call",
+    "Loss",
+    "Place",
+    "Seen",
+    "batches_of",
+    "layer_of",
+    "look",
+    "loss_on",
+    "places_of",
+    "running",
+]
 
 Loss = Callable[[Any, Any], Tensor]
 Batch = tuple[Any, Any]
@@ -142,13 +155,7 @@ def look(
         RuleTypeError: the loss is no scalar.
         RuleValueError: see ``tied``; or no activation was called, or the loss depends on no parameter.
     """
-    calls: list[Call] = []
-    with torch.inference_mode(mode=False), torch.enable_grad(), untouched(model, *(place.module for place in places)):
-        torch.manual_seed(seed)
-        stream = [torch.Generator().manual_seed(seed + 2**32).get_state()]
-        for number, place in enumerate(places):
-            # In the instance it hides the method of the class; `untouched` takes it out again.
-            vars(place.module)["forward"] = _watched(number, place, halves.get(number), stream, calls)
+    with running(model, places, halves, seed=seed) as calls, torch.enable_grad():
         loss = loss_of(model)
         if tied:
             _refuse_untied(loss, model)
@@ -165,6 +172,24 @@ def look(
         tuple(grads[split:end]),
         tuple(grads[end:]),
     )
+
+
+@contextmanager
+def running(
+    model: nn.Module, places: Sequence[Place], halves: Mapping[int, Joined], *, seed: int
+) -> Generator[list[Call]]:
+    """Inside, other halves run and all calls are seen; afterwards the model and all random states are as they were.
+
+    Parameters that are put in the place of others are taken out again too.
+    """
+    calls: list[Call] = []
+    with torch.inference_mode(mode=False), untouched(model, *(place.module for place in places)):
+        torch.manual_seed(seed)
+        stream = [torch.Generator().manual_seed(seed + 2**32).get_state()]
+        for number, place in enumerate(places):
+            # In the instance it hides the method of the class; `untouched` takes it out again.
+            vars(place.module)["forward"] = _watched(number, place, halves.get(number), stream, calls)
+        yield calls
 
 
 def _watched(

@@ -17,7 +17,18 @@ from tieless.forwards import Elementwise, Forward
 from tieless.functional import Joined
 from tieless.rules import Tied
 
-__all__ = ["Noise", "Reference", "checked", "noisy", "smoothed", "tied_or", "words_for"]
+__all__ = [
+    "Noise",
+    "Reference",
+    "checked",
+    "checked_confidence",
+    "flat",
+    "noisy",
+    "sigmas",
+    "smoothed",
+    "tied_or",
+    "words_for",
+]
 
 Reference = Literal["smoothed", "perturbation"]
 """What stands in for the derivative of a flat forward."""
@@ -36,6 +47,16 @@ def checked(reference: str, sigma: float) -> None:
         raise RuleTypeError(f"sigma must be a number of standard deviations of z, got {sigma!r}.")
     if not 0 < sigma < math.inf:
         raise RuleValueError(f"sigma must be finite and positive, in standard deviations of z, got {sigma!r}.")
+
+
+def checked_confidence(confidence: float) -> None:
+    """Refuse what no interval has.
+
+    Raises:
+        RuleValueError: it is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise RuleValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
 
 
 def flat(forward: Forward) -> bool:

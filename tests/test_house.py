@@ -20,7 +20,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROOMS_ABOVE = ("cli", "compat", "data", "models", "report", "study", "testing")
 PACKAGES_ABOVE = (
     *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
-    *("pydantic", "rich", "scipy", "sklearn", "triton", "yaml"),
+    *("pydantic", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
 )
 
 

@@ -11,23 +11,31 @@ from tieless.diagnose.expected import expected_cosine
 from tieless.diagnose.explain import explain
 from tieless.diagnose.explanation import Explanation
 from tieless.diagnose.health import Finding, LayerHealth
+from tieless.diagnose.logs import CsvLog, TensorBoardLog
+from tieless.diagnose.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
 from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRun
 
 __all__ = [
     "ActivationRun",
     "Agreement",
     "Alignment",
+    "AlignmentLog",
+    "AlignmentMonitor",
+    "AlignmentRow",
     "Bounds",
     "Checkup",
     "Comparison",
+    "CsvLog",
     "Descent",
     "DescentStep",
     "ExplainedActivation",
     "Explanation",
     "Finding",
     "LayerHealth",
+    "Measurement",
     "ModelRun",
     "SlopeBound",
+    "TensorBoardLog",
     "alignment",
     "bounds",
     "checkup",

@@ -70,8 +70,9 @@ def sigmas(places: Sequence[Place], seen: Seen, width: float) -> dict[int, float
     for number, place in enumerate(places):
         if not flat(place.forward):
             continue
-        own = [call.z.detach().flatten() for call in seen.calls if call.place == number]
-        found[number] = width_at(torch.cat(own), width, place.name or str(place.forward)) if own else None
+        own = [call.z.detach() for call in seen.calls if call.place == number]
+        z = own[0] if len(own) == 1 else torch.cat([one.flatten() for one in own]) if own else None
+        found[number] = None if z is None else width_at(z, width, place.name or str(place.forward))
     return found
 
 

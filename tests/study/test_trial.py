@@ -56,6 +56,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "weights": "binary",
         "schedule": "cosine",
         "augment": "flip",
+        "monitor": 50,
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}
@@ -72,7 +73,7 @@ def test_the_id_stays_what_it_was():
 
 def test_fields_that_came_later_are_read_as_what_was_done_before_them():
     record = make_trial().to_dict()
-    for name in ("weights", "schedule", "augment"):
+    for name in ("weights", "schedule", "augment", "monitor"):
         del record[name]
     assert Trial.from_dict(record) == make_trial()
     assert Trial.from_dict(record).id == "398e1dfca840df11"

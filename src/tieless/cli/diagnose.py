@@ -1,8 +1,9 @@
-"""``tieless diagnose``: the feedback in a network that ships, what is wrong with it, and which rules cure it."""
+"""``tieless diagnose``: the feedback in a network, what is wrong with it, and how far its gradients are from tied ones."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import click
 import torch
@@ -10,44 +11,123 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tieless.data import load
-from tieless.diagnose import Checkup, checkup
+from tieless.cli.subject import Subject, is_study, of_spec, of_trial
+from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
 from tieless.diagnose.prognosis import CELLS, cells_of, paragraphs
-from tieless.models import build_model
+from tieless.diagnose.words import aligned
+from tieless.report import plot_alignment, plot_history, plot_norms, plot_slopes
 
 __all__ = ["diagnose"]
 
 BATCH = 256
+BATCHES = 4
+
+_OF_SPEC = {"forward": "relu", "backward": "tied", "data": "digits"}
+"""Options of a network that is given by its spec; a trial has its own."""
 
 
 @click.command("diagnose")
-@click.argument("model")
-@click.option("--forward", default="relu", show_default=True, metavar="SPEC", help="Forward of every activation.")
+@click.argument("target", metavar="MODEL_OR_STUDY")
+@click.option("--forward", metavar="SPEC", help="Forward of every activation  [relu].")
+@click.option("--backward", metavar="SPEC", help="Backward rule of every activation  [tied].")
+@click.option("--data", metavar="NAME", help="The data set to take batches of  [digits].")
 @click.option(
-    "--backward", default="tied", show_default=True, metavar="SPEC", help="Backward rule of every activation."
+    "--weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A state_dict that torch.save has written; only its tensors are read, nothing in it is run.",
 )
-@click.option("--data", default="digits", show_default=True, metavar="NAME", help="The data set to take a batch of.")
+@click.option("--trial", metavar="ID", help="Of a study: the trial's id, or how it begins.")
 @click.option("--batch", type=click.IntRange(min=2), default=BATCH, show_default=True, metavar="N", help="Samples.")
-def diagnose(model: str, forward: str, backward: str, data: str, batch: int) -> None:
-    """Show what becomes of the feedback in MODEL, name what is wrong, and propose rules that cure it.
+@click.option(
+    "--batches", type=click.IntRange(min=1), default=BATCHES, show_default=True, metavar="N", help="For the intervals."
+)
+@click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Draw slopes, alignment and norms there.")
+def diagnose(
+    target: str,
+    forward: str | None,
+    backward: str | None,
+    data: str | None,
+    weights: Path | None,
+    trial: str | None,
+    batch: int,
+    batches: int,
+    plots: Path | None,
+) -> None:
+    """Show what becomes of the feedback: what is wrong, rules that cure it, and how far gradients are from tied ones.
 
-    MODEL is the spec of a network of the studies: lenet5, mlp(64, 2), bnn_mlp, suc. Its weights are random, from seed
-    0; the loss is the cross entropy. For a model of your own: tieless.checkup(model, batch).
+    MODEL_OR_STUDY is the spec of a network of the studies, such as lenet5, mlp(64, 2), bnn_mlp or suc, with random weights
+    from seed 0 unless --weights names a file; or the folder of a study, of which --trial names a trial, looked at as it was
+    before its first step, with what its monitor has measured since. For a model of your own: tieless.checkup and
+    tieless.alignment.
     """
-    samples = load(data, seed=0)
-    count = min(batch, len(samples.train_x))
+    given = {"forward": forward, "backward": backward, "data": data}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        features = math.prod(samples.train_x.shape[1:])
-        network = build_model(model, forward, backward, features=features, classes=samples.classes)
-        found = checkup(network, (samples.train_x[:count], samples.train_y[:count]))
-    about = f"Random weights; {count} samples of {samples.name}."
+        if is_study(target):
+            wrong = [f"--{name}" for name, value in {**given, "weights": weights}.items() if value is not None]
+            if wrong:
+                raise click.UsageError(f"{', '.join(wrong)}: a trial has its own. Leave it out.")
+            subject = of_trial(target, trial)
+        else:
+            if trial is not None:
+                raise click.UsageError(f"--trial needs the folder of a study, and {target} is none.")
+            spec = {name: value or _OF_SPEC[name] for name, value in given.items()}
+            subject = of_spec(target, spec["forward"], spec["backward"], spec["data"], weights)
+        _tell(subject, subject.batches(batch, batches), plots)
+
+
+def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], plots: Path | None) -> None:
+    network, loss = subject.network, subject.loss
+    found = checkup(network, batches[0], loss)
+    turned = alignment(network, loss, batches)
+    steps = descent(network, loss, batches)
+    samples = len(batches[0][0])
+    about = f"{subject.about}; {len(batches)} x {samples} samples of {subject.data.name}."
     console = Console()
     if console.is_terminal:
         console.print(_table(found))
-        console.print(Text("\n".join(["", *paragraphs(found.findings, found.uncalled), about])))
+        console.print(Text("\n".join(["", *paragraphs(found.findings, found.uncalled)])))
     else:
-        click.echo(f"{found}\n{about}")
+        click.echo(str(found))
+    click.echo(f"\n{turned}\n\n{steps}\n\n{about}")
+    if subject.measured:
+        click.echo(f"\n{_measured(subject.measured)}")
+    if plots is not None:
+        rows = subject.measured or tuple(Measurement(0, turned).rows())
+        for file in _draw(subject, rows, batches[0][0], plots):
+            click.echo(str(file))
+
+
+def _measured(rows: tuple[AlignmentRow, ...]) -> str:
+    """The cosines of the weights, at each measured step; of many, at eight of them."""
+    steps = sorted({row.step for row in rows})
+    shown = [steps[round(place * (len(steps) - 1) / 7)] for place in range(8)] if len(steps) > 8 else steps
+    layers = list(dict.fromkeys(row.layer for row in rows if row.kind == "weights"))
+    cosines = {(row.layer, row.step): row.cosine for row in rows if row.kind == "weights"}
+    table = [["cosine at step", *map(str, shown)]]
+    table += [
+        [layer or "(all)", *(f"{cosines.get((layer, step), math.nan):.3f}" for step in shown)]
+        for layer in [*layers[1:], *layers[:1]]
+    ]
+    return "\n".join([*aligned(table), "", f"Measured while it trained, {len(steps)} times."])
+
+
+def _draw(subject: Subject, rows: tuple[AlignmentRow, ...], inputs: torch.Tensor, folder: Path) -> list[Path]:
+    figures = {
+        "slopes": plot_slopes(slope_profiles(subject.network, inputs)),
+        "alignment": plot_alignment(rows),
+        "norms": plot_norms(rows),
+    }
+    if len({row.step for row in rows}) > 1:
+        figures["history"] = plot_history(rows)
+    files = {name: folder / f"{name}.png" for name in figures}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, file in files.items():
+            figures[name].savefig(file, dpi=150)
+    except OSError as error:
+        raise click.ClickException(f"Cannot write to {folder}: {error.strerror}. Choose another --plots.") from error
+    return list(files.values())
 
 
 def _table(found: Checkup) -> Table:

@@ -124,16 +124,22 @@ def _report(folder: Path) -> None:
 @_FOLDER
 @click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), required=True, help="Of the file.")
 @click.option("--epochs", is_flag=True, help="One row an epoch instead of one row a trial.")
+@click.option("--alignments", is_flag=True, help="One row for each layer that a monitor has measured.")
 @click.option("--all", "everything", is_flag=True, help="Also results that the latest plan does not have.")
 @click.option(
-    "--out", metavar="FILE", type=click.Path(path_type=Path), help="The file [DIR/trials.FORMAT or DIR/epochs.FORMAT]."
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The file [DIR/trials.FORMAT, DIR/epochs.FORMAT or DIR/alignments.FORMAT].",
 )
-def _export(folder: Path, form: Format, epochs: bool, everything: bool, out: Path | None) -> None:
+def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everything: bool, out: Path | None) -> None:
     """Write the results of the study in DIR as a table."""
+    if epochs and alignments:
+        raise click.UsageError("--epochs and --alignments are two tables: name one.")
     with Store.open(folder) as store:
         results = store.results(planned=not everything)
-    file = out or folder / f"{'epochs' if epochs else 'trials'}.{form}"
-    export_table(results, file, form=form, per_epoch=epochs)
+    file = out or folder / f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
+    export_table(results, file, form=form, per_epoch=epochs, alignments=alignments)
     Console().print(Text(str(file)), soft_wrap=True)
 
 

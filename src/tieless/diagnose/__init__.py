@@ -13,6 +13,7 @@ from tieless.diagnose.explanation import Explanation
 from tieless.diagnose.health import Finding, LayerHealth
 from tieless.diagnose.logs import CsvLog, TensorBoardLog
 from tieless.diagnose.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
+from tieless.diagnose.profile import SlopeProfile, slope_profiles
 from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRun
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Measurement",
     "ModelRun",
     "SlopeBound",
+    "SlopeProfile",
     "TensorBoardLog",
     "alignment",
     "bounds",
@@ -43,4 +45,5 @@ __all__ = [
     "expected_cosine",
     "explain",
     "kantorovich_bound",
+    "slope_profiles",
 ]

@@ -137,4 +137,5 @@ def _with(mean: float, interval: Interval | None) -> str:
     number = f"{mean:.3f}" if abs(mean) < 100 else f"{mean:.2e}"
     if interval is None or not math.isfinite(interval[1] - interval[0]):
         return number
-    return f"{number} +- {(interval[1] - interval[0]) / 2:.2g}"
+    half = (interval[1] - interval[0]) / 2
+    return f"{number} +- {0.0 if half < 1e-9 else half:.2g}"

@@ -211,6 +211,7 @@ class Settings:
     batch: int
     epochs: int
     device: str
+    monitor: int = 0
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

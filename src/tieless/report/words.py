@@ -111,6 +111,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "epochs": f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}",
         "loss": settings.loss,
         "device": settings.device,
+        "monitor": f"alignment every {settings.monitor} steps" if settings.monitor else "",
     }
     return {name: word for name, word in words.items() if word}
 

@@ -13,7 +13,7 @@ with try_import("study") as _study_extra:
     import yaml as _yaml
 _study_extra.check()
 
-from tieless.study.export import epoch_rows, export_table, trial_rows
+from tieless.study.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.library import load_study, shipped
 from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summary, run
 from tieless.study.spec import Study, parse_study
@@ -32,6 +32,7 @@ __all__ = [
     "Study",
     "Summary",
     "Trial",
+    "alignment_rows",
     "epoch_rows",
     "export_table",
     "load_study",

@@ -1,4 +1,4 @@
-"""Results as flat rows, one a trial or one an epoch, written as CSV, JSON or parquet."""
+"""Results as flat rows, one a trial, one an epoch or one for each layer that a monitor has measured, written as CSV, JSON or parquet."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
@@ -14,10 +14,12 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from tieless._imports import try_import
+from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study.trial import EpochRecord, Result, Trial
 
@@ -25,7 +27,7 @@ with try_import("report") as _parquet_extra:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Format", "epoch_rows", "export_table", "trial_rows"]
+__all__ = ["Format", "alignment_rows", "epoch_rows", "export_table", "trial_rows"]
 
 Format = Literal["csv", "json", "parquet"]
 _Row = dict[str, Any]
@@ -38,6 +40,7 @@ def _column_types(cls: type) -> dict[str, type]:
 
 _TRIAL = {"id": str, **_column_types(Trial), "status": str}
 _RECORD = _column_types(EpochRecord)
+_ALIGNMENT = {**_column_types(AlignmentRow), "kind": str}
 _FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
 _END = {"predicted_classes": int, "classes": int, "error": str, "seconds": float, "started": str}
 
@@ -74,8 +77,15 @@ def epoch_rows(results: Sequence[Result]) -> list[_Row]:
     ]
 
 
-def _columns(rows: Sequence[_Row], *, per_epoch: bool) -> dict[str, type]:
+def alignment_rows(results: Sequence[Result]) -> list[_Row]:
+    """One row for each layer of each measurement of each trial's monitor; the whole has an empty ``layer``."""
+    return [{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments]
+
+
+def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
     """Every column and its type, also where a table has no rows or a column no values."""
+    if alignments:
+        return {**_TRIAL, **_ALIGNMENT}
     if per_epoch:
         return {**_TRIAL, "epoch": int, **_RECORD}
     known = {**_TRIAL, "finished_epochs": int, **_FINAL, **_END}
@@ -134,7 +144,9 @@ def _write_whole(file: Path, content: bytes) -> None:
         raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error
 
 
-def export_table(results: Sequence[Result], file: Path, *, form: Format, per_epoch: bool = False) -> None:
+def export_table(
+    results: Sequence[Result], file: Path, *, form: Format, per_epoch: bool = False, alignments: bool = False
+) -> None:
     """Write results as a table, wholly or not at all.
 
     Args:
@@ -143,9 +155,11 @@ def export_table(results: Sequence[Result], file: Path, *, form: Format, per_epo
         form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
             ``"parquet"`` (typed columns).
         per_epoch: One row an epoch (``epoch_rows``) instead of one a trial (``trial_rows``).
+        alignments: One row for each layer that a monitor has measured (``alignment_rows``).
     Raises:
         StudyError: the file cannot be written.
         MissingExtraError: parquet was asked for and pyarrow is not installed.
     """
-    rows = epoch_rows(results) if per_epoch else trial_rows(results)
-    _write_whole(Path(file), _WRITERS[form](rows, _columns(rows, per_epoch=per_epoch)))
+    rows = (alignment_rows if alignments else epoch_rows if per_epoch else trial_rows)(results)
+    columns = _columns(rows, per_epoch=per_epoch, alignments=alignments)
+    _write_whole(Path(file), _WRITERS[form](rows, columns))

@@ -77,6 +77,7 @@ class GridModel(_Model):
     epochs: _Axis[Annotated[int, Field(ge=1)]] = _axis("an integer >= 1")
     seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = _axis("an integer >= 0")
     device: _Axis[Annotated[str, _spec(specs.device)]] = _axis("a torch device, such as cpu")
+    monitor: _Axis[Annotated[int, Field(ge=0)]] = _axis("steps between two measurements, an integer >= 0")
 
     def given(self) -> dict[str, list[Any]]:
         """The axes that were written, in the order of the fields."""

@@ -11,8 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from tieless.data import Dataset, load
+from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.models import build_model
 from tieless.optim import clip_after_step
 from tieless.spec import parse_call
@@ -24,7 +26,7 @@ from tieless.study.steps import step_for
 from tieless.study.trial import EpochRecord, Result, Status, Trial
 from tieless.study.weights import WEIGHTS
 
-__all__ = ["run_trial"]
+__all__ = ["run_trial", "start_of"]
 
 
 EVALUATION_BATCH = 1000
@@ -47,6 +49,7 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
     """
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     epochs: list[EpochRecord] = []
+    alignments: tuple[AlignmentRow, ...] = ()
     predicted: int | None = None
     classes: int | None = None
     status: Status = "done"
@@ -57,6 +60,7 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
             classes = run.data.classes
             for _ in range(trial.epochs):
                 record = run.epoch()
+                alignments = run.alignments
                 if record is None:
                     status = "diverged"
                     break
@@ -77,7 +81,23 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
         started=started.isoformat(timespec="seconds"),
         versions=_versions(),
         hardware=_hardware(trial.device),
+        alignments=alignments,
     )
+
+
+def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
+    """The network of a trial as it is before its first step, and its data. Seeds PyTorch's generator with the trial's seed.
+
+    Raises:
+        DataError, SpecError, RuleValueError: the data cannot be had, or a name is not registered any more.
+    """
+    torch.manual_seed(trial.seed)
+    data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
+    features = math.prod(data.train_x.shape[1:])
+    model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
+    model = model.to(trial.device)
+    WEIGHTS.build(parse_call(trial.weights)).apply(model)
+    return model, data
 
 
 class _Run:
@@ -87,14 +107,9 @@ class _Run:
         self.order = torch.Generator().manual_seed(2**32 + trial.seed)
         # So that the order is the same with and without augmentation.
         self.chance = torch.Generator().manual_seed(2**33 + trial.seed)
-        torch.manual_seed(trial.seed)
-        self.data: Dataset = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
+        self.model, self.data = start_of(trial)
         self.batch = trial.batch
         self.loss = LOSSES[trial.loss]
-        features = math.prod(self.data.train_x.shape[1:])
-        model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=self.data.classes)
-        self.model = model.to(trial.device)
-        WEIGHTS.build(parse_call(trial.weights)).apply(self.model)
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
         for optimiser in self.optimisers:
             clip_after_step(optimiser, self.model)
@@ -102,7 +117,17 @@ class _Run:
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
+        self.monitor = (
+            AlignmentMonitor(self.model, self.loss.mean, every=trial.monitor, seed=trial.seed)
+            if trial.monitor
+            else None
+        )
         self.predicted_classes = 0
+
+    @property
+    def alignments(self) -> tuple[AlignmentRow, ...]:
+        """What the monitor has measured so far."""
+        return tuple(row for one in self.monitor.history for row in one.rows()) if self.monitor else ()
 
     def epoch(self) -> EpochRecord | None:
         """One pass over the training samples and a test; ``None`` if a loss was not finite."""
@@ -114,8 +139,11 @@ class _Run:
         correct = torch.zeros((), dtype=torch.int64, device=device)
         looks = 1 if device.type == "cpu" else LOOKS
         for number, (x, labels) in enumerate(self.data.batches(self.order, self.batch)):
+            inputs = augmented(x, self.changes, self.chance)
+            if self.monitor is not None:
+                self.monitor.step((inputs, labels))
             self.schedule.step()
-            loss, right = self.step(augmented(x, self.changes, self.chance), labels)
+            loss, right = self.step(inputs, labels)
             total += loss.double() * len(labels)
             correct += right
             if number % looks == 0 and not math.isfinite(total.item()):

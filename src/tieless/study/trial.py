@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast
 
+from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study import specs
 
@@ -32,8 +33,8 @@ _SPELLINGS = {
     "augment": specs.augment,
 }
 # Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was.
-_LATER = {"weights": "float", "schedule": "constant", "augment": "none"}
-_COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0}
+_LATER = {"weights": "float", "schedule": "constant", "augment": "none", "monitor": 0}
+_COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Trial:
         epochs: Passes over the training samples.
         seed: Seeds the initial weights, the order of the samples, the subset, augmentations and every random slope.
         device: ``"cpu"`` or a torch device such as ``"cuda"``.
+        monitor: Steps from one measurement of the alignment to the next; 0 measures none. What is trained does not notice.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -78,6 +80,7 @@ class Trial:
     epochs: int
     seed: int
     device: str = "cpu"
+    monitor: int = 0
 
     def __post_init__(self) -> None:
         for name, write in _SPELLINGS.items():
@@ -141,6 +144,7 @@ class Result:
         started: UTC time at the start, ISO 8601.
         versions: Of python, torch, numba, numpy and tieless.
         hardware: ``{"device": ..., "cpu": ..., "threads": ...}``.
+        alignments: What the monitor has measured, if the trial has one, up to the last epoch that began.
     """
 
     trial: Trial
@@ -153,13 +157,16 @@ class Result:
     started: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
+    alignments: tuple[AlignmentRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Result:
-        values = {f.name: record[f.name] for f in fields(cls)}
+        # Alignments came after the first stores were written.
+        values = {f.name: record[f.name] for f in fields(cls) if f.name != "alignments"}
+        values["alignments"] = tuple(AlignmentRow(**row) for row in record.get("alignments", ()))
         values["trial"] = Trial.from_dict(record["trial"])
         values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])
         return cls(**values)

@@ -133,7 +133,7 @@ def test_a_study_asks_for_one_trial(folder):
         (["mlp(32, 3)", "--data", "digit"], "Did you mean 'digits'?"),
         (["mlp(32, 3)", "--batch", "1"], "1 is not in the range x>=2"),
         (["mlp(32, 3)", "--trial", "abc"], "--trial needs the folder of a study"),
-        (["mlp(32, 3)", "--weights", "nowhere.pt"], "'nowhere.pt' does not exist"),
+        (["mlp(32, 3)", "--weights", "nowhere.pt"], "There is no file nowhere.pt"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, words):

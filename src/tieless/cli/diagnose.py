@@ -34,7 +34,7 @@ _OF_SPEC = {"forward": "relu", "backward": "tied", "data": "digits"}
 @click.option(
     "--weights",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="A state_dict that torch.save has written; only its tensors are read, nothing in it is run.",
 )
 @click.option("--trial", metavar="ID", help="Of a study: the trial's id, or how it begins.")

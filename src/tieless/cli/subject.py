@@ -75,6 +75,10 @@ def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | N
 
 def _load(network: nn.Module, spec: str, file: Path) -> None:
     """Read a ``state_dict``. Tensors and containers are all that the reader makes; nothing of the file is run."""
+    if not file.is_file():
+        raise click.ClickException(
+            f"There is no file {file}. Write one with torch.save(model.state_dict(), {str(file)!r})."
+        )
     try:
         with warnings.catch_warnings():
             # What PyTorch warns of in a file that is not its own ends in an error anyway.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
 from tieless.data import is_available, load
@@ -55,21 +56,13 @@ def test_a_jam_on_a_linear_layer_has_the_cosine_in_closed_form(rule):
     assert alone.layers["0"].cosine == pytest.approx(expected_cosine(rule), abs=0.02)
 
 
-def test_the_single_unit_with_a_constant_slope_under_mse_is_twice_tied_under_bce():
-    x, labels = torch.rand(64, 10, dtype=torch.float64), torch.randint(0, 2, (64,)).double()
-    torch.manual_seed(0)
-    untied, tied = (
-        nn.Sequential(nn.Linear(10, 1).double(), tl.Activation("logistic", r)) for r in ("constant", "tied")
-    )
-    tied.load_state_dict(untied.state_dict())
-    F.mse_loss(untied(x).squeeze(1), labels).backward()
-    F.binary_cross_entropy(tied(x).squeeze(1), labels).backward()
-    for one, other in zip(untied.parameters(), tied.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, 2 * other.grad, rtol=1e-12, atol=1e-15)
-    # And so the untied gradient under MSE turns from the tied one under MSE as sigma' does, which is not at all at z = 0.
-    nn.init.zeros_(untied[0].weight)
-    nn.init.zeros_(untied[0].bias)
-    found = tl.alignment(untied, F.mse_loss, (x, labels[:, None]))
+def test_a_single_unit_at_its_start_only_has_another_size():
+    """The untied gradient turns from the tied one as the derivative differs, which it does not where all z are 0."""
+    unit = nn.Sequential(nn.Linear(10, 1).double(), tl.Activation("logistic", "constant"))
+    for parameter in unit.parameters():
+        nn.init.zeros_(parameter)
+    batch = torch.rand(64, 10, dtype=torch.float64), torch.randint(0, 2, (64, 1)).double()
+    found = tl.alignment(unit, F.mse_loss, batch)
     assert (found.whole.cosine, found.whole.norm_ratio) == pytest.approx((1, 4), rel=1e-12)
 
 
@@ -233,6 +226,23 @@ def test_calls_keep_their_own_parameters():
     expected = _norm(net, x, labels)
     found = tl.alignment(tl.convert(net, backward="full_jam"), F.cross_entropy, (x, labels))
     assert found.layers["below"].reference_norm == pytest.approx(expected, rel=1e-5)
+
+
+def test_checkpoints_and_compiled_models_are_measured_as_others():
+    class Checkpointed(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return checkpoint(self.net, x, use_reentrant=False)
+
+    net, batch = _net("relu", "full_jam"), _batch()
+    found = tl.alignment(net, F.cross_entropy, batch)
+    for other in (Checkpointed(net), torch.compile(net, backend="eager")):
+        again = tl.alignment(other, F.cross_entropy, batch)
+        assert [part.cosine for part in again.weights.parts] == [part.cosine for part in found.weights.parts]
+        assert again.feedback.whole == found.feedback.whole
 
 
 def test_pytorchs_own_activations_are_tied():

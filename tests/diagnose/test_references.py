@@ -86,7 +86,7 @@ def test_the_estimate_has_no_bias():
     x, labels = torch.randn(2, 2, dtype=torch.float64), torch.tensor([0, 2])
     sigmas = {0: 0.6, 1: 0.4}
     exact = torch.autograd.grad(_exact(net, x, labels, sigmas), list(net.parameters()))
-    draws = 200
+    draws = 120
     places = places_of(net, "the test")
     weights, _ = estimated(net, places, loss_on(F.cross_entropy, (x, labels)), sigmas, width=0.5, draws=draws, seed=0)
     squares, scatter = 0.0, 0.0
@@ -125,7 +125,7 @@ def test_one_layer_under_a_linear_loss_agrees_with_its_smoothed_twin():
         return y.mean()
 
     by_twin = tl.alignment(net, loss, batch)
-    by_draws = tl.alignment(net, loss, batch, reference="perturbation", draws=150)
+    by_draws = tl.alignment(net, loss, batch, reference="perturbation", draws=120)
     assert by_draws.layers["0"].cosine == pytest.approx(by_twin.layers["0"].cosine, abs=0.1)
     assert by_draws.layers["0"].norm_ratio == pytest.approx(by_twin.layers["0"].norm_ratio, rel=0.1)
 

@@ -154,7 +154,7 @@ def _deep(forward, rule):
 def test_statement_6_a_jam_that_keeps_the_gate_is_tied_on_average(forward, rule):
     net, tied = _deep(forward, rule), _deep(forward, "tied")
     x, labels = torch.randn(8, 6, dtype=torch.float64), torch.randint(0, 3, (8,))
-    mean, scatter = _mean_gradient(net, x, labels, 300)
+    mean, scatter = _mean_gradient(net, x, labels, 200)
     loss = F.cross_entropy(tied(x), labels)
     grads = torch.autograd.grad(loss, list(tied.parameters()))
     # Weights below two jams get E[U]^2 of the tied gradient, below one E[U], above both all of it.
@@ -170,7 +170,7 @@ def test_statement_6_a_full_jam_on_relu_is_not():
     """Its mean is the gradient of the constant slope 1/2, whose cosine to the tied one is another."""
     net, constant, tied = _deep("relu", "full_jam"), _deep("relu", "constant(0.5)"), _deep("relu", "tied")
     x, labels = torch.randn(8, 6, dtype=torch.float64), torch.randint(0, 3, (8,))
-    mean, scatter = _mean_gradient(net, x, labels, 300)
+    mean, scatter = _mean_gradient(net, x, labels, 200)
     truth, other = (_mean_gradient(one, x, labels, 2)[0] for one in (constant, tied))
     noisy = scatter > 1e-20
     assert ((mean - truth)[noisy] ** 2 / scatter[noisy]).mean().item() == pytest.approx(1, abs=0.5)

@@ -60,7 +60,8 @@ def sums_of(pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> list[Sums]:
     """
     if not pairs:
         return []
-    stacked = torch.stack([torch.stack([_six(u, t) for u, t in part]).sum(0) for part in pairs])
+    device = pairs[0][0][0].device  # of a model on several, the sums meet on the first
+    stacked = torch.stack([torch.stack([_six(u, t).to(device) for u, t in part]).sum(0) for part in pairs])
     counts = [sum(u.numel() for u, _ in part) for part in pairs]
     rows = cast("list[tuple[float, float, float, float, float, float]]", stacked.tolist())
     return [Sums(*row, count) for row, count in zip(rows, counts, strict=True)]

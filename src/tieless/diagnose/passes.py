@@ -162,13 +162,14 @@ def look(
         parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         if not loss.requires_grad:
             raise RuleValueError(f"The loss of {type(model).__name__} depends on nothing that has a gradient.")
-        at = [*parameters.values(), *(call.z for call in calls), *(call.y for call in calls if received)]
+        seen = tuple(calls)  # a checkpoint calls again in the backward pass
+        at = [*parameters.values(), *(call.z for call in seen), *(call.y for call in seen if received)]
         grads = torch.autograd.grad(loss, at, materialize_grads=True, allow_unused=True)
-    split, end = len(parameters), len(parameters) + len(calls)
+    split, end = len(parameters), len(parameters) + len(seen)
     return Seen(
         loss.detach(),
         dict(zip(parameters, grads[:split], strict=True)),
-        tuple(calls),
+        seen,
         tuple(grads[split:end]),
         tuple(grads[end:]),
     )

@@ -314,6 +314,7 @@ class CallsUntie(nn.Module):
         ({"loss_fn": nn.CrossEntropyLoss(reduction="none")}, RuleTypeError, r"scalar, got a tensor of shape \(64,\)"),
         ({"loss_fn": lambda y, _: y.detach().sum()}, RuleValueError, "depends on nothing that has a gradient"),
         ({"model": torch.relu}, RuleTypeError, "alignment needs a torch.nn.Module"),
+        ({"model": nn.Sequential(nn.LazyLinear(3), nn.ReLU())}, RuleValueError, "which has lazy layers. Call it once"),
         ({"model": nn.Linear(16, 3)}, RuleValueError, "alignment found no activation in Linear"),
         ({"model": CallsUntie()}, RuleValueError, "CallsUntie calls untie by itself, with the rule constant"),
         ({"confidence": 1}, RuleValueError, "confidence must lie between 0 and 1"),

@@ -230,6 +230,8 @@ def test_what_is_no_model_or_has_no_activation_is_refused():
         tl.checkup(torch.relu, torch.rand(3))
     with pytest.raises(RuleValueError, match="found no activation in Linear"):
         tl.checkup(nn.Linear(3, 3), torch.rand(3, 3))
+    with pytest.raises(RuleValueError, match="checkup needs the shapes of Sequential, which has lazy layers"):
+        tl.checkup(nn.Sequential(nn.LazyLinear(3), nn.ReLU()), torch.rand(3, 3))
 
     class Elsewhere(nn.Module):
         def __init__(self):

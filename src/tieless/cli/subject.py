@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentRow
-from tieless.diagnose.bounds import default_loss
 from tieless.diagnose.passes import Loss
+from tieless.diagnose.slope_bounds import default_loss
 from tieless.models import build_model
 from tieless.study import Store
 from tieless.study.losses import LOSSES

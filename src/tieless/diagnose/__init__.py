@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tieless.diagnose.agreement import Agreement, Alignment, Comparison
 from tieless.diagnose.align import alignment
-from tieless.diagnose.bounds import Bounds, SlopeBound, bounds, kantorovich_bound
 from tieless.diagnose.checkup import Checkup, checkup
 from tieless.diagnose.descend import Descent, DescentStep, descent
 from tieless.diagnose.expected import expected_cosine
@@ -15,6 +14,7 @@ from tieless.diagnose.logs import CsvLog, TensorBoardLog
 from tieless.diagnose.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
 from tieless.diagnose.profile import SlopeProfile, slope_profiles
 from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRun
+from tieless.diagnose.slope_bounds import Bounds, SlopeBound, bounds, kantorovich_bound
 
 __all__ = [
     "ActivationRun",

@@ -53,8 +53,7 @@ def alignment(
         confidence: Of the intervals, between 0 and 1. They are Student's, over batches.
         seed: Of what draws: jams, dropout, noise. The n-th batch has ``seed + n``.
     Returns:
-        A record that prints as a table: ``.whole`` and ``.layers[name]`` of the weights, ``.feedback.whole`` and
-        ``.feedback.layers[name]`` of what the activations send on.
+        A record that prints as a table; weights are in ``.whole`` and ``.layers[name]``, feedback in ``.feedback``, likewise.
     Raises:
         RuleTypeError: the model is no module, the batch no pair, or the loss no scalar.
         RuleValueError: there is no activation, an argument is out of range, ``untie`` is called by itself, or a flat

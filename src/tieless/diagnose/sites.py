@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
@@ -43,10 +44,14 @@ def sites_of(model: object, asker: str = "checkup") -> list[Site]:
         asker: Who asks, for messages.
     Raises:
         RuleTypeError: it is no module.
-        RuleValueError: it has none.
+        RuleValueError: it has none, or a lazy layer that has not seen any input yet.
     """
     if not isinstance(model, nn.Module):
         raise RuleTypeError(f"{asker} needs a torch.nn.Module, got {model!r}.")
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise RuleValueError(
+            f"{asker} needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
+        )
     found = [Site(name, act, act.forward_fn, act.rule) for name, act in activations(model).items()]
     modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
     found += [site for name, module in modules.items() if (site := _native(name, module)) is not None]

@@ -1,23 +1,14 @@
-"""Means over seeds and their intervals: the only statistics of a report."""
-
-# pyright: reportPossiblyUnboundVariable=false
-# try_import leaves a missing package unbound; check() has raised before any use of it.
+"""Means over seeds and their intervals, as a report's tables have them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
-from tieless._imports import try_import
 from tieless.report.records import Estimate
+from tieless.study.statistics import LEVEL, quantile
 
-with try_import("study") as study_extra:
-    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
-
-__all__ = ["CONFIDENCE", "estimate", "paired"]
-
-CONFIDENCE = 0.95
-"""Of every interval in a report."""
+__all__ = ["estimate", "paired"]
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
@@ -38,7 +29,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     # Equal values have no spread at all; stdev of their rounded sum may say 1e-17, and any difference be "clear".
     if len(set(values)) == 1:
         return Estimate(n, values[0], None if n == 1 else 0.0)
-    return Estimate(n, fmean(values), _quantile(n - 1) * stdev(values) / n**0.5)
+    return Estimate(n, fmean(values), quantile(1 - LEVEL, n - 1) * stdev(values) / n**0.5)
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
@@ -51,10 +42,3 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estima
         Estimate(n=1, mean=0.25, half=None)
     """
     return estimate([values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())])
-
-
-def _quantile(freedom: int) -> float:
-    """Of Student's t with ``freedom`` degrees, two-sided."""
-    study_extra.check()
-    # The function below scipy.stats.t.ppf: scipy.stats itself takes a second to import.
-    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))

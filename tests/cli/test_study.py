@@ -120,11 +120,11 @@ def test_export_takes_the_plan_or_all_and_trials_or_epochs(folder, options, rows
 def test_failed_trials_are_exit_code_1(monkeypatch, tmp_path):
     Path("mine.yaml").write_text(MINIMAL, encoding="utf-8")
 
-    def run(study, out, *, workers, threads, listen):
+    def run(study, out, **options):
         from tests.study.fakes import quick
         from tieless.study.runner import run
 
-        return run(study, out, workers=workers, threads=threads, listen=listen, run_trial=quick)
+        return run(study, out, **options, run_trial=quick)
 
     monkeypatch.setattr(commands, "run", run)
     result = invoke("run", "mine.yaml", "--set", "learning_rate=[0.1, 8]")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,33 @@ def quick(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None
     return result
 
 
+LEVELS = {"tied": 0.8, "constant(1)": 0.797, "full_jam": 0.76, "frozen": 0.5}
+"""True mean accuracy of each rule in the hands of ``noisy``: 0.3, 4 and 30 points below tied."""
+
+
+def noisy(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """Accuracies around ``LEVELS``: 0.8 points of noise that all rules of a seed share, 0.5 of their own.
+
+    0.1 is the best learning rate, by 10 points for each factor of ten; 9 diverges.
+    """
+    shared, own = random.Random(f"seed {trial.seed}"), random.Random(trial.id)
+    away = 0.1 * abs(math.log10(trial.learning_rate / 0.1))
+    accuracy = LEVELS[trial.backward] - away + shared.gauss(0, 0.008) + own.gauss(0, 0.005)
+    accuracy = round(10_000 * accuracy) / 10_000
+    tested = None if trial.test == "never" else accuracy
+    validated = None if trial.validation is None else accuracy
+    record = EpochRecord(0.5, 0.5, tested, tested, 0.0, validated, validated)
+    if trial.learning_rate == 9:
+        return replace(make_result(trial, "diverged"), epochs=(), classes=10)
+    return replace(make_result(trial), epochs=(record,) * trial.epochs, classes=10, predicted_classes=10)
+
+
+def noisy_and_marked(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """As ``noisy``, but leaves the trial's id in ``TIELESS_TEST_MARK``."""
+    marked(trial)
+    return noisy(trial)
+
+
 def short(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
     """As ``quick``, but takes 50 ms, so that a signal can fall anywhere."""
     time.sleep(0.05)
@@ -113,6 +143,33 @@ def threads(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = No
     return replace(quick(trial, on_epoch=on_epoch), hardware=told)
 
 
+class Inline:
+    """In the place of the runner's processes: runs each trial here, at once."""
+
+    def __init__(self, store, workers, threads, run_trial, listen, deadline, interrupt) -> None:
+        self.ended: Counter[str] = Counter()
+        self.ended_ids: set[str] = set()
+        self.spent = False
+        self._store, self._run_trial, self._deadline = store, run_trial, deadline
+
+    def loop(self, trials: Iterable[Trial]) -> bool:
+        for trial in trials:
+            if self.over():
+                break
+            result = self._run_trial(trial)
+            self._store.add(result)
+            self.ended[result.status] += 1
+            self.ended_ids.add(trial.id)
+        return True
+
+    def over(self) -> bool:
+        self.spent = self.spent or time.monotonic() >= self._deadline
+        return self.spent
+
+    def dismiss(self) -> None:
+        pass
+
+
 class BrokenImport:
     """Cannot be read by a worker, so that none can be started."""
 
@@ -148,3 +205,42 @@ grid:
 def make_study(*overrides: str, name: str = "nothing") -> Study:
     """24 trials, of which 12 diverge in the hands of ``quick``."""
     return parse_study(STUDY, name=name, overrides=overrides)
+
+
+CLAIMING = """
+title: A study of claims
+question: Which of them hold?
+core_hours: 0.01
+grid:
+  data: ones
+  model: suc
+  forward: logistic
+  backward: [tied, constant, frozen, full_jam]
+  loss: bce
+  optimiser: sgd
+  learning_rate: 0.1
+  batch: 32
+  epochs: 1
+  seeds: [0, 1, 2]
+claims:
+  - constant is non-inferior to tied by 1 point
+  - full_jam is non-inferior to tied by 1 point
+  - says: frozen is inferior to tied by 20 points
+    label: The baseline
+"""
+CHOOSING = CLAIMING.replace("learning_rate: 0.1", "learning_rate: [0.01, 0.1, 1]").replace(
+    "claims:", "choose: {validation: 0.1, seeds: [100, 3]}\nclaims:"
+)
+CHOOSING = CHOOSING.replace(" by 1 point", " by 1 point at the chosen rate").replace(
+    " by 20 points", " by 20 points at the chosen rate"
+)
+
+
+def claiming(*overrides: str) -> Study:
+    """12 trials and three claims about them; ``noisy`` makes the first and last hold, the second not."""
+    return parse_study(CLAIMING, name="claiming", overrides=overrides)
+
+
+def choosing(*overrides: str) -> Study:
+    """The same at a learning rate that is chosen out of three by two seeds: 24 trials that choose, then 12."""
+    return parse_study(CHOOSING, name="choosing", overrides=overrides)

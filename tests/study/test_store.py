@@ -164,7 +164,7 @@ def test_a_store_of_another_format_is_refused(tmp_path, study):
     connection = sqlite3.connect(tmp_path / FILE)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StudyError, match="has format 99, this tieless reads 1"):
+    with pytest.raises(StudyError, match="has format 99, this tieless reads 1 and 2"):
         Store.open(tmp_path)
 
 

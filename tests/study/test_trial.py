@@ -57,6 +57,8 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "schedule": "cosine",
         "augment": "flip",
         "monitor": 50,
+        "validation": 0.1,
+        "test": "once",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}

@@ -35,12 +35,16 @@ class Labels:
 
 
 def outcome(result: Result) -> Text:
-    """How a trial ended: its test accuracy, or why it has none."""
+    """How a trial ended: its test accuracy, that on validation samples if it is never tested, or why it has none."""
     if result.status == "failed":
         return Text(f"failed: {result.error}", style=_STYLES["failed"])
     if result.status == "diverged":
         return Text(f"diverged in epoch {len(result.epochs) + 1}", style=_STYLES["diverged"])
-    text = Text(f"{result.epochs[-1].test_accuracy:7.2%}", style=_STYLES["done"])
+    last = result.epochs[-1]
+    if last.test_accuracy is not None:
+        text = Text(f"{last.test_accuracy:7.2%}", style=_STYLES["done"])
+    else:
+        text = Text(f"{last.validation_accuracy:7.2%} of validation", style=_STYLES["done"])
     return text.append(" one class", style="yellow") if result.predicted_classes == 1 else text
 
 
@@ -91,8 +95,10 @@ class _Board:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
+            # A later round comes on top of what is done.
+            done = self._bar.tasks[0].completed
             total = sum(trial.epochs for trial in event.trials)
-            self._bar.update(self._task, total=total or 1, ended=event.skipped, planned=event.planned)
+            self._bar.update(self._task, total=done + (total or 1), ended=event.skipped, planned=event.planned)
             self._bar.advance(self._task, 0 if total else 1)  # nothing to run is all of it
         elif isinstance(event, Epoch):
             self._reached[event.trial] = self._reached.get(event.trial, 0) + 1

@@ -1,4 +1,4 @@
-"""``tieless study``: list, run, status, report and export."""
+"""``tieless study``: list, run, status, ask, report and export."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from rich.text import Text
 
 from tieless import report
 from tieless.cli.progress import Labels, show_progress
-from tieless.study import Store, export_table, load_study, run, shipped
+from tieless.study import Store, export_table, judge, load_study, parse_claim, run, shipped
 from tieless.study.export import Format
+from tieless.study.store import FILE as STORE
 
 __all__ = ["study"]
+
+MOST_SEEDS = 40
+"""Of a cell, where ``--until-decided`` stands alone."""
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -38,7 +42,11 @@ def _list() -> None:
     for name in shipped():
         found = load_study(name, check=False)
         table.add_row(
-            Text(name, style="cyan"), str(len(found.trials)), f"{found.core_hours:g}", found.title, found.table or "-"
+            Text(name, style="cyan"),
+            str(len(found.trials) + found.waiting),
+            f"{found.core_hours:g}",
+            found.title,
+            found.table or "-",
         )
     Console().print(table)
 
@@ -53,15 +61,36 @@ def _list() -> None:
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads of each process."
 )
+@click.option("--until-decided", is_flag=True, help="Add seeds to undecided cells until each claim is settled.")
+@click.option(
+    "--max-seeds", type=click.IntRange(min=3), help=f"Of a cell, with --until-decided [{MOST_SEEDS}, or as before]."
+)
+@click.option(
+    "--budget",
+    metavar="HOURS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no further trial after as many hours.",
+)
 @click.pass_context
 def _run(
-    context: click.Context, name_or_file: str, out: Path | None, overrides: tuple[str, ...], workers: int, threads: int
+    context: click.Context,
+    name_or_file: str,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    workers: int,
+    threads: int,
+    *,
+    until_decided: bool,
+    max_seeds: int | None,
+    budget: float | None,
 ) -> None:
     """Run a study, or what is missing of it.
 
     NAME_OR_FILE is a name from 'tieless study list' or a YAML file. Results that DIR has already are kept and
     not run again, so an interrupted study is continued by the same command.
     """
+    if max_seeds is not None and not until_decided:
+        raise click.UsageError("--max-seeds says nothing without --until-decided.")
     console = Console()
     found = load_study(name_or_file, overrides)
     folder = out or Path("runs", found.name)
@@ -70,15 +99,34 @@ def _run(
             Text(f"{found.fallback} Running on this study's fallback instead: {_data(found.trials)}.", "yellow")
         )
     with show_progress(console, found.trials) as listen:
-        summary = run(found, folder, workers=workers, threads=threads, listen=listen)
+        summary = run(
+            found,
+            folder,
+            workers=workers,
+            threads=threads,
+            most_seeds=max_seeds or _most_before(folder) or MOST_SEEDS if until_decided else None,
+            budget=None if budget is None else 3600 * budget,
+            listen=listen,
+        )
     ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
     skipped = f", {summary.skipped} were there before" if summary.skipped else ""
     console.print(Text(f"{ended}{skipped}."))
+    if summary.added:
+        console.print(Text(f"{summary.added} of the trials have seeds that were added to decide claims."))
     where = shlex.quote(str(folder))
+    again = f"{found.command} --out {where} --workers {workers}"
+    if until_decided:
+        again += f" --until-decided{f' --max-seeds {max_seeds}' if max_seeds else ''}"
     if summary.interrupted:
-        again = f"{found.command} --out {where} --workers {workers}"
         console.print(Text(f"Stopped, {summary.left} trials are left. To continue: {again}"), soft_wrap=True)
         context.exit(130)
+    if summary.spent:
+        console.print(Text(f"The budget is spent. To continue: {again}"), soft_wrap=True)
+    if found.claims:
+        with Store.open(folder) as store:
+            verdicts = judge(found.claims, store.study(), store.results())
+        for verdict in verdicts:
+            console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
     console.print(Text(f"To see the results: tieless study report {where}"), soft_wrap=True)
     if summary.failed:
         console.print(Text(f"To see why trials failed: tieless study status {where}"), soft_wrap=True)
@@ -97,6 +145,8 @@ def _status(folder: Path) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_row(str(len(plan.trials)), "planned")
+    if plan.added:
+        table.add_row(str(plan.added), "of them added to decide claims")
     for name in ("done", "diverged", "failed"):
         table.add_row(str(counts[name]), name)
     table.add_row(str(len(plan.trials) - len(results)), "left")
@@ -105,10 +155,29 @@ def _status(folder: Path) -> None:
     console = Console()
     console.print(Text(f"{plan.name}: {plan.title}"))
     console.print(table)
+    if plan.choose is not None and all(trial.test == "never" for trial in plan.trials):
+        console.print(Text("These choose learning rates; the runs at the rates chosen follow."))
+    for verdict in judge(plan.claims, plan, results):
+        console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
     labels = Labels(plan.trials)
     for result in results:
         if result.status == "failed":
             console.print(Text(f"{labels(result.trial)}: {result.error}", "red"), soft_wrap=True)
+
+
+@study.command("ask")
+@_FOLDER
+@click.argument("sentence")
+def _ask(folder: Path, sentence: str) -> None:
+    """Say whether a claim holds in the study in DIR.
+
+    SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". It is judged by
+    itself; the claims of the study's file share one error rate and stand in its report.
+    """
+    claim = parse_claim(sentence)
+    with Store.open(folder) as store:
+        verdicts = judge([claim], store.study(), store.results())
+    Console().print(report.claims(verdicts))
 
 
 @study.command("report")
@@ -145,3 +214,11 @@ def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everythi
 
 def _data(trials: tuple[object, ...]) -> str:
     return ", ".join(dict.fromkeys(str(getattr(trial, "data", "")) for trial in trials))
+
+
+def _most_before(folder: Path) -> int | None:
+    """What ``--max-seeds`` was where the folder has been run with ``--until-decided`` before."""
+    if not (folder / STORE).is_file():
+        return None
+    with Store.open(folder) as store:
+        return store.study().most_seeds

@@ -9,12 +9,13 @@ from tieless.report.plots import plot_alignment, plot_history, plot_norms, plot_
 from tieless.report.records import Report
 from tieless.report.rule_curve import Line, RuleCurve, curve_of
 from tieless.report.rule_plot import draw_rule
-from tieless.report.terminal import table
+from tieless.report.terminal import claims, table
 
 __all__ = [
     "Line",
     "Report",
     "RuleCurve",
+    "claims",
     "collect",
     "curve_of",
     "draw_rule",

@@ -109,7 +109,7 @@ def frame(section: Section) -> Frame:
         for curve in panel.curves
         for value in (
             *(edge for point in curve.points for edge in (point.low, point.high)),
-            *(accuracy for stop in curve.stops for accuracy in stop.history),
+            *(accuracy for stop in curve.stops for accuracy in stop.history if accuracy is not None),
         )
     ] or [0.0, 1.0]
     # A curve at the level of chance must not lie on the axis, hence the margin below.
@@ -141,10 +141,10 @@ def _stroke(curve: Curve, axes: Frame) -> Stroke:
     )
 
 
-def _stop(history: Sequence[float], axes: Frame) -> list[tuple[float, float]]:
-    # A run that diverged in its first epoch has no accuracy at all: its cross stands on the floor.
-    return [(axes.x(epoch), axes.y(value)) for epoch, value in enumerate(history, start=1)] or [
-        (axes.x(1), axes.y(axes.low / 100))
+def _stop(history: Sequence[float | None], axes: Frame) -> list[tuple[float, float]]:
+    # A run that diverged before it was tested has no accuracy at all: its cross stands on the floor.
+    return [(axes.x(epoch), axes.y(value)) for epoch, value in enumerate(history, start=1) if value is not None] or [
+        (axes.x(max(1, len(history))), axes.y(axes.low / 100))
     ]
 
 

@@ -30,9 +30,11 @@ from tieless.report.records import (
     Stop,
 )
 from tieless.study import specs
+from tieless.study.choose import choice_key, choices
 from tieless.study.spec import Study
 from tieless.study.store import Store
 from tieless.study.trial import Result, Trial
+from tieless.study.verdicts import judge
 
 __all__ = ["assemble", "collect"]
 
@@ -66,19 +68,31 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         results: What is known so far. A result of a trial that is not the study's is left out.
     """
     planned = study.trials
+    # Runs that choose a learning rate have no test accuracy: their part is told beside the tables.
+    shown = [trial for trial in planned if study.choose is None or trial.test != "never"]
     results_by_id = {result.trial.id: result for result in results}
     known = [results_by_id[trial.id] for trial in planned if trial.id in results_by_id]
     flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
     rules = _rules_in_order(planned)
-    sections = _group(planned, lambda trial: Settings.of(trial).without_rate())
+    chosen = study.choose is not None
+    made = tuple(choices((trial for trial in planned if trial.test == "never"), known)) if chosen else ()
+    edges = {choice_key(choice.trial): choice.edge for choice in made}
+    sections = _group(shown, lambda trial: Settings.of(trial).without_rate())
     return Report(
         header=Header.of(study),
+        claims=tuple(judge(study.claims, study, known)),
+        choosing=chosen,
+        choices=made,
+        added=study.added,
         planned=len(planned),
         done=sum(result.status == "done" for result in known),
         diverged=sum(result.status == "diverged" for result in known),
-        one_class=sum(_one_class(result) for result in known),
+        one_class=sum(result.one_class for result in known),
         rules=rules,
-        sections=tuple(_section(key, trials, results_by_id, rules, flat) for key, trials in sections.items()),
+        sections=tuple(
+            _section(key, trials, results_by_id, rules, flat, edges if chosen else None)
+            for key, trials in sections.items()
+        ),
         axes=_axes(planned),
         seconds=sum(result.seconds for result in known),
         started=min((result.started for result in known if result.started), default=""),
@@ -97,10 +111,13 @@ def _section(
     results: Mapping[str, Result],
     rules: Sequence[str],
     flat: frozenset[str],
+    edges: Mapping[tuple[object, ...], int] | None,
 ) -> Section:
-    by_rate = _group(planned, lambda trial: trial.learning_rate)
+    chosen = edges is not None
+    # Where each cell has the one rate that was chosen for it, all belong in one table.
+    by_rate = _group(planned, lambda trial: None if chosen else trial.learning_rate)
     forwards = _distinct(trial.forward for trial in planned)
-    blocks = {rate: _cells(by_rate[rate], results) for rate in sorted(by_rate)}
+    blocks = {rate: _cells(by_rate[rate], results, edges or {}) for rate in sorted(by_rate, key=lambda rate: rate or 0)}
 
     def grid(cells: Cells) -> Grid:
         down = tuple(rule for rule in rules if any(rule == backward for backward, _ in cells))
@@ -110,17 +127,18 @@ def _section(
 
     return Section(
         settings=settings,
-        learning_rates=tuple(blocks),
+        learning_rates=tuple(sorted({trial.learning_rate for trial in planned})),
         best=grid(_against_baselines(_best(blocks.values()))) if len(blocks) > 1 else None,
         blocks=tuple(
             Block(replace(settings, learning_rate=rate), grid(_against_baselines(cells)), _panels(grid(cells)))
             for rate, cells in blocks.items()
         ),
         classes=next((r.classes for t in planned if (r := results.get(t.id)) and r.classes is not None), None),
+        chosen=chosen,
     )
 
 
-def _cells(planned: Sequence[Trial], results: Mapping[str, Result]) -> Cells:
+def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[tuple[object, ...], int]) -> Cells:
     cells: dict[tuple[str, str], Cell] = {}
     for (backward, forward), trials in _group(planned, lambda trial: (trial.backward, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
@@ -132,6 +150,7 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result]) -> Cells:
             planned=len(trials),
             runs=runs,
             accuracy=estimate([run.accuracy for run in runs if run.accuracy is not None]),
+            edge=edges.get(choice_key(trials[0]), 0),
         )
     return cells
 
@@ -141,14 +160,9 @@ def _run(result: Result) -> Run:
         trial=result.trial.id,
         seed=result.trial.seed,
         status=result.status,
-        one_class=_one_class(result),
+        one_class=result.one_class,
         history=tuple(epoch.test_accuracy for epoch in result.epochs),
     )
-
-
-def _one_class(result: Result) -> bool:
-    # A diverged network answers nothing any more; that it gave one answer before is not its mark.
-    return result.status == "done" and result.predicted_classes == 1
 
 
 def _against_baselines(cells: Cells) -> Cells:
@@ -204,7 +218,8 @@ def _curve(cell: Cell) -> Curve:
     finished = [run.history for run in cell.runs if run.status == "done"]
     points = tuple(
         Point(epoch, fmean(values), min(values), max(values))
-        for epoch, values in enumerate(zip(*finished, strict=True), start=1)
+        for epoch, tested in enumerate(zip(*finished, strict=True), start=1)
+        if (values := [accuracy for accuracy in tested if accuracy is not None])
     )
     return Curve(
         cell.backward, points, tuple(Stop(run.seed, run.history) for run in cell.runs if run.status == "diverged")

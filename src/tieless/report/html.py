@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tieless._imports import try_import
 from tieless.errors import StudyError
-from tieless.report import chart, words
+from tieless.report import chart, claim_words, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.records import Cell, Report, Settings
 
@@ -67,6 +67,8 @@ def render(report: Report) -> str:
     shared = {
         "baselines": BASELINES,
         "chart": chart,
+        "claim_words": claim_words,
+        "forest": forest,
         "heat": _heat,
         "heat_key": _heat_key(),
         "style": _styles(report.rules),

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from tieless.study.choose import Choice
 from tieless.study.spec import Study
 from tieless.study.trial import Status, Trial
+from tieless.study.verdicts import ClaimVerdict
 
 __all__ = [
     "Axis",
@@ -85,13 +87,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One seed of one cell. ``history`` is the test accuracy after each epoch that it finished."""
+    """One seed of one cell. ``history`` is the test accuracy after each epoch that it finished, ``None`` where it was
+    not tested.
+    """
 
     trial: str
     seed: int
     status: Status
     one_class: bool
-    history: tuple[float, ...]
+    history: tuple[float | None, ...]
 
     @property
     def accuracy(self) -> float | None:
@@ -172,10 +176,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a run diverged: the epochs it finished before (possibly none), as test accuracies."""
+    """Where a run diverged: the epochs it finished before (possibly none), as test accuracies, ``None`` if not tested."""
 
     seed: int
-    history: tuple[float, ...]
+    history: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,8 @@ class Settings:
     optimiser: str
     learning_rate: float | None
     schedule: str
+    validation: float | None
+    test: str
     batch: int
     epochs: int
     device: str
@@ -234,8 +240,9 @@ class Block:
 class Section:
     """Blocks that differ in the learning rate only.
 
-    ``best`` takes each cell at its own best learning rate; ``None`` where there is one. ``classes`` is how many
-    classes the data have, ``None`` before a trial has told.
+    ``best`` takes each cell at its own best learning rate; ``None`` where there is one. Where rates were ``chosen`` on
+    validation samples there is one block, with each cell at its own. ``classes`` is how many classes the data have,
+    ``None`` before a trial has told.
     """
 
     settings: Settings
@@ -243,6 +250,7 @@ class Section:
     best: Grid | None
     blocks: tuple[Block, ...]
     classes: int | None
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +280,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that a report shows. Two stores with the same results give equal reports."""
+    """All that a report shows. Two stores with the same results give equal reports.
+
+    ``claims`` are what the study is to settle, judged; ``choices`` the learning rates that it has chosen so far, of
+    which ``choosing`` says that there are to be any; ``added`` how many of the planned trials have seeds that its file
+    does not ask for.
+    """
 
     header: Header
+    claims: tuple[ClaimVerdict, ...]
+    choosing: bool
+    choices: tuple[Choice, ...]
+    added: int
     planned: int
     done: int
     diverged: int

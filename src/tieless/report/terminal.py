@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tieless._imports import try_import
-from tieless.report import words
+from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.records import Cell, Estimate, Grid, Report
+from tieless.study.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:
     from rich import box
@@ -17,12 +20,14 @@ with try_import("study") as study_extra:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["table"]
+__all__ = ["claims", "table"]
 
 READING = (
     "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "
     "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero."
 )
+
+_VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 RULE_WIDTH = 26
 """Columns that a rule may take before it is folded: most fit."""
@@ -38,10 +43,16 @@ def table(report: Report) -> RenderableType:
     """
     study_extra.check()
     parts: list[RenderableType] = []
-    parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold"), Text(READING)]
+    parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold")]
+    parts += [claims(report.claims), Text("")] if report.claims else []
+    parts += [Text(READING)]
     for section in report.sections:
         settings = " · ".join(words.settings_words(section.settings).values())
-        if section.best:
+        if section.chosen:
+            how = "each cell at the learning rate that was chosen for it on validation samples, by other seeds"
+            grid = section.blocks[0].grid
+            parts += [Text(f"\n{settings}"), Text(f"{how}; the page has all."), _FittedGrid(grid, rates=True)]
+        elif section.best:
             rates = ", ".join(map(words.rate, section.learning_rates))
             how = f"each cell at the best of the learning rates {rates}, chosen on the test set and so optimistic"
             parts += [Text(f"\n{settings}"), Text(f"{how}; the page has all."), _FittedGrid(section.best, rates=True)]
@@ -55,6 +66,25 @@ def table(report: Report) -> RenderableType:
         for failure in report.failures
     ]
     return Group(*parts)
+
+
+def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
+    """What ``rich.print`` shows of judged claims: each with its verdict, and each comparison below it.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+    study_extra.check()
+    lines: list[Text] = []
+    for verdict in verdicts:
+        label = f"{verdict.claim.label}: " if verdict.claim.label else ""
+        lines.append(
+            Text.assemble(f"{label}{verdict.claim}: ", (verdict.text, f"bold {_VERDICT_STYLES[verdict.verdict]}"))
+        )
+        for cell in verdict.cells:
+            told = f"{cell.settings}: {cell.verdict}: " if len(verdict.cells) > 1 else ""
+            lines.append(Text(f"  {told}{claim_words.cell_line(cell, verdict)}", style="dim"))
+    return Group(*lines, Text(claim_words.method(verdicts), style="italic"))
 
 
 class _FittedGrid:

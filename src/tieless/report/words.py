@@ -15,9 +15,11 @@ __all__ = [
     "interval",
     "marks",
     "percent",
+    "points",
     "rate",
     "seed_words",
     "settings_words",
+    "signed",
     "state",
     "trace",
 ]
@@ -49,6 +51,16 @@ def interval(estimate: Estimate) -> str:
 def difference(estimate: Estimate, digits: int = 1) -> str:
     """A signed difference in points, with a true minus sign: ``+26.8``, ``0.0``."""
     return _number(100 * estimate.mean, digits, signed=True)
+
+
+def points(fraction: float) -> str:
+    """A signed difference in points, with two digits: ``+0.15``."""
+    return _number(100 * fraction, 2, signed=True)
+
+
+def signed(value: float) -> str:
+    """A signed number with two digits."""
+    return _number(value, 2, signed=True)
 
 
 def rate(learning_rate: float, edge: int = 0) -> str:
@@ -90,8 +102,11 @@ def seed_words(run: Run) -> str:
     """``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before``."""
     if run.status == "failed":
         return f"seed {run.seed}: failed"
+    if run.status == "done" and run.accuracy is None:
+        return f"seed {run.seed}: not tested"
     if run.accuracy is None:
-        before = f", {percent(run.history[-1], 2)} % before" if run.history else ""
+        tested = [accuracy for accuracy in run.history if accuracy is not None]
+        before = f", {percent(tested[-1], 2)} % before" if tested else ""
         return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}"
     return f"seed {run.seed}: {percent(run.accuracy, 2)} %{', one class' if run.one_class else ''}"
 
@@ -107,6 +122,8 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "optimiser": settings.optimiser,
         "learning_rate": "" if settings.learning_rate is None else f"learning rate {settings.learning_rate:g}",
         "schedule": "" if settings.schedule == "constant" else f"{settings.schedule} schedule",
+        "validation": "" if settings.validation is None else f"{settings.validation:.0%} held out".replace("%", " %"),
+        "test": {"once": "tested once", "never": "never tested"}.get(settings.test, ""),
         "batch": f"batch {settings.batch}",
         "epochs": f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}",
         "loss": settings.loss,

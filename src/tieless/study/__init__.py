@@ -13,14 +13,26 @@ with try_import("study") as _study_extra:
     import yaml as _yaml
 _study_extra.check()
 
+from tieless.study.choose import Choice, Choose, Tried, choices
+from tieless.study.claims import Claim, parse_claim
+from tieless.study.comparison import Arm, Cell
 from tieless.study.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.library import load_study, shipped
 from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summary, run
 from tieless.study.spec import Study, parse_study
+from tieless.study.statistics import Differences, holm, power, seeds_needed
 from tieless.study.store import Store
 from tieless.study.trial import EpochRecord, Result, Trial
+from tieless.study.verdicts import ClaimVerdict, judge
 
 __all__ = [
+    "Arm",
+    "Cell",
+    "Choice",
+    "Choose",
+    "Claim",
+    "ClaimVerdict",
+    "Differences",
     "Epoch",
     "EpochRecord",
     "Event",
@@ -32,12 +44,19 @@ __all__ = [
     "Study",
     "Summary",
     "Trial",
+    "Tried",
     "alignment_rows",
+    "choices",
     "epoch_rows",
     "export_table",
+    "holm",
+    "judge",
     "load_study",
+    "parse_claim",
     "parse_study",
+    "power",
     "run",
+    "seeds_needed",
     "shipped",
     "trial_rows",
 ]

@@ -2,17 +2,22 @@
 
 The runner alone writes to the store, one transaction a trial. So whatever is killed, whenever, a finished trial
 is stored once and an unfinished one not at all; running the study again runs what is missing.
+
+A run has rounds: the trials of the plan that are missing, then those which the plan has since, because a learning
+rate is chosen now or a claim is undecided. What is added is in the store before it is run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing as mp
 import os
 import signal
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -23,6 +28,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from tieless.errors import StudyError
+from tieless.study.deciding import check_most_seeds, more_seeds
 from tieless.study.spec import Study
 from tieless.study.store import Store
 from tieless.study.training import run_trial
@@ -41,7 +47,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run begins: of ``planned`` trials, ``skipped`` are in the store and ``trials`` are to be run."""
+    """A round of the run begins: of ``planned`` trials, ``skipped`` are in the store and ``trials`` are to be run."""
 
     planned: int
     skipped: int
@@ -76,7 +82,10 @@ Event = Started | Epoch | Finished | Retried
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended. ``skipped`` trials were in the store before, ``left`` ones were not reached."""
+    """How a run ended. ``skipped`` trials were in the store before, ``left`` ones were not reached.
+
+    ``added`` trials have seeds that this run added; ``spent`` says that it ended because its budget was.
+    """
 
     done: int
     diverged: int
@@ -84,6 +93,8 @@ class Summary:
     skipped: int
     left: int
     interrupted: bool
+    added: int = 0
+    spent: bool = False
 
 
 @dataclass(slots=True)
@@ -159,15 +170,20 @@ class _Run:
 
     def __init__(
         self,
-        trials: Sequence[Trial],
         store: Store,
         workers: int,
         threads: int,
         run_trial: RunTrial,
         listen: Callable[[Event], None],
+        deadline: float,
+        interrupt: Connection,
     ) -> None:
-        self.queue = deque(trials)
+        self.queue: deque[Trial] = deque()
         self.ended: Counter[str] = Counter()
+        self.ended_ids: set[str] = set()
+        self.spent = False
+        self._deadline = deadline
+        self._interrupt = interrupt
         self._store = store
         self._size = workers
         self._threads = threads
@@ -177,25 +193,34 @@ class _Run:
         self._deaths: Counter[Trial] = Counter()
         self._false_starts = 0
 
-    def loop(self) -> bool:
-        """Run until nothing is left; false where Ctrl-C came first."""
-        with _interrupts() as interrupt:
-            try:
-                while self.queue or any(worker.trial for worker in self._workers):
-                    self._hire()
-                    self._assign()
-                    ready = wait([interrupt, *(worker.channel for worker in self._workers)])
-                    if interrupt in ready:
-                        return False
-                    for worker in [worker for worker in self._workers if worker.channel in ready]:
-                        self._hear(worker)
-                return True
-            finally:
-                self._dismiss()
+    def loop(self, trials: Iterable[Trial]) -> bool:
+        """Run until nothing is left, or the deadline has come and what runs has ended; false where Ctrl-C came first.
+
+        Idle workers stay for the next round.
+        """
+        self.queue.extend(trials)
+        while self._open() or any(worker.trial for worker in self._workers):
+            self._hire()
+            self._assign()
+            ready = wait([self._interrupt, *(worker.channel for worker in self._workers)])
+            if self._interrupt in ready:
+                return False
+            for worker in [worker for worker in self._workers if worker.channel in ready]:
+                self._hear(worker)
+        return True
+
+    def _open(self) -> bool:
+        """Whether another trial is to begin."""
+        return bool(self.queue) and not self.over()
+
+    def over(self) -> bool:
+        """Whether the deadline has come, asked where there would be more to run."""
+        self.spent = self.spent or time.monotonic() >= self._deadline
+        return self.spent
 
     def _hire(self) -> None:
         running = sum(worker.trial is not None for worker in self._workers)
-        while len(self._workers) < min(self._size, len(self.queue) + running):
+        while self._open() and len(self._workers) < min(self._size, len(self.queue) + running):
             ours, theirs = _pipe(duplex=True)
             with _thread_environment(self._threads), _interrupt_blocked():
                 process = mp.get_context("spawn").Process(
@@ -208,7 +233,7 @@ class _Run:
 
     def _assign(self) -> None:
         for worker in self._workers:
-            if worker.ready and worker.trial is None and self.queue:
+            if worker.ready and worker.trial is None and self._open():
                 worker.trial = self.queue.popleft()
                 with contextlib.suppress(BrokenPipeError):  # it died since, and the next wait tells
                     worker.channel.send(worker.trial)
@@ -230,6 +255,7 @@ class _Run:
     def _keep(self, result: Result) -> None:
         self._store.add(result)
         self.ended[result.status] += 1
+        self.ended_ids.add(result.trial.id)
         self._listen(Finished(result))
 
     def _bury(self, worker: _Worker) -> None:
@@ -252,7 +278,8 @@ class _Run:
             error = f"Its worker died {_ATTEMPTS} times, the last time {reason}."
             self._keep(Result(trial=trial, status="failed", error=error))
 
-    def _dismiss(self) -> None:
+    def dismiss(self) -> None:
+        """End the workers, whatever they do."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -290,6 +317,8 @@ def run(
     *,
     workers: int = 1,
     threads: int = 1,
+    most_seeds: int | None = None,
+    budget: float | None = None,
     run_trial: RunTrial = run_trial,
     listen: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -304,25 +333,63 @@ def run(
         folder: Where its store is or shall be.
         workers: Processes.
         threads: Torch threads of each.
+        most_seeds: Add seeds to cells of undecided claims, up to this many in all; ``None`` adds none. How often the
+            claims are looked at follows from it, so a folder keeps the first number that it was given.
+        budget: Seconds after which no further trial begins; those that run are waited for.
         run_trial: What runs a trial.
         listen: Called in this process with each event.
     Raises:
-        StudyError: the folder is not writable, holds another study or has a run going on, or no worker starts.
+        StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, or seeds
+            are to be added to a study without claims.
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise StudyError(f"{name} must be an integer >= 1, got {value}.")
-    with _locked(folder), Store.create(folder, study) as store:
-        finished = store.finished_ids()
-        trials = [trial for trial in study.trials if trial.id not in finished]
-        listen(Started(len(study.trials), len(study.trials) - len(trials), tuple(trials)))
-        running = _Run(trials, store, workers, threads, run_trial, listen)
-        complete = running.loop()
+    if most_seeds is not None:
+        check_most_seeds(study, most_seeds)
+    deadline = math.inf if budget is None else time.monotonic() + budget
+    with _locked(folder), Store.create(folder, study) as store, _interrupts() as interrupt:
+        if most_seeds is not None:
+            store.allow_seeds(most_seeds)
+        running = _Run(store, workers, threads, run_trial, listen, deadline, interrupt)
+        try:
+            complete, added = _rounds(study, store, running, listen, adding=most_seeds is not None)
+        finally:
+            running.dismiss()
+        plan, finished = store.study(), store.finished_ids()
+    left = sum(trial.id not in finished | running.ended_ids for trial in plan.trials)
     return Summary(
         done=running.ended["done"],
         diverged=running.ended["diverged"],
         failed=running.ended["failed"],
-        skipped=len(study.trials) - len(trials),
-        left=len(trials) - running.ended.total(),
+        skipped=len(plan.trials) - left - running.ended.total(),
+        left=left,
         interrupted=not complete,
+        added=added,
+        spent=running.spent,
     )
+
+
+def _rounds(
+    study: Study, store: Store, running: _Run, listen: Callable[[Event], None], *, adding: bool
+) -> tuple[bool, int]:
+    """Round after round; false where Ctrl-C came first. And how many trials were added."""
+    added, tried, first = 0, set[str](), True
+    while True:
+        plan = store.plan(study)
+        done = store.finished_ids() | tried
+        trials = [trial for trial in plan.trials if trial.id not in done]
+        if not first and not trials:
+            more = more_seeds(plan, store.results()) if adding else []
+            if not more or running.over():
+                return True, added
+            added += len(more)
+            store.add_seeds(more)
+            continue
+        first = False
+        listen(Started(len(plan.trials), len(plan.trials) - len(trials), tuple(trials)))
+        if not running.loop(trials):
+            return False, added
+        if running.spent:
+            return True, added
+        tried.update(trial.id for trial in trials)

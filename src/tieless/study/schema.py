@@ -11,9 +11,10 @@ from pydantic_core import ErrorDetails
 
 from tieless.errors import TielessError
 from tieless.study import specs
+from tieless.study.claims import Claim, parse_claim
 from tieless.study.document import Document, Path
 
-__all__ = ["GridModel", "StudyModel", "validate"]
+__all__ = ["ChooseModel", "ClaimModel", "GridModel", "StudyModel", "validate"]
 
 _T = TypeVar("_T")
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -73,6 +74,8 @@ class GridModel(_Model):
     optimiser: _Axis[Annotated[str, _spec(specs.optimiser)]] = _axis("an optimiser, such as adam")
     learning_rate: _Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = _axis("a finite number > 0")
     schedule: _Axis[Annotated[str, _spec(specs.schedule)]] = _axis("a schedule, such as cosine")
+    validation: _Axis[Annotated[float, Field(gt=0, lt=1)] | None] = _axis("a number above 0 to below 1, or null")
+    test: _Axis[Annotated[str, _spec(specs.test)]] = _axis("each-epoch, once or never")
     batch: _Axis[Annotated[int, Field(ge=1)]] = _axis("an integer >= 1")
     epochs: _Axis[Annotated[int, Field(ge=1)]] = _axis("an integer >= 1")
     seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = _axis("an integer >= 0")
@@ -82,6 +85,35 @@ class GridModel(_Model):
     def given(self) -> dict[str, list[Any]]:
         """The axes that were written, in the order of the fields."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+
+class ChooseModel(_Model):
+    """How learning rates are chosen."""
+
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="a number above 0 to below 1")
+    seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = Field(description="an integer >= 0, or a list of them")
+
+
+def _as_claim(value: object) -> object:
+    return {"says": value} if isinstance(value, str) else value
+
+
+def _claim(text: str) -> str:
+    try:
+        parse_claim(text)
+    except TielessError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+class ClaimModel(_Model):
+    """A claim: a sentence, or a sentence with a label."""
+
+    says: Annotated[str, AfterValidator(_claim)] = Field(description="a sentence: a claim")
+    label: str = Field(default="", description="a few words of text")
+
+    def claim(self) -> Claim:
+        return parse_claim(self.says, " ".join(self.label.split()))
 
 
 class StudyModel(_Model):
@@ -97,6 +129,18 @@ class StudyModel(_Model):
     )
     exclude: list[GridModel] = Field(default_factory=list, description="a list of {field: value} that drop cells")
     fallback: GridModel | None = Field(default=None, description="fields to use where the data cannot be had")
+    choose: ChooseModel | None = Field(default=None, description="validation and seeds, by which rates are chosen")
+    claims: list[Annotated[ClaimModel, BeforeValidator(_as_claim)]] = Field(
+        default_factory=list, description="a list of sentences: full_jam is non-inferior to tied by 1 point for relu"
+    )
+
+
+_INNER: dict[str, type[BaseModel]] = {
+    **dict.fromkeys(("grid", "blocks", "exclude", "fallback"), GridModel),
+    "choose": ChooseModel,
+    "claims": ClaimModel,
+}
+"""What the keys within a key of a study are keys of."""
 
 
 def _expectation(model: type[BaseModel], path: Path) -> str | None:
@@ -105,13 +149,12 @@ def _expectation(model: type[BaseModel], path: Path) -> str | None:
     for part in path:
         if isinstance(part, str) and part in model.model_fields:
             found = model.model_fields[part].description
-            if part in ("grid", "blocks", "exclude", "fallback"):
-                model = GridModel
+            model = _INNER.get(part, model)
     return found
 
 
 def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
-    return list(model.model_fields if len(path) == 1 else GridModel.model_fields)
+    return list((model if len(path) == 1 else _INNER[str(path[0])]).model_fields)
 
 
 def _shown(value: object) -> str:

@@ -20,6 +20,9 @@ A study file has a header, a ``grid`` and, where one product is not enough, ``bl
     exclude:                              # drops the cells that match; one that matches none is an error
       - {forward: logistic, optimiser: sgd, learning_rate: 0.01}
     fallback: {data: digits, model: mlp}  # instead, where the data cannot be had; said and recorded
+    choose: {validation: 0.1, seeds: [100]}  # each cell gets one of its learning rates, chosen on held out samples
+    claims:                               # what the study is to settle; each must match a cell
+      - full_jam is non-inferior to tied by 1 point for relu at the chosen rate
 
 Overrides: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in one block, ``blocks=[adam]`` picks blocks.
 """
@@ -29,16 +32,19 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import yaml
 
 from tieless.errors import StudyError, UntrainableError
 from tieless.study import specs
-from tieless.study.document import Document, read_document
+from tieless.study.choose import Choose, choice_key, pilots
+from tieless.study.claims import Claim
+from tieless.study.document import Document, Path, read_document
 from tieless.study.grid import REQUIRED, Settings, drop, expand
 from tieless.study.overrides import Overrides, parse_overrides
+from tieless.study.pairing import cells_of, pairings
 from tieless.study.schema import StudyModel, validate
 from tieless.study.trial import Trial
 
@@ -57,7 +63,13 @@ class Study:
             one spelling, every axis a list.
         overrides: The ``key=value`` texts given on top of the file.
         fallback: Why the file's data were replaced by its fallback; ``None`` where they were not.
-        trials: All trials, in the order of running.
+        claims: What the study is to settle.
+        choose: How it chooses learning rates; ``None`` where it runs them all.
+        trials: All trials that are planned, in the order of running. Those that choose learning rates come first, the
+            others follow when they have ended.
+        added: How many of them, the last, have seeds that were added to those of the file.
+        most_seeds: Up to how many seeds a cell may get; ``None`` where those of the file are all.
+        asked: With ``choose``: what is asked for, at every learning rate; empty in a study read from its store.
     """
 
     name: str
@@ -69,7 +81,18 @@ class Study:
     settings: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     fallback: str | None = None
+    claims: tuple[Claim, ...] = ()
+    choose: Choose | None = None
     trials: tuple[Trial, ...] = field(repr=False)
+    added: int = 0
+    most_seeds: int | None = None
+    asked: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def waiting(self) -> int:
+        """Trials that follow once learning rates are chosen, as far as they are not planned yet."""
+        follow = {(choice_key(trial), trial.seed) for trial in self.asked}
+        return len(follow - {(choice_key(trial), trial.seed) for trial in self.trials})
 
     @property
     def command(self) -> str:
@@ -80,15 +103,29 @@ class Study:
     def yaml(self) -> str:
         """The study as a file that, read again, gives the same trials without overrides or fallback."""
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
-        return yaml.safe_dump({**header, **self.settings}, sort_keys=False, width=100, allow_unicode=True)
+        written: dict[str, Any] = {**header, **self.settings}
+        if self.choose is not None:
+            written["choose"] = {"validation": self.choose.validation, "seeds": list(self.choose.seeds)}
+        if self.claims:
+            written["claims"] = [
+                {"says": str(claim), "label": claim.label} if claim.label else str(claim) for claim in self.claims
+            ]
+        return yaml.safe_dump(written, sort_keys=False, width=100, allow_unicode=True)
 
     def to_dict(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "trials"}
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"trials", "asked"}}
+        record["claims"] = [claim.to_dict() for claim in self.claims]
+        record["choose"] = None if self.choose is None else asdict(self.choose)
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], trials: Sequence[Trial]) -> Study:
-        values: dict[str, Any] = {f.name: record[f.name] for f in fields(cls) if f.name != "trials"}
+        """Read what ``to_dict`` wrote; a record that lacks what came later has none of it."""
+        values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         values["overrides"] = tuple(record["overrides"])
+        values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
+        if (choose := record.get("choose")) is not None:
+            values["choose"] = Choose(choose["validation"], tuple(choose["seeds"]))
         return cls(**values, trials=tuple(trials))
 
 
@@ -140,6 +177,7 @@ def parse_study(
     if not trials:
         raise StudyError(f"{source}: nothing is left to run, exclude drops every cell.")
     _check_trainable(trials, source)
+    choose = _choose(model, document, trials)
     return Study(
         name=name,
         run_as=file or name,
@@ -150,7 +188,10 @@ def parse_study(
         settings=settings.to_dict(),
         overrides=tuple(overrides),
         fallback=fallback,
-        trials=tuple(trials),
+        claims=tuple(claim.claim() for claim in model.claims if _matches(claim.claim(), trials)),
+        choose=choose,
+        trials=tuple(pilots(trials, choose) if choose else trials),
+        asked=tuple(trials) if choose else (),
     )
 
 
@@ -170,6 +211,40 @@ def _check_as_written(model: StudyModel, document: Document) -> None:
     for i, pattern in enumerate(written.exclude):
         if not pattern or drop(cells, [pattern]) == cells:
             raise document.error(("exclude", i), "matches no cell of the grid")
+    left = drop(cells, written.exclude)
+    for i, claim in enumerate(model.claims):
+        with _at(document, ("claims", i)):
+            cells_of(claim.claim(), left, chooses=model.choose is not None)
+
+
+@contextlib.contextmanager
+def _at(document: Document, path: Path) -> Generator[None]:
+    """An error that does not know its place in the file is told it."""
+    try:
+        yield
+    except StudyError as error:
+        raise document.error(path, str(error).rstrip(".")) from None
+
+
+def _matches(claim: Claim, trials: Sequence[Trial]) -> bool:
+    """False where overrides have taken away all that a claim is about."""
+    try:
+        pairings(claim, trials)
+    except StudyError:
+        return False
+    return True
+
+
+def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> Choose | None:
+    if model.choose is None:
+        return None
+    choose = Choose(model.choose.validation, tuple(model.choose.seeds))
+    if shared := sorted({trial.seed for trial in trials} & set(choose.seeds)):
+        problem = (
+            f"{shared[0]} is a seed of the grid too; runs that choose must not share one with those that are judged"
+        )
+        raise document.error(("choose", "seeds"), problem)
+    return choose
 
 
 def _resolve(model: StudyModel, overrides: Overrides, *, use_fallback: bool) -> Settings:

@@ -35,8 +35,12 @@ __all__ = [
     "optimiser",
     "rule",
     "schedule",
+    "test",
     "weights",
 ]
+
+TESTS = ("each-epoch", "once", "never")
+"""When a run may look at the test samples."""
 
 
 def _whole(value: Value) -> Value:
@@ -115,6 +119,11 @@ def weights(spec: str) -> str:
 def augment(spec: str) -> str:
     """The augmentations that ``spec`` names, in their one spelling."""
     return _plain(" >> ".join(map(str, augmentations(spec))) or "none")
+
+
+def test(name: str) -> str:
+    """``name`` where it says when to test."""
+    return _chosen("time to test", name, TESTS)
 
 
 def device(name: str) -> str:

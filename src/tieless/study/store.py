@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from tieless.errors import StudyError
+from tieless.study.plan import planned
 from tieless.study.spec import Study
 from tieless.study.trial import Result, Trial
 
@@ -25,13 +26,19 @@ FILE = "study.db"
 
 _MAGIC = 0x7469656C
 """``application_id`` of the file: "tiel"."""
-_VERSION = 1
-"""``user_version`` of the file: raise it with every change of ``_TABLES``."""
+_VERSION = 2
+"""``user_version`` of the file: raise it with every change of its tables."""
+_READABLE = (1, 2)
 
 _TABLES = """
     CREATE TABLE study (only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL);
     CREATE TABLE plan (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
     CREATE TABLE results (id TEXT PRIMARY KEY, status TEXT NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Since version 2: trials with seeds that were added to those of the study's file, and up to how many there may be.
+_LATER_TABLES = """
+    CREATE TABLE added (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
+    CREATE TABLE looks (only INTEGER PRIMARY KEY CHECK (only = 1), most INTEGER NOT NULL);
 """
 
 
@@ -114,10 +121,9 @@ class Store:
         if magic != _MAGIC:
             raise StudyError(f"{self._file} is not the store of a study: choose another folder, or move the file.")
         version = self._value("PRAGMA user_version")
-        if version != _VERSION:
-            raise StudyError(
-                f"{self._file} has format {version}, this tieless reads {_VERSION}: use the one that made it."
-            )
+        if version not in _READABLE:
+            read = " and ".join(map(str, _READABLE))
+            raise StudyError(f"{self._file} has format {version}, this tieless reads {read}: use the one that made it.")
 
     def _check_owner(self, study: Study) -> None:
         owner = self.study().name
@@ -133,14 +139,58 @@ class Store:
         self._connection.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             if self._value("PRAGMA application_id") != _MAGIC:
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    self._connection.execute(statement)
+                self._make(_TABLES)
                 self._connection.execute(f"PRAGMA application_id = {_MAGIC}")
+                self._connection.execute("PRAGMA user_version = 1")
+            if self._value("PRAGMA user_version") == 1:
+                self._make(_LATER_TABLES)
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-            self._connection.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(study.to_dict())])
-            self._connection.execute("DELETE FROM plan")
-            rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(study.trials)]
-            self._connection.executemany("INSERT INTO plan VALUES (?, ?, ?)", rows)
+            self._plan(study)
+
+    def _make(self, tables: str) -> None:
+        for statement in filter(str.strip, tables.split(";")):
+            self._connection.execute(statement)
+
+    def plan(self, study: Study) -> Study:
+        """Plan a study anew, by its file, the results that there are and the seeds that were added, and keep the plan.
+
+        Args:
+            study: As ``parse_study`` gives it.
+        Returns:
+            The study with all trials of the plan.
+        """
+        with _one_line(self._file, "write"), self._transaction():
+            return self._plan(study)
+
+    def _plan(self, study: Study) -> Study:
+        most = self._rows("SELECT most FROM looks")
+        full = planned(study, self.results(planned=False), self._trials("added"), most[0][0] if most else None)
+        self._connection.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
+        self._connection.execute("DELETE FROM plan")
+        rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
+        self._connection.executemany("INSERT INTO plan VALUES (?, ?, ?)", rows)
+        return full
+
+    def allow_seeds(self, most: int) -> None:
+        """Fix up to how many seeds a cell may get. It fixes how often the data are looked at, so it cannot be changed.
+
+        Raises:
+            StudyError: another number was fixed before.
+        """
+        before = self._rows("SELECT most FROM looks")
+        if before and before[0][0] != most:
+            raise StudyError(
+                f"{self._file.parent} was begun with at most {before[0][0]} seeds, and with {most} the looks at its data"
+                f" would be others: go on with --max-seeds {before[0][0]}, or start in another folder."
+            )
+        with _one_line(self._file, "write"), self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
+
+    def add_seeds(self, trials: Iterable[Trial]) -> None:
+        """Remember trials as added to the study, for this plan and all to come."""
+        with _one_line(self._file, "write"), self._transaction():
+            rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
+            self._connection.executemany("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
@@ -163,10 +213,11 @@ class Store:
 
     def study(self) -> Study:
         """The study as it was last run in this folder: its trials are the plan."""
-        trials = [
-            Trial.from_dict(json.loads(text)) for (text,) in self._rows("SELECT json FROM plan ORDER BY position")
-        ]
-        return Study.from_dict(json.loads(self._rows("SELECT json FROM study")[0][0]), trials)
+        return Study.from_dict(json.loads(self._rows("SELECT json FROM study")[0][0]), self._trials("plan"))
+
+    def _trials(self, table: Literal["plan", "added"]) -> list[Trial]:
+        query = {"plan": "SELECT json FROM plan ORDER BY position", "added": "SELECT json FROM added ORDER BY position"}
+        return [Trial.from_dict(json.loads(text)) for (text,) in self._rows(query[table])]
 
     def add(self, result: Result) -> None:
         """Keep a result. A trial keeps its first result, except that any result replaces a failure.

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
@@ -24,6 +24,7 @@ from tieless.study.optimisers import OPTIMISERS
 from tieless.study.schedules import SCHEDULES, Scheduled
 from tieless.study.steps import step_for
 from tieless.study.trial import EpochRecord, Result, Status, Trial
+from tieless.study.validation import hold_out
 from tieless.study.weights import WEIGHTS
 
 __all__ = ["run_trial", "start_of"]
@@ -58,8 +59,8 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
         with torch.random.fork_rng():
             run = _Run(trial)
             classes = run.data.classes
-            for _ in range(trial.epochs):
-                record = run.epoch()
+            for epoch in range(trial.epochs):
+                record = run.epoch(last=epoch == trial.epochs - 1)
                 alignments = run.alignments
                 if record is None:
                     status = "diverged"
@@ -108,6 +109,10 @@ class _Run:
         # So that the order is the same with and without augmentation.
         self.chance = torch.Generator().manual_seed(2**33 + trial.seed)
         self.model, self.data = start_of(trial)
+        self.held_out: tuple[Tensor, Tensor] | None = None
+        if trial.validation is not None:
+            self.data, self.held_out = hold_out(self.data, trial.validation, trial.seed)
+        self.test = trial.test
         self.batch = trial.batch
         self.loss = LOSSES[trial.loss]
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
@@ -122,15 +127,15 @@ class _Run:
             if trial.monitor
             else None
         )
-        self.predicted_classes = 0
+        self.predicted_classes: int | None = None
 
     @property
     def alignments(self) -> tuple[AlignmentRow, ...]:
         """What the monitor has measured so far."""
         return tuple(row for one in self.monitor.history for row in one.rows()) if self.monitor else ()
 
-    def epoch(self) -> EpochRecord | None:
-        """One pass over the training samples and a test; ``None`` if a loss was not finite."""
+    def epoch(self, *, last: bool) -> EpochRecord | None:
+        """One pass over the training samples, and a look at those that the trial asks for; ``None`` if a loss was not finite."""
         clock = time.perf_counter()
         self.model.train()
         # Sums stay where the data are: to fetch a number is to wait for a GPU.
@@ -150,29 +155,37 @@ class _Run:
                 return None
         if not math.isfinite(total.item()):
             return None
-        test_loss, test_accuracy = self._test()
-        if not math.isfinite(test_loss):
+        validation_loss, validation_accuracy = self._evaluate(*self.held_out) if self.held_out else (None, None)
+        test_loss, test_accuracy = None, None
+        if self.test == "each-epoch" or (self.test == "once" and last):
+            test_loss, test_accuracy = self._evaluate(self.data.test_x, self.data.test_y)
+        if not all(math.isfinite(loss) for loss in (validation_loss, test_loss) if loss is not None):
             return None
         samples = len(self.data.train_y)
         return EpochRecord(
-            total.item() / samples, int(correct) / samples, test_loss, test_accuracy, time.perf_counter() - clock
+            total.item() / samples,
+            int(correct) / samples,
+            test_loss,
+            test_accuracy,
+            time.perf_counter() - clock,
+            validation_loss,
+            validation_accuracy,
         )
 
     @torch.no_grad()
-    def _test(self) -> tuple[float, float]:
+    def _evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
         self.model.eval()
         total, correct = 0.0, 0
-        seen = torch.zeros(self.data.classes, dtype=torch.bool, device=self.data.test_y.device)
-        for start in range(0, len(self.data.test_y), EVALUATION_BATCH):
-            x = self.data.test_x[start : start + EVALUATION_BATCH]
-            labels = self.data.test_y[start : start + EVALUATION_BATCH]
-            outputs = self.model(x)
+        seen = torch.zeros(self.data.classes, dtype=torch.bool, device=targets.device)
+        for start in range(0, len(targets), EVALUATION_BATCH):
+            labels = targets[start : start + EVALUATION_BATCH]
+            outputs = self.model(inputs[start : start + EVALUATION_BATCH])
             predicted = self.loss.classes(outputs)
             total += self.loss.mean(outputs, labels).item() * len(labels)
             correct += int((predicted == labels).sum())
             seen[predicted] = True
         self.predicted_classes = int(seen.sum())
-        return total / len(self.data.test_y), correct / len(self.data.test_y)
+        return total / len(targets), correct / len(targets)
 
 
 def _versions() -> dict[str, str]:

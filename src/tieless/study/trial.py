@@ -31,9 +31,17 @@ _SPELLINGS = {
     "weights": specs.weights,
     "schedule": specs.schedule,
     "augment": specs.augment,
+    "test": specs.test,
 }
 # Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was.
-_LATER = {"weights": "float", "schedule": "constant", "augment": "none", "monitor": 0}
+_LATER = {
+    "weights": "float",
+    "schedule": "constant",
+    "augment": "none",
+    "monitor": 0,
+    "validation": None,
+    "test": "each-epoch",
+}
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
@@ -55,6 +63,10 @@ class Trial:
         optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"`` or ``"bop(1e-8, 1e-4)"``.
         learning_rate: Step size of the optimiser.
         schedule: What becomes of it: ``"constant"``, ``"cosine"``, ``"linear(warmup=0.1)"``.
+        validation: The part of the training samples that is held out, drawn by ``seed``, above 0 to below 1, to be
+            looked at after each epoch; ``None`` trains on all.
+        test: When the test samples are looked at: ``"each-epoch"``, ``"once"``, after the last, or ``"never"``, which
+            needs a ``validation``.
         batch: Samples a step.
         epochs: Passes over the training samples.
         seed: Seeds the initial weights, the order of the samples, the subset, augmentations and every random slope.
@@ -76,6 +88,8 @@ class Trial:
     optimiser: str
     learning_rate: float
     schedule: str = "constant"
+    validation: float | None = None
+    test: str = "each-epoch"
     batch: int
     epochs: int
     seed: int
@@ -95,11 +109,18 @@ class Trial:
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
             raise StudyError(f"Trial: learning_rate must be a finite number > 0, got {rate!r}.")
         object.__setattr__(self, "learning_rate", float(rate))
+        part = cast("object", self.validation)
+        if part is not None and (not isinstance(part, float) or not 0 < part < 1):
+            raise StudyError(f"Trial: validation must be a number above 0 to below 1, or None, got {part!r}.")
+        if self.test == "never" and part is None:
+            raise StudyError("Trial: a run that is never tested needs a validation part to be judged by.")
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits: the hash of ``MEANING`` and of all fields that change what is computed."""
-        named = {name: value for name, value in asdict(self).items() if name not in _LATER or value != _LATER[name]}
+        # Plain values all: asdict would copy each, which takes most of the time.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        named = {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -119,13 +140,18 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch gave. Accuracies are fractions; the train figures are averages over the epoch's steps."""
+    """What one epoch gave. Accuracies are fractions; the train figures are averages over the epoch's steps.
+
+    ``None`` where the trial did not look, at the test samples or at validation samples.
+    """
 
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
     seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +162,8 @@ class Result:
         trial: The trial.
         status: ``"done"``; ``"diverged"``: a loss was not finite, which is a result; ``"failed"``: it raised.
         epochs: One record for each finished epoch; a diverged trial keeps those before.
-        predicted_classes: Distinct classes among the predictions on the test set after the last finished epoch;
-            1 is a network that has collapsed to one answer. ``None`` where no epoch was finished.
+        predicted_classes: Distinct classes among the predictions on the test set after the last finished epoch, or on
+            the validation samples of a run that is never tested; 1 is a network that has collapsed to one answer. ``None`` where no epoch was finished.
         classes: Classes of the data set.
         error: Why it failed, one line; ``None`` otherwise.
         seconds: Wall time of the whole trial.
@@ -158,6 +184,11 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
     alignments: tuple[AlignmentRow, ...] = ()
+
+    @property
+    def one_class(self) -> bool:
+        """The network has collapsed to one answer. A diverged one answers nothing any more, whatever it did before."""
+        return self.status == "done" and self.predicted_classes == 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

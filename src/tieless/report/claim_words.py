@@ -1,0 +1,90 @@
+"""Verdicts in words: what the page and the terminal both say of a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tieless.report import words
+from tieless.study import Arm, Cell, ClaimVerdict
+
+__all__ = ["METHOD", "SYMBOLS", "cell_line", "chance_of", "comparisons", "estimate", "means", "method", "notes"]
+
+SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
+
+METHOD = (
+    "Differences of test accuracy paired by seed, in points, with 95 % intervals; one-sided t tests at 2.5 % each for and"
+    " against. A run that diverged counts with the accuracy of chance, one that predicts one class with the accuracy it has."
+)
+
+
+def method(verdicts: Sequence[ClaimVerdict]) -> str:
+    """How the verdicts were reached: the tests, the family, the looks."""
+    family = max((verdict.family for verdict in verdicts), default=0)
+    looks = max((verdict.looks for verdict in verdicts), default=1)
+    holm = f" p-values are adjusted by Holm for {family} comparisons" if family > 1 else ""
+    each = f"{' and' if holm else ' p-values are adjusted'} by Bonferroni for {looks} looks at growing data"
+    return f"{METHOD}{holm}{each if looks > 1 else ''}{'.' if holm or looks > 1 else ''}"
+
+
+def estimate(cell: Cell) -> str:
+    """The difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
+    if cell.differences is None:
+        return words.NOTHING
+    low, high = (words.points(edge) for edge in cell.differences.interval)
+    return f"{words.points(cell.differences.mean)} ({low} to {high})"
+
+
+def chance_of(p: float) -> str:
+    """A p-value: ``p 0.012``, ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+
+
+def comparisons(cell: Cell) -> str:
+    """How many pairs, and how they fell: ``10 pairs: 4 better, 3 equal, 3 worse``."""
+    pairs = f"{cell.pairs} pair{'' if cell.pairs == 1 else 's'}"
+    return f"{pairs}: {cell.wins} better, {cell.ties} equal, {cell.losses} worse" if cell.pairs else pairs
+
+
+def means(cell: Cell) -> str:
+    """Both mean accuracies, with their learning rates where they differ: ``82.3 % against 87.3 %``."""
+    rated = cell.candidate.learning_rate != cell.baseline.learning_rate
+    ours, theirs = (_mean(arm, rated=rated) for arm in (cell.candidate, cell.baseline))
+    return f"{ours} against {theirs}"
+
+
+def _mean(arm: Arm, *, rated: bool) -> str:
+    mean = words.NOTHING if arm.mean is None else f"{words.percent(arm.mean)} %"
+    return f"{mean} at {words.rate(arm.learning_rate)}" if rated else mean
+
+
+def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
+    """What else is to be known: why it is undecided, which runs did not train, how often that may happen unseen."""
+    claim = claim_verdict.claim
+    said = [cell.reason] if cell.reason else []
+    if cell.more is not None:
+        said.append(f"needs about {cell.more} more seed{'' if cell.more == 1 else 's'}")
+    for rule, arm in ((claim.candidate, cell.candidate), (claim.baseline, cell.baseline)):
+        counts = ((arm.diverged, "diverged"), (arm.one_class, "one class"), (arm.failed, "failed and left out"))
+        said += [f"{rule}: {count} {what}" for count, what in counts if count]
+    if cell.verdict == "holds" and claim.relation in ("non-inferior to", "equivalent to") and cell.unseen is not None:
+        limit = words.percent(cell.unseen, 0)
+        said.append(f"no run of {claim.candidate} diverged or collapsed; up to {limit} % may (95 %)")
+    return said
+
+
+def cell_line(cell: Cell, claim_verdict: ClaimVerdict) -> str:
+    """A comparison in one line."""
+    parts = [f"{estimate(cell)} points, {means(cell)}"] if cell.differences else []
+    if cell.differences and cell.differences.effect is not None:
+        parts.append(f"g {words.signed(cell.differences.effect)}")
+    if cell.differences:
+        against = chance_of(cell.p_fails)
+        parts.append(
+            {
+                "holds": chance_of(cell.p_holds),
+                "does not hold": f"{against} against",
+                "undecided": f"{chance_of(cell.p_holds)} for, {against} against",
+            }[cell.verdict]
+        )
+    parts.append(comparisons(cell))
+    return "; ".join([*parts, *notes(cell, claim_verdict)])

@@ -1,0 +1,50 @@
+"""A comparison as geometry: its interval, zero and the margin, on a line of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tieless.study import Cell, Claim
+
+__all__ = ["HEIGHT", "WIDTH", "Forest", "forest"]
+
+WIDTH, HEIGHT = 180, 20
+_EDGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Where things stand, in units of a drawing of ``WIDTH`` by ``HEIGHT``.
+
+    Args:
+        low, mean, high: The interval and its middle.
+        zero: No difference.
+        margins: What the interval is held against.
+    """
+
+    low: float
+    mean: float
+    high: float
+    zero: float
+    margins: tuple[float, ...]
+
+
+def forest(cell: Cell, claim: Claim) -> Forest | None:
+    """A comparison's drawing, zero in the middle; ``None`` where there is no interval."""
+    if cell.differences is None:
+        return None
+    low, high = cell.differences.interval
+    margin = claim.margin / 100
+    thresholds = {
+        "non-inferior to": (-margin,),
+        "superior to": (margin,),
+        "inferior to": (-margin,),
+        "equivalent to": (-margin, margin),
+    }[claim.relation]
+    # Twice the margin at least, so that a narrow interval is not blown up.
+    reach = max(abs(low), abs(high), 2 * margin) or 1.0
+
+    def x(value: float) -> float:
+        return round(WIDTH / 2 + value / reach * (WIDTH / 2 - _EDGE), 1)
+
+    return Forest(x(low), x(cell.differences.mean), x(high), x(0), tuple(map(x, thresholds)))

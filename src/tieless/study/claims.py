@@ -1,0 +1,299 @@
+"""Claims: sentences such as ``full_jam is non-inferior to tied by 1 point for relu under adam``, read by a grammar.
+
+A claim is data. It is read by the grammar below and by nothing else::
+
+    claim    = RULE "is" relation RULE [ "by" NUMBER ("point" | "points") ] { clause }
+    relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
+    clause   = "for" FORWARD { "and" FORWARD }
+             | "under" OPTIMISER { "and" OPTIMISER }
+             | "at" RATE { "and" RATE }  |  "at the chosen rate"
+             | "on" DATA { "and" DATA }
+             | "with" MODEL { "and" MODEL }
+             | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
+
+Each clause at most once, in any order. Without ``by`` the margin is 1 point. RULE, FORWARD and so on are specs as a
+study writes them; words count as the grammar's only outside of parentheses and quotes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tieless.errors import StudyError, TielessError
+from tieless.registry import unknown
+from tieless.study import specs
+from tieless.study.document import read_value
+
+__all__ = ["FORMS", "MARGIN", "Claim", "Relation", "parse_claim"]
+
+Relation = Literal["non-inferior to", "superior to", "inferior to", "equivalent to"]
+
+MARGIN = 1.0
+"""Points, where a claim does not say ``by``: the smallest difference that matters."""
+
+FORMS = (
+    "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
+    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]"
+)
+"""What a claim may look like, for messages."""
+
+_CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
+_KEYWORDS = frozenset({"is", "by", "where", "and", *_CLAUSES})
+_WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
+_SPECS: Mapping[str, Callable[[str], str]] = {
+    "data": specs.data,
+    "model": specs.model,
+    "forward": specs.forward,
+    "weights": specs.weights,
+    "augment": specs.augment,
+    "optimiser": specs.optimiser,
+    "schedule": specs.schedule,
+    "loss": specs.loss,
+    "device": specs.device,
+}
+_NUMBERS = ("learning_rate", "batch", "epochs", "subset", "validation")
+_FIELDS = (*_SPECS, *_NUMBERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One rule against another, over seeds, in every cell of a study that ``where`` picks.
+
+    Args:
+        candidate, baseline: Specs of the two rules.
+        relation: What the candidate is said to be. With ``d`` the true mean difference of test accuracy, candidate
+            less baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``,
+            ``inferior to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``.
+        margin: ``m``, in points of accuracy, 0 or more.
+        where: Fields of a trial and the values that pick cells; none picks all that have both rules.
+        chosen: Each rule at the learning rate that the study chose for it on validation data.
+        label: What else to call it in a report, such as ``"Claim 4"``.
+    """
+
+    candidate: str
+    relation: Relation
+    baseline: str
+    margin: float = MARGIN
+    where: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    chosen: bool = False
+    label: str = ""
+
+    def __str__(self) -> str:
+        points = "point" if self.margin == 1 else "points"
+        words = [self.candidate, "is", self.relation, self.baseline, "by", f"{self.margin:g}", points]
+        named = {field: word for word, field in _CLAUSES.items()}
+        for field, values in self.where:
+            if field in named:
+                words += [named[field], " and ".join(map(_written, values))]
+        if self.chosen:
+            words.append("at the chosen rate")
+        others = [
+            f"{field}={_written(value)}" for field, values in self.where if field not in named for value in values
+        ]
+        words += ["where", " and ".join(others)] if others else []
+        return " ".join(words)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "candidate": self.candidate,
+            "relation": self.relation,
+            "baseline": self.baseline,
+            "margin": self.margin,
+            "where": {field: list(values) for field, values in self.where},
+            "chosen": self.chosen,
+            "label": self.label,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Claim:
+        """Read what ``to_dict`` wrote. Nothing is checked, as in ``Trial.from_dict``."""
+        values = dict(record)
+        values["where"] = tuple((field, tuple(picked)) for field, picked in record["where"].items())
+        return cls(**values)
+
+
+def parse_claim(text: str, label: str = "") -> Claim:
+    """Read a claim.
+
+    Args:
+        text: The sentence.
+        label: Its label.
+    Raises:
+        StudyError: the grammar does not accept it, or a name in it does not exist. The message says which word, and
+            shows the forms that there are.
+    Example:
+        >>> claim = parse_claim("full_jam is non-inferior to tied by 1 point for relu under adam")
+        >>> claim.relation, claim.margin, claim.where
+        ('non-inferior to', 1.0, (('forward', ('relu',)), ('optimiser', ('adam',))))
+        >>> str(parse_claim("constant is superior to frozen at 0.1 where batch=64"))
+        'constant(1) is superior to frozen by 1 point at 0.1 where batch=64'
+    """
+    return _Sentence(text).claim(label)
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _words(text: str) -> list[str]:
+    """Words, where what stands in parentheses or quotes belongs to the word around it."""
+    words: list[str] = []
+    depth = 0
+    for word in _WORD.findall(text):
+        if depth:
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", word)
+        depth = max(0, depth + bare.count("(") - bare.count(")"))
+    return words
+
+
+class _Sentence:
+    def __init__(self, text: str) -> None:
+        self._text = " ".join(text.split())
+        self._words = _words(text)
+        self._next = 0
+
+    def _error(self, problem: str) -> StudyError:
+        return StudyError(f"Cannot read the claim {self._text!r}: {problem.rstrip('.')}. A claim reads: {FORMS}.")
+
+    def _peek(self) -> str:
+        return self._words[self._next] if self._next < len(self._words) else ""
+
+    def _take(self) -> str:
+        word = self._peek()
+        self._next += 1
+        return word
+
+    def _expect(self, expected: str, *words: str) -> str:
+        word = self._take()
+        if word not in words:
+            raise self._error(f"expected {expected}, got {repr(word) if word else 'the end'}")
+        return word
+
+    def _spec(self, what: str, read: Callable[[str], str]) -> str:
+        """The words up to the next keyword, as one spec."""
+        words: list[str] = []
+        while self._peek() and self._peek() not in _KEYWORDS:
+            words.append(self._take())
+        if not words:
+            raise self._error(f"expected {what}, got {repr(self._peek()) if self._peek() else 'the end'}")
+        try:
+            return read(" ".join(words))
+        except TielessError as error:
+            raise self._error(str(error)) from None
+
+    def claim(self, label: str) -> Claim:
+        candidate = self._spec("a rule", specs.rule)
+        self._expect("'is'", "is")
+        relations = [relation.removesuffix(" to") for relation in get_args(Relation)]
+        kind = self._expect(f"one of {', '.join(relations)}", *relations)
+        relation: Any = f"{kind} {self._expect('the word to', 'to')}"
+        baseline = self._spec("a rule", specs.rule)
+        if candidate == baseline:
+            raise self._error(f"{candidate} is compared with itself")
+        margin = MARGIN
+        where: dict[str, tuple[Any, ...]] = {}
+        chosen = False
+        seen: set[str] = set()
+        while word := self._take():
+            if word in seen:
+                raise self._error(f"{word!r} stands there twice")
+            seen.add(word)
+            if word == "by":
+                margin = self._points()
+            elif word == "where":
+                self._conditions(where)
+            elif word == "at" and self._peek() == "the":
+                chosen = self._chosen()
+            elif word in _CLAUSES:
+                self._put(where, _CLAUSES[word], [self._value(_CLAUSES[word])])
+            else:
+                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - {'is', 'and'}))}, got {word!r}")
+        if relation == "equivalent to" and margin == 0:
+            raise self._error("no two rules are equivalent by 0 points; give a margin")
+        if chosen and "learning_rate" in where:
+            raise self._error("the rate is either chosen or given")
+        ordered = tuple((field, where[field]) for field in sorted(where, key=_order))
+        return Claim(
+            candidate=candidate,
+            relation=relation,
+            baseline=baseline,
+            margin=margin,
+            where=ordered,
+            chosen=chosen,
+            label=label,
+        )
+
+    def _points(self) -> float:
+        word = self._take()
+        try:
+            margin = float(word)
+        except ValueError:
+            margin = math.nan
+        if not 0 <= margin < 100:
+            raise self._error(f"expected a margin of 0 to below 100 points behind 'by', got {word!r}")
+        self._expect("'points'", "point", "points")
+        return margin
+
+    def _chosen(self) -> bool:
+        for word in ("the", "chosen", "rate"):
+            self._expect("'the chosen rate'", word)
+        return True
+
+    def _value(self, field: str) -> Any:
+        if field in _SPECS:
+            return self._spec(f"{'an' if field[0] in 'aeiou' else 'a'} {field}", _SPECS[field])
+        return self._number(field, self._take())
+
+    def _number(self, field: str, word: str) -> Any:
+        value = read_value(word, f"the claim {self._text!r}")
+        whole = field in ("batch", "epochs", "subset")
+        if value is None and field in ("subset", "validation"):
+            return None
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
+            raise self._error(f"expected {'an integer' if whole else 'a number'} > 0 for {field}, got {word!r}")
+        return value if whole else float(value)
+
+    def _put(self, where: dict[str, tuple[Any, ...]], field: str, values: list[Any]) -> None:
+        """A field and its values, further ones behind ``and``."""
+        if field in where:
+            raise self._error(f"{field} is given twice")
+        while self._peek() == "and":
+            self._take()
+            values.append(self._value(field))
+        where[field] = tuple(values)
+
+    def _conditions(self, where: dict[str, tuple[Any, ...]]) -> None:
+        found: dict[str, list[Any]] = {}
+        while True:
+            field, equals, text = self._take().partition("=")
+            if not (field and equals and text):
+                raise self._error("expected FIELD=VALUE, without spaces, behind 'where'")
+            if field not in _FIELDS:
+                raise self._error(unknown("field", field, _FIELDS))
+            if field in where:
+                raise self._error(f"{field} is given twice")
+            found.setdefault(field, []).append(self._condition(field, text))
+            if self._peek() != "and":
+                break
+            self._take()
+        where.update({field: tuple(values) for field, values in found.items()})
+
+    def _condition(self, field: str, text: str) -> Any:
+        if field not in _SPECS:
+            return self._number(field, text)
+        try:
+            return _SPECS[field](text)
+        except TielessError as error:
+            raise self._error(str(error)) from None
+
+
+def _order(field: str) -> int:
+    fields: Sequence[str] = [*_CLAUSES.values(), *_FIELDS]
+    return fields.index(field)

@@ -1,0 +1,107 @@
+"""Which runs of a study a claim is about: cells that have both rules, and their runs paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tieless.errors import StudyError
+from tieless.study.claims import Claim
+from tieless.study.trial import Trial
+
+__all__ = ["Pairing", "cell", "cells_of", "pairings"]
+
+_NAMES = tuple(field.name for field in fields(Trial))
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """One cell of a claim: everything but the rule and the seed is equal, or was chosen for each rule by itself.
+
+    Args:
+        settings: What is equal, by the name of the field.
+        candidate, baseline: The runs of each rule by seed.
+        seeds: Those of both, in the order of the plan.
+        planned: How many of them were planned before any was added.
+    """
+
+    settings: Mapping[str, Any]
+    candidate: Mapping[int, Trial]
+    baseline: Mapping[int, Trial]
+    seeds: tuple[int, ...]
+    planned: int
+
+
+def cell(trial: Trial) -> tuple[Any, ...]:
+    """What a trial has in common with those that repeat it under other seeds."""
+    return tuple(getattr(trial, name) for name in _NAMES if name != "seed")
+
+
+def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pairing]:
+    """The cells that a claim picks, in the order of the plan.
+
+    Args:
+        claim: The claim.
+        trials: The plan.
+        added: How many trials at its end were added to what the study file asks for.
+    Raises:
+        StudyError: no cell has both rules; the message says what there is.
+    """
+    aside = {"backward", "seed", *(["learning_rate"] if claim.chosen else [])}
+    shared = [name for name in _NAMES if name not in aside]
+    groups: dict[tuple[Any, ...], dict[str, dict[int, Trial]]] = {}
+    late = set(trials[len(trials) - added :])
+    for trial in trials:
+        if trial.backward in (claim.candidate, claim.baseline) and _picks(claim, trial):
+            key = tuple(getattr(trial, name) for name in shared)
+            groups.setdefault(key, {}).setdefault(trial.backward, {})[trial.seed] = trial
+    found: list[Pairing] = []
+    for key, rules in groups.items():
+        candidate, baseline = rules.get(claim.candidate, {}), rules.get(claim.baseline, {})
+        seeds = tuple(seed for seed in candidate if seed in baseline)
+        if seeds:
+            planned = sum(candidate[seed] not in late and baseline[seed] not in late for seed in seeds)
+            found.append(Pairing(dict(zip(shared, key, strict=True)), candidate, baseline, seeds, planned))
+    if not found:
+        raise StudyError(_nothing(claim, trials))
+    return found
+
+
+def _picks(claim: Claim, trial: Trial) -> bool:
+    return all(getattr(trial, field) in values for field, values in claim.where)
+
+
+def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
+    """Why no cell matches: the first field that rules all out."""
+    problem = f"The claim {str(claim)!r} matches nothing in this study: "
+    rules = list(dict.fromkeys(trial.backward for trial in trials))
+    for rule in (claim.candidate, claim.baseline):
+        if rule not in rules:
+            return f"{problem}no run has the rule {rule}; there are {', '.join(rules)}."
+    for field, values in claim.where:
+        there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))
+        if not any(getattr(trial, field) in values for trial in trials):
+            return f"{problem}no run has the {field.replace('_', ' ')} {values[0]}; there are {', '.join(there)}."
+    return f"{problem}no cell has both rules under the same seeds."
+
+
+def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int = 0) -> list[Pairing]:
+    """``pairings`` of a claim that says what it must of the learning rate.
+
+    Args:
+        claim: The claim.
+        trials: A study's trials; where it chooses learning rates, those at every rate.
+        chooses: Whether it does.
+        added: How many trials at the end were added.
+    Raises:
+        StudyError: the claim matches no cell, or does not say of a study that chooses rates that it means the chosen
+            ones.
+    """
+    if claim.chosen and not chooses:
+        raise StudyError(f"The claim {str(claim)!r} names the chosen rate, and this study chooses none.")
+    if chooses and not claim.chosen:
+        raise StudyError(
+            f"This study chooses its learning rates: let the claim {str(claim)!r} say 'at the chosen rate'."
+        )
+    return pairings(claim, trials, added)

@@ -1,0 +1,151 @@
+"""Claims on the command line: asked of a folder, decided by a run, told by status and report."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.study import fakes
+from tieless.cli import main, study as commands
+from tieless.report.words import MINUS
+from tieless.study import Store, runner
+from tieless.study.runner import run
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def noisy(monkeypatch):
+    """``tieless study run`` with the trials of ``fakes.noisy``, in this process."""
+    monkeypatch.setattr(runner, "_Run", fakes.Inline)
+    monkeypatch.setattr(commands, "run", lambda *given, **options: run(*given, **options, run_trial=fakes.noisy))
+    Path("claiming.yaml").write_text(fakes.CLAIMING, encoding="utf-8")
+    Path("choosing.yaml").write_text(fakes.CHOOSING, encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    study = fakes.claiming("seeds=[0,1,2,3,4]")
+    with Store.create(tmp_path, study) as store:
+        for trial in study.trials:
+            store.add(fakes.noisy(trial))
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, ["study", *map(str, arguments)])
+
+
+def test_a_claim_is_answered_with_its_numbers(folder):
+    asked = invoke("ask", folder, "full_jam is inferior to tied by 1 point for logistic under sgd")
+    assert asked.exit_code == 0, asked.output
+    verdict, numbers, method = asked.output.splitlines()[:3]
+    assert verdict == "full_jam is inferior to tied by 1 point for logistic under sgd: holds"
+    assert re.fullmatch(
+        r"  -\d\.\d\d \(-\d\.\d\d to -\d\.\d\d\) points, \d\d\.\d % against \d\d\.\d %; g -\d+\.\d\d; p (< )?0\.\d+;"
+        r" 5 pairs: 0 better, 0 equal, 5 worse",
+        numbers.replace(MINUS, "-"),
+    )
+    assert method.startswith("Differences of test accuracy paired by seed, in points, with 95 % intervals")
+
+
+def test_an_undecided_claim_names_the_seeds_it_needs(folder):
+    asked = invoke("ask", folder, "constant is non-inferior to tied by 0.4 points")
+    assert asked.exit_code == 0
+    assert re.match(r".*: undecided, needs about \d+ more seeds\n", asked.output)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "problem"),
+    [
+        ("full_jam is worse than tied", "expected one of non-inferior, superior, inferior, equivalent, got 'worse'"),
+        ("full_jm is inferior to tied", "Unknown rule 'full_jm'. Did you mean 'full_jam'"),
+        ("full_jam is inferior to tied for relu", "no run has the forward relu; there are logistic"),
+        ("full_jam is inferior to tied at the chosen rate", "this study chooses none"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(folder, sentence, problem):
+    asked = invoke("ask", folder, sentence)
+    assert (asked.exit_code, asked.stdout) == (2, "")
+    assert re.fullmatch(f"Error: [^\n]*{problem}[^\n]*\n", asked.stderr), asked.stderr
+
+
+def test_a_folder_without_a_study_is_one_line(tmp_path):
+    asked = invoke("ask", tmp_path / "none", "full_jam is inferior to tied")
+    assert asked.exit_code == 2
+    assert "No study in" in asked.stderr
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_run_until_decided_tells_the_verdicts_and_so_do_status_and_report():
+    ran = invoke("run", "claiming.yaml", "--until-decided", "--max-seeds", "12", "--out", "out")
+    assert ran.exit_code == 0, ran.output
+    said = [
+        "constant(1) is non-inferior to tied by 1 point: holds",
+        "full_jam is non-inferior to tied by 1 point: does not hold",
+        "frozen is inferior to tied by 20 points: holds",
+    ]
+    lines = ran.output.splitlines()
+    assert [line for line in lines if " is " in line] == said
+    (added,) = re.findall(
+        r"^(\d+) of the trials have seeds that were added to decide claims\.$", ran.output, re.MULTILINE
+    )
+    status = invoke("status", "out").output.splitlines()
+    assert [line for line in status if " is " in line] == said
+    assert f"{added} of them added to decide claims" in " ".join(" ".join(status).split())
+    report = invoke("report", "out").output
+    heading, first = report.splitlines()[:2]
+    assert heading.startswith("A study of claims: all ")
+    assert first == said[0]
+    assert "The baseline: frozen is inferior to tied by 20 points: holds" in report
+    assert "by Holm for 3 comparisons and by Bonferroni for 3 looks at growing data." in report
+    again = invoke("run", "claiming.yaml", "--until-decided", "--out", "out")
+    assert again.exit_code == 0, "the most seeds are those of before"
+    other = invoke("run", "claiming.yaml", "--until-decided", "--max-seeds", "20", "--out", "out")
+    assert (other.exit_code, "go on with --max-seeds 12" in other.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_spent_budget_says_how_to_go_on():
+    ran = invoke("run", "claiming.yaml", "--until-decided", "--budget", "1e-12", "--out", "out")
+    assert ran.exit_code == 0
+    assert (
+        "The budget is spent. To continue: tieless study run claiming.yaml --out out --workers 1 --until-decided\n"
+        in (ran.output)
+    )
+    assert ran.output.count("undecided: not run yet") == 3
+
+
+@pytest.mark.usefixtures("noisy")
+def test_rates_are_chosen_and_shown():
+    Path("choosing.yaml").write_text(fakes.CHOOSING, encoding="utf-8")
+    ran = invoke("run", "choosing.yaml", "--out", "out")
+    assert ran.exit_code == 0, ran.output
+    assert "36 done" in ran.output
+    report = invoke("report", "out").output
+    assert "each cell at the learning rate that was chosen for it on validation samples, by other seeds" in report
+    assert report.count("@0.1") == 4
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert page.index('id="claims"') < page.index('class="facts"') < page.index('id="choices"')
+    assert "0.01: 7" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--max-seeds", "8"], "--max-seeds says nothing without --until-decided"),
+        (["--until-decided", "--max-seeds", "2"], "2 is not in the range x>=3"),
+        (["--budget", "0"], "0.0 is not in the range x>0"),
+        (["--budget", "much"], "'much' is not a valid float range"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_nothing_is_written(tmp_path, options, problem):
+    asked = invoke("run", "paper/suc-ones", "--out", "out", *options)
+    assert (asked.exit_code, asked.stdout) == (2, "")
+    assert problem in asked.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,133 @@
+"""Seeds added until claims are decided: which, how many, what stops it, and what is found again afterwards."""
+
+import sqlite3
+
+import pytest
+
+from tests.study.fakes import Inline, choosing, claiming, make_study, noisy, noisy_and_marked
+from tieless.errors import StudyError
+from tieless.study import runner
+from tieless.study.deciding import more_seeds
+from tieless.study.plan import planned
+from tieless.study.runner import Finished, run
+from tieless.study.store import FILE, Store
+from tieless.study.verdicts import judge
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Trials run in this process: what is tested is which, and in which rounds."""
+    monkeypatch.setattr(runner, "_Run", Inline)
+
+
+def stored(folder):
+    with Store.open(folder) as store:
+        return store.study(), store.results()
+
+
+def verdicts(folder):
+    study, results = stored(folder)
+    return [found.verdict for found in judge(study.claims, study, results)]
+
+
+def test_only_what_is_undecided_gets_seeds_and_both_rules_get_them():
+    study = planned(claiming(), [], (), 12)
+    results = [noisy(trial) for trial in study.trials]
+    before = [found.verdict for found in judge(study.claims, study, results)]
+    more = more_seeds(study, results)
+    wanted = {"tied"} | {
+        str(found.candidate) for found, verdict in zip(study.claims, before, strict=True) if verdict == "undecided"
+    }
+    assert "undecided" in before
+    assert {(trial.backward, trial.seed) for trial in more} == {(rule, seed) for rule in wanted for seed in (3, 4, 5)}
+    assert [trial.seed for trial in more] == sorted(trial.seed for trial in more)
+
+
+def test_a_run_until_decided_decides_and_remembers(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    told = []
+    out = tmp_path / "out"
+    summary = run(claiming(), out, most_seeds=12, run_trial=noisy_and_marked, listen=told.append)
+    assert verdicts(out) == ["holds", "does not hold", "holds"]
+    study, results = stored(out)
+    assert summary.added == study.added == len(study.trials) - 12 > 0
+    assert summary.done == len(results) == sum(isinstance(event, Finished) for event in told)
+    assert (summary.left, summary.spent, summary.interrupted) == (0, False, False)
+    ran = (tmp_path / "mark").read_text().split()
+    assert len(ran) == len(set(ran))
+    again = run(claiming(), out, most_seeds=12, run_trial=noisy_and_marked)
+    assert (again.done, again.added, again.skipped) == (0, 0, len(study.trials))
+    plain = run(claiming(), out, run_trial=noisy_and_marked)
+    assert (plain.done, plain.skipped) == (0, len(study.trials)), "added seeds belong to the store"
+    assert verdicts(out) == ["holds", "does not hold", "holds"]
+
+
+def test_it_stops_at_the_most_seeds(tmp_path, inline):
+    run(claiming("backward=[tied, constant]"), tmp_path, most_seeds=4, run_trial=noisy)
+    study, _ = stored(tmp_path)
+    assert {trial.seed for trial in study.trials} == {0, 1, 2, 3}
+
+
+def test_the_most_seeds_are_fixed_once(tmp_path, inline):
+    run(claiming(), tmp_path, most_seeds=4, run_trial=noisy)
+    with pytest.raises(StudyError, match=r"was begun with at most 4 seeds.*go on with --max-seeds 4"):
+        run(claiming(), tmp_path, most_seeds=8, run_trial=noisy)
+
+
+def test_a_spent_budget_begins_nothing_and_can_be_continued(tmp_path, inline):
+    nothing = run(claiming(), tmp_path, most_seeds=12, budget=1e-9, run_trial=noisy)
+    assert (nothing.done, nothing.spent, nothing.left) == (0, True, 12)
+    assert verdicts(tmp_path) == ["undecided"] * 3
+    rest = run(claiming(), tmp_path, most_seeds=12, budget=3600, run_trial=noisy)
+    assert not rest.spent
+    assert verdicts(tmp_path) == ["holds", "does not hold", "holds"]
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_added_seeds(tmp_path, inline):
+    run(claiming(), tmp_path, run_trial=noisy)
+    with Store.create(tmp_path, claiming()) as store:
+        store.allow_seeds(12)
+        plan = store.plan(claiming())
+        store.add_seeds(more_seeds(plan, store.results()))
+        added = store.plan(claiming()).added
+    assert added > 0
+    summary = run(claiming(), tmp_path, run_trial=noisy)
+    assert (summary.done, summary.skipped, summary.left) == (added, 12, 0)
+
+
+def test_seeds_that_choose_rates_are_never_added(tmp_path, inline):
+    run(choosing(), tmp_path, most_seeds=12, run_trial=noisy)
+    study, _ = stored(tmp_path)
+    late = [trial for trial in study.trials if trial.seed > 2 and trial.test == "once"]
+    assert late
+    assert {3, 100}.isdisjoint(trial.seed for trial in late)
+    assert {trial.seed for trial in late} >= {4, 5, 6}
+
+
+def test_other_settings_leave_added_seeds_of_other_cells_aside(tmp_path, inline):
+    run(claiming(), tmp_path, most_seeds=6, run_trial=noisy)
+    with Store.create(tmp_path, claiming("batch=64")) as store:
+        assert store.study().added == 0
+    with Store.create(tmp_path, claiming()) as store:
+        assert store.study().added > 0
+
+
+def test_a_study_without_claims_has_nothing_to_decide(tmp_path, inline):
+    with pytest.raises(StudyError, match="nothing has no claims to decide"):
+        run(make_study(), tmp_path / "out", most_seeds=8, run_trial=noisy)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(StudyError, match="At most 2 seeds decide nothing"):
+        run(claiming(), tmp_path / "out", most_seeds=2, run_trial=noisy)
+
+
+def test_a_store_of_the_first_format_is_read_and_goes_on(tmp_path, inline):
+    run(claiming(), tmp_path, run_trial=noisy)
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.executescript("DROP TABLE added; DROP TABLE looks; PRAGMA user_version = 1;")
+    connection.execute("UPDATE study SET json = json_remove(json, '$.claims', '$.choose', '$.added', '$.most_seeds')")
+    connection.commit()
+    connection.close()
+    study, results = stored(tmp_path)
+    assert (study.claims, study.choose, study.added, len(results)) == ((), None, 0, 12)
+    summary = run(claiming(), tmp_path, most_seeds=12, run_trial=noisy)
+    assert (summary.skipped, verdicts(tmp_path)) == (12, ["holds", "does not hold", "holds"])

@@ -35,6 +35,7 @@ OPTIONS = {
     "monitor": "--rounds 1 --every 1",
     "packed_activations": "--rounds 1",
     "peers": "--rounds 1 --sizes 4",
+    "verdict_errors": "--simulations 50 --checked 1",
     "vit_memory": "--rounds 1 --blocks 1 --batch 1 --threads 1",
 }
 # A line of what each prints: of its last row, so that no row before it failed.
@@ -51,6 +52,7 @@ PRINTS = {
     "monitor": r"heaviside, rectangular +│ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│ [\d.]+ % +│ 10 % ",
     "packed_activations": r"The gradients of the three ways were equal bit for bit\.",
     "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
+    "verdict_errors": r"│ +1 │ +3 │ +73 │ +[\d.]+ │\n(.*\n)*50 simulated studies a row",
     "vit_memory": r"bfloat16 │(.*\n)+.*gelu \+ regelu2, checkpointed blocks │ +\d+",
 }
 

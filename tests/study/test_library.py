@@ -8,7 +8,16 @@ from tieless import data
 from tieless.errors import DataError, StudyError, TielessError
 from tieless.study import load_study, shipped
 
-PAPER = {"suc-ones", "mlp-digits", "lenet5-rectangular", "lenet5-jamming", "bnn-suc", "heaviside", "bnn"}
+PAPER = {
+    "suc-ones",
+    "mlp-digits",
+    "lenet5-rectangular",
+    "lenet5-jamming",
+    "lenet5-claims",
+    "bnn-suc",
+    "heaviside",
+    "bnn",
+}
 
 
 def test_the_studies_are_those_of_the_paper_and_the_quickstart():

@@ -1,15 +1,18 @@
 """Seeds added until claims are decided: which, how many, what stops it, and what is found again afterwards."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
+from tests.study import fakes
 from tests.study.fakes import Inline, choosing, claiming, make_study, noisy, noisy_and_marked
 from tieless.errors import StudyError
 from tieless.study import runner
 from tieless.study.deciding import more_seeds
 from tieless.study.plan import planned
 from tieless.study.runner import Finished, run
+from tieless.study.spec import parse_study
 from tieless.study.store import FILE, Store
 from tieless.study.verdicts import judge
 
@@ -131,3 +134,18 @@ def test_a_store_of_the_first_format_is_read_and_goes_on(tmp_path, inline):
     assert (study.claims, study.choose, study.added, len(results)) == ((), None, 0, 12)
     summary = run(claiming(), tmp_path, most_seeds=12, run_trial=noisy)
     assert (summary.skipped, verdicts(tmp_path)) == (12, ["holds", "does not hold", "holds"])
+
+
+def test_rules_that_share_added_seeds_only_have_looks_too():
+    study = planned(claiming("backward=[tied, constant]"), [], (), None)
+    apart = [t for t in study.trials if (t.seed == 0) == (t.backward == "tied")]
+    shared = [replace(t, seed=seed) for seed in (10, 11, 12, 13) for t in (study.trials[0], study.trials[1])]
+    both = replace(study, trials=(*apart, *shared), added=len(shared), most_seeds=8)
+    (found,) = judge(study.claims, both, [noisy(trial) for trial in both.trials])
+    assert (found.looks, found.cells[0].pairs) == (3, 3)
+
+
+def test_a_claim_about_runs_that_are_never_tested_is_refused():
+    text = fakes.CLAIMING.replace("  epochs: 1", "  epochs: 1\n  validation: 0.1\n  test: never")
+    with pytest.raises(StudyError, match=r"claims\[0\]: .*no run of this study is ever tested"):
+        parse_study(text, name="untested")

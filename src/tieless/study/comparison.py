@@ -101,7 +101,8 @@ def look_sizes(planned: int, most: int | None) -> list[int]:
         >>> look_sizes(5, None), look_sizes(5, 40), look_sizes(5, 24), look_sizes(1, 8)
         ([5], [5, 10, 20, 40], [5, 10, 20, 24], [4, 8])
     """
-    sizes = [planned]
+    # Seeds that were all added, for other claims, are no plan: then the first look is the smallest that tests.
+    sizes = [planned or LEAST_PAIRS]
     while most is not None and sizes[-1] < most:
         sizes.append(min(2 * sizes[-1], most))
     return [size for size in sizes if size >= LEAST_PAIRS] or sizes

@@ -104,4 +104,10 @@ def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int
         raise StudyError(
             f"This study chooses its learning rates: let the claim {str(claim)!r} say 'at the chosen rate'."
         )
+    if not chooses:
+        trials = [trial for trial in trials if trial.test != "never"]
+        if not trials:
+            raise StudyError(
+                f"The claim {str(claim)!r} is about test accuracy, and no run of this study is ever tested."
+            )
     return pairings(claim, trials, added)

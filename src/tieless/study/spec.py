@@ -44,7 +44,7 @@ from tieless.study.claims import Claim
 from tieless.study.document import Document, Path, read_document
 from tieless.study.grid import REQUIRED, Settings, drop, expand
 from tieless.study.overrides import Overrides, parse_overrides
-from tieless.study.pairing import cells_of, pairings
+from tieless.study.pairing import cells_of
 from tieless.study.schema import StudyModel, validate
 from tieless.study.trial import Trial
 
@@ -188,7 +188,7 @@ def parse_study(
         settings=settings.to_dict(),
         overrides=tuple(overrides),
         fallback=fallback,
-        claims=tuple(claim.claim() for claim in model.claims if _matches(claim.claim(), trials)),
+        claims=tuple(claim.claim() for claim in model.claims if _matches(claim.claim(), trials, choose)),
         choose=choose,
         trials=tuple(pilots(trials, choose) if choose else trials),
         asked=tuple(trials) if choose else (),
@@ -226,10 +226,10 @@ def _at(document: Document, path: Path) -> Generator[None]:
         raise document.error(path, str(error).rstrip(".")) from None
 
 
-def _matches(claim: Claim, trials: Sequence[Trial]) -> bool:
+def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bool:
     """False where overrides have taken away all that a claim is about."""
     try:
-        pairings(claim, trials)
+        cells_of(claim, trials, chooses=choose is not None)
     except StudyError:
         return False
     return True

@@ -110,9 +110,9 @@ def _judged(
 
 def _found(claim: Claim, study: Study) -> list[Pairing]:
     """The cells that a claim is about; none where the rates that they shall run at are still to be chosen."""
-    tested = [trial for trial in study.trials if trial.test != "never"]
     if study.choose is None:
-        return cells_of(claim, tested, chooses=False, added=study.added)
+        return cells_of(claim, study.trials, chooses=False, added=study.added)
+    tested = [trial for trial in study.trials if trial.test != "never"]
     choosing = [trial for trial in study.trials if trial.test == "never"]
     asked = cells_of(claim, choosing, chooses=True)
     # A cell whose rate is not chosen yet has no runs: a verdict must not pass it over.

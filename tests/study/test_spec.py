@@ -1,6 +1,7 @@
 """Study files: what is read, what is refused and on which line, and what overrides change."""
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given, strategies as st
@@ -258,3 +259,28 @@ def test_every_field_says_what_it_expects():
     # The sentence of an error is the description of its field.
     for model in (GridModel, StudyModel):
         assert all(field.description for field in model.model_fields.values())
+
+
+def test_a_claim_of_which_overrides_take_a_part_away_is_not_asked():
+    claims = ["rectangular(-1, 1) is superior to tied for relu and logistic", "rectangular(-1, 1) is superior to tied"]
+    text = f"{FILE}claims:\n" + "".join(f"  - {claim} under adam\n" for claim in claims)
+    assert len(parse(text).claims) == 2
+    (left,) = parse(text, "forward=relu").claims
+    assert str(left) == "rectangular(-1, 1) is superior to tied by 1 point under adam"
+    assert parse(text, "blocks=[sgd]").claims == ()
+
+
+@pytest.mark.parametrize(
+    ("claim", "problem"),
+    [
+        ("full_jam is superior to tied", r"claims[0]: The claim .* matches nothing in this study: no run has the rule"),
+        ("tied is superiour to tied", r"claims[0].says: Cannot read the claim .* got 'superiour'"),
+        ("{says: tied is superior to frozen, lable: x}", r"claims[0].lable: unknown key; did you mean 'label'"),
+        ("rectangular(-1, 1) is superior to tied for tanh", "no run has the forward tanh; there are relu, logistic"),
+        ("3", r"claims[0]: expected a list of sentences"),
+    ],
+)
+def test_a_claim_that_cannot_be_asked_is_told_with_its_line(claim, problem):
+    message = refusal(f"{FILE}claims:\n  - {claim}\n")
+    assert message.startswith("slopes.yaml:28: ")
+    assert re.search(problem.replace("[0]", r"\[0\]"), message), message

@@ -211,6 +211,7 @@ def test_a_claim_about_nothing_is_refused():
         ("full_jam is superior to tied for relu", "no run has the forward relu; there are logistic"),
         ("full_jam is superior to tied at 0.2", "no run has the learning rate 0.2; there are 0.1"),
         ("full_jam is superior to tied at the chosen rate", "this study chooses none"),
+        ("full_jam is superior to tied for logistic and relu", "no cell of both rules with the forward relu"),
     ):
         with pytest.raises(StudyError, match=problem):
             judge([parse_claim(sentence)], study, results)

@@ -46,7 +46,7 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
         trials: The plan.
         added: How many trials at its end were added to what the study file asks for.
     Raises:
-        StudyError: no cell has both rules; the message says what there is.
+        StudyError: no cell has both rules, or none of a value that the claim names; the message says what there is.
     """
     aside = {"backward", "seed", *(["learning_rate"] if claim.chosen else [])}
     shared = [name for name in _NAMES if name not in aside]
@@ -65,6 +65,11 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
             found.append(Pairing(dict(zip(shared, key, strict=True)), candidate, baseline, seeds, planned))
     if not found:
         raise StudyError(_nothing(claim, trials))
+    for field, values in claim.where:
+        # A claim for relu and linear must not hold because there is relu alone.
+        if lacking := [value for value in values if all(one.settings[field] != value for one in found)]:
+            name = field.replace("_", " ")
+            raise StudyError(f"The claim {str(claim)!r} finds no cell of both rules with the {name} {lacking[0]}.")
     return found
 
 

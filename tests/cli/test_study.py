@@ -68,13 +68,15 @@ def test_run_status_report_and_export_from_any_folder():
 
     status = invoke("status", folder)
     assert status.exit_code == 0
-    assert dict(line.split()[::-1] for line in status.output.splitlines()[1:]) == {
+    assert dict(line.split()[::-1] for line in status.output.splitlines()[1:6]) == {
         "planned": "3",
         "done": "3",
         "diverged": "0",
         "failed": "0",
         "left": "0",
     }
+
+    assert status.output.splitlines()[6].endswith(": undecided: 1 pair, and a test needs 3")
 
     report = invoke("report", folder)
     assert report.exit_code == 0, report.output

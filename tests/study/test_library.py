@@ -40,6 +40,7 @@ def test_the_core_hours_are_those_of_the_epochs(name):
     seconds = {"suc": 0.015, "mlp(64, 1)": 0.014, "lenet5": 7, "bnn_lenet5": 16, "bnn_mlp(256, 2)": 10}
     seconds |= {
         "residual_cnn(64)": 135,
+        "residual_cnn(64, bend=true)": 175,
         "snn_cnn(32, 4)": 125,
         'mlp(512, 3, norm="batch")': 5,
         'lenet5(norm="batch")': 12,

@@ -148,7 +148,9 @@ def test_a_script_starts_as_a_script():
 def test_the_page_names_commands_that_exist():
     page = PERFORMANCE.read_text(encoding="utf-8")
     commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", page, re.MULTILINE)
-    assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved"}
+    # The errors of verdicts are no times: the page on statistics has them.
+    assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved", "verdict_errors"}
+    assert "python benchmarks/verdict_errors.py" in PERFORMANCE.with_name("statistics.md").read_text(encoding="utf-8")
     for name, options in commands:
         source = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
         assert all(f'"{option}"' in source for option in re.findall(r"--\w+", options))

@@ -187,7 +187,7 @@ CHECKS = (
     Check("deepcopy", "the copy of a module", each(_copied(copy.deepcopy))),
     Check("pickle", "a module that was pickled", each(_copied(lambda act: pickle.loads(pickle.dumps(act))))),
     Check("threads", "eight Python threads at once, each at another pair", _threads),
-    Check("DDP", "two processes over gloo: the mean of what each of them sends", _processes),
+    Check("DDP", "two processes over gloo: the mean of what each of them sends", _processes, quick=False),
     Check(
         "CUDA graph",
         "a captured step, replayed on another input; a rule that draws is refused, for it would repeat its numbers",

@@ -156,12 +156,14 @@ CHECKS = (
         "`vmap(grad(f))` against a loop, with `randomness='different'` and `'same'`; "
         "a rule that draws is refused with `'error'`",
         each(_vmap_of_grad),
+        quick=False,
     ),
-    Check("nested vmap", "`vmap(vmap(grad(f)))` against two loops", each(_nested_vmap)),
+    Check("nested vmap", "`vmap(vmap(grad(f)))` against two loops", each(_nested_vmap), quick=False),
     Check(
         "per sample",
         "`vmap(grad(functional_call))`: the gradient of each sample for the weights below, against a loop",
         each(_per_sample),
+        quick=False,
     ),
     Check(
         "jacrev",

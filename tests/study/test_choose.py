@@ -8,6 +8,7 @@ import torch
 from tests.study.fakes import CHOOSING, Inline, choosing, make_result, make_trial, noisy, noisy_and_marked
 from tieless.data import load
 from tieless.errors import StudyError
+from tieless.report.collect import assemble
 from tieless.study import runner, training
 from tieless.study.choose import choices, finals, pilots
 from tieless.study.runner import run
@@ -136,7 +137,7 @@ def test_a_study_plans_the_runs_that_choose_and_then_the_others():
     }
     assert study.trials == tuple(pilots(study.asked, study.choose))
     made = choices(study.trials, [noisy(trial) for trial in study.trials])
-    following = finals(study.asked, made)
+    following = finals(study.asked, study.choose, made)
     assert {(t.learning_rate, t.test, t.validation) for t in following} == {(0.1, "once", None)}
     assert [(t.backward, t.seed) for t in following] == [
         (t.backward, t.seed) for t in study.asked if t.learning_rate == 0.1
@@ -161,11 +162,37 @@ def test_a_run_goes_through_both_stages_and_no_trial_runs_twice(tmp_path, monkey
     assert [trial.test for trial in study.trials] == ["never"] * 32 + ["once"] * 12
 
 
+SHORT = CHOOSING.replace("seeds: [100, 3]", "seeds: [100, 3], epochs: 1")
+
+
+def test_the_runs_that_choose_can_be_shorter_than_those_that_are_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    study = parse_study(SHORT, name="choosing", overrides=["epochs=2"])
+    assert {trial.epochs for trial in study.trials} == {1}
+    assert (len(study.trials), study.waiting) == (24, 12)
+    run(study, tmp_path / "out", run_trial=noisy_and_marked)
+    with Store.open(tmp_path / "out") as store:
+        kept, report = store.study(), assemble(store.study(), store.results())
+    assert (kept.choose, kept.waiting) == (study.choose, 0)
+    assert [(trial.test, trial.epochs) for trial in kept.trials] == [("never", 1)] * 24 + [("once", 2)] * 12
+    assert [len(one.cells) for one in report.claims] == [1, 1, 1], "each final run was found beside its choice"
+    again = parse_study(study.yaml, name="choosing")
+    assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
+
+
+def test_runs_of_one_length_do_not_choose_for_several():
+    with pytest.raises(StudyError, match=r"choose.epochs: the grid has 2 epochs and 3; .* one length only"):
+        parse_study(SHORT.replace("epochs: 1\n", "epochs: [2, 3]\n"), name="choosing")
+
+
 @pytest.mark.parametrize(
     ("line", "replacement", "problem"),
     [
         ("seeds: [100, 3]", "seeds: [100, 0]", r"choosing.yaml:\d+: choose.seeds: 0 is a seed of the grid too"),
         ("validation: 0.1", "validation: 1.5", "choose.validation: expected a number above 0 to below 1, got 1.5"),
+        ("validation: 0.1", "validation: 0.1, epochs: 0", "choose.epochs: expected an integer >= 1, got 0"),
+        ("validation: 0.1", "validation: 0.1, epochs: true", "choose.epochs: expected an integer >= 1, got true"),
         ("validation: 0.1", "validatin: 0.1", "choose.validatin: unknown key; did you mean 'validation'"),
         ("tied by 1 point at the chosen rate", "tied by 1 point", r"claims\[0\]: .*say 'at the chosen rate'"),
         ("tied by 1 point at the chosen rate", "tied for relu at the chosen rate", r"claims\[0\]: .*no run has the fo"),

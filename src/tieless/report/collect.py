@@ -30,7 +30,7 @@ from tieless.report.records import (
     Stop,
 )
 from tieless.study import specs
-from tieless.study.choose import choice_key, choices
+from tieless.study.choose import Choice, Choose, choices
 from tieless.study.spec import Study
 from tieless.study.store import Store
 from tieless.study.trial import Result, Trial
@@ -74,14 +74,14 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     known = [results_by_id[trial.id] for trial in planned if trial.id in results_by_id]
     flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
     rules = _rules_in_order(planned)
-    chosen = study.choose is not None
-    made = tuple(choices((trial for trial in planned if trial.test == "never"), known)) if chosen else ()
-    edges = {choice_key(choice.trial): choice.edge for choice in made}
+    choose = study.choose
+    made = tuple(choices((trial for trial in planned if trial.test == "never"), known)) if choose else ()
+    edges = _edges(choose, made, shown) if choose else None
     sections = _group(shown, lambda trial: Settings.of(trial).without_rate())
     return Report(
         header=Header.of(study),
         claims=tuple(judge(study.claims, study, known)),
-        choosing=chosen,
+        choosing=choose is not None,
         choices=made,
         added=study.added,
         planned=len(planned),
@@ -89,10 +89,7 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         diverged=sum(result.status == "diverged" for result in known),
         one_class=sum(result.one_class for result in known),
         rules=rules,
-        sections=tuple(
-            _section(key, trials, results_by_id, rules, flat, edges if chosen else None)
-            for key, trials in sections.items()
-        ),
+        sections=tuple(_section(key, trials, results_by_id, rules, flat, edges) for key, trials in sections.items()),
         axes=_axes(planned),
         seconds=sum(result.seconds for result in known),
         started=min((result.started for result in known if result.started), default=""),
@@ -105,13 +102,19 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     )
 
 
+def _edges(choose: Choose, made: Iterable[Choice], shown: Iterable[Trial]) -> dict[Trial, int]:
+    """``Choice.edge`` of the cell that each trial is of."""
+    edges = {choose.key(choice.trial): choice.edge for choice in made}
+    return {trial: edges.get(choose.key(trial), 0) for trial in shown}
+
+
 def _section(
     settings: Settings,
     planned: Sequence[Trial],
     results: Mapping[str, Result],
     rules: Sequence[str],
     flat: frozenset[str],
-    edges: Mapping[tuple[object, ...], int] | None,
+    edges: Mapping[Trial, int] | None,
 ) -> Section:
     chosen = edges is not None
     # Where each cell has the one rate that was chosen for it, all belong in one table.
@@ -138,7 +141,7 @@ def _section(
     )
 
 
-def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[tuple[object, ...], int]) -> Cells:
+def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int]) -> Cells:
     cells: dict[tuple[str, str], Cell] = {}
     for (backward, forward), trials in _group(planned, lambda trial: (trial.backward, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
@@ -150,7 +153,7 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mappi
             planned=len(trials),
             runs=runs,
             accuracy=estimate([run.accuracy for run in runs if run.accuracy is not None]),
-            edge=edges.get(choice_key(trials[0]), 0),
+            edge=edges.get(trials[0], 0),
         )
     return cells
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tieless.study.trial import Result, Trial
 
-__all__ = ["Choice", "Choose", "Tried", "choice_key", "choices", "finals", "pilots"]
+__all__ = ["Choice", "Choose", "Tried", "choices", "finals", "pilots"]
 
 _CELL = tuple(f.name for f in fields(Trial) if f.name not in {"learning_rate", "seed", "validation", "test"})
 
@@ -21,10 +21,20 @@ class Choose:
     Args:
         validation: The part of the training samples that the choosing runs hold out and are judged by.
         seeds: Of the choosing runs; no final run has one of them.
+        epochs: Of the choosing runs; ``None`` is as many as the final runs have.
     """
 
     validation: float
     seeds: tuple[int, ...]
+    epochs: int | None = None
+
+    def key(self, trial: Trial) -> tuple[Any, ...]:
+        """What a choosing run and the final runs that follow from it have in common."""
+        return _cell(self.shortened(trial))
+
+    def shortened(self, trial: Trial) -> Trial:
+        """The trial with the epochs of a choosing run."""
+        return trial if self.epochs is None else replace(trial, epochs=self.epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ def pilots(asked: Iterable[Trial], choose: Choose) -> list[Trial]:
     asked = list(asked)
     return list(
         dict.fromkeys(
-            replace(trial, seed=seed, validation=choose.validation, test="never")
+            replace(choose.shortened(trial), seed=seed, validation=choose.validation, test="never")
             for seed in choose.seeds
             for trial in asked
         )
@@ -87,7 +97,7 @@ def choices(pilots: Iterable[Trial], results: Iterable[Result]) -> list[Choice]:
     ended = {result.trial.id: result for result in results if result.status != "failed"}
     cells: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in pilots:
-        cells.setdefault(choice_key(trial), []).append(trial)
+        cells.setdefault(_cell(trial), []).append(trial)
     return [
         _choice([ended[trial.id] for trial in trials])
         for trials in cells.values()
@@ -95,14 +105,13 @@ def choices(pilots: Iterable[Trial], results: Iterable[Result]) -> list[Choice]:
     ]
 
 
-def finals(asked: Sequence[Trial], made: Iterable[Choice]) -> list[Trial]:
+def finals(asked: Sequence[Trial], choose: Choose, made: Iterable[Choice]) -> list[Trial]:
     """The runs that are asked for at the rates chosen, in the same order; each looks at the test samples once."""
-    rates = {choice_key(choice.trial): choice.learning_rate for choice in made}
-    return [replace(trial, test="once") for trial in asked if rates.get(choice_key(trial)) == trial.learning_rate]
+    rates = {choose.key(choice.trial): choice.learning_rate for choice in made}
+    return [replace(trial, test="once") for trial in asked if rates.get(choose.key(trial)) == trial.learning_rate]
 
 
-def choice_key(trial: Trial) -> tuple[Any, ...]:
-    """What a choosing run and the final runs that follow from it have in common."""
+def _cell(trial: Trial) -> tuple[Any, ...]:
     return tuple(getattr(trial, name) for name in _CELL)
 
 

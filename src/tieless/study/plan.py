@@ -24,7 +24,7 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
     """
     trials = study.trials
     if study.choose is not None:
-        trials = (*trials, *finals(study.asked, choices(trials, results)))
+        trials = (*trials, *finals(study.asked, study.choose, choices(trials, results)))
     known, cells = set(trials), {cell(trial) for trial in trials}
     kept = [trial for trial in added if cell(trial) in cells and trial not in known]
     return replace(study, trials=(*trials, *kept), added=len(kept), most_seeds=most_seeds)

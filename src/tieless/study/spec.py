@@ -33,13 +33,13 @@ import contextlib
 import shlex
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from tieless.errors import StudyError, UntrainableError
 from tieless.study import specs
-from tieless.study.choose import Choose, choice_key, pilots
+from tieless.study.choose import Choose, pilots
 from tieless.study.claims import Claim
 from tieless.study.document import Document, Path, read_document
 from tieless.study.grid import REQUIRED, Settings, drop, expand
@@ -91,8 +91,11 @@ class Study:
     @property
     def waiting(self) -> int:
         """Trials that follow once learning rates are chosen, as far as they are not planned yet."""
-        follow = {(choice_key(trial), trial.seed) for trial in self.asked}
-        return len(follow - {(choice_key(trial), trial.seed) for trial in self.trials})
+        if self.choose is None:
+            return 0
+        key = self.choose.key
+        follow = {(key(trial), trial.seed) for trial in self.asked}
+        return len(follow - {(key(trial), trial.seed) for trial in self.trials})
 
     @property
     def command(self) -> str:
@@ -105,7 +108,9 @@ class Study:
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
         written: dict[str, Any] = {**header, **self.settings}
         if self.choose is not None:
-            written["choose"] = {"validation": self.choose.validation, "seeds": list(self.choose.seeds)}
+            written["choose"] = {
+                name: _plain(value) for name, value in asdict(self.choose).items() if value is not None
+            }
         if self.claims:
             written["claims"] = [
                 {"says": str(claim), "label": claim.label} if claim.label else str(claim) for claim in self.claims
@@ -125,8 +130,12 @@ class Study:
         values["overrides"] = tuple(record["overrides"])
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
         if (choose := record.get("choose")) is not None:
-            values["choose"] = Choose(choose["validation"], tuple(choose["seeds"]))
+            values["choose"] = Choose(choose["validation"], tuple(choose["seeds"]), choose.get("epochs"))
         return cls(**values, trials=tuple(trials))
+
+
+def _plain(value: object) -> object:
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
 def _check_trainable(trials: Sequence[Trial], name: str) -> None:
@@ -238,7 +247,12 @@ def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bo
 def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> Choose | None:
     if model.choose is None:
         return None
-    choose = Choose(model.choose.validation, tuple(model.choose.seeds))
+    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs)
+    if choose.epochs is not None and len(lengths := sorted({trial.epochs for trial in trials})) > 1:
+        problem = (
+            f"the grid has {lengths[0]} epochs and {lengths[-1]}; runs of one length can choose for one length only"
+        )
+        raise document.error(("choose", "epochs"), problem)
     if shared := sorted({trial.seed for trial in trials} & set(choose.seeds)):
         problem = (
             f"{shared[0]} is a seed of the grid too; runs that choose must not share one with those that are judged"

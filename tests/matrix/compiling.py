@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
-from torch._inductor import config as inductor_config
 from torch._inductor.utils import run_and_get_code
 from torch.utils.checkpoint import checkpoint
 
@@ -43,9 +42,7 @@ def _inductor(pairs: Sequence[Pair]) -> Outcomes:
     """Its CPU kernels take 8 to 25 times as long where they store or convert a bool mask."""
     function, z = _together(pairs), _inputs(pairs)
     compiled = _compiled(function, "inductor")
-    # The pairs are branches that do not depend on each other, whose draws it would put in another order.
-    with inductor_config.patch(reorder_for_peak_memory=False):
-        got, sources = run_and_get_code(lambda: gradient(compiled, z))
+    got, sources = run_and_get_code(lambda: gradient(compiled, z))
     if stores_a_mask(sources):
         raise AssertionError("a kernel stores a bool mask")
     expected = gradient(function, z)
@@ -91,9 +88,7 @@ CHECKS = (
     ),
     Check(
         "compile (inductor)",
-        "`torch.compile(fullgraph=True)`; no kernel that it writes stores a bool mask. Asked with "
-        "`torch._inductor.config.reorder_for_peak_memory = False`: without it branches that do not depend on each other may "
-        "draw in another order than eagerly, so each is given another key; layers in a row keep theirs",
+        "`torch.compile(fullgraph=True)`; no kernel that it writes stores a bool mask",
         in_graphs(_inductor),
         quick=False,
     ),

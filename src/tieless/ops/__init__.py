@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tieless.kernels import reference
-from tieless.ops import examples
+from tieless.ops import examples, order
 from tieless.ops.dispatch import (
     Watched,
     choose,
@@ -69,10 +69,11 @@ _SCHEMAS = (
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema)
 # Without the tag, two identical calls of a compiled graph may be merged into one, and two layers share a key.
-_LIBRARY.define(
+for _schema in (
     "draw_key(Tensor z, SymInt[] shape, Generator? generator=None) -> Tensor",
-    tags=(torch.Tag.nondeterministic_seeded,),
-)
+    "draw_key_after(Tensor z, SymInt[] shape, Tensor? last, Generator? generator=None) -> Tensor",
+):
+    _LIBRARY.define(_schema, tags=(torch.Tag.nondeterministic_seeded,))
 _LIBRARY.define("each_example(Tensor y) -> Tensor")
 
 
@@ -109,6 +110,12 @@ def _draw_key(z: Tensor, shape: Sequence[int], generator: torch.Generator | None
     return torch.empty(shape, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
 
 
+def _draw_key_after(
+    z: Tensor, shape: Sequence[int], last: Tensor | None, generator: torch.Generator | None = None
+) -> Tensor:
+    return _draw_key(z, shape, generator)
+
+
 def _each_example(y: Tensor) -> Tensor:
     return torch.ones((), dtype=y.dtype, device=y.device)
 
@@ -117,6 +124,7 @@ for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
     _LIBRARY.impl(_name, _by_kernels(_name), "CompositeExplicitAutograd")
 _LIBRARY.impl("activate", _activate, "CompositeExplicitAutograd")
 _LIBRARY.impl("draw_key", _draw_key, "CompositeExplicitAutograd")
+_LIBRARY.impl("draw_key_after", _draw_key_after, "CompositeExplicitAutograd")
 _LIBRARY.impl("each_example", _each_example, "CompositeImplicitAutograd")
 
 
@@ -136,7 +144,7 @@ def _numbers_for(like: Tensor, *others: object) -> Tensor:
     return torch.empty_like(like, dtype=reference.arithmetic_dtype(like.dtype))
 
 
-def _key_for(z: Tensor, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+def _key_for(z: Tensor, shape: Sequence[int], *others: object) -> Tensor:
     return torch.empty(shape, dtype=torch.int64, device="cpu")
 
 
@@ -149,12 +157,14 @@ for _name, _fake in {
     "uniform": _numbers_for,
     "jam": _like_first,
     "draw_key": _key_for,
+    "draw_key_after": _key_for,
 }.items():
     torch.library.register_fake(f"tieless::{_name}", _fake, lib=_LIBRARY)
 
 
 _operators = torch.ops.tieless
 examples.register(_LIBRARY, _operators)
+order.keep(_LIBRARY, _operators.draw_key.default, _operators.draw_key_after.default)
 
 
 @lru_cache(maxsize=4096)  # not without end: an annealed window has other edges at each step

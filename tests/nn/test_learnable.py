@@ -1,6 +1,7 @@
 """Slopes that learn: the feedback is the rule's, the parameters' gradient is that of the objective as it is stated."""
 
 import copy
+import gc
 import io
 import math
 import pickle
@@ -9,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from torch import distributed, fx, nn
+from torch import distributed, fx, multiprocessing, nn
 from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -273,17 +274,27 @@ def test_it_learns_inside_of_a_spiking_cell():
     assert x.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("objective", ["spread", "alignment"])
-def test_ddp_finds_a_gradient_for_every_parameter_in_every_pass(tmp_path, objective):
-    """Were one missing, the second forward pass would raise: DDP waits for all of them, and averages what it gets."""
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
-    try:
-        model, x = net(objective), numbers(5, 4, dtype=torch.float32)
-        expected, parallel = gradients(model, x), DistributedDataParallel(model)
+def _rank(rank, folder):
+    """Were a gradient missing, the second forward pass would raise: DDP waits for all of them."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    for objective in ("spread", "alignment"):
+        model, x = net(objective), numbers(2, 5, 4, dtype=torch.float32)[rank]
+        own, *others = gradients(model, x)
+        means = [gradient / 2 for gradient in others]
+        for mean in means:
+            distributed.all_reduce(mean)
+        parallel = DistributedDataParallel(model)
         for _ in range(3):
-            assert_same(gradients(model, x, parallel), expected)
-    finally:
-        distributed.destroy_process_group()
+            assert_same(gradients(model, x, parallel), [own, *means])
+        del model, parallel
+    gc.collect()  # a model keeps the group, which must not end before it
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def test_ddp_averages_the_gradient_of_every_parameter_over_two_processes(tmp_path):
+    multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
 
 
 def test_refusals():

@@ -10,9 +10,10 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from tieless._tracing import known_when_traced
@@ -94,7 +95,7 @@ class Call(Activation):
     def forward(self, z: Tensor, parameters: tuple[tuple[str, Any], ...] = (), *, inplace: bool = False) -> Tensor:
         joined = self.joined
         if parameters and not self.exchanged:
-            joined = _VARIANTS[_variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)]
+            joined = _variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)
         return _apply(z, joined, inplace=inplace)
 
     def call(self, kind: str, inplace: bool, /, *given: Any, **keywords: Any) -> Tensor:
@@ -114,20 +115,26 @@ class Call(Activation):
         return self.forward(z, tuple(parameters.items()), inplace=inplace)
 
 
-_VARIANTS: dict[str, Joined] = {}
-"""What calls with parameters of their own have been joined to, by a name that a compiler can hold."""
+def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
+    if torch.compiler.is_compiling():
+        return _IN_GRAPHS[_name(kind, parameters, rule)]
+    return _joined(kind, parameters, rule)
+
+
+@lru_cache(maxsize=1024)  # not without end: an annealed rule is another one at each step
+def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
+    return join(forward_of(kind, dict(parameters)), rule)
+
+
+_IN_GRAPHS: dict[str, Joined] = {}
+"""What compilers have met of calls with parameters of their own, by a name that a graph can hold."""
 
 
 @known_when_traced
-def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
-    return _variant_once(kind, parameters, rule)
-
-
-@cache
-def _variant_once(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
-    joined = join(forward_of(kind, dict(parameters)), rule)
+def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
+    joined = _joined(kind, parameters, rule)
     name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
-    _VARIANTS[name] = joined
+    _IN_GRAPHS[name] = joined
     return name
 
 

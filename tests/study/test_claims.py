@@ -30,8 +30,16 @@ fields = st.fixed_dictionaries(
 def claims(draw):
     candidate, baseline = draw(st.lists(rules, min_size=2, max_size=2, unique=True))
     where = tuple((name, tuple(values)) for name, values in draw(fields).items())
+    # What a side has of its own, no clause gives.
+    names = ["forward", "optimiser"]
+    own = {
+        "forward": ("heaviside", draw(st.sampled_from(["relu", "heaviside"]))),
+        "optimiser": ("adam", draw(st.sampled_from(["sgd", "adam"]))),
+    }
+    apart = [(name, *own[name]) for name in names if name not in dict(where) and draw(st.booleans())]
     return Claim(
         candidate=candidate,
+        apart=tuple(apart),
         relation=draw(st.sampled_from(["non-inferior to", "superior to", "inferior to", "equivalent to"])),
         baseline=baseline,
         margin=draw(st.sampled_from([0.25, 1.0, 20.0])),
@@ -45,7 +53,7 @@ def test_what_a_claim_says_of_itself_is_read_back(claim):
     again = parse_claim(str(claim))
     assert dict(again.where) == dict(claim.where)
     assert (again.candidate, again.relation, again.baseline) == (claim.candidate, claim.relation, claim.baseline)
-    assert (again.margin, again.chosen) == (claim.margin, claim.chosen)
+    assert (again.margin, again.chosen, again.apart) == (claim.margin, claim.chosen, claim.apart)
     assert str(again) == str(parse_claim(str(again)))
     assert Claim.from_dict(json.loads(json.dumps(again.to_dict()))) == again
 
@@ -109,6 +117,17 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("full_jam is superior to tied where seed=3", "Unknown field 'seed'"),
         ("full_jam is superior to tied under adam where optimiser=sgd", "optimiser is given twice"),
         ("tied is superior to tied", "tied is compared with itself"),
+        ("relu + tied is superior to relu + tied", r"relu \+ tied is compared with itself"),
+        ("relu + tied is superior to full_jam", r"one side names a forward and the other none"),
+        ("full_jam is superior to relu + tied", r"one side names a forward and the other none"),
+        ("relu + tied is superior to linear + tied for relu", "each side has its forward, and a clause gives another"),
+        ("relu + is superior to linear + tied", "expected a rule, got 'is'"),
+        ("+ tied is superior to linear + tied", r"expected a forward, got '\+'"),
+        ("relu + tied + tied is superior to linear + tied", r"expected 'is', got '\+'"),
+        ("relu + tied is superior to linear + tied + 3", r"expected one of at, by, for, .*, got '\+'"),
+        ("tied under sgd is superior to tied", "expected 'under' and the baseline's optimiser, .*, got the end"),
+        ("tied under sgd is superior to tied under sgd", "tied under sgd is compared with itself"),
+        ("tied under sgd is superior to tied under adam under sgd", "each side has its optimiser"),
         ("tied is superior to __import__('os')", "Cannot read|Unknown rule"),
     ],
 )

@@ -187,6 +187,33 @@ def test_one_cell_that_fails_refutes_a_claim_and_all_must_hold():
     assert verdict(0.0, 0.01) == "undecided"
 
 
+def test_sides_may_have_forwards_and_optimisers_of_their_own():
+    """Each pair of sides is the comparison of two lists of accuracies, whatever trials lie around them."""
+    accuracy = {("heaviside", "triangular(1)"): WORSE, ("relu", "tied"): BETTER, ("relu", "triangular(1)"): [0.5] * 5}
+    trials = [
+        make_trial(forward=forward, backward=rule, optimiser=optimiser, learning_rate=0.1, seed=seed)
+        for forward, rule in accuracy
+        for optimiser in ("sgd", "adam")
+        for seed in range(5)
+    ]
+    results = [made(t, accuracy[t.forward, t.backward][t.seed] - (t.optimiser == "sgd") / 10) for t in trials]
+
+    def differences(sentence):
+        (found,) = settle_study([sentence], trials, results)
+        return [(cell.settings, cell.differences.mean) for cell in found.cells]
+
+    step = pytest.approx(sum(WORSE) / 5 - sum(BETTER) / 5)
+    assert differences("heaviside + triangular is non-inferior to relu + tied") == [("sgd", step), ("adam", step)]
+    assert differences("relu + tied under sgd is inferior to relu + tied under adam") == [("", pytest.approx(-0.1))]
+    assert differences("heaviside + triangular under sgd is inferior to relu + tied under adam") == [
+        ("", pytest.approx(step.expected - 0.1))
+    ]
+    with pytest.raises(StudyError, match="no run has the forward sign; there are heaviside, relu"):
+        differences("sign + triangular is superior to relu + tied")
+    with pytest.raises(StudyError, match=r"no run has heaviside \+ tied"):
+        differences("heaviside + tied is superior to relu + tied")
+
+
 def test_looks_share_the_level_and_a_verdict_stays():
     sentence = "constant is non-inferior to tied by 1 point"
     noise = [0.0012, -0.0007, 0.0003, -0.001, 0.0005]
@@ -211,7 +238,7 @@ def test_a_claim_about_nothing_is_refused():
         ("full_jam is superior to tied for relu", "no run has the forward relu; there are logistic"),
         ("full_jam is superior to tied at 0.2", "no run has the learning rate 0.2; there are 0.1"),
         ("full_jam is superior to tied at the chosen rate", "this study chooses none"),
-        ("full_jam is superior to tied for logistic and relu", "no cell of both rules with the forward relu"),
+        ("full_jam is superior to tied for logistic and relu", "no cell of both sides with the forward relu"),
     ):
         with pytest.raises(StudyError, match=problem):
             judge([parse_claim(sentence)], study, results)

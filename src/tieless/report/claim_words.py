@@ -63,12 +63,12 @@ def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
     said = [cell.reason] if cell.reason else []
     if cell.more is not None:
         said.append(f"needs about {cell.more} more seed{'' if cell.more == 1 else 's'}")
-    for rule, arm in ((claim.candidate, cell.candidate), (claim.baseline, cell.baseline)):
+    for name, arm in zip(claim.names, (cell.candidate, cell.baseline), strict=True):
         counts = ((arm.diverged, "diverged"), (arm.one_class, "one class"), (arm.failed, "failed and left out"))
-        said += [f"{rule}: {count} {what}" for count, what in counts if count]
+        said += [f"{name}: {count} {what}" for count, what in counts if count]
     if cell.verdict == "holds" and claim.relation in ("non-inferior to", "equivalent to") and cell.unseen is not None:
         limit = words.percent(cell.unseen, 0)
-        said.append(f"no run of {claim.candidate} diverged or collapsed; up to {limit} % may (95 %)")
+        said.append(f"no run of {claim.names[0]} diverged or collapsed; up to {limit} % may (95 %)")
     return said
 
 

@@ -2,7 +2,8 @@
 
 A claim is data. It is read by the grammar below and by nothing else::
 
-    claim    = RULE "is" relation RULE [ "by" NUMBER ("point" | "points") ] { clause }
+    claim    = side "is" relation side [ "by" NUMBER ("point" | "points") ] { clause }
+    side     = [ FORWARD "+" ] RULE [ "under" OPTIMISER ]
     relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
     clause   = "for" FORWARD { "and" FORWARD }
              | "under" OPTIMISER { "and" OPTIMISER }
@@ -11,8 +12,9 @@ A claim is data. It is read by the grammar below and by nothing else::
              | "with" MODEL { "and" MODEL }
              | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
 
-Each clause at most once, in any order. Without ``by`` the margin is 1 point. RULE, FORWARD and so on are specs as a
-study writes them; words count as the grammar's only outside of parentheses and quotes.
+Each clause at most once, in any order. Without ``by`` the margin is 1 point. Both sides name a forward or neither, and
+so for an optimiser; where the first side names none, ``under`` is a clause, of both. RULE, FORWARD and so on are specs
+as a study writes them; words count as the grammar's only outside of parentheses and quotes.
 """
 
 from __future__ import annotations
@@ -37,12 +39,13 @@ MARGIN = 1.0
 
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
-    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]"
+    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, or RULE"
+    " under OPTIMISER"
 )
 """What a claim may look like, for messages."""
 
 _CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
-_KEYWORDS = frozenset({"is", "by", "where", "and", *_CLAUSES})
+_KEYWORDS = frozenset({"is", "by", "where", "and", "+", *_CLAUSES})
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
     "data": specs.data,
@@ -65,11 +68,12 @@ class Claim:
 
     Args:
         candidate, baseline: Specs of the two rules.
+        apart: What sets the sides apart beside the rule: a field of a trial, and its values for candidate and baseline.
         relation: What the candidate is said to be. With ``d`` the true mean difference of test accuracy, candidate
             less baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``,
             ``inferior to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``.
         margin: ``m``, in points of accuracy, 0 or more.
-        where: Fields of a trial and the values that pick cells; none picks all that have both rules.
+        where: Fields of a trial and the values that pick cells; none picks all that have both sides.
         chosen: Each rule at the learning rate that the study chose for it on validation data.
         label: What else to call it in a report, such as ``"Claim 4"``.
     """
@@ -78,13 +82,29 @@ class Claim:
     relation: Relation
     baseline: str
     margin: float = MARGIN
+    apart: tuple[tuple[str, str, str], ...] = ()
     where: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     chosen: bool = False
     label: str = ""
 
+    @property
+    def sides(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """The fields of the candidate's trials and of the baseline's that set the two apart."""
+        candidate, baseline = {"backward": self.candidate}, {"backward": self.baseline}
+        for field, ours, theirs in self.apart:
+            candidate[field], baseline[field] = ours, theirs
+        return candidate, baseline
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the claim calls its sides: ``heaviside + rectangular(-1, 1)``."""
+        candidate, baseline = map(_side_in_words, self.sides)
+        return candidate, baseline
+
     def __str__(self) -> str:
         points = "point" if self.margin == 1 else "points"
-        words = [self.candidate, "is", self.relation, self.baseline, "by", f"{self.margin:g}", points]
+        candidate, baseline = self.names
+        words = [candidate, "is", self.relation, baseline, "by", f"{self.margin:g}", points]
         named = {field: word for word, field in _CLAUSES.items()}
         for field, values in self.where:
             if field in named:
@@ -103,6 +123,7 @@ class Claim:
             "relation": self.relation,
             "baseline": self.baseline,
             "margin": self.margin,
+            "apart": [list(one) for one in self.apart],
             "where": {field: list(values) for field, values in self.where},
             "chosen": self.chosen,
             "label": self.label,
@@ -112,6 +133,7 @@ class Claim:
     def from_dict(cls, record: Mapping[str, Any]) -> Claim:
         """Read what ``to_dict`` wrote. Nothing is checked, as in ``Trial.from_dict``."""
         values = dict(record)
+        values["apart"] = tuple(tuple(one) for one in record.get("apart", []))
         values["where"] = tuple((field, tuple(picked)) for field, picked in record["where"].items())
         return cls(**values)
 
@@ -131,8 +153,16 @@ def parse_claim(text: str, label: str = "") -> Claim:
         ('non-inferior to', 1.0, (('forward', ('relu',)), ('optimiser', ('adam',))))
         >>> str(parse_claim("constant is superior to frozen at 0.1 where batch=64"))
         'constant(1) is superior to frozen by 1 point at 0.1 where batch=64'
+        >>> parse_claim("heaviside + triangular is non-inferior to relu + tied by 1 point").apart
+        (('forward', 'heaviside', 'relu'),)
     """
     return _Sentence(text).claim(label)
+
+
+def _side_in_words(side: Mapping[str, str]) -> str:
+    forward = f"{side['forward']} + " if "forward" in side else ""
+    optimiser = f" under {side['optimiser']}" if "optimiser" in side else ""
+    return f"{forward}{side['backward']}{optimiser}"
 
 
 def _written(value: Any) -> str:
@@ -189,17 +219,52 @@ class _Sentence:
             raise self._error(str(error)) from None
 
     def claim(self, label: str) -> Claim:
-        candidate = self._spec("a rule", specs.rule)
+        ours = self._side()
+        if self._peek() == "under":
+            self._take()
+            ours["optimiser"] = self._spec("an optimiser", specs.optimiser)
+        relation = self._relation()
+        theirs = self._baseline(ours)
+        margin, where, chosen = self._clauses()
+        if doubled := [field for field in where if field in ours]:
+            raise self._error(f"each side has its {doubled[0]}, and a clause gives another")
+        if relation == "equivalent to" and margin == 0:
+            raise self._error("no two rules are equivalent by 0 points; give a margin")
+        if chosen and "learning_rate" in where:
+            raise self._error("the rate is either chosen or given")
+        return Claim(
+            candidate=ours["backward"],
+            relation=relation,
+            baseline=theirs["backward"],
+            margin=margin,
+            apart=tuple((field, ours[field], theirs[field]) for field in ours if field != "backward"),
+            where=tuple((field, where[field]) for field in sorted(where, key=_order)),
+            chosen=chosen,
+            label=label,
+        )
+
+    def _relation(self) -> Any:
         self._expect("'is'", "is")
         relations = [relation.removesuffix(" to") for relation in get_args(Relation)]
         kind = self._expect(f"one of {', '.join(relations)}", *relations)
-        relation: Any = f"{kind} {self._expect('the word to', 'to')}"
-        baseline = self._spec("a rule", specs.rule)
-        if candidate == baseline:
-            raise self._error(f"{candidate} is compared with itself")
-        margin = MARGIN
+        return f"{kind} {self._expect('the word to', 'to')}"
+
+    def _baseline(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """The second side, which names what the first one does."""
+        theirs = self._side()
+        if "optimiser" in ours:
+            self._expect("'under' and the baseline's optimiser, as the candidate has its own", "under")
+            theirs["optimiser"] = self._spec("an optimiser", specs.optimiser)
+        if ours == theirs:
+            raise self._error(f"{_side_in_words(ours)} is compared with itself")
+        if ours.keys() != theirs.keys():
+            raise self._error("one side names a forward and the other none; write FORWARD + RULE on both")
+        return theirs
+
+    def _clauses(self) -> tuple[float, dict[str, tuple[Any, ...]], bool]:
+        """The margin, what picks cells, and whether rates are chosen."""
+        margin, chosen = MARGIN, False
         where: dict[str, tuple[Any, ...]] = {}
-        chosen = False
         seen: set[str] = set()
         while word := self._take():
             if word in seen:
@@ -214,21 +279,21 @@ class _Sentence:
             elif word in _CLAUSES:
                 self._put(where, _CLAUSES[word], [self._value(_CLAUSES[word])])
             else:
-                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - {'is', 'and'}))}, got {word!r}")
-        if relation == "equivalent to" and margin == 0:
-            raise self._error("no two rules are equivalent by 0 points; give a margin")
-        if chosen and "learning_rate" in where:
-            raise self._error("the rate is either chosen or given")
-        ordered = tuple((field, where[field]) for field in sorted(where, key=_order))
-        return Claim(
-            candidate=candidate,
-            relation=relation,
-            baseline=baseline,
-            margin=margin,
-            where=ordered,
-            chosen=chosen,
-            label=label,
-        )
+                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - {'is', 'and', '+'}))}, got {word!r}")
+        return margin, where, chosen
+
+    def _side(self) -> dict[str, str]:
+        """A rule, or a forward and a rule."""
+        if "+" not in self._words[self._next : self._end_of_side()]:
+            return {"backward": self._spec("a rule", specs.rule)}
+        forward = self._spec("a forward", specs.forward)
+        self._expect("'+'", "+")
+        return {"backward": self._spec("a rule", specs.rule), "forward": forward}
+
+    def _end_of_side(self) -> int:
+        """The place of the next keyword that can stand behind a side."""
+        places = range(self._next, len(self._words))
+        return next((place for place in places if self._words[place] in _KEYWORDS - {"+"}), len(self._words))
 
     def _points(self) -> float:
         word = self._take()

@@ -21,7 +21,7 @@ LEAST_PAIRS = 3
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One rule in one cell, over the seeds that are compared.
+    """One side of one cell, over the seeds that are compared.
 
     Args:
         mean: Mean accuracy; ``None`` where no run has one.
@@ -42,7 +42,7 @@ class Cell:
 
     Args:
         settings: What sets it apart from the other cells of its claim, in words; empty where it is the only one.
-        candidate, baseline: The two rules.
+        candidate, baseline: The two sides.
         pairs: Pairs of runs that are compared.
         planned: Pairs that there are to be.
         differences: Candidate less baseline; ``None`` below two pairs.

@@ -1,4 +1,4 @@
-"""Adding seeds until claims are decided: only to cells that are undecided, to both rules, up to the next look."""
+"""Adding seeds until claims are decided: only to cells that are undecided, to both sides, up to the next look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs of a study a claim is about: cells that have both rules, and their runs paired by seed."""
+"""Which runs of a study a claim is about: cells that have both sides, and their runs paired by seed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NAMES = tuple(field.name for field in fields(Trial))
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """One cell of a claim: everything but the rule and the seed is equal, or was chosen for each rule by itself.
+    """One cell of a claim: all that does not set its sides apart is equal, or was chosen for each side by itself.
 
     Args:
         settings: What is equal, by the name of the field.
-        candidate, baseline: The runs of each rule by seed.
+        candidate, baseline: The runs of each side by seed.
         seeds: Those of both, in the order of the plan.
         planned: How many of them were planned before any was added.
     """
@@ -46,19 +46,20 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
         trials: The plan.
         added: How many trials at its end were added to what the study file asks for.
     Raises:
-        StudyError: no cell has both rules, or none of a value that the claim names; the message says what there is.
+        StudyError: no cell has both sides, or none of a value that the claim names; the message says what there is.
     """
-    aside = {"backward", "seed", *(["learning_rate"] if claim.chosen else [])}
+    sides = claim.sides
+    aside = {*sides[0], "seed", *(["learning_rate"] if claim.chosen else [])}
     shared = [name for name in _NAMES if name not in aside]
-    groups: dict[tuple[Any, ...], dict[str, dict[int, Trial]]] = {}
+    groups: dict[tuple[Any, ...], tuple[dict[int, Trial], dict[int, Trial]]] = {}
     late = set(trials[len(trials) - added :])
     for trial in trials:
-        if trial.backward in (claim.candidate, claim.baseline) and _picks(claim, trial):
-            key = tuple(getattr(trial, name) for name in shared)
-            groups.setdefault(key, {}).setdefault(trial.backward, {})[trial.seed] = trial
+        for number, side in enumerate(sides):
+            if _has(trial, side) and _picks(claim, trial):
+                key = tuple(getattr(trial, name) for name in shared)
+                groups.setdefault(key, ({}, {}))[number][trial.seed] = trial
     found: list[Pairing] = []
-    for key, rules in groups.items():
-        candidate, baseline = rules.get(claim.candidate, {}), rules.get(claim.baseline, {})
+    for key, (candidate, baseline) in groups.items():
         seeds = tuple(seed for seed in candidate if seed in baseline)
         if seeds:
             planned = sum(candidate[seed] not in late and baseline[seed] not in late for seed in seeds)
@@ -69,8 +70,12 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
         # A claim for relu and linear must not hold because there is relu alone.
         if lacking := [value for value in values if all(one.settings[field] != value for one in found)]:
             name = field.replace("_", " ")
-            raise StudyError(f"The claim {str(claim)!r} finds no cell of both rules with the {name} {lacking[0]}.")
+            raise StudyError(f"The claim {str(claim)!r} finds no cell of both sides with the {name} {lacking[0]}.")
     return found
+
+
+def _has(trial: Trial, values: Mapping[str, str]) -> bool:
+    return all(getattr(trial, field) == value for field, value in values.items())
 
 
 def _picks(claim: Claim, trial: Trial) -> bool:
@@ -80,15 +85,19 @@ def _picks(claim: Claim, trial: Trial) -> bool:
 def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
     """Why no cell matches: the first field that rules all out."""
     problem = f"The claim {str(claim)!r} matches nothing in this study: "
-    rules = list(dict.fromkeys(trial.backward for trial in trials))
-    for rule in (claim.candidate, claim.baseline):
-        if rule not in rules:
-            return f"{problem}no run has the rule {rule}; there are {', '.join(rules)}."
+    for side, name in zip(claim.sides, claim.names, strict=True):
+        for field, value in side.items():
+            there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))
+            if value not in there:
+                what = "rule" if field == "backward" else field
+                return f"{problem}no run has the {what} {value}; there are {', '.join(there)}."
+        if not any(_has(trial, side) for trial in trials):
+            return f"{problem}no run has {name}."
     for field, values in claim.where:
         there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))
         if not any(getattr(trial, field) in values for trial in trials):
             return f"{problem}no run has the {field.replace('_', ' ')} {values[0]}; there are {', '.join(there)}."
-    return f"{problem}no cell has both rules under the same seeds."
+    return f"{problem}no cell has both sides under the same seeds."
 
 
 def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int = 0) -> list[Pairing]:

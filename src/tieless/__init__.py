@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tieless.convert import Conversion, conversion, convert, revert
+from tieless.convert import Conversion, conversion, convert, convert_feedback, revert, revert_feedback
 from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
+from tieless.feedback import feedbacks
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
@@ -114,12 +115,15 @@ __all__ = [
     "checkup",
     "conversion",
     "convert",
+    "convert_feedback",
     "explain",
+    "feedbacks",
     "forwards",
     "packed_activations",
     "register_forward",
     "register_rule",
     "revert",
+    "revert_feedback",
     "rule",
     "rules",
     "untie",

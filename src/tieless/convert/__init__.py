@@ -1,8 +1,19 @@
-"""Give the activations of a model that exists backward rules of their own, and take them back."""
+"""Give activations of a model that exists rules of their own, linear layers feedback weights, and take both back."""
 
 from __future__ import annotations
 
 from tieless.convert.change import Layers, conversion, convert, revert
+from tieless.convert.feedback import convert_feedback, revert_feedback
 from tieless.convert.records import Conversion, FoundActivation, Unreached
 
-__all__ = ["Conversion", "FoundActivation", "Layers", "Unreached", "conversion", "convert", "revert"]
+__all__ = [
+    "Conversion",
+    "FoundActivation",
+    "Layers",
+    "Unreached",
+    "conversion",
+    "convert",
+    "convert_feedback",
+    "revert",
+    "revert_feedback",
+]

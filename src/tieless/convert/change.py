@@ -36,7 +36,7 @@ from tieless.convert.select import (
 from tieless.errors import ConversionError, RuleTypeError, UnreachedWarning
 from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
-from tieless.nn import CALLS, calls_of
+from tieless.nn import CALLS, calls_of, untap
 from tieless.rules import RuleLike, rule as rule_of
 
 __all__ = ["Layers", "conversion", "convert", "revert"]
@@ -153,7 +153,8 @@ def conversion(
 
 
 def revert(model: Model) -> Model:
-    """Undo every conversion of a model, in place: each module gets back the class and the attributes that it had.
+    """Undo every conversion of a model, of its feedback weights too, in place: each module gets back the class and the
+    attributes that it had.
 
     Raises:
         ConversionError: the class of a converted module was changed by somebody else since.
@@ -168,6 +169,7 @@ def revert(model: Model) -> Model:
         original_class(module)  # raises before anything is undone
     for module in modules:
         restore(module)
+    untap(model)
     return model
 
 
@@ -202,7 +204,7 @@ def _entries(
     forward: ForwardLike | None,
     only: Selector | Sequence[Selector] | None,
     who: str,
-) -> list[Entry]:
+) -> list[Entry[Halves]]:
     default = None
     if backward is not None:
         default = Halves(None if forward is None else forward_of(forward), rule_of(backward))
@@ -220,7 +222,7 @@ def _entries(
     return entries
 
 
-def _layers(layers: Layers, default: Halves | None, who: str) -> list[Entry]:
+def _layers(layers: Layers, default: Halves | None, who: str) -> list[Entry[Halves]]:
     if isinstance(layers, (str, PathLike)):
         if not str(layers).endswith((".yaml", ".yml")):
             raise ConversionError(f"{layers!r} is no YAML file. A rule for all is given as backward={layers!r}.")

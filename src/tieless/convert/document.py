@@ -21,7 +21,7 @@ __all__ = ["read_file"]
 _KEYS = ("forward", "backward", "layers", "types")
 
 
-def read_file(path: str | PathLike[str]) -> list[Entry]:
+def read_file(path: str | PathLike[str]) -> list[Entry[Halves]]:
     """The selectors of a file: ``layers`` by name or glob, ``types`` by class, ``forward`` and ``backward`` for the rest.
 
     Raises:

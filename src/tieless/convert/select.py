@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from torch import nn
 
@@ -57,12 +57,15 @@ class Halves:
     backward: Rule
 
 
+What = TypeVar("What")
+
+
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One selector with what it selects for; ``None`` makes an activation what it was."""
+class Entry(Generic[What]):
+    """One selector with what it selects for; ``None`` makes what is selected what it was."""
 
     selector: Selector
-    halves: Halves | None
+    given: What | None
 
     def __str__(self) -> str:
         if isinstance(self.selector, str):
@@ -114,14 +117,21 @@ def _forward(given: ForwardLike | None, default: Halves | None) -> Forward | Non
     return forward_of(given)
 
 
-def whole_types(entries: Sequence[Entry]) -> tuple[type[nn.Module], ...]:
+def whole_types(entries: Sequence[Entry[Halves]]) -> tuple[type[nn.Module], ...]:
     """The classes among the selectors that are activations because somebody says so."""
     types = (entry.selector for entry in entries if isinstance(entry.selector, type))
     return tuple(cls for cls in types if cls is not nn.Module and not cls.__module__.startswith(("torch.", "tieless.")))
 
 
-def choose(found: Sequence[Found], entries: Sequence[Entry]) -> list[Choice]:
+def choose(
+    found: Sequence[Found], entries: Sequence[Entry[What]], *, of: str = "activation", have: str = "rules"
+) -> list[tuple[Found, What | None]]:
     """Of several selectors that fit a name the narrowest counts: the one whose names are among those of the others.
+
+    Args:
+        found: What there is.
+        entries: What is asked for.
+        of, have: What is chosen from, and what it gets, for messages.
 
     Raises:
         ConversionError: a selector fits nothing; two overlap, and none is narrower; two names of one module get
@@ -131,14 +141,14 @@ def choose(found: Sequence[Found], entries: Sequence[Entry]) -> list[Choice]:
     selected = [frozenset(name for name, one in names if entry.fits(name, one)) for entry in entries]
     for entry, some in zip(entries, selected, strict=True):
         if not some:
-            raise ConversionError(f"{entry} selects no activation. There are: {listed(found)}.")
-    choices: list[Choice] = []
+            raise ConversionError(f"{entry} selects no {of}. There are: {listed(found)}.")
+    choices: list[tuple[Found, What | None]] = []
     for one in found:
         by_name = {name: _narrowest(name, entries, selected) for name in one.names}
-        given = {name: entry and (entry.halves, entry.halves is None) for name, entry in by_name.items()}
+        given = {name: entry and (entry.given, entry.given is None) for name, entry in by_name.items()}
         if len(set(given.values())) > 1:
             raise ConversionError(
-                f"{' and '.join(by_name)} are one shared module, and cannot have different rules. Select both alike, or "
+                f"{' and '.join(by_name)} are one shared module, and cannot have different {have}. Select both alike, or "
                 "give each its own module."
             )
         entry = next(iter(by_name.values()))
@@ -148,17 +158,17 @@ def choose(found: Sequence[Found], entries: Sequence[Entry]) -> list[Choice]:
             if isinstance(entry.selector, str) and entry.selector in one.names:
                 raise ConversionError(f"{one.names[0]} ({one.kind}) cannot be converted: {one.why_not}.")
             continue
-        choices.append((one, entry.halves))
+        choices.append((one, entry.given))
     return choices
 
 
-def _narrowest(name: str, entries: Sequence[Entry], selected: Sequence[frozenset[str]]) -> Entry | None:
+def _narrowest(name: str, entries: Sequence[Entry[What]], selected: Sequence[frozenset[str]]) -> Entry[What] | None:
     fitting = [(some, entry) for some, entry in zip(selected, entries, strict=True) if name in some]
     if not fitting:
         return None
     least, narrowest = min(fitting, key=lambda pair: len(pair[0]))
     for some, entry in fitting:
-        if entry.halves != narrowest.halves and not least < some:
+        if entry.given != narrowest.given and not least < some:
             raise ConversionError(
                 f"{narrowest} and {entry} both select {name}, and neither is narrower. Write its name out to decide."
             )
@@ -172,10 +182,10 @@ def listed(found: Sequence[Found], most: int = 12) -> str:
     return ", ".join([*words, *more]) or "none"
 
 
-def concerns(unreached: Unreached, entries: Sequence[Entry]) -> bool:
+def concerns(unreached: Unreached, entries: Sequence[Entry[Halves]]) -> bool:
     """Might the selectors have meant what was not reached? In doubt, yes."""
     for entry in entries:
-        if entry.halves is None:
+        if entry.given is None:
             continue
         selector = entry.selector
         if isinstance(selector, str):

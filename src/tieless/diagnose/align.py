@@ -12,6 +12,7 @@ from tieless.diagnose.passes import Batch, Loss, Seen, batches_of, layer_of, loo
 from tieless.diagnose.perturbed import Estimated, estimated, sums_with
 from tieless.diagnose.references import Reference, checked, checked_confidence, sigmas, smoothed, tied_or, words_for
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.nn import tied_feedback
 
 __all__ = ["alignment"]
 
@@ -88,7 +89,8 @@ def alignment(
             called = sorted(sent)
         if reference == "perturbation":
             blur = sigmas(places, seen, sigma)
-            known = estimated(model, places, loss_of, blur, width=sigma, draws=draws, seed=seed + number)
+            with tied_feedback(model):
+                known = estimated(model, places, loss_of, blur, width=sigma, draws=draws, seed=seed + number)
             by_weight, by_place = known
             weights.append([_estimated_layer(layer, seen, by_weight) for layer in layers])
             feedback.append([sums_with(sent[place], by_place[place]) for place in called])

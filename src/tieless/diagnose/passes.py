@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from tieless.diagnose.untouched import untouched
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
 from tieless.functional import Joined
-from tieless.nn import Activation, QuantizedWeight
+from tieless.nn import Activation, QuantizedWeight, tied_feedback
 from tieless.rules import Rule, Tied
 
 __all__ = [
@@ -150,12 +150,14 @@ def look(
         halves: By the number of a place, which halves run there instead of its own.
         seed: For whatever draws.
         received: Whether the gradients at each ``y`` are wanted too.
-        tied: Whether nothing may stay untied: ``untie`` called by itself is then refused.
+        tied: Whether nothing may stay untied: ``untie`` called by itself is then refused, and every layer carries its
+            feedback by its own weights.
     Raises:
         RuleTypeError: the loss is no scalar.
         RuleValueError: see ``tied``; or no activation was called, or the loss depends on no parameter.
     """
-    with running(model, places, halves, seed=seed) as calls, torch.enable_grad():
+    own_weights = tied_feedback(model) if tied else nullcontext()
+    with running(model, places, halves, seed=seed) as calls, own_weights, torch.enable_grad():
         loss = loss_of(model)
         if tied:
             _refuse_untied(loss, model)

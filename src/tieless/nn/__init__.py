@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from tieless.nn.activation import Activation
 from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
+from tieless.nn.feedback import (
+    CARRIER,
+    TAPS,
+    FeedbackLayer,
+    Taps,
+    feedback_of,
+    find_taps,
+    tap,
+    tied_feedback,
+    untap,
+)
 from tieless.nn.inside import CALLS, activations, calls_of
 from tieless.nn.learnable import LearnableActivation
 from tieless.nn.lif import LIF, Reset
@@ -23,12 +34,15 @@ from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 
 __all__ = [
     "CALLS",
+    "CARRIER",
     "LIF",
+    "TAPS",
     "Activation",
     "Alignment",
     "BinaryConv1d",
     "BinaryConv2d",
     "BinaryLinear",
+    "FeedbackLayer",
     "Layers",
     "LearnableActivation",
     "Objective",
@@ -39,6 +53,7 @@ __all__ = [
     "QuantizedWeight",
     "Reset",
     "Spread",
+    "Taps",
     "TernaryConv1d",
     "TernaryConv2d",
     "TernaryLinear",
@@ -46,9 +61,14 @@ __all__ = [
     "activations",
     "calls_of",
     "clip_latent_weights",
+    "feedback_of",
+    "find_taps",
     "freeze",
     "latent_weights",
     "quantize_weights",
     "restore_weights",
     "select_layers",
+    "tap",
+    "tied_feedback",
+    "untap",
 ]

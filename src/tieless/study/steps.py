@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tieless.functional import Joined
+from tieless.nn import feedback_of
 from tieless.study.losses import Loss
 
 __all__ = ["CapturedStep", "Step", "step_for"]
@@ -102,11 +103,11 @@ class CapturedStep(Step):
 def step_for(model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> Step:
     """The fastest step that a network can have.
 
-    It is captured on a GPU, where no rule draws (a graph would repeat the key for ever) and every optimiser can be
+    It is captured on a GPU, where no rule and no feedback weights draw (a graph would repeat the key for ever) and every optimiser can be
     captured: PyTorch's Adam and AdamW.
     """
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
-    draws = any(joined.draws for joined in _pairs(model))
+    draws = any(half.draws for half in (*_pairs(model), *feedback_of(model).values()))
     capturable = all("capturable" in group for group in _groups(optimisers))
     return (CapturedStep if on_gpu and capturable and not draws else Step)(model, loss, optimisers)
 

@@ -1,0 +1,212 @@
+"""``convert_feedback`` and ``revert_feedback``: other weights for the feedback of linear layers of a model that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from tieless.convert.converted import Changed, change_class, original_class, restore
+from tieless.convert.find import Found, check_module
+from tieless.convert.select import Entry, Selector, choose, listed
+from tieless.errors import ConversionError, RuleTypeError
+from tieless.feedback import Carrier, Feedback, FeedbackLike, Geometry, TiedFeedback, feedback as feedback_for, key_of
+from tieless.nn import CARRIER, TAPS, FeedbackLayer, tap, untap
+
+__all__ = ["convert_feedback", "feedback_class", "revert_feedback"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_CONVOLUTION = ("forward", "_conv_forward")
+_METHODS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("forward",),
+    nn.Conv1d: _CONVOLUTION,
+    nn.Conv2d: _CONVOLUTION,
+    nn.Conv3d: _CONVOLUTION,
+}
+"""The methods that say what a layer of each type computes."""
+
+_NAMES = ", ".join(f"nn.{cls.__name__}" for cls in _METHODS)
+
+
+def convert_feedback(
+    model: Model,
+    feedback: FeedbackLike | Mapping[Any, FeedbackLike | None],
+    *,
+    only: Selector | Sequence[Selector] | None = None,
+    seed: int = 0,
+) -> Model:
+    """Let other weights carry the feedback through linear layers, in place; ``revert_feedback`` takes it back.
+
+    For ``y = W x + b`` the gradients of ``W`` and ``b`` stay exactly what they are for the feedback that arrives, and what
+    is sent on below is ``B^T`` times the feedback in the place of ``W^T``. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` and
+    ``nn.Conv3d`` are found, and layers derived from them that compute the same. All modules stay the objects that they
+    are; the keys of ``state_dict`` do not change, and activations that ``convert`` has untied stay so.
+
+    ``B`` is not stored. It follows from ``seed``, the layer's name and the shape, so the same call on the same network
+    gives the same weights, today and when a run is resumed.
+
+    Args:
+        model: Changed, and returned. With ``"dfa"`` it is the model whose output has the error: one tensor, its samples in
+            dimension 0.
+        feedback: ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"``, ``"frsf"`` or a ``Feedback``, for all layers; or selectors
+            (a name or glob, a class, a function ``(name, module) -> bool``) with what they select for. Where several fit,
+            the narrowest counts. ``None`` and ``"tied"`` make a layer what it was before.
+        only: Selectors of the layers that are meant, where ``feedback`` is one for all.
+        seed: Of the random weights.
+    Raises:
+        ConversionError: there is no such layer, or a selector fits nothing, or two overlap.
+        SpecError, RuleTypeError, RuleValueError: an argument is wrong.
+    Source:
+        Lillicrap et al. 2016, doi:10.1038/ncomms13276 (fa); Nøkland 2016, arXiv:1609.01596 (dfa); Liao et al. 2016,
+        arXiv:1510.05067 (usf, brsf, frsf).
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> tl.convert_feedback(net, {"0": "fa", torch.nn.Linear: "usf"})
+        Sequential(
+          (0): FeedbackLinear(in_features=4, out_features=8, bias=True, feedback=fa)
+          (1): ReLU()
+          (2): FeedbackLinear(in_features=8, out_features=2, bias=True, feedback=usf)
+        )
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"convert_feedback needs an integer as its seed, got {seed!r}.")
+    entries = _entries(feedback, only)
+    found = list(_find(check_module(model, "convert_feedback")))
+    if not any(one.why_not is None for one in found):
+        raise ConversionError(_nothing(model, found))
+    choices = choose(found, entries, of="layer", have="feedback weights")
+    if not choices:
+        raise ConversionError(f"Nothing that is selected can be converted. There are: {listed(found)}.")
+    taps = tap(model) if any(kind is not None and kind.direct for _, kind in choices) else None
+    for one, kind in choices:
+        if kind is None:
+            restore(one.module)
+            continue
+        carrier = Carrier(kind, _geometry(one.module), key_of(seed, one.names[0]))
+        attributes: dict[str, object] = {CARRIER: carrier, TAPS: taps if kind.direct else None}
+        change_class(one.module, feedback_class(original_class(one.module)), **attributes)
+    untap(model)
+    return model
+
+
+def revert_feedback(model: Model) -> Model:
+    """Give every layer of a model its own weights back on the way back, in place. Untied activations stay so.
+
+    Raises:
+        ConversionError: the class of a converted layer was changed by somebody else since.
+    Example:
+        >>> tl.revert_feedback(tl.convert_feedback(torch.nn.Linear(3, 2), "fa"))
+        Linear(in_features=3, out_features=2, bias=True)
+    """
+    layers = [one for one in check_module(model, "revert_feedback").modules() if isinstance(one, FeedbackLayer)]
+    for layer in layers:
+        original_class(layer)  # raises before anything is undone
+    for layer in layers:
+        restore(layer)
+    untap(model)
+    return model
+
+
+@cache
+def feedback_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class that a layer of ``cls`` gets when its feedback is converted."""
+    content = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "original": cls,
+        "make": staticmethod(feedback_class),
+    }
+    return type(f"Feedback{cls.__name__}", (FeedbackLayer, Changed, cls), content)
+
+
+def _entries(
+    feedback: FeedbackLike | Mapping[Any, FeedbackLike | None], only: Selector | Sequence[Selector] | None
+) -> list[Entry[Feedback]]:
+    if not isinstance(feedback, Mapping):
+        kind = _kind(feedback)
+        several = cast("Sequence[object]", only if isinstance(only, (list, tuple)) else ["*" if only is None else only])
+        return [Entry(_selector(one), kind) for one in several]
+    if only is not None:
+        raise ConversionError("convert_feedback got a mapping and only=. Say in the mapping which layers are meant.")
+    if not feedback:
+        raise ConversionError("convert_feedback got an empty mapping. Give it one kind for all, such as 'fa'.")
+    return [Entry(_selector(key), _kind(value)) for key, value in feedback.items()]
+
+
+def _kind(given: FeedbackLike | None) -> Feedback | None:
+    kind = None if given is None else feedback_for(given)
+    return None if isinstance(kind, TiedFeedback) else kind
+
+
+def _selector(given: object) -> Selector:
+    if not (isinstance(given, str) or callable(given)) or (
+        isinstance(given, type) and not issubclass(given, nn.Module)
+    ):
+        raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
+    return cast("Selector", given)
+
+
+def _find(model: nn.Module) -> Iterator[Found]:
+    """Every linear layer of a model, converted or not."""
+    names: dict[int, list[str]] = {}
+    modules: dict[int, nn.Module] = {}
+    for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False)):
+        names.setdefault(id(module), []).append(name)
+        modules[id(module)] = module
+    for number, module in modules.items():
+        for base, methods in _METHODS.items():
+            if isinstance(module, base):
+                own = original_class(module)
+                same = all(getattr(own, method) is getattr(base, method) for method in methods)
+                why_not = _why_not(module, own, same=same)
+                yield Found(tuple(names[number]), own.__name__, module, "module", own.__name__, why_not=why_not)
+
+
+def _why_not(module: nn.Module, cls: type[nn.Module], *, same: bool) -> str | None:
+    if "forward" in vars(module):
+        return "its forward was exchanged on the object, as hooks of some libraries do"
+    if not same:
+        return "its forward is its own"
+    if cls.__name__ == "NonDynamicallyQuantizableLinear":
+        return "nn.MultiheadAttention reads its weights and does not call it"
+    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+        return "it has no weights before the model has seen a batch"
+    return None
+
+
+def _nothing(model: nn.Module, found: Sequence[Found]) -> str:
+    name = original_class(model).__name__
+    if found:
+        beside = "; ".join(f"{one.names[0]} ({one.kind}: {one.why_not})" for one in found)
+        return f"convert_feedback found nothing to convert in {name}. Out of reach: {beside}."
+    kinds = sorted({original_class(module).__name__ for module in model.modules()})
+    return f"convert_feedback looks for {_NAMES} and found none in {name}, which has: {', '.join(kinds)}."
+
+
+def _geometry(layer: nn.Module) -> Geometry:
+    if isinstance(layer, nn.Linear):
+        return Geometry((layer.out_features, layer.in_features))
+    conv = cast("nn.Conv2d", layer)
+    window, dilation = tuple(conv.kernel_size), tuple(conv.dilation)
+    shape = (conv.out_channels, conv.in_channels // conv.groups, *window)
+    if conv.padding == "valid":
+        around = [(0, 0)] * len(window)
+    elif conv.padding == "same":
+        around = [((k - 1) * d // 2, (k - 1) * d - (k - 1) * d // 2) for k, d in zip(window, dilation, strict=True)]
+    else:
+        around = [(p, p) for p in cast("tuple[int, ...]", conv.padding)]
+    simple = conv.padding_mode == "zeros" and all(before == behind for before, behind in around)
+    return Geometry(
+        shape,
+        stride=tuple(conv.stride),
+        padding=tuple(before for before, _ in around) if simple else (0,) * len(window),
+        dilation=dilation,
+        groups=conv.groups,
+        # As F.pad takes it: the last dimension first.
+        pads=() if simple else tuple(pad for pair in reversed(around) for pad in pair),
+        mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode,
+    )

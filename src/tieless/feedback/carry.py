@@ -1,0 +1,233 @@
+"""Where feedback is carried by other weights: the autograd functions behind a converted layer.
+
+A converted layer computes ``y`` from its input cut off from the graph, so that its own weights get their gradient from
+PyTorch as ever, and its input gets none. The functions here join the input to ``y`` again, by the feedback weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tieless import ops
+from tieless._tracing import known_when_traced
+from tieless._underivable import underivable
+from tieless.errors import ConversionError, RuleTypeError, TransformError
+from tieless.feedback.geometry import Geometry
+from tieless.feedback.kinds import Feedback
+
+__all__ = ["Carrier", "deliver", "send", "undelivered"]
+
+_NO_FORWARD_MODE = (
+    "Feedback weights have no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): they say what is sent back, not "
+    "what goes forward. Use reverse mode (grad, vjp, jacrev), or tieless.revert_feedback(model)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """What carries one layer's feedback: all that its backward pass has to know, as a value.
+
+    Args:
+        feedback: The kind.
+        geometry: The layer without its weights.
+        key: Its key.
+    """
+
+    feedback: Feedback
+    geometry: Geometry
+    key: int
+
+
+# A compiler takes both calls as they are, for autograd and the transforms of torch.func to trace. If it looked inside, a
+# transform within its graph would lose the backward pass, silently (https://github.com/pytorch/pytorch/issues/193279).
+_IN_GRAPHS: dict[str, Carrier] = {}
+"""What compilers have met, by a name that a graph can hold."""
+
+
+@known_when_traced
+def _carrier_name(carrier: Carrier) -> str:
+    torch.compiler.allow_in_graph(_send_in_graph)
+    torch.compiler.allow_in_graph(_deliver_in_graph)
+    _IN_GRAPHS[str(carrier)] = carrier
+    return str(carrier)
+
+
+def _send_in_graph(y: Tensor, x: Tensor, weight: Tensor | None, name: str) -> Tensor:
+    return _send(y, x, weight, _IN_GRAPHS[name])
+
+
+def _deliver_in_graph(output: Tensor, names: str, *inputs: Tensor) -> Tensor:
+    return _deliver(output, tuple(_IN_GRAPHS[name] for name in names.splitlines()), inputs)
+
+
+def send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tensor:
+    """``y``, from which the feedback goes on to ``x`` by feedback weights.
+
+    Args:
+        y: What the layer made of ``x`` cut off.
+        x: The layer's input, padded as its geometry says.
+        weight: The layer's weights, where the kind reads them.
+        carrier: Of a kind that is not direct.
+    """
+    if torch.compiler.is_compiling():
+        return _send_in_graph(y, x, weight, _carrier_name(carrier))
+    return _send(y, x, weight, carrier)
+
+
+def deliver(output: Tensor, carriers: Sequence[Carrier], inputs: Sequence[Tensor]) -> Tensor:
+    """``output``, from which the error goes straight to the inputs of layers.
+
+    Args:
+        output: Of the model: ``(n, ...)``, or one sample's numbers.
+        carriers: Of each input; their kinds are direct.
+        inputs: Of layers: ``(n, ...)``.
+    Raises:
+        RuleTypeError: an input has not as many samples as the output.
+    """
+    for x in inputs:
+        if output.dim() > 1 and (x.dim() < 2 or x.shape[0] != output.shape[0]):
+            raise RuleTypeError(
+                f"dfa sends each sample the error at its own output, and a layer has an input of shape {tuple(x.shape)} "
+                f"where the output has {tuple(output.shape)}. Keep the samples in dimension 0, or leave out that layer."
+            )
+    if torch.compiler.is_compiling():
+        return _deliver_in_graph(output, "\n".join([_carrier_name(carrier) for carrier in carriers]), *inputs)
+    return _deliver(output, tuple(carriers), inputs)
+
+
+def undelivered(y: Tensor, x: Tensor) -> Tensor:
+    """``y`` of a direct layer whose model is not running: it refuses a backward pass, which has no error to deliver."""
+    return cast("Tensor", _Undelivered.apply(y, x))
+
+
+def _send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tensor:
+    key = ops.draw_key(y.detach()) if carrier.feedback.draws else None
+    return cast("tuple[Tensor, ...]", _Sent.apply(y, x, weight, key, carrier))[0]
+
+
+def _deliver(output: Tensor, carriers: tuple[Carrier, ...], inputs: Sequence[Tensor]) -> Tensor:
+    return cast("tuple[Tensor, ...]", _Delivered.apply(output, carriers, *inputs))[0]
+
+
+# Outputs are copies, not views: an activation may write in place to what a layer returns, and PyTorch lets nobody do that
+# to a view which an autograd function has made. The layer's own output is gone after the copy, for nothing keeps it.
+# The empty anchor is that of ``untie``: through it a second derivative meets ``underivable``.
+
+
+class _Sent(torch.autograd.Function):
+    """The identity on a layer's output; feedback goes on as it is, and to the layer's input by the feedback weights."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, x: Tensor, weight: Tensor | None, key: Tensor | None, carrier: Carrier) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]  # fmt: skip
+        # In a graph y depends on the key, in name only, so that a compiled checkpoint keeps the draw.
+        copy = y * ((key & 0) + 1) if key is not None and torch.compiler.is_compiling() else y.clone()
+        return copy, y.new_empty(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, x, weight, key, carrier = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1], weight, key)
+        ctx.carrier = carrier
+        ctx.shape, ctx.dtype = tuple(x.shape), x.dtype
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if grad_output is None or not ctx.needs_input_grad[1]:
+            return grad_output, None, None, None, None
+        anchor, weight, key = ctx.saved_tensors
+        carrier: Carrier = ctx.carrier
+        geometry = carrier.geometry
+        with torch.no_grad():
+            used = carrier.key if key is None else key
+            weights = carrier.feedback.weights(geometry.shape, weight, used, grad_output.device).to(grad_output.dtype)
+            sent = geometry.grad_input(grad_output.detach(), weights, ctx.shape).to(ctx.dtype)
+        above, below = _without_derivative(anchor, grad_output, grad_output, sent)
+        return above, below, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(_NO_FORWARD_MODE)
+
+
+class _Delivered(torch.autograd.Function):
+    """The identity on a model's output; the error goes on as it is, and to each layer's input by its feedback weights."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(output: Tensor, carriers: tuple[Carrier, ...], *inputs: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return output.clone(), output.new_empty(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, carriers, *layers = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+        ctx.carriers = carriers
+        ctx.like = [(tuple(x.shape), x.dtype) for x in layers]
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if grad_output is None:
+            return (None,) * (2 + len(ctx.like))
+        error = grad_output.detach()
+        # A tensor of fewer than two dimensions is one sample.
+        error = error.flatten(1) if error.dim() > 1 else error.reshape(1, -1)
+        sent: list[Tensor | None] = []
+        with torch.no_grad():
+            for carrier, (shape, dtype), wanted in zip(ctx.carriers, ctx.like, ctx.needs_input_grad[2:], strict=True):
+                sent.append(_delivered(error, carrier, shape).to(dtype) if wanted else None)
+        above, *below = _without_derivative(ctx.saved_tensors[0], grad_output, grad_output, *sent)
+        return above, None, *below
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(_NO_FORWARD_MODE)
+
+
+def _delivered(error: Tensor, carrier: Carrier, shape: tuple[int, ...]) -> Tensor:
+    inputs = 1
+    for size in shape if error.shape[0] == 1 and len(shape) == 1 else shape[1:]:
+        inputs *= size
+    weights = carrier.feedback.weights((error.shape[1], inputs), None, carrier.key, error.device)
+    return (error @ weights.to(error.dtype)).reshape(shape)
+
+
+class _Undelivered(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if ctx.needs_input_grad[1]:
+            raise ConversionError(
+                "dfa has no error to deliver: this layer ran by itself, or inside a reentrant checkpoint, and not in a call "
+                "of the model that was converted. Call that model; checkpoint with use_reentrant=False."
+            )
+        return grad_output, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(_NO_FORWARD_MODE)
+
+
+def _without_derivative(anchor: Tensor, grad_output: Tensor, *sent: Tensor | None) -> tuple[Tensor | None, ...]:
+    """What is sent, refusing the derivative of it that somebody may be about to take."""
+    if not (torch.is_grad_enabled() or ops.forward_mode()):
+        return sent
+    return tuple(None if one is None else underivable(one, anchor, grad_output) for one in sent)

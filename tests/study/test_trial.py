@@ -26,6 +26,8 @@ from tieless.study.trial import EpochRecord, Result, Trial
         ("learning_rate", [1, 1.0]),
         ("weights", ["binary", 'binary(scale="none")', 'binary(backward="rectangular(low=-1, high=1)")']),
         ("weights", ["k_bit(4)", 'k_bit(bits=4, scale="mean")']),
+        ("feedback", ["usf", 'usf(scale="glorot")', "usf(gain=1.0)"]),
+        ("feedback", ["fa(gain=2)", 'fa("glorot", 2.0)']),
         ("schedule", ["cosine", "cosine(warmup=0)", "cosine(0.0)"]),
         ("augment", ["flip", "none >> flip", "flip() >> none"]),
         ("optimiser", ["bop", "bop(1e-8, gamma=0.0001)"]),
@@ -54,6 +56,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "seed": 1,
         "device": "cuda",
         "weights": "binary",
+        "feedback": "fa",
         "schedule": "cosine",
         "augment": "flip",
         "monitor": 50,
@@ -75,7 +78,7 @@ def test_the_id_stays_what_it_was():
 
 def test_fields_that_came_later_are_read_as_what_was_done_before_them():
     record = make_trial().to_dict()
-    for name in ("weights", "schedule", "augment", "monitor"):
+    for name in ("weights", "feedback", "schedule", "augment", "monitor"):
         del record[name]
     assert Trial.from_dict(record) == make_trial()
     assert Trial.from_dict(record).id == "398e1dfca840df11"
@@ -98,6 +101,8 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("weights", "k_bit(9)"),
         ("weights", "binary(scale='max')"),
         ("weights", "ternary(threshold=-1)"),
+        ("feedback", "fb"),
+        ("feedback", "dfa(gain=0)"),
         ("augment", "shift(0)"),
         ("augment", "turn"),
         ("learning_rate", 0.0),

@@ -131,6 +131,11 @@ def _uniform(shape: Sequence[int], key: Tensor | int, device: torch.device) -> T
     return ops.uniform(torch.empty(tuple(shape), dtype=torch.float32, device=device), key, 0, 0)
 
 
+def _symmetric(shape: Sequence[int], key: Tensor | int, device: torch.device) -> Tensor:
+    """Random numbers on [-sqrt 3, sqrt 3), whose root mean square is 1."""
+    return (2 * _uniform(shape, key, device) - 1) * math.sqrt(3)
+
+
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class TiedFeedback(Feedback):
@@ -198,8 +203,7 @@ class FeedbackAlignment(_Scaled):
         return self.scale == "weights"
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
-        pattern = (2 * _uniform(shape, key, device) - 1) * math.sqrt(3)
-        return self.sized(pattern, 1.0, shape, weight)
+        return self.sized(_symmetric(shape, key, device), 1.0, shape, weight)
 
 
 @_REGISTRY.register
@@ -339,4 +343,5 @@ class DirectFeedbackAlignment(Feedback):
         self.require(self.gain > 0, "gain > 0")
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
-        return (2 * _uniform(shape, key, device) - 1) * (math.sqrt(3) * self.gain * _glorot(shape))
+        # With one hidden layer the same numbers as feedback alignment, to the last bit.
+        return _symmetric(shape, key, device) * (self.gain * _glorot(shape))

@@ -108,7 +108,8 @@ class Cell:
     """One forward under one backward rule, over its seeds.
 
     Args:
-        forward, backward: Specs of the two halves.
+        forward: Spec of the forward.
+        backward: Spec of the rule, with ``through`` and that of the feedback weights where they are not the layers' own.
         learning_rate: Step size that these runs had.
         planned: How many seeds the study asks for.
         runs: The seeds that were run, in order of the seed.
@@ -201,7 +202,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything of a trial but its two halves and its seed. ``learning_rate`` is ``None`` in a section's settings."""
+    """Everything of a trial but its two halves, its feedback weights and its seed. ``learning_rate`` is ``None`` in a section's settings."""
 
     data: str
     subset: int | None

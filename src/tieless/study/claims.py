@@ -3,7 +3,7 @@
 A claim is data. It is read by the grammar below and by nothing else::
 
     claim    = side "is" relation side [ "by" NUMBER ("point" | "points") ] { clause }
-    side     = [ FORWARD "+" ] RULE [ "under" OPTIMISER ]
+    side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ]
     relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
     clause   = "for" FORWARD { "and" FORWARD }
              | "under" OPTIMISER { "and" OPTIMISER }
@@ -13,8 +13,9 @@ A claim is data. It is read by the grammar below and by nothing else::
              | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
 
 Each clause at most once, in any order. Without ``by`` the margin is 1 point. Both sides name a forward or neither, and
-so for an optimiser; where the first side names none, ``under`` is a clause, of both. RULE, FORWARD and so on are specs
-as a study writes them; words count as the grammar's only outside of parentheses and quotes.
+so for an optimiser; where the first side names none, ``under`` is a clause, of both. Where one side names feedback
+weights, those of the other are ``tied`` unless it names others; where none does, both have the same ones. RULE, FORWARD
+and so on are specs as a study writes them; words count as the grammar's only outside of parentheses and quotes.
 """
 
 from __future__ import annotations
@@ -39,19 +40,21 @@ MARGIN = 1.0
 
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
-    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, or RULE"
-    " under OPTIMISER"
+    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, RULE"
+    " through FEEDBACK, or RULE under OPTIMISER"
 )
 """What a claim may look like, for messages."""
 
 _CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
-_KEYWORDS = frozenset({"is", "by", "where", "and", "+", *_CLAUSES})
+_IN_SIDES = frozenset({"+", "through"})
+_KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
     "data": specs.data,
     "model": specs.model,
     "forward": specs.forward,
     "weights": specs.weights,
+    "feedback": specs.feedback,
     "augment": specs.augment,
     "optimiser": specs.optimiser,
     "schedule": specs.schedule,
@@ -161,8 +164,9 @@ def parse_claim(text: str, label: str = "") -> Claim:
 
 def _side_in_words(side: Mapping[str, str]) -> str:
     forward = f"{side['forward']} + " if "forward" in side else ""
+    feedback = f" through {side['feedback']}" if side.get("feedback", "tied") != "tied" else ""
     optimiser = f" under {side['optimiser']}" if "optimiser" in side else ""
-    return f"{forward}{side['backward']}{optimiser}"
+    return f"{forward}{side['backward']}{feedback}{optimiser}"
 
 
 def _written(value: Any) -> str:
@@ -249,12 +253,15 @@ class _Sentence:
         kind = self._expect(f"one of {', '.join(relations)}", *relations)
         return f"{kind} {self._expect('the word to', 'to')}"
 
-    def _baseline(self, ours: Mapping[str, str]) -> dict[str, str]:
-        """The second side, which names what the first one does."""
+    def _baseline(self, ours: dict[str, str]) -> dict[str, str]:
+        """The second side, which names what the first one does; feedback weights that only one names are ``tied`` in the other."""
         theirs = self._side()
         if "optimiser" in ours:
             self._expect("'under' and the baseline's optimiser, as the candidate has its own", "under")
             theirs["optimiser"] = self._spec("an optimiser", specs.optimiser)
+        if "feedback" in {*ours, *theirs}:
+            ours.setdefault("feedback", "tied")
+            theirs.setdefault("feedback", "tied")
         if ours == theirs:
             raise self._error(f"{_side_in_words(ours)} is compared with itself")
         if ours.keys() != theirs.keys():
@@ -279,21 +286,25 @@ class _Sentence:
             elif word in _CLAUSES:
                 self._put(where, _CLAUSES[word], [self._value(_CLAUSES[word])])
             else:
-                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - {'is', 'and', '+'}))}, got {word!r}")
+                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - _IN_SIDES - {'is', 'and'}))}, got {word!r}")
         return margin, where, chosen
 
     def _side(self) -> dict[str, str]:
-        """A rule, or a forward and a rule."""
-        if "+" not in self._words[self._next : self._end_of_side()]:
-            return {"backward": self._spec("a rule", specs.rule)}
-        forward = self._spec("a forward", specs.forward)
-        self._expect("'+'", "+")
-        return {"backward": self._spec("a rule", specs.rule), "forward": forward}
+        """A rule, with its forward and its feedback weights as far as they are named."""
+        side: dict[str, str] = {}
+        if "+" in self._words[self._next : self._end_of_side()]:
+            side["forward"] = self._spec("a forward", specs.forward)
+            self._expect("'+'", "+")
+        side["backward"] = self._spec("a rule", specs.rule)
+        if self._peek() == "through":
+            self._take()
+            side["feedback"] = self._spec("feedback weights", specs.feedback)
+        return side
 
     def _end_of_side(self) -> int:
         """The place of the next keyword that can stand behind a side."""
         places = range(self._next, len(self._words))
-        return next((place for place in places if self._words[place] in _KEYWORDS - {"+"}), len(self._words))
+        return next((place for place in places if self._words[place] in _KEYWORDS - _IN_SIDES), len(self._words))
 
     def _points(self) -> float:
         word = self._take()

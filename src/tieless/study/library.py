@@ -13,6 +13,7 @@ from tieless.models import build_model
 from tieless.registry import unknown
 from tieless.spec import parse_call
 from tieless.study.augmentations import augmentations, augmented
+from tieless.study.feedback import carry_feedback
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.spec import Study, parse_study
 from tieless.study.weights import WEIGHTS
@@ -67,7 +68,7 @@ def _check(study: Study) -> None:
     sets = {
         place: load(place[0], seed=0, subset=place[1]) for place in {(t.data, t.subset): None for t in study.trials}
     }
-    networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.optimiser): t for t in study.trials}
+    networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser): t for t in study.trials}
     for trial in networks.values():
         data = sets[trial.data, trial.subset]
         augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
@@ -75,6 +76,7 @@ def _check(study: Study) -> None:
             features = data.train_x[0].numel()
             model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
         WEIGHTS.build(parse_call(trial.weights)).apply(model)
+        carry_feedback(model, trial.feedback, trial.seed)
         OPTIMISERS.build(parse_call(trial.optimiser)).build(model, trial.learning_rate)
 
 

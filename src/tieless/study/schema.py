@@ -70,6 +70,7 @@ class GridModel(_Model):
     forward: _Axis[Annotated[str, _spec(specs.forward)]] = _axis("a forward, such as relu")
     backward: _Axis[Annotated[str, _spec(specs.rule)]] = _axis("a rule, such as full_jam")
     weights: _Axis[Annotated[str, _spec(specs.weights)]] = _axis("a kind of weights, such as binary")
+    feedback: _Axis[Annotated[str, _spec(specs.feedback)]] = _axis("a kind of feedback weights, such as fa")
     loss: _Axis[Annotated[str, _spec(specs.loss)]] = _axis("a loss, such as cross_entropy")
     optimiser: _Axis[Annotated[str, _spec(specs.optimiser)]] = _axis("an optimiser, such as adam")
     learning_rate: _Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = _axis("a finite number > 0")

@@ -12,6 +12,7 @@ import torch
 
 from tieless.data.source import SOURCES
 from tieless.errors import StudyError
+from tieless.feedback import feedback as feedback_of
 from tieless.forwards import forward as forward_of
 from tieless.functional import join
 from tieless.models import model_spec
@@ -29,6 +30,7 @@ __all__ = [
     "check_pair",
     "data",
     "device",
+    "feedback",
     "forward",
     "loss",
     "model",
@@ -113,6 +115,12 @@ def schedule(spec: str) -> str:
 def weights(spec: str) -> str:
     """The kind of weights that ``spec`` names, in its one spelling."""
     return _plain(str(WEIGHTS.build(parse_call(spec))))
+
+
+@cache
+def feedback(spec: str) -> str:
+    """The kind of feedback weights that ``spec`` names, in its one spelling."""
+    return _plain(str(feedback_of(spec)))
 
 
 @cache

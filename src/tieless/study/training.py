@@ -19,6 +19,7 @@ from tieless.models import build_model
 from tieless.optim import clip_after_step
 from tieless.spec import parse_call
 from tieless.study.augmentations import augmentations, augmented
+from tieless.study.feedback import carry_feedback
 from tieless.study.losses import LOSSES
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.schedules import SCHEDULES, Scheduled
@@ -98,6 +99,7 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
     model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
     model = model.to(trial.device)
     WEIGHTS.build(parse_call(trial.weights)).apply(model)
+    carry_feedback(model, trial.feedback, trial.seed)
     return model, data
 
 

@@ -29,6 +29,7 @@ _SPELLINGS = {
     "optimiser": specs.optimiser,
     "device": specs.device,
     "weights": specs.weights,
+    "feedback": specs.feedback,
     "schedule": specs.schedule,
     "augment": specs.augment,
     "test": specs.test,
@@ -36,6 +37,7 @@ _SPELLINGS = {
 # Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was.
 _LATER = {
     "weights": "float",
+    "feedback": "tied",
     "schedule": "constant",
     "augment": "none",
     "monitor": 0,
@@ -59,6 +61,8 @@ class Trial:
         forward, backward: Specs of the two halves of every activation in the model.
         weights: Spec of the weights of all layers but the first and the last: ``"float"`` leaves the model as it is,
             ``"binary"``, ``"ternary"`` and ``"k_bit(4)"`` quantise it.
+        feedback: Spec of what carries the feedback through linear layers and convolutions: ``"tied"``, their own weights;
+            ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"`` and ``"frsf"`` others, which follow from ``seed``.
         loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
         optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"`` or ``"bop(1e-8, 1e-4)"``.
         learning_rate: Step size of the optimiser.
@@ -69,7 +73,8 @@ class Trial:
             needs a ``validation``.
         batch: Samples a step.
         epochs: Passes over the training samples.
-        seed: Seeds the initial weights, the order of the samples, the subset, augmentations and every random slope.
+        seed: Seeds the initial weights, the order of the samples, the subset, augmentations, feedback weights and every
+            random slope.
         device: ``"cpu"`` or a torch device such as ``"cuda"``.
         monitor: Steps from one measurement of the alignment to the next; 0 measures none. What is trained does not notice.
     Raises:
@@ -84,6 +89,7 @@ class Trial:
     forward: str
     backward: str
     weights: str = "float"
+    feedback: str = "tied"
     loss: str = "cross_entropy"
     optimiser: str
     learning_rate: float
@@ -123,6 +129,11 @@ class Trial:
         named = {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def way_back(self) -> str:
+        """Its rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
+        return self.backward if self.feedback == "tied" else f"{self.backward} through {self.feedback}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -16,7 +16,8 @@ import tieless as tl
 from tieless.errors import ConversionError, RuleTypeError, SecondDerivativeError, TransformError
 from tieless.feedback import Feedback, feedback, key_of
 from tieless.models import LeNet5
-from tieless.nn import CARRIER, FeedbackLayer, feedback_of, quantize_weights
+from tieless.nn import FeedbackLayer, feedback_of, quantize_weights
+from tieless.nn.feedback import CARRIER
 
 KINDS = ["fa", "usf", "brsf", "frsf", "dfa"]
 LOCAL = KINDS[:4]

@@ -36,7 +36,8 @@ from tieless.convert.select import (
 from tieless.errors import ConversionError, RuleTypeError, UnreachedWarning
 from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
-from tieless.nn import CALLS, calls_of, untap
+from tieless.nn import CALLS, calls_of
+from tieless.nn.feedback import untap
 from tieless.rules import RuleLike, rule as rule_of
 
 __all__ = ["Layers", "conversion", "convert", "revert"]

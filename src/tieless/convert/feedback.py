@@ -14,7 +14,8 @@ from tieless.convert.find import Found, check_module
 from tieless.convert.select import Entry, Selector, choose, listed
 from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, FeedbackLike, Geometry, TiedFeedback, feedback as feedback_for, key_of
-from tieless.nn import CARRIER, TAPS, FeedbackLayer, tap, untap
+from tieless.nn import FeedbackLayer
+from tieless.nn.feedback import CARRIER, TAPS, tap, untap
 
 __all__ = ["convert_feedback", "feedback_class", "revert_feedback"]
 

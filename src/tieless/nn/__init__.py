@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from tieless.nn.activation import Activation
 from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
-from tieless.nn.feedback import (
-    CARRIER,
-    TAPS,
-    FeedbackLayer,
-    Taps,
-    feedback_of,
-    find_taps,
-    tap,
-    tied_feedback,
-    untap,
-)
+from tieless.nn.feedback import FeedbackLayer, feedback_of, tied_feedback
 from tieless.nn.inside import CALLS, activations, calls_of
 from tieless.nn.learnable import LearnableActivation
 from tieless.nn.lif import LIF, Reset
@@ -34,9 +24,7 @@ from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 
 __all__ = [
     "CALLS",
-    "CARRIER",
     "LIF",
-    "TAPS",
     "Activation",
     "Alignment",
     "BinaryConv1d",
@@ -53,7 +41,6 @@ __all__ = [
     "QuantizedWeight",
     "Reset",
     "Spread",
-    "Taps",
     "TernaryConv1d",
     "TernaryConv2d",
     "TernaryLinear",
@@ -62,13 +49,10 @@ __all__ = [
     "calls_of",
     "clip_latent_weights",
     "feedback_of",
-    "find_taps",
     "freeze",
     "latent_weights",
     "quantize_weights",
     "restore_weights",
     "select_layers",
-    "tap",
     "tied_feedback",
-    "untap",
 ]

@@ -25,7 +25,9 @@ _TIED = "_tieless_tied"
 
 
 class FeedbackLayer(nn.Module):
-    """What a converted layer is beside the class that it had: the same forward, and other weights on the way back."""
+    """What a layer is beside the class that it had once ``tieless.convert_feedback`` has given it other weights on the way
+    back: its forward is the same. ``feedback_of`` lists such layers.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if vars(self).get(_TIED, False):

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tieless.report.records import Curve, Panel, Section
 
-__all__ = ["HEIGHT", "WIDTH", "Drawing", "Frame", "Stroke", "Tick", "draw", "frame"]
+__all__ = ["HEIGHT", "WIDTH", "Drawing", "Frame", "Stroke", "Tick", "draw", "frame", "per_cent_axis", "stroke_path"]
 
 WIDTH, HEIGHT = 300, 220
 LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
@@ -112,12 +112,17 @@ def frame(section: Section) -> Frame:
             *(accuracy for stop in curve.stops for accuracy in stop.history if accuracy is not None),
         )
     ] or [0.0, 1.0]
+    low, high, step = per_cent_axis(values)
+    return Frame(section.settings.epochs, low, high, step, 1 / section.classes if section.classes else None)
+
+
+def per_cent_axis(values: Sequence[float]) -> tuple[int, int, int]:
+    """Low, high and the step between ticks of an axis in per cent that holds these fractions: from tick to tick."""
     # A curve at the level of chance must not lie on the axis, hence the margin below.
     low, high = max(100 * min(values) - 2, 0), 100 * max(values)
     step = 20 if high - low > 40 else 10
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
-    chance = 1 / section.classes if section.classes else None
-    return Frame(section.settings.epochs, min(low, 100 - step), max(high, low + step), step, chance)
+    return min(low, 100 - step), max(high, low + step), step
 
 
 def draw(panel: Panel, axes: Frame) -> Drawing:
@@ -133,10 +138,10 @@ def _stroke(curve: Curve, axes: Frame) -> Stroke:
     stops = [_stop(stop.history, axes) for stop in curve.stops]
     return Stroke(
         backward=curve.backward,
-        line=_path(mean),
-        band=_path([*high, *reversed(low)]) + "z" if points and high != low else "",
+        line=stroke_path(mean),
+        band=stroke_path([*high, *reversed(low)]) + "z" if points and high != low else "",
         end=_rounded(mean[-1]) if mean else None,
-        stops=tuple(_path(stop) for stop in stops if len(stop) > 1),
+        stops=tuple(stroke_path(stop) for stop in stops if len(stop) > 1),
         crosses=tuple(_rounded(stop[-1]) for stop in stops),
     )
 
@@ -162,7 +167,8 @@ def _thin(items: Sequence[ItemT]) -> Sequence[ItemT]:
     return [items[round(step * i)] for i in range(MOST_POINTS)]
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def stroke_path(points: Sequence[tuple[float, float]]) -> str:
+    """An SVG path along points."""
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
     if not tenths:
         return ""

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from tieless.errors import UntrainableError
+from tieless.report.doses import doses
 from tieless.report.estimate import estimate, paired
 from tieless.report.records import (
     Axis,
@@ -77,7 +78,10 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     choose = study.choose
     made = tuple(choices((trial for trial in planned if trial.test == "never"), known)) if choose else ()
     edges = _edges(choose, made, shown) if choose else None
-    sections = _group(shown, lambda trial: Settings.of(trial).without_rate())
+    sections = tuple(
+        _section(key, trials, results_by_id, rules, flat, edges)
+        for key, trials in _group(shown, lambda trial: Settings.of(trial).without_rate()).items()
+    )
     return Report(
         header=Header.of(study),
         claims=tuple(judge(study.claims, study, known)),
@@ -89,7 +93,8 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         diverged=sum(result.status == "diverged" for result in known),
         one_class=sum(result.one_class for result in known),
         rules=rules,
-        sections=tuple(_section(key, trials, results_by_id, rules, flat, edges) for key, trials in sections.items()),
+        sections=sections,
+        doses=doses(sections),
         axes=_axes(planned),
         seconds=sum(result.seconds for result in known),
         started=min((result.started for result in known if result.started), default=""),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tieless._imports import try_import
 from tieless.errors import StudyError
-from tieless.report import chart, claim_words, forest, words
+from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.records import Cell, Report, Settings
 
@@ -68,6 +68,7 @@ def render(report: Report) -> str:
         "baselines": BASELINES,
         "chart": chart,
         "claim_words": claim_words,
+        "dose_chart": dose_chart,
         "forest": forest,
         "heat": _heat,
         "heat_key": _heat_key(),

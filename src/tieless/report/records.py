@@ -19,6 +19,9 @@ __all__ = [
     "Block",
     "Cell",
     "Curve",
+    "Dose",
+    "DoseLine",
+    "DosePoint",
     "Estimate",
     "Fact",
     "Failure",
@@ -255,6 +258,42 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class DosePoint:
+    """What came of one dose: ``accuracy`` over the seeds that finished, and how many ``diverged``."""
+
+    dose: float
+    accuracy: Estimate | None
+    diverged: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoseLine:
+    """The response of one forward in one section, by ascending dose; ``without`` is that of the rule without the part."""
+
+    settings: Settings
+    forward: str
+    points: tuple[DosePoint, ...]
+    without: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """Rules that differ in one number, and what came of each.
+
+    Args:
+        rule: Their spec with the parameter's name in its place: ``"tied >> flip(p)"``.
+        parameter: The name.
+        without: The spec of the rule without that part, where the study has it.
+        lines: One for each section and forward.
+    """
+
+    rule: str
+    parameter: str
+    without: str | None
+    lines: tuple[DoseLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
     """A field of the trials and the values that the study gives it."""
 
@@ -283,6 +322,7 @@ class Failure:
 class Report:
     """All that a report shows. Two stores with the same results give equal reports.
 
+    ``doses`` are the rules that differ in one number only, three or more.
     ``claims`` are what the study is to settle, judged; ``choices`` the learning rates that it has chosen so far, of
     which ``choosing`` says that there are to be any; ``added`` how many of the planned trials have seeds that its file
     does not ask for.
@@ -299,6 +339,7 @@ class Report:
     one_class: int
     rules: tuple[str, ...]
     sections: tuple[Section, ...]
+    doses: tuple[Dose, ...]
     axes: tuple[Axis, ...]
     seconds: float
     started: str

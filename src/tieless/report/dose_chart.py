@@ -1,0 +1,135 @@
+"""Dose and response as geometry: from a dose's records to the numbers that an SVG element takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tieless.report.chart import Tick, per_cent_axis, stroke_path
+from tieless.report.records import Dose, DoseLine
+
+__all__ = ["BOTTOM", "HEIGHT", "LEFT", "RIGHT", "TOP", "WIDTH", "DoseDrawing", "DoseStroke", "draw_dose"]
+
+WIDTH, HEIGHT = 460, 260
+LEFT, RIGHT, TOP, BOTTOM = 30, 14, 10, 36
+_INSET = 12
+"""From the axis to the first dose and from the last to the edge, so that no mark lies on either."""
+_ASIDE = 3.0
+"""From line to line at one dose, so that intervals do not hide each other; less where there are many."""
+_WIDE = 50
+"""Doses of which the largest is more than so many times the smallest are spread by their logarithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoseStroke:
+    """One line, drawn.
+
+    Args:
+        line: Path through the means of the doses at which a seed finished; empty where there is none.
+        bars: From the lower to the upper end of an interval: x, top, bottom.
+        marks: Where the means stand.
+        crosses: On the floor, at doses at which a seed diverged.
+        without: Height of the mean of the rule without the part; ``None`` where the study does not have it.
+    """
+
+    line: str
+    bars: tuple[tuple[float, float, float], ...]
+    marks: tuple[tuple[float, float], ...]
+    crosses: tuple[tuple[float, float], ...]
+    without: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DoseDrawing:
+    """A dose, drawn: its axes and a stroke for each line.
+
+    Args:
+        x_ticks, y_ticks: Labels of the axes.
+        strokes: In the order of the lines.
+        logarithmic: Whether doses are spread by their logarithm.
+    """
+
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    strokes: tuple[DoseStroke, ...]
+    logarithmic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    first: float
+    last: float
+    low: int
+    high: int
+    logarithmic: bool
+
+    def x(self, dose: float) -> float:
+        first, value, last = (
+            (math.log(one) for one in (self.first, dose, self.last))
+            if self.logarithmic
+            else (self.first, dose, self.last)
+        )
+        return round(LEFT + _INSET + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT - 2 * _INSET), 1)
+
+    def y(self, accuracy: float) -> float:
+        share = (self.high - 100 * accuracy) / (self.high - self.low)
+        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def draw_dose(dose: Dose) -> DoseDrawing:
+    """The lines of a dose within axes that hold all of them with their intervals."""
+    at = sorted({point.dose for line in dose.lines for point in line.points})
+    low, high, step = per_cent_axis([value for line in dose.lines for value in _values(line)] or [0.0, 1.0])
+    axes = _Axes(at[0], at[-1], low, high, at[0] > 0 and at[-1] > _WIDE * at[0])
+    return DoseDrawing(
+        _x_ticks(at, axes),
+        tuple(Tick(axes.y(tick / 100), str(tick)) for tick in range(low, high + 1, step)),
+        tuple(_stroke(line, axes, aside) for line, aside in zip(dose.lines, _asides(len(dose.lines)), strict=True)),
+        axes.logarithmic,
+    )
+
+
+def _values(line: DoseLine) -> list[float]:
+    found = [point.accuracy for point in line.points] + [line.without]
+    ends = [edge for one in found if one is not None for edge in (one.mean, one.low, one.high) if edge is not None]
+    # Student's interval of few seeds may reach beyond what an accuracy can be.
+    return [min(1.0, max(0.0, end)) for end in ends]
+
+
+def _asides(lines: int) -> list[float]:
+    step = min(_ASIDE, 2 * (_INSET - 4) / lines)
+    return [step * (line - (lines - 1) / 2) for line in range(lines)]
+
+
+def _stroke(line: DoseLine, axes: _Axes, aside: float) -> DoseStroke:
+    told = [
+        (round(axes.x(point.dose) + aside, 1), point.accuracy) for point in line.points if point.accuracy is not None
+    ]
+    marks = tuple((x, axes.y(one.mean)) for x, one in told)
+    return DoseStroke(
+        line=stroke_path(marks) if len(marks) > 1 else "",
+        bars=tuple(
+            (x, axes.y(min(1.0, one.high)), axes.y(max(0.0, one.low)))
+            for x, one in told
+            if one.low is not None and one.high is not None
+        ),
+        marks=marks,
+        crosses=tuple(
+            (round(axes.x(point.dose) + aside, 1), axes.y(axes.low / 100)) for point in line.points if point.diverged
+        ),
+        without=None if line.without is None else axes.y(line.without.mean),
+    )
+
+
+def _x_ticks(at: list[float], axes: _Axes) -> tuple[Tick, ...]:
+    """A label at each dose, but for those that would lie on another; first and last have one."""
+    ticks = [Tick(axes.x(dose), f"{dose:g}") for dose in at]
+    kept = [ticks[0]]
+    for tick in ticks[1:-1]:
+        if _apart(kept[-1], tick) and _apart(tick, ticks[-1]):
+            kept.append(tick)
+    return (*kept, ticks[-1])
+
+
+def _apart(left: Tick, right: Tick) -> bool:
+    return right.at - left.at > 3 * (len(left.label) + len(right.label)) + 6

@@ -1,0 +1,108 @@
+"""Which rules of a report differ in one number only, and what came of each: dose and response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+from tieless.report.records import Cell, Dose, DoseLine, DosePoint, Grid, Section
+from tieless.rules import rules
+from tieless.spec import Call, Value, format_call, parse_chain
+
+__all__ = ["LEAST_DOSES", "doses"]
+
+LEAST_DOSES = 3
+"""Two doses are a comparison, which the table shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A rule with one number left open.
+
+    Args:
+        rule: Its spec, with the parameter's name in the place of the number.
+        parameter: The name.
+        without: The spec of the chain without the call that has the number; empty if it was the only one.
+        behind: What follows the rule in its row: feedback weights.
+    """
+
+    rule: str
+    parameter: str
+    without: str
+    behind: str
+
+
+def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
+    """Every family of three rules or more that differ in one number, over all sections.
+
+    A rule with two numbers may belong to two families.
+    """
+    found: dict[_Family, dict[str, float]] = {}
+    grids = [(section, section.best or section.blocks[0].grid) for section in sections]
+    for row in dict.fromkeys(row for _, grid in grids for row in grid.rules):
+        for family, dose in _families(row):
+            found.setdefault(family, {})[row] = dose
+    return tuple(
+        Dose(family.rule + family.behind, family.parameter, _without(family, grids), _lines(family, rows, grids))
+        for family, rows in found.items()
+        if len(set(rows.values())) >= LEAST_DOSES
+    )
+
+
+def _families(row: str) -> Iterator[tuple[_Family, float]]:
+    """Each number in a row's rule, and the rule around it."""
+    spec, through, feedback = row.partition(" through ")
+    chain = parse_chain(spec)
+    for place, call in enumerate(chain):
+        without = _written([*chain[:place], *chain[place + 1 :]])
+        for name, value, opened in _opened(call):
+            rule = _written([*chain[:place], opened, *chain[place + 1 :]])
+            rule = rule.replace(f'{name}="{_OPEN}{name}"', name).replace(f'"{_OPEN}{name}"', name)
+            yield _Family(rule, name, without, through + feedback), float(value)
+
+
+_OPEN = "open "
+
+
+def _opened(call: Call) -> Iterator[tuple[str, float, Call]]:
+    cls = rules().get(call.name)
+    names = [field.name for field in fields(cls)] if cls is not None else []
+    for i, value in enumerate(call.args):
+        if _number(value):
+            name = names[i] if i < len(names) else "x"
+            yield name, float(value), replace(call, args=(*call.args[:i], _OPEN + name, *call.args[i + 1 :]))
+    for name, value in call.kwargs.items():
+        if _number(value):
+            yield name, float(value), replace(call, kwargs={**call.kwargs, name: _OPEN + name})
+
+
+def _number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _written(calls: Iterable[Call]) -> str:
+    return " >> ".join(map(format_call, calls))
+
+
+def _without(family: _Family, grids: Sequence[tuple[Section, Grid]]) -> str | None:
+    row = (family.without or "tied") + family.behind
+    return row if any(row in grid.rules for _, grid in grids) else None
+
+
+def _lines(family: _Family, rows: dict[str, float], grids: Sequence[tuple[Section, Grid]]) -> tuple[DoseLine, ...]:
+    lines: list[DoseLine] = []
+    for section, grid in grids:
+        for forward in grid.forwards:
+            cells = sorted(
+                ((dose, cell) for row, dose in rows.items() if (cell := grid.cell(row, forward)) is not None),
+                key=lambda pair: pair[0],
+            )
+            if cells:
+                base = grid.cell((family.without or "tied") + family.behind, forward)
+                points = tuple(_point(dose, cell) for dose, cell in cells)
+                lines.append(DoseLine(section.settings, forward, points, None if base is None else base.accuracy))
+    return tuple(lines)
+
+
+def _point(dose: float, cell: Cell) -> DosePoint:
+    return DosePoint(dose, cell.accuracy, cell.diverged)

@@ -214,6 +214,22 @@ def compiled():
 
 
 @pytest.mark.parametrize("spec", KINDS)
+def test_distributed_data_parallel_takes_it_and_exporters_write_the_forward_down(spec, tmp_path):
+    if not torch.distributed.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo")
+    model = tl.convert_feedback(net(), spec)
+    expected = gradients(model)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        assert equal(gradients(nn.parallel.DistributedDataParallel(model)), expected)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.equal(torch.fx.symbolic_trace(model)(X), model(X))
+    if spec in ("fa", "dfa"):
+        assert torch.equal(torch.export.export(model, (X,)).module()(X), model(X))
+
+
+@pytest.mark.parametrize("spec", KINDS)
 def test_derivatives_that_do_not_exist_are_refused(spec):
     model = tl.convert_feedback(net(), spec)
     parameters = list(model.parameters())

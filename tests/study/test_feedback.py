@@ -119,7 +119,7 @@ def test_claims_compare_ways_back_or_rules_under_the_same_feedback_weights():
     [
         (
             "tied through dfa is non-inferior to tied",
-            "no run has the rule tied through dfa; there are tied, tied through",
+            "no run has the feedback dfa; there are tied, fa, usf",
         ),
         ("tied through is non-inferior to tied", "expected feedback weights, got 'is'"),
         ("tied through xx is non-inferior to tied", "Unknown feedback 'xx'"),

@@ -286,7 +286,9 @@ class _Sentence:
             elif word in _CLAUSES:
                 self._put(where, _CLAUSES[word], [self._value(_CLAUSES[word])])
             else:
-                raise self._error(f"expected one of {', '.join(sorted(_KEYWORDS - _IN_SIDES - {'is', 'and'}))}, got {word!r}")
+                raise self._error(
+                    f"expected one of {', '.join(sorted(_KEYWORDS - _IN_SIDES - {'is', 'and'}))}, got {word!r}"
+                )
         return margin, where, chosen
 
     def _side(self) -> dict[str, str]:

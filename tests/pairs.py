@@ -54,6 +54,7 @@ RULES = [
     "frozen",
     "full_jam",
     'full_jam(minimum=-1, maximum=2, replace="magnitude")',
+    "gated",
     "leaky_relu(0.1)",
     "log_tailed_relu(0.5, leak=0.1)",
     "magnitude_aware",

@@ -53,6 +53,7 @@ def test_every_rule_is_listed_under_its_family_with_its_spec_bits_and_summary():
         ("few_bit", "0-4"),
         ("frozen", "0"),
         ("full_jam", "0"),
+        ("gated", "0-1"),
         ("leaky_relu", "1"),
         ("positive_jam", "1"),
         ("quantize", "0"),

@@ -104,6 +104,8 @@ def test_saved_bytes(forward, rule):
         expected = OF_TIED[forward]
     elif rule == "tied >> positive_jam >> clip_norm(1.0)":
         expected = OF_TIED[forward] + 1 / 8
+    elif rule == "gated":
+        expected = 0 if forward in ("linear", "sawtooth") else 1 / 8
     elif rule == "few_bit(3)":
         expected = FEW_BITS.get(forward, 3) / 8
     else:

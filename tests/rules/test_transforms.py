@@ -33,6 +33,7 @@ def _feedback(*shape, seed=0, dtype=torch.float64):
         ("centralize", lambda g: g - g.mean(-1, keepdim=True)),
         ("centralize(dim=0)", lambda g: g - g.mean(0, keepdim=True)),
         ("normalize", lambda g: g / g.square().mean((1, 2), keepdim=True).sqrt()),
+        ('normalize(per="tensor")', lambda g: g / g.square().mean().sqrt()),
         ("flip(1)", lambda g: -g),
         ("flip(0)", lambda g: g),
         ("drop(0)", lambda g: g),
@@ -68,19 +69,19 @@ def test_rotate_needs_two_elements_a_sample():
         _send("rotate(10)", _feedback(5, 1))
 
 
-@pytest.mark.parametrize("rule", ["normalize", "rotate(30)", "quantize(4)", "clip_norm(1)"])
+@pytest.mark.parametrize("rule", ["normalize", 'normalize(per="tensor")', "rotate(30)", "quantize(4)", "clip_norm(1)"])
 def test_no_feedback_stays_none(rule):
     assert torch.equal(_send(rule, torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e30])
-@pytest.mark.parametrize("rule", ["normalize", "rotate(30)", "quantize(4)"])
+@pytest.mark.parametrize("rule", ["normalize", 'normalize(per="tensor")', "rotate(30)", "quantize(4)"])
 def test_tiny_and_huge_feedback_keeps_its_direction(rule, scale):
     g = _feedback(2, 300, dtype=torch.float32)
     sent = _send(rule, g * scale)
     assert sent.isfinite().all()
     assert torch.nn.functional.cosine_similarity(sent / sent.abs().max(), g).min() > 0.8
-    if rule == "normalize":
+    if rule.startswith("normalize"):
         torch.testing.assert_close(sent, _send(rule, g), rtol=1e-3, atol=1e-3)
 
 

@@ -9,6 +9,7 @@ from tieless.rules.bump import Bump
 from tieless.rules.constant import Constant
 from tieless.rules.directions import Flip, Rotate, Sign
 from tieless.rules.few_bit import FewBit, ReGELU2, ReSiLU2
+from tieless.rules.gated import Gated
 from tieless.rules.jams import FullJam, PositiveJam, RectangularJam
 from tieless.rules.leaky import LeakyReLU, PiecewiseLeakyReLU
 from tieless.rules.magnitude_aware import MagnitudeAware
@@ -43,6 +44,7 @@ __all__ = [
     "Flip",
     "Frozen",
     "FullJam",
+    "Gated",
     "LeakyReLU",
     "LogTailedReLU",
     "MagnitudeAware",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
+from tieless.registry import option
 from tieless.rules.base import register_rule
-from tieless.rules.transforms import Transform, per_sample_rms
+from tieless.rules.transforms import Transform, per_sample_rms, rms_over
 
 __all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
 
@@ -99,10 +100,13 @@ class ClipNorm(Transform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Normalize(Transform):
-    """Divide each sample's feedback by its root mean square; 0 stays 0.
+    """Divide each sample's feedback by its root mean square, or the whole feedback by its own; 0 stays 0.
 
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
 
+    Args:
+        per: ``"sample"``: each sample then counts alike. ``"tensor"``: samples keep their shares, and only the range of the
+            feedback is changed, batch included.
     Source:
         Hazan et al. 2015, arXiv:1507.02030, for each sample.
     Use:
@@ -114,8 +118,10 @@ class Normalize(Transform):
                 [ 0.,  0.]])
     """
 
+    per: Literal["sample", "tensor"] = option("sample")
+
     def transform(self, grad_output: Tensor) -> Tensor:
-        rms = per_sample_rms(grad_output)
+        rms = per_sample_rms(grad_output) if self.per == "sample" else rms_over(grad_output, range(grad_output.dim()))
         return grad_output / torch.where(rms == 0, 1.0, rms)
 
 

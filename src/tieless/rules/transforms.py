@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.rules.base import Family, Rule
 
-__all__ = ["Transform", "per_sample_rms"]
+__all__ = ["Transform", "per_sample_rms", "rms_over"]
 
 
 class Transform(Rule):
@@ -39,7 +40,12 @@ def per_sample_rms(grad_output: Tensor) -> Tensor:
 
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
     """
-    dims = tuple(range(1, grad_output.dim())) or tuple(range(grad_output.dim()))
+    return rms_over(grad_output, range(1, grad_output.dim()) or range(grad_output.dim()))
+
+
+def rms_over(grad_output: Tensor, dimensions: Sequence[int]) -> Tensor:
+    """Root mean square over some dimensions, which broadcasts against the feedback. 0-dim: the magnitude."""
+    dims = tuple(dimensions)
     # The largest element is divided out first: squares of tiny or huge feedback would leave the dtype's range.
     largest = grad_output.abs().amax(dims, keepdim=True) if grad_output.numel() else grad_output.abs()
     unit = torch.where(largest > 0, largest, 1.0)

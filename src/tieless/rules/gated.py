@@ -1,0 +1,73 @@
+"""The derivative with its size dropped: where it is large it passes, with its sign, and elsewhere nothing does."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from tieless.errors import RuleValueError
+from tieless.forwards import Forward
+from tieless.levels import Levels, optimal_levels
+from tieless.rules.base import Rule, register_rule
+from tieless.slopes import Codes, FixedSlope, LevelSlope, TwoValuedSlope, Window
+
+__all__ = ["Gated"]
+
+_WITHOUT_A_BIT = 2
+"""Bits for the derivative of relu6 and its like, which one bit cannot follow; what is kept of them is one bit again."""
+
+
+@register_rule
+@dataclass(frozen=True, slots=True)
+class Gated(Rule):
+    """Let feedback through, as it is, where the forward's derivative is large; block it where the forward is nearly flat.
+
+    ``grad_input = grad_output * sign(q(z)) * 1[|q(z)| > max|q| / 2]``, where ``q`` is the step function of two values that
+    is nearest to the forward's derivative, as in ``few_bit(1)``, or of four where two cannot follow it. So the gate is
+    ``z > 0`` for relu, leaky relu, gelu, silu and softplus, ``|z| <= 2.18`` for logistic, ``|z| <= 1.09`` for tanh,
+    ``0 < z <= 6`` for relu6, everywhere for linear; abs keeps its sign. Keeps at most one bit an element for each forward
+    of the catalogue; NaN in ``z`` is on no side of an edge, and blocks.
+
+    Shape:
+        ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        UntrainableError: joined with a forward that is flat almost everywhere.
+    Source:
+        Ours; the step function of Novikov et al. 2023, arXiv:2202.00441.
+    Use:
+        Behind a constant or a jam, ``full_jam >> gated``: units that are off or saturated learn nothing, all others by
+        slopes whose size is free.
+    Example:
+        >>> z = torch.tensor([-3.0, 0.5, 2.0, 3.0], requires_grad=True)
+        >>> untie(z, "logistic", Gated()).sum().backward(); z.grad
+        tensor([0., 1., 1., 0.])
+    """
+
+    def slope(self, forward: Forward) -> FixedSlope | TwoValuedSlope | LevelSlope:
+        return _gate(_followed(forward))
+
+
+def _followed(forward: Forward) -> Levels:
+    try:
+        return optimal_levels(forward, 1)
+    except RuleValueError:
+        return optimal_levels(forward, _WITHOUT_A_BIT)
+
+
+def _gate(levels: Levels) -> FixedSlope | TwoValuedSlope | LevelSlope:
+    """The step function with values of 1, -1 and 0 only, in the fewest bits."""
+    half = max(map(abs, levels.values)) / 2
+    sizes = [math.copysign(1.0, value) if abs(value) > half else 0.0 for value in levels.values]
+    changes = [i for i, (left, right) in enumerate(itertools.pairwise(sizes)) if left != right]
+    boundaries = tuple(levels.boundaries[i] for i in changes)
+    values = (sizes[0], *[sizes[i + 1] for i in changes])
+    if not boundaries:
+        return FixedSlope(values[0])
+    if levels.even and len(boundaries) == 1:
+        return TwoValuedSlope(Window(-boundaries[0], boundaries[0]), values[0], values[1])
+    if len(boundaries) == 1:
+        return TwoValuedSlope(Window(boundaries[0], math.inf, open="low"), values[1], values[0])
+    if not levels.even and len(boundaries) == 2 and values[0] == values[2]:
+        return TwoValuedSlope(Window(boundaries[0], boundaries[1], open="low"), values[1], values[0])
+    return LevelSlope(Codes(boundaries, levels.even), values)

@@ -1,0 +1,95 @@
+"""The gate of a forward: against calculus, the step function it is made of, and the jams whose window it is."""
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from tieless import Gated, untie
+from tieless.errors import UntrainableError
+from tieless.forwards import forward as forward_of
+from tieless.levels import optimal_levels
+from tieless.slopes import Window
+from tieless.testing import check_rule
+
+FOLLOWED = ["elu", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "logistic", "relu", "silu", "softplus", "tanh"]
+
+
+def _sent(forward, rule, z, feedback):
+    z = z.clone().requires_grad_()
+    torch.manual_seed(3)
+    untie(z, forward, rule).backward(feedback)
+    return z.grad
+
+
+def _line(dtype=torch.float64):
+    z = torch.linspace(-12, 12, 1003, dtype=torch.float64).to(dtype)
+    return z, torch.cos(torch.arange(1003.0, dtype=torch.float64)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("forward", FOLLOWED)
+def test_it_is_the_nearest_step_function_with_its_size_dropped(forward, dtype):
+    z, feedback = _line(dtype)
+    height = optimal_levels(forward, 1).slope(z.double())
+    assert torch.equal(_sent(forward, "gated", z, feedback), feedback * (height > height.max() / 2))
+
+
+@pytest.mark.parametrize(
+    ("forward", "low", "high"),
+    [
+        ("relu", 0, 99),
+        ("leaky_relu", 0, 99),
+        ("relu6", 0, 6),
+        ("hard_tanh", -1, 1),
+        ("clamp", -1, 1),
+        ("linear", -99, 99),
+    ],
+)
+def test_beside_a_piecewise_linear_forward_it_is_the_derivative_over_its_greatest(forward, low, high):
+    z, feedback = _line()
+    assert torch.equal(_sent(forward, "gated", z, feedback), torch.where((z > low) & (z < high), feedback, 0.0))
+
+
+def test_a_derivative_that_changes_its_sign_keeps_it():
+    z, feedback = _line()
+    torch.testing.assert_close(_sent("abs", "gated", z[z != 0], feedback[z != 0]), (feedback * z.sign())[z != 0])
+
+
+@pytest.mark.parametrize("forward", FOLLOWED)
+def test_the_gate_passes_where_the_derivative_is_above_half_of_what_it_passes_on_average(forward):
+    """The step function's optimum: its boundary lies where the derivative crosses the middle of its two values."""
+    z, _ = _line()
+    slopes = _sent(forward, "tied", z, torch.ones_like(z))
+    passed = _sent(forward, "gated", z, torch.ones_like(z)) == 1
+    assert slopes[passed].min() >= slopes[~passed].max() - 1e-6
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000), forward=st.sampled_from(["relu", "logistic", "tanh"]))
+def test_behind_a_jam_it_is_the_jam_behind_its_window(seed, forward):
+    """``full_jam >> gated`` sends ``grad_output * U`` within the gate: the same numbers U, and nothing outside."""
+    z = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed))
+    feedback = torch.randn(50, generator=torch.Generator().manual_seed(seed + 1))
+    alone, gate = _sent(forward, "full_jam", z, feedback), _sent(forward, "gated", z, torch.ones(50))
+    assert set(gate.tolist()) <= {0.0, 1.0}
+    assert torch.equal(_sent(forward, "full_jam >> gated", z, feedback), alone * gate)
+    assert torch.equal(_sent("relu", "constant >> gated", z, feedback), _sent("relu", "tied", z, feedback))
+
+
+def test_one_bit_is_enough_for_every_forward_that_has_a_derivative():
+    needs = {
+        name: Gated().needs(forward_of(name)) for name in [*FOLLOWED, "abs", "clamp", "linear", "relu6", "sawtooth"]
+    }
+    assert {name for name, need in needs.items() if need is None} == {"linear", "sawtooth"}
+    assert all(isinstance(need, Window) for need in needs.values() if need is not None)
+
+
+@pytest.mark.parametrize("forward", ["heaviside", "sign", "round"])
+def test_a_flat_forward_has_no_gate(forward):
+    with pytest.raises(UntrainableError, match="rectangular"):
+        untie(torch.zeros(2, requires_grad=True), forward, "gated")
+
+
+@pytest.mark.parametrize("rule", ["gated", 'normalize(per="tensor")'])
+def test_it_has_what_every_rule_has(rule):
+    assert not check_rule(rule, "logistic").failures

@@ -172,6 +172,7 @@ def test_a_result_knows_where_it_was_made_and_survives_json():
         {"weights": "k_bit(3)", "schedule": "linear"},
         {"optimiser": "bop(1e-6, 1e-2)", "forward": "sign", "backward": "rectangular(-1, 1)", "learning_rate": 1e-2},
         {"optimiser": "adam(weight_decay=0.01)", "learning_rate": 1e-2},
+        {"optimiser": "direction_first", "backward": "full_jam >> gated", "learning_rate": 0.02, "model": "mlp(32, 2)"},
     ],
     ids=lambda change: next(iter(change.values())).partition("(")[0],
 )

@@ -31,6 +31,7 @@ from tieless.study.trial import EpochRecord, Result, Trial
         ("schedule", ["cosine", "cosine(warmup=0)", "cosine(0.0)"]),
         ("augment", ["flip", "none >> flip", "flip() >> none"]),
         ("optimiser", ["bop", "bop(1e-8, gamma=0.0001)"]),
+        ("optimiser", ["direction_first", "direction_first(momentum=0.9)"]),
     ],
     ids=str,
 )
@@ -96,6 +97,7 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("optimiser", "adamm"),
         ("optimiser", "adam(weight_decay=-1)"),
         ("optimiser", "bop(gamma=0)"),
+        ("optimiser", "direction_first(momentum=1)"),
         ("schedule", "cosine(warmup=1)"),
         ("schedule", "step"),
         ("weights", "k_bit(9)"),

@@ -1,4 +1,4 @@
-"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and Bop."""
+"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from tieless.optim import Bop, split_parameters
+from tieless.optim import Bop, DirectionFirst, split_parameters
 from tieless.registry import Named, Registry, option
 
 __all__ = ["OPTIMISERS", "Optimiser"]
@@ -69,6 +69,21 @@ class _Sgd(Optimiser):
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=rate)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _DirectionFirst(Optimiser):
+    """``tieless.optim.DirectionFirst``."""
+
+    name: ClassVar[str] = "direction_first"
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return DirectionFirst(parameters, lr=rate, momentum=self.momentum)
 
 
 @OPTIMISERS.register

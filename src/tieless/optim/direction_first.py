@@ -1,0 +1,128 @@
+"""Training by directions alone: no size of any feedback reaches a weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.optim.orthogonal import orthogonalised, unit
+
+__all__ = ["DirectionFirst"]
+
+
+class DirectionFirst(torch.optim.Optimizer):
+    """Steps of one size in every layer, towards where the gradient points in every direction of the layer at once.
+
+    A weight of two or more dimensions is a matrix of ``m`` outputs and ``n`` inputs, kernels of a convolution flattened.
+    With ``g`` its gradient and ``a`` an average that starts at 0::
+
+        a = momentum a + (1 - momentum) g / |g|
+        u = momentum a + (1 - momentum) g / |g|
+        w = w - lr sqrt(max(1, m / n)) orthogonal(u)
+
+    ``orthogonal`` keeps the singular vectors and makes the singular values 1, or nearly: from 0.68 to 1.20 for those above a
+    five-hundredth of the norm. What has fewer dimensions, such as a bias of ``n`` numbers, takes ``lr sqrt(n) u``: a step of
+    the root mean square ``lr`` where its gradients agree, and less where they do not. A gradient of 0 leaves only what the
+    average remembers; a parameter without a gradient stays.
+
+    So no positive factor that a rule, a loss or the depth puts on the gradient of a parameter, at any step, changes
+    anything, and a step changes no weight by more than ``1.20 lr sqrt(max(1, m / n))`` in the spectral norm, whatever the
+    feedback.
+
+    Args:
+        params: Parameters, or groups of them with their own ``lr`` and ``momentum``.
+        lr: Size of a step, above 0. The default needs no tuning where a schedule takes it to 0, as ``cosine`` and
+            ``linear`` do.
+        momentum: Weight of the past, from 0 to below 1.
+    Raises:
+        RuleTypeError, RuleValueError: an argument is wrong, or a gradient is sparse or complex.
+    Source:
+        Jordan et al. 2024, "Muon", https://kellerjordan.github.io/posts/muon, as in ``torch.optim.Muon``, which differs in
+        its arithmetic (bfloat16), in taking matrices alone, and in the average: there it is of ``g``, not of ``g / |g|``.
+    Example:
+        >>> from tieless.optim import DirectionFirst
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("relu", "full_jam >> gated"))
+        >>> optimiser = DirectionFirst(net.parameters())
+        >>> before = net[0].weight.detach().clone()
+        >>> net(torch.rand(4, 3)).square().sum().mul(1e-20).backward(); optimiser.step()
+        >>> bool(0.01 < torch.linalg.matrix_norm(net[0].weight - before, 2) < 0.03)
+        True
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
+        lr: float = 0.02,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        try:
+            _check(self.param_groups[-1])
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            matrices: dict[object, list[tuple[Tensor, Tensor]]] = {}
+            for weight in cast("list[Tensor]", group["params"]):
+                if weight.grad is None or weight.numel() == 0:
+                    continue
+                sought = self._sought(weight, weight.grad, group["momentum"])
+                if sought.dim() > 1:
+                    # Weights of one shape go through the iteration together, which spares a deep network most calls.
+                    matrices.setdefault((sought.shape, sought.dtype, sought.device), []).append((weight, sought))
+                else:
+                    _move(weight, sought * math.sqrt(sought.numel()), group["lr"])
+            for same in matrices.values():
+                outputs, inputs = same[0][1].shape
+                size = math.sqrt(max(1.0, outputs / inputs))
+                directions = orthogonalised(torch.stack([sought for _, sought in same])) * size
+                for (weight, _), direction in zip(same, directions, strict=True):
+                    _move(weight, direction, group["lr"])
+        return loss
+
+    def _sought(self, weight: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Where a weight is to go, as a matrix or a vector: the newest direction and the past ones."""
+        if gradient.is_sparse or gradient.is_complex():
+            raise RuleTypeError("DirectionFirst has no sparse and no complex gradients; use dense, real ones.")
+        new = unit(_wide(gradient))
+        state = self.state[weight]
+        if not state:
+            state["average"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+        average: Tensor = state["average"]
+        average.copy_((_wide(average) * momentum + new * (1 - momentum)).view(weight.shape))
+        return _wide(average) * momentum + new * (1 - momentum)
+
+
+def _wide(value: Tensor) -> Tensor:
+    """A matrix of a row for each output, or a vector; half types as float32, in which the arithmetic is done."""
+    flat = value.flatten(1) if value.dim() > 1 else value.flatten()
+    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+
+
+def _move(weight: Tensor, direction: Tensor, rate: float) -> None:
+    weight.sub_((direction * rate).view(weight.shape).to(weight.dtype))
+
+
+def _check(group: dict[str, Any]) -> None:
+    for name in ("lr", "momentum"):
+        value = group[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise RuleTypeError(f"DirectionFirst: {name} must be a number, got {value!r}.")
+    if not (0 < group["lr"] < math.inf and 0 <= group["momentum"] < 1):
+        given = f"lr={group['lr']!r}, momentum={group['momentum']!r}"
+        raise RuleValueError(f"DirectionFirst needs a finite lr > 0 and a momentum from 0 to below 1, got {given}.")

@@ -32,6 +32,7 @@ OPTIONS = {
     "interleaved": "",
     "lenet5_epoch": "--rounds 1",
     "low_memory": "--rounds 1 --threads 1 --sizes 4",
+    "mean_component": "",
     "monitor": "--rounds 1 --every 1",
     "packed_activations": "--rounds 1",
     "peers": "--rounds 1 --sizes 4",
@@ -49,6 +50,7 @@ PRINTS = {
     "interleaved": r"1 thread\(s\).*, torch [\d.]+.*, tieless \d",
     "lenet5_epoch": r"heaviside, rectangular +│ [\d.]+ +│ [\d.]+",
     "low_memory": r"silu \+ few_bit\(3\) │ +[\d.]+ │ +1\.3 / 0\.8 │",
+    "mean_component": r"│ +3 │ +[\d.e-]+ │ +[\d.e+-]+, +[\d.]+ % │",
     "monitor": r"heaviside, rectangular +│ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│ [\d.]+ % +│ 10 % ",
     "packed_activations": r"The gradients of the three ways were equal bit for bit\.",
     "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
@@ -71,6 +73,11 @@ def _smaller(monkeypatch, name, module):
         monkeypatch.setattr(module, "images", lambda: some)
         turn = module.Runner.turn
         monkeypatch.setattr(module.Runner, "turn", lambda runner, _steps: turn(runner, 1))
+    elif name == "mean_component":
+        some = torch.rand(8, 1, 28, 28, dtype=torch.float64), torch.randint(0, 10, (8,))
+        monkeypatch.setattr(module, "batch", lambda: some)
+        monkeypatch.setattr(module, "DEPTH", 3)
+        monkeypatch.setattr(module, "SHOWN", (0, 2))
     elif name == "packed_activations":
         monkeypatch.setattr(
             module,
@@ -148,9 +155,11 @@ def test_a_script_starts_as_a_script():
 def test_the_page_names_commands_that_exist():
     page = PERFORMANCE.read_text(encoding="utf-8")
     commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", page, re.MULTILINE)
-    # The errors of verdicts are no times: the page on statistics has them.
-    assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved", "verdict_errors"}
-    assert "python benchmarks/verdict_errors.py" in PERFORMANCE.with_name("statistics.md").read_text(encoding="utf-8")
+    # Errors of verdicts and shares of gradients are no times: other pages have them.
+    elsewhere = {"verdict_errors": "statistics.md", "mean_component": "direction-first.md"}
+    assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved", *elsewhere}
+    for name, other in elsewhere.items():
+        assert f"python benchmarks/{name}.py" in PERFORMANCE.with_name(other).read_text(encoding="utf-8")
     for name, options in commands:
         source = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
         assert all(f'"{option}"' in source for option in re.findall(r"--\w+", options))

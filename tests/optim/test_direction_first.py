@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
+from tieless import untie
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.models import MLP, LeNet5
 from tieless.optim import DirectionFirst
@@ -111,6 +112,24 @@ def test_a_network_trains_the_same_whatever_its_rules_multiply_the_feedback_with
     assert torch.equal(run("tied"), run("tied >> scale(1024)"))
     assert torch.equal(run("constant"), run("constant(0.0009765625)"))
     assert not torch.equal(run("tied"), run("constant"))
+
+
+def test_feedback_without_its_mean_leaves_of_a_gradient_what_tells_samples_apart():
+    """``sum u x^T - n (mean u)(mean x)^T``, and nothing of a bias's."""
+    x, target = _matrix(1, 9, 5) + 3, _matrix(2, 9, 4)
+
+    def gradients(rule):
+        layer = nn.Linear(5, 4).double()
+        layer.load_state_dict({"weight": _matrix(3, 4, 5), "bias": _matrix(4, 4)})
+        z = layer(x)
+        z.retain_grad()
+        (untie(z, "logistic", rule) - target).square().sum().backward()
+        return layer.weight.grad, layer.bias.grad, z.grad
+
+    whole, bias, sent = gradients("constant")
+    centred, no_bias, _ = gradients("constant >> centralize(dim=0)")
+    torch.testing.assert_close(centred, whole - len(x) * torch.outer(sent.mean(0), x.mean(0)))
+    assert no_bias.norm() < 1e-12 * bias.norm()
 
 
 @settings(max_examples=40)

@@ -36,8 +36,7 @@ class DirectionFirst(torch.optim.Optimizer):
 
     Args:
         params: Parameters, or groups of them with their own ``lr`` and ``momentum``.
-        lr: Size of a step, above 0. The default needs no tuning where a schedule takes it to 0, as ``cosine`` and
-            ``linear`` do.
+        lr: Size of a step, above 0. Give it a schedule that takes it to 0, for steps do not shrink by themselves.
         momentum: Weight of the past, from 0 to below 1.
     Raises:
         RuleTypeError, RuleValueError: an argument is wrong, or a gradient is sparse or complex.
@@ -46,7 +45,7 @@ class DirectionFirst(torch.optim.Optimizer):
         its arithmetic (bfloat16), in taking matrices alone, and in the average: there it is of ``g``, not of ``g / |g|``.
     Example:
         >>> from tieless.optim import DirectionFirst
-        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("relu", "full_jam >> gated"))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("logistic", "full_jam >> gated"))
         >>> optimiser = DirectionFirst(net.parameters())
         >>> before = net[0].weight.detach().clone()
         >>> net(torch.rand(4, 3)).square().sum().mul(1e-20).backward(); optimiser.step()

@@ -64,7 +64,8 @@ class Trial:
         feedback: Spec of what carries the feedback through linear layers and convolutions: ``"tied"``, their own weights;
             ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"`` and ``"frsf"`` others, which follow from ``seed``.
         loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
-        optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"`` or ``"bop(1e-8, 1e-4)"``.
+        optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"``,
+            ``"direction_first"`` or ``"bop(1e-8, 1e-4)"``.
         learning_rate: Step size of the optimiser.
         schedule: What becomes of it: ``"constant"``, ``"cosine"``, ``"linear(warmup=0.1)"``.
         validation: The part of the training samples that is held out, drawn by ``seed``, above 0 to below 1, to be

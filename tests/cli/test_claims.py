@@ -149,3 +149,26 @@ def test_a_bad_option_is_one_line_and_nothing_is_written(tmp_path, options, prob
     assert (asked.exit_code, asked.stdout) == (2, "")
     assert problem in asked.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_asked_and_reported_as_its_folder_is(folder, tmp_path):
+    table = tmp_path / "trials.csv"
+    assert invoke("export", folder, "--format", "csv").exit_code == 0
+    sentence = "full_jam is inferior to tied by 1 point for logistic under sgd"
+    assert invoke("ask", table, sentence).output == invoke("ask", folder, sentence).output != ""
+    Path("claiming.yaml").write_text(fakes.CLAIMING, encoding="utf-8")
+    of_folder, of_table = invoke("report", folder), invoke("report", table, "--study", "claiming.yaml")
+    assert (of_folder.exit_code, of_table.exit_code) == (0, 0), of_table.output
+    assert of_table.output.splitlines()[:-1] == of_folder.output.splitlines()[:-1]
+    assert of_table.output.splitlines()[-1] == str(table.with_suffix(".html"))
+    assert "The baseline" in table.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_a_table_that_is_none_is_one_line(folder, tmp_path):
+    Path("t.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    for words in (("ask", "t.csv", "full_jam is inferior to tied"), ("report", "t.csv")):
+        asked = invoke(*words)
+        assert (asked.exit_code, asked.stdout) == (2, "")
+        assert re.fullmatch(r"Error: Cannot read t\.csv: it has no column [^\n]*\n", asked.stderr)
+    refused = invoke("report", folder, "--study", "quickstart")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)

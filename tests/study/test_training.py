@@ -221,3 +221,18 @@ def test_a_cosine_ends_where_nothing_moves(monkeypatch):
         optimiser.step()
         scheduler.step()
     assert rates == pytest.approx(expected)
+
+
+def test_who_looks_at_each_step_sees_the_network_before_it_and_changes_nothing():
+    seen = []
+
+    def look(step, model, batch):
+        seen.append((step, len(batch[1]), model[1].weight.detach().clone()))
+
+    assert _numbers(run_trial(TRIAL, on_step=look)) == _numbers(run_trial(TRIAL))
+    steps = math.ceil(1437 / 64)
+    assert [step for step, _, _ in seen] == list(range(3 * steps))
+    assert [size for _, size, _ in seen[:steps]] == [64] * (steps - 1) + [1437 % 64]
+    first, _ = training.start_of(TRIAL)
+    assert torch.equal(seen[0][2], first[1].weight)
+    assert not torch.equal(seen[0][2], seen[1][2])

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tieless import report
 from tieless.cli.progress import Labels, show_progress
-from tieless.study import Store, export_table, judge, load_study, parse_claim, run, shipped
+from tieless.study import Store, export_table, judge, load_study, load_table, parse_claim, run, shipped
 from tieless.study.export import Format
 from tieless.study.store import FILE as STORE
 
@@ -23,6 +23,7 @@ MOST_SEEDS = 40
 """Of a cell, where ``--until-decided`` stands alone."""
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_SOURCE = click.argument("source", metavar="DIR_OR_TABLE", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -166,27 +167,35 @@ def _status(folder: Path) -> None:
 
 
 @study.command("ask")
-@_FOLDER
+@_SOURCE
 @click.argument("sentence")
-def _ask(folder: Path, sentence: str) -> None:
-    """Say whether a claim holds in the study in DIR.
+def _ask(source: Path, sentence: str) -> None:
+    """Say whether a claim holds in the study in DIR, or in a table that was exported from one.
 
     SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". It is judged by
     itself; the claims of the study's file share one error rate and stand in its report.
     """
     claim = parse_claim(sentence)
-    with Store.open(folder) as store:
-        verdicts = judge([claim], store.study(), store.results())
+    if source.is_file():
+        verdicts = judge([claim], *load_table(source))
+    else:
+        with Store.open(source) as store:
+            verdicts = judge([claim], store.study(), store.results())
     Console().print(report.claims(verdicts))
 
 
 @study.command("report")
-@_FOLDER
-def _report(folder: Path) -> None:
-    """Print the tables of the study in DIR and write DIR/report.html."""
+@_SOURCE
+@click.option("--study", "name", metavar="NAME_OR_FILE", help="Of a table: the study whose claims to judge.")
+def _report(source: Path, name: str | None) -> None:
+    """Print the tables of the study in DIR and write DIR/report.html.
+
+    Of a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
+    """
+    found = None if name is None else load_study(name, check=False)
     console = Console()
-    console.print(report.table(report.collect(folder)))
-    console.print(Text(str(report.write(folder))), soft_wrap=True)
+    console.print(report.table(report.collect(source, found)))
+    console.print(Text(str(report.write(source, found))), soft_wrap=True)
 
 
 @study.command("export")

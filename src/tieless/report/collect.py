@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from tieless.errors import UntrainableError
+from tieless.errors import StudyError, UntrainableError
 from tieless.report.doses import doses
 from tieless.report.estimate import estimate, paired
 from tieless.report.records import (
@@ -34,6 +34,7 @@ from tieless.study import specs
 from tieless.study.choose import Choice, Choose, choices
 from tieless.study.spec import Study
 from tieless.study.store import Store
+from tieless.study.tables import load_table
 from tieless.study.trial import Result, Trial
 from tieless.study.verdicts import judge
 
@@ -48,16 +49,22 @@ Cells = Mapping[tuple[str, str], Cell]
 """Cells by (backward, forward)."""
 
 
-def collect(directory: Path) -> Report:
-    """Read the store in a study's folder.
+def collect(source: Path, study: Study | None = None) -> Report:
+    """Read the store in a study's folder, or a table that was exported from one.
 
     Args:
-        directory: The folder, as it was given to ``tieless study run --out``. A study that still runs gives the
-            report of what it has.
+        source: The folder, as it was given to ``tieless study run --out``. A study that still runs gives the
+            report of what it has. Or the table, as ``load_table`` takes it.
+        study: Of a table: whose title, question and claims to take.
     Raises:
-        StudyError: there is no store in the folder, or it cannot be read.
+        StudyError: there is no store in the folder or it cannot be read, the file is no table, or a folder, which has its
+            own, is given a study.
     """
-    with Store.open(directory) as store:
+    if source.is_file():
+        return assemble(*load_table(source, study))
+    if study is not None:
+        raise StudyError(f"{source} is no table: a study's folder has its own title and claims.")
+    with Store.open(source) as store:
         return assemble(store.study(), store.results())
 
 

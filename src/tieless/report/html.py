@@ -13,6 +13,7 @@ from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.records import Cell, Report, Settings
+from tieless.study.spec import Study
 
 with try_import("report") as report_extra:
     import jinja2
@@ -28,19 +29,21 @@ STYLES = 18
 """Of curves: six colours and marker shapes, each solid, dashed and dotted; ``style.css`` has them."""
 
 
-def write(directory: Path) -> Path:
-    """Write the report of the study in ``directory`` into it, whole or not at all.
+def write(source: Path, study: Study | None = None) -> Path:
+    """Write the report of a study, whole or not at all.
 
     Args:
-        directory: A study's folder, as it was given to ``tieless study run --out``.
+        source: A study's folder, as it was given to ``tieless study run --out``, or a table that was exported from one.
+        study: Of a table: whose title, question and claims to take.
     Returns:
-        The path of the page: ``directory / "report.html"``.
+        The path of the page: ``report.html`` in the folder; beside a table, of the table's name.
     Raises:
-        StudyError: there is no study in the folder, or the page cannot be written.
+        StudyError: there is no study in the folder, the file is no table, or the page cannot be written.
         MissingExtraError: Jinja2 or SciPy is not installed.
     """
-    page = render(collect(directory))
-    target = Path(directory) / FILE
+    source = Path(source)
+    page = render(collect(source, study))
+    target = source.with_suffix(".html") if source.is_file() else source / FILE
     # Renamed into place, so that a browser which reloads while a study runs never sees half a page.
     partial = target.with_name(f".{FILE}.{os.getpid()}")
     try:

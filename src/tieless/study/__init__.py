@@ -22,6 +22,7 @@ from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summa
 from tieless.study.spec import Study, parse_study
 from tieless.study.statistics import Differences, holm, power, seeds_needed
 from tieless.study.store import Store
+from tieless.study.tables import load_table
 from tieless.study.trial import EpochRecord, Result, Trial
 from tieless.study.verdicts import ClaimVerdict, judge
 
@@ -52,6 +53,7 @@ __all__ = [
     "holm",
     "judge",
     "load_study",
+    "load_table",
     "parse_claim",
     "parse_study",
     "power",

@@ -27,7 +27,7 @@ with try_import("report") as _parquet_extra:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Format", "alignment_rows", "epoch_rows", "export_table", "trial_rows"]
+__all__ = ["Format", "alignment_rows", "epoch_rows", "export_table", "trial_columns", "trial_rows"]
 
 Format = Literal["csv", "json", "parquet"]
 _Row = dict[str, Any]
@@ -82,13 +82,18 @@ def alignment_rows(results: Sequence[Result]) -> list[_Row]:
     return [{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments]
 
 
+def trial_columns() -> dict[str, type]:
+    """The columns of ``trial_rows`` and their types, but for those of versions and hardware, which are texts."""
+    return {**_TRIAL, "finished_epochs": int, **_FINAL, **_END}
+
+
 def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
     """Every column and its type, also where a table has no rows or a column no values."""
     if alignments:
         return {**_TRIAL, **_ALIGNMENT}
     if per_epoch:
         return {**_TRIAL, "epoch": int, **_RECORD}
-    known = {**_TRIAL, "finished_epochs": int, **_FINAL, **_END}
+    known = trial_columns()
     return {**known, **{name: str for row in rows for name in row if name not in known}}
 
 

@@ -28,7 +28,7 @@ from tieless.study.trial import EpochRecord, Result, Status, Trial
 from tieless.study.validation import hold_out
 from tieless.study.weights import WEIGHTS
 
-__all__ = ["run_trial", "start_of"]
+__all__ = ["OnStep", "run_trial", "start_of"]
 
 
 EVALUATION_BATCH = 1000
@@ -36,7 +36,13 @@ LOOKS = 100
 """Steps from one look at the loss to the next where a look has to wait for a GPU."""
 
 
-def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+OnStep = Callable[[int, nn.Module, tuple[Tensor, Tensor]], None]
+"""Gets the number of a step, the network before it and the step's batch."""
+
+
+def run_trial(
+    trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None, on_step: OnStep | None = None
+) -> Result:
     """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads; on a
     GPU only as far as the libraries below PyTorch do.
 
@@ -46,6 +52,9 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
     Args:
         trial: What to run.
         on_epoch: Called after each finished epoch.
+        on_step: Called before each step, with its number from 0, the network and the batch ``(inputs, targets)``. It may
+            look as it likes, and leaves the network and the random state as they were, as the instruments of
+            ``tieless.diagnose`` do.
     Returns:
         The result, with one record for each finished epoch.
     """
@@ -58,7 +67,7 @@ def run_trial(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = 
     error: str | None = None
     try:
         with torch.random.fork_rng():
-            run = _Run(trial)
+            run = _Run(trial, on_step)
             classes = run.data.classes
             for epoch in range(trial.epochs):
                 record = run.epoch(last=epoch == trial.epochs - 1)
@@ -104,7 +113,8 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
 
 
 class _Run:
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, on_step: OnStep | None) -> None:
+        self.on_step, self.steps = on_step, 0
         # The order of the samples has a generator of its own, so that it is the same for every rule of a seed,
         # however many numbers the rule draws.
         self.order = torch.Generator().manual_seed(2**32 + trial.seed)
@@ -149,6 +159,9 @@ class _Run:
             inputs = augmented(x, self.changes, self.chance)
             if self.monitor is not None:
                 self.monitor.step((inputs, labels))
+            if self.on_step is not None:
+                self.on_step(self.steps, self.model, (inputs, labels))
+            self.steps += 1
             self.schedule.step()
             loss, right = self.step(inputs, labels)
             total += loss.double() * len(labels)

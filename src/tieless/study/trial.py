@@ -12,7 +12,7 @@ from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study import specs
 
-__all__ = ["MEANING", "EpochRecord", "Result", "Status", "Trial"]
+__all__ = ["LATER", "MEANING", "EpochRecord", "Result", "Status", "Trial"]
 
 MEANING = 1
 """Version of what the training code computes. Raise it when the same trial would give other numbers: every id
@@ -34,8 +34,7 @@ _SPELLINGS = {
     "augment": specs.augment,
     "test": specs.test,
 }
-# Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was.
-_LATER = {
+LATER: dict[str, Any] = {
     "weights": "float",
     "feedback": "tied",
     "schedule": "constant",
@@ -44,6 +43,8 @@ _LATER = {
     "validation": None,
     "test": "each-epoch",
 }
+"""Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
+
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
@@ -127,7 +128,7 @@ class Trial:
         """16 hexadecimal digits: the hash of ``MEANING`` and of all fields that change what is computed."""
         # Plain values all: asdict would copy each, which takes most of the time.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        named = {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+        named = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -144,9 +145,7 @@ class Trial:
         """Read what ``to_dict`` wrote. Nothing is checked: a store must stay readable where a rule is not registered."""
         trial = object.__new__(cls)
         for f in fields(cls):
-            object.__setattr__(
-                trial, f.name, record.get(f.name, _LATER[f.name]) if f.name in _LATER else record[f.name]
-            )
+            object.__setattr__(trial, f.name, record.get(f.name, LATER[f.name]) if f.name in LATER else record[f.name])
         return trial
 
 

@@ -1,0 +1,273 @@
+"""Tables that ``export_table`` wrote, read back: results to judge and to report without the folder they are from."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
+# pyarrow has no types; and where it is missing, check() has raised before any use of it.
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from tieless._imports import try_import
+from tieless.errors import StudyError, TielessError
+from tieless.study.choose import Choose
+from tieless.study.claims import Claim
+from tieless.study.export import trial_columns
+from tieless.study.pairing import cells_of
+from tieless.study.spec import Study
+from tieless.study.trial import LATER, EpochRecord, Result, Status, Trial
+
+with try_import("report") as _parquet_extra:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+__all__ = ["load_table"]
+
+_Row = Mapping[str, Any]
+_COLUMNS = trial_columns()
+# A table of an earlier version lacks what came later, and an id follows from the settings.
+_NEEDED = frozenset(_COLUMNS) - {"id", *LATER, *(f"validation_{name}" for name in ("loss", "accuracy"))}
+_AGAIN = "export it again with 'tieless study export DIR --format csv'"
+
+
+def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Result]]:
+    """Read a table of trials, and what is asked as far as the table tells.
+
+    A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. It does not
+    tell how often its study was looked at, so the seeds that ``--until-decided`` added count as planned.
+
+    Args:
+        file: What ``export_table`` wrote, one row a trial: ``.csv``, ``.json`` or ``.parquet``.
+        study: Its title, question and claims are taken, the claims as far as the table has runs for them. Without one,
+            the title is the file's name and there are no claims.
+    Returns:
+        A study whose trials are those of the table, and their results, both in the order of the rows. Where some of the
+        runs were made to choose a learning rate, it is a study that chooses.
+    Raises:
+        StudyError: the file cannot be read, is no such table, or has a value that no run can have. One line: which row,
+            what was expected, what was given.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
+    Example:
+        >>> from tieless.study import judge, load_study, load_table
+        >>> table = load_table(folder / "trials.csv", load_study("paper/mlp-digits"))  # doctest: +SKIP
+        >>> [verdict.text for verdict in judge(table[0].claims, *table)]  # doctest: +SKIP
+        ['holds', 'holds', 'holds']
+    """
+    file = Path(file)
+    if (read := _READERS.get(file.suffix.lower())) is None:
+        raise StudyError(f"Cannot read {file}: a table ends in {', '.join(_READERS)}.")
+    try:
+        rows = read(file.read_bytes(), file)
+    except OSError as error:
+        raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
+    results: dict[Trial, Result] = {}
+    for place, row in enumerate(rows, start=1):
+        try:
+            result = _result(row)
+        except TielessError as error:
+            raise StudyError(f"{file}, row {place}: {error}") from None
+        if result.trial in results:
+            raise StudyError(f"{file}, row {place}: a row above it is of the same run. One run has one row.")
+        results[result.trial] = result
+    return _study(file, list(results.values()), study), list(results.values())
+
+
+def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"Cannot read {file}: it is no CSV of UTF-8 text ({error}).") from None
+    _check_columns(file, reader.fieldnames or [], rows)
+    for place, row in enumerate(rows, start=1):
+        # DictReader puts what is too much under None, and None where there is too little.
+        if None in row or None in row.values():
+            raise StudyError(f"{file}, row {place}: expected {len(reader.fieldnames or [])} values, one a column.")
+    return [{name: value or None for name, value in row.items()} for row in rows]
+
+
+def _json(content: bytes, file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = cast("object", json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"Cannot read {file}: it is no JSON ({error}).") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[object]", rows)):
+        raise StudyError(f"Cannot read {file}: expected a list of objects, one a run; {_AGAIN}.")
+    found = cast("list[dict[str, Any]]", rows)
+    _check_columns(file, list(found[0]) if found else [], found)
+    for row in found:
+        _check_columns(file, list(row), found)
+    return found
+
+
+def _parquet(content: bytes, file: Path) -> list[dict[str, Any]]:
+    _parquet_extra.check()
+    try:
+        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+    except pa.ArrowException as error:
+        raise StudyError(f"Cannot read {file}: it is no parquet ({str(error).splitlines()[0]}).") from None
+    _check_columns(file, list(rows[0]) if rows else [], rows)
+    return rows
+
+
+_READERS: dict[str, Callable[[bytes, Path], list[dict[str, Any]]]] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".parquet": _parquet,
+}
+
+
+def _check_columns(file: Path, names: Sequence[str], rows: Sequence[object]) -> None:
+    if rows and "step" in names:
+        raise StudyError(f"Cannot read {file}: it has a row for each layer, not one a run; {_AGAIN}.")
+    if rows and "epoch" in names:
+        raise StudyError(f"Cannot read {file}: it has a row for each epoch, not one a run; {_AGAIN}.")
+    if lacking := sorted(_NEEDED - set(names)):
+        what = f"no column {lacking[0]}" if names else "no rows"
+        raise StudyError(f"Cannot read {file}: it has {what}; {_AGAIN}.")
+    if not rows:
+        raise StudyError(f"Cannot read {file}: it has no rows; run its study first, then {_AGAIN}.")
+
+
+def _value(row: _Row, name: str) -> Any:
+    """A value as the type of its column; ``None`` for what is not there."""
+    kind, value = _COLUMNS[name], row.get(name)
+    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is not str and isinstance(value, str):
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    expected = {str: "text", int: "an integer", float: "a number"}[kind]
+    raise StudyError(f"{name}: expected {expected}, got {value!r}.")
+
+
+def _fraction(row: _Row, name: str) -> float | None:
+    value = _value(row, name)
+    if value is not None and not 0 <= value <= 1:
+        raise StudyError(f"{name}: expected a fraction from 0 to 1, got {value:g}.")
+    return value
+
+
+def _number(row: _Row, name: str) -> float:
+    value = _value(row, name)
+    return math.nan if value is None else value
+
+
+def _result(row: _Row) -> Result:
+    trial = _trial(row)
+    status: Status = _value(row, "status")
+    if status not in get_args(Status):
+        raise StudyError(f"status: expected one of {', '.join(get_args(Status))}, got {status!r}.")
+    finished = _value(row, "finished_epochs")
+    if finished is None or not 0 <= finished <= trial.epochs or (status == "done" and finished != trial.epochs):
+        expected = trial.epochs if status == "done" else f"0 to {trial.epochs}"
+        raise StudyError(f"finished_epochs: expected {expected} in a run that is {status}, got {finished}.")
+    last = EpochRecord(
+        _number(row, "train_loss"),
+        _number(row, "train_accuracy"),
+        _value(row, "test_loss"),
+        _fraction(row, "test_accuracy"),
+        math.nan,
+        _value(row, "validation_loss"),
+        _fraction(row, "validation_accuracy"),
+    )
+    looked = last.validation_accuracy if trial.test == "never" else last.test_accuracy
+    if status == "done" and looked is None:
+        raise StudyError(
+            f"{'validation' if trial.test == 'never' else 'test'}_accuracy: a run that is done has one, got none."
+        )
+    before = EpochRecord(math.nan, math.nan, None, None, math.nan)
+    return Result(
+        trial=trial,
+        status=status,
+        epochs=((before,) * (finished - 1) + (last,)) if finished else (),
+        predicted_classes=_value(row, "predicted_classes"),
+        classes=_value(row, "classes"),
+        error=_value(row, "error"),
+        seconds=_value(row, "seconds") or 0.0,
+        started=_value(row, "started") or "",
+        versions=_named(row, "version_"),
+        hardware=_named(row, "hardware_"),
+    )
+
+
+def _trial(row: _Row) -> Trial:
+    values: dict[str, Any] = {f.name: _value(row, f.name) for f in fields(Trial)}
+    values = {name: LATER.get(name) if value is None else value for name, value in values.items()}
+    if lacking := [name for name, value in values.items() if value is None and name not in {"subset", "validation"}]:
+        raise StudyError(f"{lacking[0]}: a run has one, got none.")
+    return Trial(**values)
+
+
+def _named(row: _Row, prefix: str) -> dict[str, str]:
+    found = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:
+    trials = tuple(result.trial for result in results)
+    never = [trial for trial in trials if trial.test == "never"]
+    choose = None
+    if never:
+        # One part for all: a study holds out as much in every cell.
+        choose = Choose(never[0].validation or 0.0, tuple(dict.fromkeys(trial.seed for trial in never)))
+    found = Study(
+        name=file.stem,
+        run_as=f"{file.stem}.yaml",
+        title=f"Results in {file.name}",
+        question="What the table tells, one row a run.",
+        core_hours=round(sum(result.seconds for result in results) / 3600, 3),
+        settings=_settings(trials, chooses=choose is not None),
+        choose=choose,
+        trials=trials,
+    )
+    if study is None:
+        return found
+    claims = tuple(claim for claim in study.claims if _matches(claim, never or trials, chooses=choose is not None))
+    return replace(found, name=study.name, title=study.title, question=study.question, table=study.table, claims=claims)
+
+
+def _matches(claim: Claim, trials: Sequence[Trial], *, chooses: bool) -> bool:
+    try:
+        cells_of(claim, trials, chooses=chooses)
+    except StudyError:
+        return False
+    return True
+
+
+def _settings(trials: Sequence[Trial], *, chooses: bool) -> dict[str, Any]:
+    """A grid of what all cells share, and a block for each cell: read as a study, it has these trials."""
+    aside = {"seed", "learning_rate", "validation", "test"} if chooses else {"seed"}
+    names = [f.name for f in fields(Trial) if f.name not in aside]
+    cells: dict[tuple[Any, ...], dict[str, dict[Any, None]]] = {}
+    for trial in trials:
+        axes = cells.setdefault(tuple(getattr(trial, name) for name in names), {"learning_rate": {}, "seeds": {}})
+        axes["learning_rate"][trial.learning_rate] = None
+        if not (chooses and trial.test == "never"):
+            axes["seeds"][trial.seed] = None
+    written = [
+        {
+            **{name: value for name, value in zip(names, cell, strict=True) if LATER.get(name, ()) != value},
+            **({"learning_rate": list(axes["learning_rate"])} if chooses else {}),
+            # A study that still chooses has no final runs yet.
+            "seeds": list(axes["seeds"]) or [0],
+        }
+        for cell, axes in cells.items()
+    ]
+    shared = {name: value for name, value in written[0].items() if all(one.get(name, ()) == value for one in written)}
+    blocks = [{name: value for name, value in one.items() if name not in shared} for one in written]
+    return {
+        "grid": shared,
+        **({"blocks": {f"cell-{i}": one for i, one in enumerate(blocks)}} if blocks != [{}] else {}),
+    }

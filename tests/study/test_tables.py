@@ -1,0 +1,228 @@
+"""Exported tables read back: they are judged as the store is, and what no run can have is refused in one line."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.study.fakes import choosing, claiming, make_result, make_trial, noisy
+from tieless.errors import MissingExtraError, StudyError
+from tieless.report.collect import assemble
+from tieless.study import Store, export_table, judge, load_table, parse_study, tables
+from tieless.study.choose import choices, finals
+from tieless.study.pairing import cell
+from tieless.study.trial import LATER, EpochRecord
+
+ROOT = Path(__file__).parents[2]
+FORMS = pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+
+
+def chosen():
+    """A study that chooses, with all its runs."""
+    study = choosing()
+    results = [noisy(trial) for trial in study.trials]
+    final = finals(study.asked, choices(study.trials, results))
+    study = replace(study, trials=(*study.trials, *final))
+    return study, [noisy(trial) for trial in study.trials]
+
+
+def plain():
+    """Runs that are done, one that diverged and one that failed."""
+    study = claiming("learning_rate=[0.1, 9]", "seeds=[0,1,2,3]")
+    results = [noisy(trial) for trial in study.trials]
+    failed = replace(make_result(study.trials[3], "failed"), epochs=(), error='ValueError: it, "broke"')
+    return study, [failed if result.trial == failed.trial else result for result in results]
+
+
+@FORMS
+@pytest.mark.parametrize("make", [plain, chosen])
+def test_a_table_is_judged_as_its_store_is(tmp_path, form, make):
+    study, results = make()
+    export_table(results, tmp_path / f"t.{form}", form=form)
+    found, again = load_table(tmp_path / f"t.{form}", study)
+    assert judge(found.claims, found, again) == judge(study.claims, study, results)
+    assert [verdict.verdict for verdict in judge(found.claims, found, again)]
+    assert (found.title, found.name, found.claims) == (study.title, study.name, study.claims)
+
+
+@FORMS
+def test_what_a_report_shows_of_a_table_is_what_it_shows_of_the_store(tmp_path, form):
+    study, results = plain()
+    export_table(results, tmp_path / f"t.{form}", form=form)
+    ours, theirs = assemble(*load_table(tmp_path / f"t.{form}", study)), assemble(study, results)
+    for name in ("claims", "planned", "done", "diverged", "one_class", "rules", "axes", "versions", "failures"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for section, other in zip(ours.sections, theirs.sections, strict=True):
+        assert [block.grid for block in section.blocks] == [block.grid for block in other.blocks]
+
+
+def test_epochs_before_the_last_are_counted_and_not_invented(tmp_path):
+    result = make_result(make_trial(epochs=3))
+    export_table([result], tmp_path / "t.csv", form="csv")
+    (found,) = load_table(tmp_path / "t.csv")[1]
+    assert [record.test_accuracy for record in found.epochs] == [None, None, result.epochs[-1].test_accuracy]
+    assert all(math.isnan(record.train_loss) for record in found.epochs[:2])
+    assert replace(found.epochs[-1], seconds=0.0) == result.epochs[-1]
+
+
+@pytest.mark.parametrize("make", [plain, chosen])
+def test_the_study_that_a_table_makes_has_its_trials(tmp_path, make):
+    study, results = make()
+    export_table(results, tmp_path / "t.csv", form="csv")
+    found, _ = load_table(tmp_path / "t.csv")
+    again = parse_study(found.yaml, name="again")
+    first = {trial for trial in found.trials if found.choose is None or trial.test == "never"}
+    assert set(again.trials) == first
+    assert (found.claims, found.choose) == ((), study.choose)
+    if found.choose is not None:
+        assert {cell(t) for t in finals(again.asked, choices(again.trials, results))} == {
+            cell(t) for t in study.trials if t.test == "once"
+        }
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "results").glob("*.csv")), ids=lambda file: file.stem)
+def test_tables_of_earlier_versions_are_read(file):
+    """Their columns are fewer; the id of each run follows from what is read."""
+    header, *lines = file.read_text(encoding="utf-8").splitlines()
+    if not header.startswith("id,data,"):
+        pytest.skip("measurements, not runs")
+    _, results = load_table(file)
+    assert [result.trial.id for result in results] == [line.partition(",")[0] for line in lines]
+
+
+GOOD = make_result(make_trial())
+ROWS = [
+    ("status", "gone", "row 1: status: expected one of done, diverged, failed, got 'gone'"),
+    ("test_accuracy", "94.5", "row 1: test_accuracy: expected a fraction from 0 to 1, got 94.5"),
+    ("test_accuracy", "nan", "row 1: test_accuracy: expected a fraction from 0 to 1, got nan"),
+    ("test_accuracy", "", "row 1: test_accuracy: a run that is done has one, got none"),
+    ("seed", "1.5", "row 1: seed: expected an integer, got '1.5'"),
+    ("seed", "-1", "row 1: Trial: seed must be an integer >= 0, got -1"),
+    ("seed", "", "row 1: seed: a run has one, got none"),
+    ("learning_rate", "fast", "row 1: learning_rate: expected a number, got 'fast'"),
+    ("backward", "full_jm", "row 1: Unknown rule 'full_jm'"),
+    ("backward", "__import__('os')", "row 1: "),
+    ("finished_epochs", "1", "row 1: finished_epochs: expected 2 in a run that is done, got 1"),
+    ("finished_epochs", "7", "row 1: finished_epochs: expected 2 in a run that is done, got 7"),
+]
+
+
+@FORMS
+def test_what_a_run_cannot_have_is_one_line(tmp_path, form):
+    if form == "csv":
+        file = tmp_path / "t.csv"
+        for column, value, problem in ROWS:
+            export_table([GOOD], file, form="csv")
+            header, row = (line.split(",") for line in re.sub('"[^"]*"', "ones", file.read_text()).splitlines())
+            row[header.index(column)] = value
+            file.write_text("\n".join([",".join(header), ",".join(row)]))
+            with pytest.raises(StudyError, match=re.escape(problem)) as raised:
+                load_table(file)
+            assert "\n" not in str(raised.value)
+        return
+    file = tmp_path / f"t.{form}"
+    export_table([replace(GOOD, epochs=(*GOOD.epochs[:1], EpochRecord(0.5, 0.5, 0.5, 94.5, 0.0)))], file, form=form)
+    with pytest.raises(StudyError, match=r"row 1: test_accuracy: expected a fraction from 0 to 1, got 94\.5"):
+        load_table(file)
+
+
+def test_json_keeps_its_types(tmp_path):
+    file = tmp_path / "t.json"
+    export_table([GOOD], file, form="json")
+    rows = json.loads(file.read_text())
+    for column, value in (("seed", True), ("seed", 1.0), ("data", 3), ("test_accuracy", [1])):
+        file.write_text(json.dumps([rows[0] | {column: value}]))
+        with pytest.raises(StudyError, match=rf"row 1: {column}: expected (an integer|a number|text), got "):
+            load_table(file)
+    file.write_text(json.dumps([rows[0] | {"learning_rate": 1}]))
+    assert load_table(file)[1][0].trial.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("t.txt", b"", "a table ends in .csv, .json, .parquet"),
+        ("t.csv", b"", "it has no rows"),
+        ("t.csv", b"a,b\n1,2\n", "it has no column backward"),
+        ("t.csv", b"\xff\xfe", "it is no CSV of UTF-8 text"),
+        ("t.csv", b'a,"b\n1', "it is no CSV of UTF-8 text"),
+        ("t.json", b"{", "it is no JSON"),
+        ("t.json", b"[" * 100_000, "it is no JSON"),
+        ("t.json", b'{"a": 1}', "expected a list of objects"),
+        ("t.json", b"[]", "it has no rows"),
+        ("t.parquet", b"PAR1", "it is no parquet"),
+    ],
+)
+def test_what_is_no_table_is_one_line(tmp_path, name, content, problem):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StudyError, match=re.escape(problem)) as raised:
+        load_table(tmp_path / name)
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path / name) in str(raised.value)
+
+
+def test_other_tables_say_what_they_are(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([GOOD], file, form="csv", per_epoch=True)
+    with pytest.raises(StudyError, match="it has a row for each epoch, not one a run"):
+        load_table(file)
+    with pytest.raises(StudyError, match=r"Cannot read .*gone\.csv: No such file"):
+        load_table(tmp_path / "gone.csv")
+    export_table([], file, form="csv")
+    with pytest.raises(StudyError, match="it has no rows; run its study first"):
+        load_table(file)
+
+
+def test_rows_that_do_not_fit_their_head_or_repeat_a_run_are_refused(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([GOOD], file, form="csv")
+    text = file.read_text()
+    row = text.splitlines()[1]
+    file.write_text(f"{text}{row}\n")
+    with pytest.raises(StudyError, match="row 2: a row above it is of the same run"):
+        load_table(file)
+    for wrong in (f"{text}{row},1\n", f"{text}{row[:40]}\n"):
+        file.write_text(wrong)
+        with pytest.raises(StudyError, match="row 2: expected 34 values, one a column"):
+            load_table(file)
+
+
+def test_parquet_without_its_package_names_the_extra(tmp_path, monkeypatch):
+    class Missing:
+        def check(self):
+            raise MissingExtraError("pip install 'tieless[report]'")
+
+    export_table([GOOD], tmp_path / "t.parquet", form="parquet")
+    monkeypatch.setattr(tables, "_parquet_extra", Missing())
+    with pytest.raises(MissingExtraError):
+        load_table(tmp_path / "t.parquet")
+
+
+def test_a_column_that_came_later_may_be_missing(tmp_path):
+    file = tmp_path / "t.json"
+    export_table([GOOD], file, form="json")
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([{name: value for name, value in rows[0].items() if name not in LATER}]))
+    assert load_table(file)[1][0].trial == GOOD.trial
+
+
+def test_claims_without_runs_in_the_table_are_left_out(tmp_path):
+    study, results = plain()
+    some = [result for result in results if result.trial.backward != "full_jam"]
+    export_table(some, tmp_path / "t.csv", form="csv")
+    found, _ = load_table(tmp_path / "t.csv", study)
+    assert [claim.candidate for claim in found.claims] == ["constant(1)", "frozen"]
+
+
+def test_a_store_and_its_table_give_the_same(tmp_path):
+    study, results = plain()
+    with Store.create(tmp_path, study) as store:
+        for result in results:
+            store.add(result)
+        export_table(store.results(), tmp_path / "t.csv", form="csv")
+        stored = judge(study.claims, store.study(), store.results())
+    found, again = load_table(tmp_path / "t.csv", study)
+    assert [verdict.text for verdict in judge(found.claims, found, again)] == [verdict.text for verdict in stored]

@@ -14,7 +14,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs data browser peers
+.PHONY: help setup demo test check bench docs findings data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -23,6 +23,7 @@ help:
 	@echo "make check   format, lint, types, and who may import whom"
 	@echo "make bench   every benchmark, one table each"
 	@echo "make docs    the site, into site/"
+	@echo "make findings  the tables and figures of docs/findings, from committed data"
 
 setup: $(HAS_ALL)
 
@@ -49,6 +50,9 @@ bench: $(HAS_ALL)
 
 docs: $(HAS_ALL)
 	@$(BIN)/python tools/build_docs.py
+
+findings: $(HAS_ALL)
+	@$(BIN)/python tools/findings.py
 
 data: $(HAS_ALL)
 	@$(BIN)/tieless data get fashion-mnist || echo "Tests will use small generated images instead."

@@ -20,7 +20,7 @@ PAPER = {
 }
 
 
-BEYOND = ("beyond/", "zoo/")
+BEYOND = ("beyond/", "mechanism/", "zoo/")
 """Those that repeat nothing of the paper."""
 
 

@@ -83,12 +83,13 @@ def test_the_study_that_a_table_makes_has_its_trials(tmp_path, make):
         }
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "results").glob("*.csv")), ids=lambda file: file.stem)
+TABLES = [f for f in sorted((ROOT / "docs" / "results").glob("*.csv")) if f.read_text("utf-8").startswith("id,data,")]
+
+
+@pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
 def test_tables_of_earlier_versions_are_read(file):
     """Their columns are fewer; the id of each run follows from what is read."""
-    header, *lines = file.read_text(encoding="utf-8").splitlines()
-    if not header.startswith("id,data,"):
-        pytest.skip("measurements, not runs")
+    _, *lines = file.read_text(encoding="utf-8").splitlines()
     _, results = load_table(file)
     assert [result.trial.id for result in results] == [line.partition(",")[0] for line in lines]
 

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from tieless.report import words
 from tieless.study import Arm, Cell, ClaimVerdict
 
-__all__ = ["METHOD", "SYMBOLS", "cell_line", "chance_of", "comparisons", "estimate", "means", "method", "notes"]
+__all__ = [
+    "METHOD",
+    "SYMBOLS",
+    "cell_line",
+    "chance_of",
+    "chances",
+    "comparisons",
+    "estimate",
+    "means",
+    "method",
+    "notes",
+]
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
@@ -37,6 +48,16 @@ def estimate(cell: Cell) -> str:
 def chance_of(p: float) -> str:
     """A p-value: ``p 0.012``, ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+
+
+def chances(cell: Cell) -> str:
+    """The p-value that a verdict rests on, or both where there is none: ``p 0.012 for, p 1.000 against``."""
+    against = chance_of(cell.p_fails)
+    return {
+        "holds": chance_of(cell.p_holds),
+        "does not hold": f"{against} against",
+        "undecided": f"{chance_of(cell.p_holds)} for, {against} against",
+    }[cell.verdict]
 
 
 def comparisons(cell: Cell) -> str:
@@ -78,13 +99,6 @@ def cell_line(cell: Cell, claim_verdict: ClaimVerdict) -> str:
     if cell.differences and cell.differences.effect is not None:
         parts.append(f"g {words.signed(cell.differences.effect)}")
     if cell.differences:
-        against = chance_of(cell.p_fails)
-        parts.append(
-            {
-                "holds": chance_of(cell.p_holds),
-                "does not hold": f"{against} against",
-                "undecided": f"{chance_of(cell.p_holds)} for, {against} against",
-            }[cell.verdict]
-        )
+        parts.append(chances(cell))
     parts.append(comparisons(cell))
     return "; ".join([*parts, *notes(cell, claim_verdict)])

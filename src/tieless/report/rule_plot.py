@@ -12,14 +12,14 @@ from tieless._imports import try_import
 from tieless.errors import RuleValueError
 from tieless.report.rule_curve import DRAWS, Line, RuleCurve
 
-__all__ = ["AXES", "INCHES", "draw_rule", "limits"]
+__all__ = ["AXES", "INCHES", "STYLE", "draw_rule", "limits"]
 
 INCHES = (4.2, 2.4)
 AXES = (0.11, 0.19, 0.85, 0.67)
 """Left, bottom, width, height of the axes, in parts of the figure."""
 
 _RULE, _BAND, _OUTPUT, _TEXT = "#b0413e", "#e9c6c4", "#8a8f98", "#4a4f57"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.sans-serif": ["DejaVu Sans"],  # it comes with Matplotlib; a list would stand at each number of an SVG
     "svg.fonttype": "none",  # text stays text, in the reader's font
@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": _TEXT,
     "ytick.major.size": 0,
 }
+"""Matplotlib's settings for a picture of the documentation."""
 
 
 def limits(curve: RuleCurve) -> tuple[float, float, float, float]:
@@ -63,7 +64,7 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
     kind = target.suffix.lower().removeprefix(".")
     if kind not in {"png", "svg"}:
         raise RuleValueError(f"A plot is written as .svg or .png, got {str(target)!r}.")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=INCHES, dpi=200)
         axes = figure.add_axes(AXES)
         left, right, bottom, top = limits(curve)

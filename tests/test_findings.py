@@ -1,0 +1,260 @@
+"""The pages of findings are what their program prints from committed data, and the program judges as the studies do."""
+
+import hashlib
+import importlib
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.study.fakes import make_result
+from tieless.errors import StudyError
+from tieless.study import EpochRecord, Trial, export_table, judge, load_study
+from tieless.study.choose import choices, finals
+from tieless.study.training import run_trial, start_of
+
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "findings"
+NAMES = ("findings", "finding_blocks", "finding_data", "finding_figures", "mechanisms")
+
+
+@pytest.fixture(scope="module")
+def tools():
+    """The programs as modules, by name."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        yield {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+        for name in NAMES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def printed(tools):
+    return tools["findings"].pages()
+
+
+def test_the_committed_pages_are_what_the_data_say(tools, printed):
+    """If not: make findings."""
+    assert tools["findings"].differing(printed[0]) == []
+    assert {file.name for file in printed[0]} == {file.name for file in PAGES.glob("*.md")}
+
+
+def test_every_verdict_table_of_the_pages_is_printed(printed):
+    """A number that stands outside of a block is a setting or a threshold, never a result."""
+    for file, text in printed[0].items():
+        prose = re.sub(r"<!-- findings: .*?<!-- end -->", "", text, flags=re.DOTALL)
+        prose = re.sub(r"```.*?```", "", prose, flags=re.DOTALL)
+        assert not re.search(r"\d\d\.\d|[+\N{MINUS SIGN}]\d+\.\d|\*\*(holds|does not hold|undecided)\*\*", prose), (
+            file.name
+        )
+
+
+def test_a_claim_taken_apart_is_judged_as_it_is_whole(tools):
+    data = tools["finding_data"]
+    for name in data.STUDIES:
+        if not data.there(name):
+            continue
+        study, results = data.runs(name)
+        rows = data.judged(name, study.claims)
+        cells = [cell for verdict in judge(study.claims, study, results) for cell in verdict.cells]
+        assert [replace(row.verdict.cells[0], settings="") for row in rows] == [replace(c, settings="") for c in cells]
+        assert {row.verdict.family for row in rows} <= {len(cells)}
+
+
+def test_each_page_shows_the_figure_that_is_drawn_of_it(tools):
+    figures = tools["finding_figures"].FIGURES
+    assert {file.stem for file in PAGES.glob("*.svg")} == set(figures)
+    for name, (page, _) in figures.items():
+        assert f"]({name}.svg)" in (PAGES / page).read_text(encoding="utf-8")
+        root = ET.parse(PAGES / f"{name}.svg").getroot()  # noqa: S314 - our own file
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        said = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert len(said) > 8, name
+        # Readable on dark too: it brings its own ground.
+        assert "fill: #ffffff" in (PAGES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_a_figure_names_what_its_page_compares(tools, printed, tmp_path):
+    rows = printed[1]["step-functions.md"]
+    tools["finding_figures"].draw("step-functions", rows, tmp_path / "f.svg")
+    said = (tmp_path / "f.svg").read_text(encoding="utf-8")
+    assert all(row.claim.candidate in said for row in rows)
+
+
+@pytest.fixture
+def copied(tools, tmp_path, monkeypatch):
+    """Pages and tables in a folder of their own."""
+    shutil.copytree(PAGES, tmp_path / "findings")
+    shutil.copytree(PAGES.parent / "results", tmp_path / "results")
+    monkeypatch.setattr(tools["finding_data"], "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(tools["findings"], "PAGES", tmp_path / "findings")
+    for cached in (tools["finding_data"].runs, tools["finding_data"].measurements):
+        cached.cache_clear()
+    yield tmp_path
+    for cached in (tools["finding_data"].runs, tools["finding_data"].measurements):
+        cached.cache_clear()
+
+
+def test_a_number_that_was_changed_by_hand_is_found_and_printed_anew(tools, copied, monkeypatch, capsys):
+    page = copied / "findings" / "magnitude.md"
+    right = page.read_text(encoding="utf-8")
+    page.write_text(right.replace("+2.67", "+3.67"), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"^Not what the data say: magnitude\.md\. Run 'make findings'\.$"):
+        tools["findings"].main(["--check"])
+    assert page.read_text(encoding="utf-8") != right
+    monkeypatch.setattr(tools["findings"], "FIGURES", {})
+    tools["findings"].main([])
+    assert "of which 1 have changed" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == right
+
+
+def test_a_number_that_changed_in_the_data_changes_the_page(tools, copied):
+    table = copied / "results" / "mlp-digits.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join(line for line in lines if ",9,cpu," not in line), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"index\.md|magnitude\.md"):
+        tools["findings"].main(["--check"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "<!-- findings: verdict suc-ones -->\n<!-- end -->",
+            r"page.md, line 1: Unknown block 'verdict'. There are: again,",
+        ),
+        (
+            "\n<!-- findings: data gone -->\n<!-- end -->",
+            r"page.md, line 2: Unknown table 'gone'. There are: suc-ones,",
+        ),
+        ("<!-- findings: data suc-ones -->\n", r"page.md: expected '<!-- end -->' behind each"),
+        (
+            "<!-- findings: data suc-ones -->\n<!-- findings: data suc-ones -->\n<!-- end -->\n<!-- end -->",
+            r"page.md: expected '<!-- end -->' behind each",
+        ),
+        ("<!-- findings: asked suc-ones\nbest is best\n-->\n<!-- end -->", r"page.md, line 1: Cannot read the claim"),
+        (
+            "<!-- findings: asked suc-ones -->\n<!-- end -->",
+            r"page.md, line 1: The block 'asked suc-ones' asks nothing",
+        ),
+        (
+            "<!-- findings: verdicts suc-ones zebra -->\n<!-- end -->",
+            r"No claim of paper/suc-ones has the label 'zebra'",
+        ),
+        (
+            "<!-- findings: cells suc-ones optimiser=adam -->\n<!-- end -->",
+            r"suc-ones has no cells with optimiser=adam",
+        ),
+        ("<!-- findings: again suc-ones -->\n<!-- end -->", r"The block 'again suc-ones' cannot be printed: "),
+    ],
+)
+def test_a_block_that_cannot_be_printed_is_one_line(tools, text, problem):
+    with pytest.raises(StudyError, match=problem) as raised:
+        tools["findings"].filled(text, "page.md", {})
+    assert "\n" not in str(raised.value)
+
+
+def claimed(trial: Trial) -> float:
+    """An accuracy that follows from the rule and the seed."""
+    noise = hashlib.sha256(trial.id.encode()).digest()[0] / 255 / 100
+    return round(0.85 - (0.3 if "replace" in trial.backward else 0.0) + noise, 4)
+
+
+def test_the_study_of_the_claims_takes_its_place_when_its_table_comes(tools, copied):
+    study = load_study("paper/lenet5-claims", check=False)
+
+    def result(trial):
+        accuracy = claimed(trial)
+        record = EpochRecord(0.5, 0.5, accuracy, accuracy, 0.0, accuracy, accuracy)
+        if trial.test == "never":
+            record = replace(record, test_loss=None, test_accuracy=None)
+        return replace(
+            make_result(replace(trial, epochs=1)), trial=trial, epochs=(record,) * 20, classes=10, predicted_classes=10
+        )
+
+    pilots = [result(trial) for trial in study.trials]
+    tested = [result(trial) for trial in finals(study.asked, choices(study.trials, pilots))]
+    before = tools["findings"].pages(copied / "findings")[0]
+    tools["finding_data"].runs.cache_clear()
+    export_table([*pilots, *tested], copied / "results" / "lenet5-claims.csv", form="csv")
+    after, own = tools["findings"].pages(copied / "findings")
+    for name in ("jamming", "magnitude"):
+        tools["finding_figures"].draw(name, own[f"{name}.md"], copied / f"{name}.svg")
+    index = copied / "findings" / "index.md"
+    assert "no `docs/results/lenet5-claims.csv`" not in "".join(after.values())
+    assert "validation samples chose for it" in after[index]
+    if "Not run yet" in before[copied / "findings" / "jamming.md"]:
+        assert before[index] != after[index]
+    assert re.search(
+        r"full_jam\(replace=\"magnitude\"\)` is non-inferior.*\| ReLU \| does not hold \| does not hold", after[index]
+    )
+    assert "not run" not in after[index]
+    drawn = (copied / "jamming.svg").read_text(encoding="utf-8")
+    assert 'positive_jam(gate="feedback", replace="magnitude")' in drawn.replace("&quot;", '"')
+
+
+TRIAL = Trial(
+    data="digits", subset=200, model="mlp(16, 1)", forward="relu", backward="full_jam", optimiser="sgd",
+    learning_rate=0.1, batch=50, epochs=1, seed=3, monitor=2,
+)  # fmt: skip
+
+
+def test_units_are_looked_at_as_the_derivative_sees_them(tools):
+    rows, result = tools["mechanisms"].health_rows("a study", replace(TRIAL, monitor=0), looks=(0, 2, 99))
+    assert result.status == "done"
+    assert [(row["step"], row["activation"]) for row in rows] == [(0, 1), (2, 1)]
+    model, data = start_of(TRIAL)
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    with torch.no_grad():
+        z = first(data.train_x[: tools["mechanisms"].PROBE].flatten(1))
+    off = z.relu() == 0
+    assert rows[0]["saturated"] == f"{float(off.float().mean()):.4g}"
+    assert rows[0]["constant"] == f"{float(off.all(0).float().mean()):.4g}"
+    assert rows[0]["spread"] == f"{float(z.std(correction=0)):.4g}"
+    assert rows[0]["spread"] != rows[1]["spread"]
+    # To look changes nothing.
+    (seen,), (unseen,) = result.epochs, run_trial(replace(TRIAL, monitor=0)).epochs
+    assert replace(seen, seconds=0) == replace(unseen, seconds=0)
+
+
+def test_a_run_ends_behind_the_last_look(tools):
+    rows, result = tools["mechanisms"].health_rows("a study", replace(TRIAL, monitor=0, epochs=10**6), looks=(0, 1))
+    assert [row["step"] for row in rows] == [0, 1]
+    assert result.epochs == ()
+
+
+def test_layers_are_those_of_the_monitor(tools):
+    result = run_trial(TRIAL)
+    rows = tools["mechanisms"].layer_rows("a study", [result])
+    weights = [row for row in result.alignments if row.kind == "weights"]
+    assert [(row["step"], row["layer"]) for row in rows] == [(row.step, row.layer) for row in weights]
+    assert [float(row["cosine"]) for row in rows] == pytest.approx([row.cosine for row in weights], rel=1e-3)
+    assert {row["backward"] for row in rows} == {"full_jam"}
+
+
+def test_the_programs_say_what_is_wrong_in_one_line(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mechanisms.py", "layers", str(tmp_path), "--out", str(tmp_path / "t.csv")])
+    with pytest.raises(SystemExit, match=r"^Error: [^\n]*$"):
+        tools["mechanisms"].main()
+    monkeypatch.setattr(tools["findings"], "PAGES", tmp_path)
+    with pytest.raises(SystemExit, match=r"^Error: There are no pages in [^\n]*$"):
+        tools["findings"].main(["--check"])
+    with pytest.raises(SystemExit, match="2"):
+        tools["findings"].main(["--chek"])
+
+
+def test_the_cells_that_are_looked_at_are_those_of_the_studies(tools):
+    cases = tools["mechanisms"].cases()
+    assert {study for study, _, _ in cases} == set(tools["mechanisms"].CASES)
+    for study, (_, by_model) in tools["mechanisms"].CASES.items():
+        found = {(trial.model, trial.backward) for name, trial, _ in cases if name == study}
+        assert found == {(model, rule) for model, rules in by_model.items() for rule in rules}

@@ -1,0 +1,413 @@
+"""What the pages of findings print from data: each block by its directive, as Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, geometric_mean
+from typing import Any
+
+from finding_data import SAID, STUDIES, Row, judged, measurements, runs, there
+
+from tieless.errors import StudyError
+from tieless.report import claim_words, words
+from tieless.report.collect import assemble
+from tieless.report.records import Cell
+from tieless.study import Claim, parse_claim
+from tieless.study.claims import FORMS
+
+__all__ = ["BLOCKS", "Judged", "block"]
+
+NAMES = {
+    "relu": "ReLU",
+    "linear": "Linear",
+    "logistic": "Logistic",
+    "heaviside": "Heaviside",
+    "sgd": "SGD",
+    "adam": "Adam",
+}
+READINGS = {
+    "constant(1)": "",
+    "full_jam": "A and B",
+    "positive_jam": "A",
+    "rectangular_jam(-5, 5)": "A",
+    'positive_jam(gate="feedback")': "B",
+    'rectangular_jam(-5, 5, gate="feedback")': "B",
+    'full_jam(replace="magnitude")': "C",
+    'positive_jam(gate="feedback", replace="magnitude")': "C",
+    'rectangular_jam(-5, 5, gate="feedback", replace="magnitude")': "C",
+}
+"""Which reading of the paper's jams a rule is; ``docs/concepts.md`` has the table."""
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+Judged = dict[str, list[Row]]
+"""All comparisons that the pages show, by the name of their table: the index quotes them, and judges none itself."""
+
+
+def block(directive: str, shown: Judged) -> str:
+    """The Markdown of a directive.
+
+    Args:
+        directive: Its first line is a name of ``BLOCKS`` and its words; further lines are the block's own.
+        shown: Comparisons of the blocks so far; those of this one are added.
+    Raises:
+        StudyError: a directive that is none, or data that do not have what it names.
+    """
+    head, *lines = [line.strip() for line in directive.strip().splitlines()]
+    name, *given = shlex.split(head)
+    if name not in BLOCKS:
+        raise StudyError(f"Unknown block {name!r}. There are: {', '.join(BLOCKS)}.")
+    try:
+        return BLOCKS[name](given, [line for line in lines if line], shown)
+    except (IndexError, ValueError) as error:
+        if isinstance(error, StudyError):
+            raise
+        raise StudyError(f"The block {head!r} cannot be printed: {error}.") from None
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def once(rows: Sequence[list[str]], columns: int) -> None:
+    """Leave the first columns empty where they say what the row above says."""
+    for row, above in reversed(list(zip(rows[1:], rows, strict=False))):
+        if row[:columns] == above[:columns]:
+            row[:columns] = [""] * columns
+
+
+WAITING = "*Not run yet.*"
+"""What stands in the place of a table whose data are not there."""
+
+
+def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``data NAME``: what a table is of."""
+    (name,) = given
+    if not there(name):
+        return (
+            f'!!! warning "Not run yet"\n\n    `{STUDIES[name]}` has no `docs/results/{name}.csv` yet. What is to be said '
+            "from it stands empty below; `make findings` fills it in."
+        )
+    study, results = runs(name)
+
+    def distinct(values: Iterable[object]) -> str:
+        return ", ".join(dict.fromkeys(f"{value:,}" if isinstance(value, int) else str(value) for value in values))
+
+    tested = [result for result in results if result.trial.test != "never"]
+    several = {
+        "epochs": distinct(result.trial.epochs for result in tested),
+        "training samples": distinct(result.trial.subset or "all" for result in tested),
+        "seeds": distinct(sorted({result.trial.seed for result in tested})),
+    }
+    extent = "; ".join(f"{what} {value}" for what, value in several.items())
+    chosen = len(results) - len(tested)
+    rates = f", {chosen:,} more to choose their learning rates" if chosen else ""
+    machine = distinct(result.hardware.get("processor", "?") for result in results)
+    torch = distinct(result.versions.get("torch", "?") for result in results)
+    ended = max(result.started for result in results)[:10]
+    spent = words.duration(sum(result.seconds for result in results))
+    return (
+        f"[{name}.csv](../results/{name}.csv): {len(tested):,} runs of `{study.name}`{rates}; {extent}. "
+        f"One thread of {machine}, torch {torch}, {spent} in all, {ended}."
+    )
+
+
+def verdicts(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
+    """``verdicts NAME [LABEL]``: the claims of the study's file, or those whose label has a word, as one family."""
+    name, *labels = given
+    if not there(name):
+        return WAITING
+    study, _ = runs(name)
+    # Judged together, whatever is shown here.
+    found = judged(name, study.claims)
+    kept = [row for row in found if all(label in row.claim.label for label in labels)]
+    if not kept:
+        raise StudyError(f"No claim of {study.name} has the label {' '.join(labels)!r}.")
+    return _verdict_table(name, kept, shown, labelled=True)
+
+
+def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
+    """``asked NAME``, then a claim a line: claims beyond those of the study's file, as one family."""
+    (name,) = given
+    if not there(name):
+        return WAITING
+    if not lines:
+        raise StudyError(f"The block 'asked {name}' asks nothing. A claim reads: {FORMS}.")
+    return _verdict_table(name, judged(name, map(parse_claim, lines)), shown, labelled=False)
+
+
+def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: bool) -> str:
+    shown.setdefault(name, []).extend(rows)
+    varied = [field for field in rows[0].settings if len({str(row.settings[field]) for row in rows}) > 1]
+    labelled = labelled and any(row.claim.label for row in rows)
+    lines: list[list[str]] = []
+    for row in rows:
+        cell = row.verdict.cells[0] if row.verdict.cells else None
+        claim = _claim(row.claim)
+        first = [f"{row.claim.label}: {claim}" if labelled and row.claim.label else claim]
+        where = [_where(row, varied)] if varied else []
+        if cell is None:
+            lines.append([*first, *where, row.verdict.text, "", "", ""])
+            continue
+        notes = claim_words.notes(cell, row.verdict)
+        lines.append(
+            [
+                *first,
+                *where,
+                f"**{cell.verdict}**",
+                claim_words.estimate(cell),
+                claim_words.means(cell),
+                "; ".join([claim_words.chances(cell), f"{cell.pairs} pairs", *map(_code_rules, notes)]),
+            ]
+        )
+    if varied:
+        once(lines, 1)
+    head = ["Claim", *(["Where"] if varied else []), "Verdict", "Points, 95 %", "Accuracy", "p, pairs, notes"]
+    family, looks = rows[0].verdict.family, rows[0].verdict.looks
+    adjusted = f"p-values are adjusted for the {family} comparisons of this family" if family > 1 else "One comparison"
+    return f"{table(head, lines)}\n\n{adjusted}{f' and {looks} looks' if looks > 1 else ''} ([how](../statistics.md))."
+
+
+def _claim(claim: Claim) -> str:
+    points = f"{claim.margin:g} point{'' if claim.margin == 1 else 's'}"
+    return f"`{claim.candidate}` is {claim.relation} `{claim.baseline}` by {points}"
+
+
+def _code_rules(note: str) -> str:
+    """The rule in a note such as ``full_jam: 3 one class`` as code."""
+    note = re.sub(
+        r"^no run of .+ diverged or collapsed; up to (\d+) % may .*", r"up to \1 % of runs may fail unseen", note
+    )
+    return re.sub(r"^(.+)(: \d+ )", r"`\1`\2", note)
+
+
+def _where(row: Row, varied: Sequence[str]) -> str:
+    said = {field: row.settings[field] for field in varied if row.settings[field] is not None}
+    rate = said.pop("learning_rate", None)
+    parts = [NAMES.get(str(value), f"`{value}`") for value in said.values()]
+    return ", ".join(parts) + (f"{', ' if parts and 'optimiser' not in said else ' '}{rate:g}" if rate else "")
+
+
+def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row a rule, a column for each forward, rate and setting that varies."""
+    name, *conditions = given
+    if not there(name):
+        return WAITING
+    wanted = dict(condition.split("=", 1) for condition in conditions)
+    sections = [
+        section
+        for section in assemble(*runs(name)).sections
+        if all(str(getattr(section.settings, field)) == value for field, value in wanted.items())
+    ]
+    if not sections:
+        raise StudyError(f"{name} has no cells with {' '.join(conditions)}.")
+    spoken = [words.settings_words(section.settings) for section in sections]
+    varied = [field for field in spoken[0] if len({said.get(field) for said in spoken}) > 1]
+    columns: dict[tuple[str, ...], dict[str, Cell]] = {}
+    rules: dict[str, None] = {}
+    for section, said in zip(sections, spoken, strict=True):
+        for cell in (cell for part in section.blocks for cell in part.grid.cells):
+            rate = "" if section.chosen else words.rate(cell.learning_rate)
+            others = (said.get(field, "") for field in varied)
+            columns.setdefault((cell.forward, rate, *others), {})[cell.backward] = cell
+            rules[cell.backward] = None
+    forwards = list(dict.fromkeys(forward for forward, *_ in columns))
+    order = sorted(columns, key=lambda column: forwards.index(column[0]))
+    parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]
+    head = ["Rule", *(", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
+    body = [
+        [f"`{rule}`", *(_accuracy(columns[c].get(rule), rated=not c[1]) for c in order)]
+        for rule in rules
+        if any(rule in columns[c] for c in order)
+    ]
+    return table(head, body)
+
+
+def _accuracy(cell: Cell | None, *, rated: bool) -> str:
+    if cell is None:
+        return words.NOTHING
+    marks = ", ".join(mark.text for mark in words.marks(cell))
+    number = f"{words.percent(cell.accuracy.mean)} {words.interval(cell.accuracy)}" if cell.accuracy else ""
+    at = f" at {words.rate(cell.learning_rate, cell.edge)}" if rated else ""
+    return f"{number}{at}{f' ({marks})' if number and marks else marks}"
+
+
+def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
+    """``holds``, then lines ``candidate | page | why``, thrice for the activations: what the pages say, by optimiser.
+
+    From ``lenet5-claims`` where it is there, else from ``lenet5-jamming``, at the rates that it was run at.
+    """
+    name = "lenet5-claims" if there("lenet5-claims") else "lenet5-jamming"
+    rows: list[list[str]] = []
+    for line in lines:
+        rule, page, *why = (part.strip() for part in line.split("|"))
+        candidate = parse_claim(f"{rule} is superior to tied").candidate
+        for forward, reason in zip(("relu", "linear", "logistic"), why, strict=True):
+            own = [row for row in shown.get(name, []) if row.claim.candidate == candidate]
+            own = [row for row in own if row.settings["forward"] == forward and row.claim.baseline == "tied"]
+            # What the paper says: a constant harms none, and jams harm Logistic alone.
+            harmless = forward != "logistic" or not READINGS[candidate]
+            own = [row for row in own if row.claim.relation == ("non-inferior to" if harmless else "inferior to")]
+            by_optimiser = [_grouped([row for row in own if row.settings["optimiser"] == o]) for o in ("sgd", "adam")]
+            if not own:
+                continue  # the table has no such runs, and its page says so
+            rows.append(
+                [f"[{_claim(own[0].claim)}]({page})", READINGS[candidate], NAMES[forward], *by_optimiser, reason]
+            )
+    once(rows, 2)
+    chosen = name == "lenet5-claims"
+    note = (
+        "Each rule at the learning rate that validation samples chose for it."
+        if chosen
+        else "From `paper/lenet5-jamming`: 5 epochs, three seeds, the learning rates given. `paper/lenet5-claims`, 20 epochs"
+        " and each rule at a rate chosen for it, is not here yet, and will take this table's place."
+    )
+    return f"{table(['Claim', 'Reading', 'Activation', 'SGD', 'Adam', 'Why'], rows)}\n\n{note}"
+
+
+def _grouped(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "not run"
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        rate = row.settings["learning_rate"]
+        groups.setdefault(_short(row), []).append("" if rate is None else f"{rate:g}")
+    return "; ".join(f"{said} at {', '.join(rates)}" if any(rates) else said for said, rates in groups.items())
+
+
+def _short(row: Row) -> str:
+    return (
+        row.verdict.verdict if row.verdict.verdict != "undecided" or row.verdict.more else "undecided, neither trains"
+    )
+
+
+def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
+    """``quoted``, then lines ``page | table ...``: verdicts of the claims that a page shows of its tables."""
+    body: list[list[str]] = []
+    for line in lines:
+        page, tables = (part.strip() for part in line.split("|"))
+        for name in tables.split():
+            rows = shown.get(name, [])
+            varied = [field for field in SAID if len({str(row.settings[field]) for row in rows}) > 1]
+            for row in rows:
+                label = f"{row.claim.label}: " if row.claim.label else ""
+                where = _where(row, varied) or NAMES[row.settings["forward"]]
+                body.append(
+                    [
+                        f"[{label}{_claim(row.claim)}]({page})",
+                        where,
+                        f"**{row.verdict.verdict}**",
+                        claim_words.estimate(row.verdict.cells[0]),
+                    ]
+                )
+    once(body, 1)
+    return table(["Claim", "Where", "Verdict", "Points, 95 %"], body)
+
+
+def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm over the tied one's, means over seeds."""
+    study, optimiser, rate, *steps = given
+    steps, only = (steps[: steps.index("only")], steps[steps.index("only") + 1 :]) if "only" in steps else (steps, [])
+    if not there(study.replace("/", "-")):
+        return WAITING
+    rows = [
+        row
+        for row in measurements("mechanism-layers")
+        if (row["study"], row["optimiser"], row["learning_rate"]) == (study, optimiser, float(rate))
+    ]
+    by: dict[tuple[str, str, float], dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        if str(int(row["step"])) in steps and row["layer"] != "" and (not only or row["backward"] in only):
+            ratio = row["norm"] / row["reference_norm"] if row["reference_norm"] else math.nan
+            layer = f"{int(row['layer'])}"
+            by.setdefault((row["model"], row["backward"], row["step"]), {}).setdefault(layer, []).append(
+                (row["cosine"], ratio)
+            )
+    if not by:
+        raise StudyError(f"mechanism-layers.csv has nothing of {' '.join(given)}.")
+    plain = {key: layers for key, layers in by.items() if key[0] == "lenet5"}
+    names = dict(zip(("0", "3", "7", "9"), ("conv1", "conv2", "fc1", "fc2"), strict=True))
+    body = [
+        [
+            f"`{backward}`",
+            f"{step:g}",
+            *(_pair(layers.get(layer, [])) for layer in names),
+        ]
+        for (_, backward, step), layers in sorted(plain.items(), key=lambda item: _order(rows, item[0]))
+    ]
+    return table(["Rule", "Step", *names.values()], body)
+
+
+def _order(rows: Sequence[dict[str, Any]], key: tuple[str, str, float]) -> tuple[int, float]:
+    rules = list(dict.fromkeys(row["backward"] for row in rows))
+    return rules.index(key[1]), key[2]
+
+
+def _pair(values: Sequence[tuple[float, float]]) -> str:
+    if not values:
+        return words.NOTHING
+    cosine, ratio = fmean(value[0] for value in values), geometric_mean(value[1] for value in values)
+    return f"{words.signed(cosine).lstrip('+')}, {TIMES}{ratio:.3g}"
+
+
+def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``units STUDY STEP...``: what of ``z`` is saturated and which units are constant, by activation, means over seeds."""
+    study, *steps = given
+    rows = [row for row in measurements("mechanism-health") if row["study"] == study and str(int(row["step"])) in steps]
+    by: dict[tuple[str, str, float], dict[int, list[dict[str, Any]]]] = {}
+    for row in rows:
+        key = (row["backward"], row["model"], row["step"])
+        by.setdefault(key, {}).setdefault(int(row["activation"]), []).append(row)
+    if not by:
+        raise StudyError(f"mechanism-health.csv has nothing of {' '.join(given)}.")
+    order = list(dict.fromkeys((row["backward"], row["model"]) for row in rows))
+    body = [
+        [
+            f"`{rule}`{' with batch norm' if 'norm' in model else ''}",
+            f"{step:g}",
+            *(_unit(by[rule, model, step].get(number, [])) for number in (1, 2, 3, 4)),
+        ]
+        for rule, model, step in sorted(by, key=lambda key: (order.index(key[:2]), key[2]))
+    ]
+    return table(["Rule", "Step", "conv1", "conv2", "fc1", "fc2"], body)
+
+
+def _unit(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return words.NOTHING
+    spread, saturated, constant = (fmean(row[name] for row in rows) for name in ("spread", "saturated", "constant"))
+    return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
+
+
+def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
+    """``again NAME NAME``: the verdicts of the same claims by two tables, of different seeds."""
+    first, second = given
+    if not all(map(there, given)):
+        return WAITING
+    study, _ = runs(first)
+    body: list[list[str]] = []
+    for ours, theirs in zip(judged(first, study.claims), judged(second, study.claims), strict=True):
+        told = [[f"**{row.verdict.verdict}**", claim_words.estimate(row.verdict.cells[0])] for row in (ours, theirs)]
+        body.append([f"{_claim(ours.claim)}, {NAMES[ours.settings['forward']]}", *told[0], *told[1]])
+    seeds = [sorted({result.trial.seed for result in runs(name)[1]}) for name in given]
+    heads = [f"seeds {own[0]} to {own[-1]}" for own in seeds]
+    head = ["Claim", f"Verdict, {heads[0]}", "Points, 95 %", f"Verdict, {heads[1]}", "Points, 95 %"]
+    return table(head, body)
+
+
+BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
+    "again": again,
+    "asked": asked,
+    "cells": cells,
+    "data": source,
+    "gradients": gradients,
+    "holds": holds,
+    "quoted": quoted,
+    "units": units,
+    "verdicts": verdicts,
+}

@@ -1,0 +1,246 @@
+"""The figures of the findings, drawn by Matplotlib from what the pages show and from measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from finding_blocks import NAMES
+from finding_data import STUDIES, Row, measurements, runs
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from tieless.report.plots import COLOURS, MARKS
+from tieless.report.rule_plot import STYLE
+
+__all__ = ["FIGURES", "draw"]
+
+QUIET = "#8a8f98"
+VERDICTS = {"holds": (COLOURS[2], "o"), "does not hold": (COLOURS[1], "X"), "undecided": (QUIET, "s")}
+EARLY = 50
+"""Steps up to which every run is still there."""
+LAYERS = {"0": "conv1", "3": "conv2", "7": "fc1", "9": "fc2"}
+
+
+def draw(name: str, rows: Sequence[Row], file: Path) -> None:
+    """Draw one figure.
+
+    Args:
+        name: One of ``FIGURES``.
+        rows: Comparisons that its page shows.
+        file: Where to; an SVG.
+    """
+    with rc_context(STYLE):
+        figure = FIGURES[name][1](rows)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _difference_axis(axes: Any) -> None:
+    """Points from -100 to 100, with room for those near zero."""
+    axes.set_xscale("symlog", linthresh=2, linscale=0.6)
+    axes.set_xlim(-100, 100)
+    ticks = (-50, -10, -2, 0, 2, 10, 50)
+    axes.set_xticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
+    axes.minorticks_off()
+    axes.axvline(0, color=QUIET, linewidth=0.8)
+
+
+def _mark(axes: Any, row: Row, place: float) -> None:
+    cell = row.verdict.cells[0]
+    if cell.differences is None:
+        return
+    low, high = (100 * max(-1.0, min(1.0, edge)) for edge in cell.differences.interval)
+    colour, mark = VERDICTS[row.verdict.verdict]
+    margin = row.claim.margin * (-1 if row.claim.relation in {"non-inferior to", "inferior to"} else 1)
+    axes.plot([margin], [place], color=QUIET, marker="|", markersize=8, linestyle="")
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt")
+    mean = 100 * cell.differences.mean
+    axes.plot([mean], [place], color=colour, marker=mark, markersize=5, linestyle="")
+
+
+def _key(figure: Any) -> None:
+    handles = [
+        figure.axes[0].plot([], [], color=colour, marker=mark, markersize=5, linewidth=1.4, label=f"claim {verdict}")[0]
+        for verdict, (colour, mark) in VERDICTS.items()
+    ]
+    handles += figure.axes[0].plot([], [], color=QUIET, marker="|", markersize=8, linestyle="", label="margin")
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+
+
+def forest(rows: Sequence[Row]) -> Figure:
+    """A line for each comparison."""
+    order = list(STUDIES)
+    rows = sorted((row for row in rows if row.claim.candidate != "frozen"), key=lambda row: order.index(row.data))
+    figure = Figure(figsize=(7.6, 0.9 + 0.24 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        _mark(axes, row, -place)
+    axes.set_yticks([-place for place in range(len(rows))], [_label(row, rows) for row in rows], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    _difference_axis(axes)
+    axes.set_xlabel("points of test accuracy, candidate less baseline, 95 % interval")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _key(figure)
+    return figure
+
+
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    varied = [field for field in row.settings if len({str(one.settings[field]) for one in rows}) > 1]
+    said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
+    said = [word for word in said if word != "None"]
+    return f"{row.claim.candidate} to {row.claim.baseline}{''.join(f', {word}' for word in said)}"
+
+
+def by_rule(rows: Sequence[Row]) -> Figure:
+    """A panel for each activation and optimiser, a line for each rule; several rates lie below each other.
+
+    Of rates that were chosen, where such runs are there.
+    """
+    rows = [row for row in rows if row.data == "lenet5-claims"] or rows
+    forwards = [f for f in ("relu", "linear", "logistic") if any(row.settings["forward"] == f for row in rows)]
+    optimisers = [o for o in ("sgd", "adam") if any(row.settings["optimiser"] == o for row in rows)]
+    rules = list(dict.fromkeys(row.claim.candidate for row in rows))
+    figure = Figure(figsize=(9, 0.8 + len(forwards) * (0.5 + 0.24 * len(rules))), layout="constrained")
+    grid = figure.subplots(len(forwards), len(optimisers), squeeze=False, sharex=True, sharey=True)
+    for line, forward in zip(grid, forwards, strict=True):
+        for axes, optimiser in zip(line, optimisers, strict=True):
+            for place, rule in enumerate(rules):
+                own = [row for row in rows if row.claim.candidate == rule]
+                own = [r for r in own if (r.settings["forward"], r.settings["optimiser"]) == (forward, optimiser)]
+                for number, row in enumerate(own):
+                    _mark(axes, row, -place + 0.24 * ((len(own) - 1) / 2 - number))
+            axes.set_yticks([-place for place in range(len(rules))], rules, fontsize=7)
+            axes.tick_params(axis="y", length=0)
+            axes.set_ylim(-len(rules) + 0.4, 0.6)
+            _difference_axis(axes)
+            axes.set_title(f"{NAMES[forward]}, {NAMES[optimiser]}", loc="left", fontsize=9)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("points to tied, 95 % interval")
+    _key(figure)
+    return figure
+
+
+def _over_steps(axes: Any, lines: dict[str, dict[float, list[float]]], title: str, y: str) -> None:
+    for number, (label, points) in enumerate(lines.items()):
+        steps = sorted(points)
+        means = [fmean(points[step]) for step in steps]
+        axes.plot(
+            steps, means, color=COLOURS[number % len(COLOURS)], marker=MARKS[number % len(MARKS)], markersize=3.5,
+            linewidth=1.3, label=label,
+        )  # fmt: skip
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel("steps")
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _norms(axes: Any, rules: Sequence[str], title: str) -> None:
+    """The norm of the gradient of all weights, a line for each seed; a cross where a run ended early."""
+    rows = [row for row in measurements("mechanism-layers") if row["study"] == "mechanism/explosion"]
+    rows = [row for row in rows if (row["model"], row["learning_rate"], row["layer"]) == ("lenet5", 0.1, "")]
+    longest = max(row["step"] for row in rows)
+    for number, rule in enumerate(rules):
+        for seed in sorted({row["seed"] for row in rows if row["backward"] == rule}):
+            own = [row for row in rows if (row["backward"], row["seed"]) == (rule, seed)]
+            axes.plot(
+                [row["step"] for row in own], [row["norm"] for row in own], color=COLOURS[number], linewidth=1,
+                alpha=0.8, label=rule if seed == 0 else None,
+            )  # fmt: skip
+            if own[-1]["step"] < longest:
+                axes.plot(own[-1]["step"], own[-1]["norm"], marker="X", color=COLOURS[number], markersize=7)
+    axes.set_yscale("log")
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel("steps; a cross: diverged before the next measurement")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.legend(fontsize=7, frameon=False, loc="upper right")
+
+
+def explosion(_rows: Sequence[Row]) -> Figure:
+    """How large the gradient becomes: with slopes of the derivative's size, and of the constant's."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    small = ("tied", "positive_jam >> scale(1.7321)", "constant(0.7071)", "full_jam >> scale(1.2247)")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _norms(left, small, "Slopes as large as the derivative")
+    _norms(right, ("tied >> scale(1.4142)", "constant(1)"), "Slopes as large as 1")
+    left.set_ylabel("norm of the gradient")
+    return figure
+
+
+def lost_mask(_rows: Sequence[Row]) -> Figure:
+    """The cosine by layer under SGD, beside the accuracy of longer runs under Adam."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rules = ("positive_jam", "constant(1)", "full_jam")
+    rows = [row for row in measurements("mechanism-layers") if row["study"] == "mechanism/explosion"]
+    for number, rule in enumerate(rules):
+        own = [row for row in rows if row["backward"] == rule and row["step"] <= EARLY and row["layer"] != ""]
+        cosines = [[row["cosine"] for row in own if row["layer"] == float(layer)] for layer in LAYERS]
+        means = [fmean(values) for values in cosines]
+        left.plot(list(LAYERS.values()), means, color=COLOURS[number], marker=MARKS[number], label=rule)
+    left.set_title(f"Cosine with the tied gradient, steps 0 to {EARLY}, SGD", loc="left", fontsize=9)
+    left.axhline(0, color=QUIET, linewidth=0.8)
+    left.axhline(1, color=QUIET, linewidth=0.8)
+    left.legend(fontsize=7, frameon=False)
+    _, results = runs("lenet5-jamming")
+    shown = ("tied", *rules)
+    for place, rule in enumerate(shown):
+        for result in results:
+            trial = result.trial
+            if (trial.optimiser, trial.forward, trial.backward) == ("adam", "relu", rule) and result.status == "done":
+                accuracy = 100 * (result.epochs[-1].test_accuracy or 0.0)
+                right.plot([accuracy], [-place], "o", color=COLOURS[0], markersize=4, alpha=0.6)
+    right.set_yticks([-place for place in range(len(shown))], shown)
+    right.set_title("Test accuracy of each seed, %, Adam", loc="left", fontsize=9)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _units(study: str, field: str, factor: float = 1.0, only: int | None = None) -> dict[str, dict[float, list[float]]]:
+    """By rule and step: of one activation, or of all."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in measurements("mechanism-health"):
+        if row["study"] == study and only in {None, row["activation"]}:
+            label = row["backward"] + (", batch norm" if "norm" in row["model"] else "")
+            found.setdefault(label, {}).setdefault(row["step"], []).append(factor * row[field])
+    return found
+
+
+def saturation(_rows: Sequence[Row]) -> Figure:
+    """How far z spreads, and how much of it lies where the derivative is all but 0."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _over_steps(left, _units("mechanism/saturation", "spread", 1, only=2), "Standard deviation of z, conv2", "z")
+    _over_steps(right, _units("mechanism/saturation", "saturated", 100, only=2), "Saturated, conv2", "% of z")
+    right.get_legend().remove()
+    return figure
+
+
+def dead_units(_rows: Sequence[Row]) -> Figure:
+    """How many units say the same to every image."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _over_steps(left, _units("mechanism/dead-units", "constant", 100), "Units of one answer, mean of four layers", "%")
+    _over_steps(right, _units("mechanism/dead-units", "mean"), "Mean of z, mean of four layers", "z")
+    right.get_legend().remove()
+    return figure
+
+
+FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
+    "magnitude": ("magnitude.md", forest),
+    "step-functions": ("step-functions.md", forest),
+    "jamming": ("jamming.md", by_rule),
+    "explosion": ("explosion.md", explosion),
+    "lost-mask": ("lost-mask.md", lost_mask),
+    "saturation": ("saturation.md", saturation),
+    "dead-units": ("dead-units.md", dead_units),
+}
+"""By name: the page whose comparisons it shows, and how it is drawn."""

@@ -296,7 +296,7 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
             varied = [field for field in SAID if len({str(row.settings[field]) for row in rows}) > 1]
             for row in rows:
                 label = f"{row.claim.label}: " if row.claim.label else ""
-                where = _where(row, varied) or NAMES[row.settings["forward"]]
+                where = _where(row, ["forward", *(field for field in varied if field != "forward")])
                 body.append(
                     [
                         f"[{label}{_claim(row.claim)}]({page})",

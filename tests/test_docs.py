@@ -72,7 +72,10 @@ def test_python_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 def test_each_study_that_ships_is_described():
     page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| `(quickstart|(?:beyond|mechanism|paper|zoo)/[\w-]+)` \|", page, re.MULTILINE)) == shipped()
+    assert (
+        sorted(re.findall(r"^\| `(quickstart|(?:beyond|mechanism|paper|zoo)/[\w-]+)` \|", page, re.MULTILINE))
+        == shipped()
+    )
 
 
 def test_the_reference_reads_our_docstrings():

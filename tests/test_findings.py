@@ -178,11 +178,15 @@ def test_the_study_of_the_claims_takes_its_place_when_its_table_comes(tools, cop
         if trial.test == "never":
             record = replace(record, test_loss=None, test_accuracy=None)
         return replace(
-            make_result(replace(trial, epochs=1)), trial=trial, epochs=(record,) * 20, classes=10, predicted_classes=10
+            make_result(replace(trial, epochs=1)),
+            trial=trial,
+            epochs=(record,) * trial.epochs,
+            classes=10,
+            predicted_classes=10,
         )
 
     pilots = [result(trial) for trial in study.trials]
-    tested = [result(trial) for trial in finals(study.asked, choices(study.trials, pilots))]
+    tested = [result(trial) for trial in finals(study.asked, study.choose, choices(study.trials, pilots))]
     before = tools["findings"].pages(copied / "findings")[0]
     tools["finding_data"].runs.cache_clear()
     export_table([*pilots, *tested], copied / "results" / "lenet5-claims.csv", form="csv")

@@ -236,6 +236,10 @@ CHOOSING = CHOOSING.replace(" by 1 point", " by 1 point at the chosen rate").rep
 )
 
 
+SHORT = CHOOSING.replace("seeds: [100, 3]", "seeds: [100, 3], epochs: 1")
+"""The same, with runs of one epoch that choose."""
+
+
 def claiming(*overrides: str) -> Study:
     """12 trials and three claims about them; ``noisy`` makes the first and last hold, the second not."""
     return parse_study(CLAIMING, name="claiming", overrides=overrides)

@@ -5,18 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.study.fakes import CHOOSING, Inline, choosing, make_result, make_trial, noisy, noisy_and_marked
+from tests.study.fakes import CHOOSING, SHORT, Inline, choosing, make_result, make_trial, noisy, noisy_and_marked
 from tieless.data import load
 from tieless.errors import StudyError
 from tieless.report.collect import assemble
 from tieless.study import runner, training
 from tieless.study.choose import choices, finals, pilots
+from tieless.study.claims import parse_claim
 from tieless.study.runner import run
 from tieless.study.spec import parse_study
 from tieless.study.store import Store
 from tieless.study.training import run_trial
 from tieless.study.trial import EpochRecord
 from tieless.study.validation import hold_out
+from tieless.study.verdicts import judge
 
 
 def test_what_is_held_out_is_the_rest_of_what_is_trained_on():
@@ -162,9 +164,6 @@ def test_a_run_goes_through_both_stages_and_no_trial_runs_twice(tmp_path, monkey
     assert [trial.test for trial in study.trials] == ["never"] * 32 + ["once"] * 12
 
 
-SHORT = CHOOSING.replace("seeds: [100, 3]", "seeds: [100, 3], epochs: 1")
-
-
 def test_the_runs_that_choose_can_be_shorter_than_those_that_are_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_Run", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
@@ -179,6 +178,19 @@ def test_the_runs_that_choose_can_be_shorter_than_those_that_are_judged(tmp_path
     assert [len(one.cells) for one in report.claims] == [1, 1, 1], "each final run was found beside its choice"
     again = parse_study(study.yaml, name="choosing")
     assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
+
+
+def test_a_claim_about_the_length_of_the_runs_is_about_those_that_are_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    run(parse_study(SHORT, name="choosing", overrides=["epochs=2"]), tmp_path / "out", run_trial=noisy_and_marked)
+    with Store.open(tmp_path / "out") as store:
+        study, results = store.study(), store.results()
+    sentence = "constant is non-inferior to tied by 1 point at the chosen rate"
+    plain, said = judge([parse_claim(sentence), parse_claim(f"{sentence} where epochs=2")], study, results)
+    assert plain.cells[0].differences == said.cells[0].differences
+    with pytest.raises(StudyError, match="no run has the epochs 1; there are 2"):
+        judge([parse_claim(f"{sentence} where epochs=1")], study, results)
 
 
 def test_runs_of_one_length_do_not_choose_for_several():

@@ -219,16 +219,20 @@ def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:
     trials = tuple(result.trial for result in results)
     never = [trial for trial in trials if trial.test == "never"]
     choose = None
+    asked = trials
     if never:
-        # One part for all: a study holds out as much in every cell.
-        choose = Choose(never[0].validation or 0.0, tuple(dict.fromkeys(trial.seed for trial in never)))
+        # One part and one length for all: a study holds out as much in every cell, and runs that choose are equally long.
+        judged = next((trial.epochs for trial in trials if trial.test != "never"), never[0].epochs)
+        epochs = None if judged == never[0].epochs else never[0].epochs
+        choose = Choose(never[0].validation or 0.0, tuple(dict.fromkeys(trial.seed for trial in never)), epochs)
+        asked = tuple(replace(trial, epochs=judged) for trial in trials) if epochs is not None else trials
     found = Study(
         name=file.stem,
         run_as=f"{file.stem}.yaml",
         title=f"Results in {file.name}",
         question="What the table tells, one row a run.",
         core_hours=round(sum(result.seconds for result in results) / 3600, 3),
-        settings=_settings(trials, chooses=choose is not None),
+        settings=_settings(asked, chooses=choose is not None),
         choose=choose,
         trials=trials,
     )

@@ -7,7 +7,7 @@ may look is said in ``docs/statistics.md`` and computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tieless.study.claims import Claim
 from tieless.study.comparison import Cell, Comparison, Verdict, outcome
@@ -114,10 +114,15 @@ def _found(claim: Claim, study: Study) -> list[Pairing]:
         return cells_of(claim, study.trials, chooses=False, added=study.added)
     tested = [trial for trial in study.trials if trial.test != "never"]
     choosing = [trial for trial in study.trials if trial.test == "never"]
-    asked = cells_of(claim, choosing, chooses=True)
+    asked = cells_of(_of_any_length(claim) if study.choose.epochs else claim, choosing, chooses=True)
     # A cell whose rate is not chosen yet has no runs: a verdict must not pass it over.
     found = pairings(claim, tested, study.added) if tested else []
     return found if len(found) == len(asked) else []
+
+
+def _of_any_length(claim: Claim) -> Claim:
+    """Shorter runs choose for those that the claim is about."""
+    return replace(claim, where=tuple(one for one in claim.where if one[0] != "epochs"))
 
 
 def _steps(results: Iterable[Result]) -> dict[str, float]:

@@ -103,10 +103,9 @@ def test_what_is_published_is_what_is_true_of_these_pairs():
         assert set(answers) <= set(EVERY_PAIR), f"python -m tests.matrix '{check.title}'"
         assert set(answers.values()) <= {EQUAL, CLOSE, REFUSED}
         assert _refused(answers) == _to_be_refused(check.title, answers)
-        assert {answer for pair, answer in answers.items() if pair[1] in JAMS} <= {
-            EQUAL,
-            REFUSED,
-        } or check.title == "ONNX"
+        of_jams = {answer for pair, answer in answers.items() if pair[1] in JAMS}
+        # An exported program has values alone: where they are close, that is the forward's doing.
+        assert check.title in {"export", "ONNX"} or of_jams <= {EQUAL, REFUSED}
     assert PAGE.read_text() == render(published)
 
 

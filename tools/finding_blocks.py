@@ -108,12 +108,14 @@ def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     chosen = len(results) - len(tested)
     rates = f", {chosen:,} more to choose their learning rates" if chosen else ""
     machine = distinct(result.hardware.get("processor", "?") for result in results)
+    on_cpu = all(result.trial.device == "cpu" for result in results)
+    where = f"One thread of {machine}" if on_cpu else machine
     torch = distinct(result.versions.get("torch", "?") for result in results)
     ended = max(result.started for result in results)[:10]
     spent = words.duration(sum(result.seconds for result in results))
     return (
         f"[{name}.csv](../results/{name}.csv): {len(tested):,} runs of `{study.name}`{rates}; {extent}. "
-        f"One thread of {machine}, torch {torch}, {spent} in all, {ended}."
+        f"{where}, torch {torch}, {spent} in all, {ended}."
     )
 
 
@@ -175,7 +177,8 @@ def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: b
 
 def _claim(claim: Claim) -> str:
     points = f"{claim.margin:g} point{'' if claim.margin == 1 else 's'}"
-    return f"`{claim.candidate}` is {claim.relation} `{claim.baseline}` by {points}"
+    candidate, baseline = claim.names
+    return f"`{candidate}` is {claim.relation} `{baseline}` by {points}"
 
 
 def _code_rules(note: str) -> str:

@@ -26,6 +26,7 @@ STUDIES = {
     "lenet5-jamming": "paper/lenet5-jamming",
     "lenet5-claims": "paper/lenet5-claims",
     "zoo-heaviside-lenet": "zoo/heaviside-lenet",
+    "zoo-heaviside-cnn": "zoo/heaviside-cnn",
     "mechanism-explosion": "mechanism/explosion",
     "mechanism-saturation": "mechanism/saturation",
     "mechanism-dead-units": "mechanism/dead-units",

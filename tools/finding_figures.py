@@ -91,7 +91,7 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
     varied = [field for field in row.settings if len({str(one.settings[field]) for one in rows}) > 1]
     said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
     said = [word for word in said if word != "None"]
-    return f"{row.claim.candidate} to {row.claim.baseline}{''.join(f', {word}' for word in said)}"
+    return f"{' to '.join(row.claim.names)}{''.join(f', {word}' for word in said)}"
 
 
 def by_rule(rows: Sequence[Row]) -> Figure:

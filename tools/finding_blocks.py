@@ -267,7 +267,7 @@ def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     note = (
         "Each rule at the learning rate that validation samples chose for it."
         if chosen
-        else "From `paper/lenet5-jamming`: 5 epochs, three seeds, the learning rates given. `paper/lenet5-claims`, 20 epochs"
+        else "From `paper/lenet5-jamming`: 5 epochs, three seeds, the learning rates given. `paper/lenet5-claims`, five seeds"
         " and each rule at a rate chosen for it, is not here yet, and will take this table's place."
     )
     return f"{table(['Claim', 'Reading', 'Activation', 'SGD', 'Adam', 'Why'], rows)}\n\n{note}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.optim.grouped import Grouped, Parameters
 
 __all__ = ["Bop"]
 
 
-class Bop(torch.optim.Optimizer):
+class Bop(Grouped):
     """Flips a weight of +1 or -1 where its gradient has pushed against it for long enough.
 
     With ``g`` the gradient of a weight ``w`` and ``m`` an average that starts at 0::
@@ -43,58 +44,29 @@ class Bop(torch.optim.Optimizer):
         tensor([-1.,  1., -1.], requires_grad=True)
     """
 
-    def __init__(
-        self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
-        threshold: float = 1e-8,
-        gamma: float = 1e-4,
-    ) -> None:
+    def __init__(self, params: Parameters, threshold: float = 1e-8, gamma: float = 1e-4) -> None:
         super().__init__(params, {"threshold": threshold, "gamma": gamma})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        try:
-            _check(group)
-        except Exception:
-            self.param_groups.pop()
-            raise
+    def _check(self, group: Mapping[str, Any]) -> None:
+        if not (0 <= group["threshold"] < math.inf and 0 < group["gamma"] <= 1):
+            given = f"threshold={group['threshold']!r}, gamma={group['gamma']!r}"
+            raise RuleValueError(f"Bop needs a finite threshold >= 0 and a gamma above 0 to 1, got {given}.")
+        for weight in cast("list[Tensor]", group["params"]):
+            if not bool((weight.detach().abs() == 1).all()):
+                raise RuleValueError(
+                    f"Bop takes weights of +1 and -1, got a parameter of shape {tuple(weight.shape)} with others. "
+                    "tieless.optim.split_parameters makes a model's weights binary and tells them from the rest."
+                )
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in cast("list[Tensor]", group["params"]):
-                if weight.grad is not None:
-                    self._flip(weight, weight.grad, group["threshold"], group["gamma"])
-        return loss
+    def _update(self, group: Mapping[str, Any]) -> None:
+        for weight in cast("list[Tensor]", group["params"]):
+            if weight.grad is not None:
+                self._flip(weight, weight.grad, group["threshold"], group["gamma"])
 
     def _flip(self, weight: Tensor, gradient: Tensor, threshold: float, gamma: float) -> None:
         if gradient.is_sparse:
             raise RuleTypeError("Bop has no sparse gradients; use dense ones.")
-        state = self.state[weight]
-        if not state:
-            state["average"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-        average: Tensor = state["average"]
+        average = self._average(weight)
         average.mul_(1 - gamma).add_(gradient, alpha=gamma)
         pushed = average * weight  # its sign tells whether both agree, its magnitude is that of the average
         weight.copy_(torch.where(pushed > threshold, -weight, weight))
-
-
-def _check(group: dict[str, Any]) -> None:
-    for name in ("threshold", "gamma"):
-        value = group[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise RuleTypeError(f"Bop: {name} must be a number, got {value!r}.")
-    if not (0 <= group["threshold"] < math.inf and 0 < group["gamma"] <= 1):
-        given = f"threshold={group['threshold']!r}, gamma={group['gamma']!r}"
-        raise RuleValueError(f"Bop needs a finite threshold >= 0 and a gamma above 0 to 1, got {given}.")
-    for weight in cast("list[Tensor]", group["params"]):
-        if not bool((weight.detach().abs() == 1).all()):
-            raise RuleValueError(
-                f"Bop takes weights of +1 and -1, got a parameter of shape {tuple(weight.shape)} with others. "
-                "tieless.optim.split_parameters makes a model's weights binary and tells them from the rest."
-            )

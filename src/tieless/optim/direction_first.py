@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.optim.grouped import Grouped, Parameters
 from tieless.optim.orthogonal import orthogonalised, unit
 
 __all__ = ["DirectionFirst"]
 
 
-class DirectionFirst(torch.optim.Optimizer):
+class DirectionFirst(Grouped):
     """Steps of one size in every layer, towards where the gradient points in every direction of the layer at once.
 
     A weight of two or more dimensions is a matrix of ``m`` outputs and ``n`` inputs, kernels of a convolution flattened.
@@ -53,56 +54,38 @@ class DirectionFirst(torch.optim.Optimizer):
         True
     """
 
-    def __init__(
-        self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
-        lr: float = 0.02,
-        momentum: float = 0.9,
-    ) -> None:
+    def __init__(self, params: Parameters, lr: float = 0.02, momentum: float = 0.9) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(param_group)
-        try:
-            _check(self.param_groups[-1])
-        except Exception:
-            self.param_groups.pop()
-            raise
+    def _check(self, group: Mapping[str, Any]) -> None:
+        if not (0 < group["lr"] < math.inf and 0 <= group["momentum"] < 1):
+            given = f"lr={group['lr']!r}, momentum={group['momentum']!r}"
+            raise RuleValueError(f"DirectionFirst needs a finite lr > 0 and a momentum from 0 to below 1, got {given}.")
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            matrices: dict[object, list[tuple[Tensor, Tensor]]] = {}
-            for weight in cast("list[Tensor]", group["params"]):
-                if weight.grad is None or weight.numel() == 0:
-                    continue
-                sought = self._sought(weight, weight.grad, group["momentum"])
-                if sought.dim() > 1:
-                    # Weights of one shape go through the iteration together, which spares a deep network most calls.
-                    matrices.setdefault((sought.shape, sought.dtype, sought.device), []).append((weight, sought))
-                else:
-                    _move(weight, sought * math.sqrt(sought.numel()), group["lr"])
-            for same in matrices.values():
-                outputs, inputs = same[0][1].shape
-                size = math.sqrt(max(1.0, outputs / inputs))
-                directions = orthogonalised(torch.stack([sought for _, sought in same])) * size
-                for (weight, _), direction in zip(same, directions, strict=True):
-                    _move(weight, direction, group["lr"])
-        return loss
+    def _update(self, group: Mapping[str, Any]) -> None:
+        matrices: dict[object, list[tuple[Tensor, Tensor]]] = {}
+        for weight in cast("list[Tensor]", group["params"]):
+            if weight.grad is None or weight.numel() == 0:
+                continue
+            sought = self._sought(weight, weight.grad, group["momentum"])
+            if sought.dim() > 1:
+                # Weights of one shape go through the iteration together, which spares a deep network most calls.
+                matrices.setdefault((sought.shape, sought.dtype, sought.device), []).append((weight, sought))
+            else:
+                _move(weight, sought * math.sqrt(sought.numel()), group["lr"])
+        for same in matrices.values():
+            outputs, inputs = same[0][1].shape
+            size = math.sqrt(max(1.0, outputs / inputs))
+            directions = orthogonalised(torch.stack([sought for _, sought in same])) * size
+            for (weight, _), direction in zip(same, directions, strict=True):
+                _move(weight, direction, group["lr"])
 
     def _sought(self, weight: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """Where a weight is to go, as a matrix or a vector: the newest direction and the past ones."""
         if gradient.is_sparse or gradient.is_complex():
             raise RuleTypeError("DirectionFirst has no sparse and no complex gradients; use dense, real ones.")
         new = unit(_wide(gradient))
-        state = self.state[weight]
-        if not state:
-            state["average"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-        average: Tensor = state["average"]
+        average = self._average(weight)
         average.copy_((_wide(average) * momentum + new * (1 - momentum)).view(weight.shape))
         return _wide(average) * momentum + new * (1 - momentum)
 
@@ -115,13 +98,3 @@ def _wide(value: Tensor) -> Tensor:
 
 def _move(weight: Tensor, direction: Tensor, rate: float) -> None:
     weight.sub_((direction * rate).view(weight.shape).to(weight.dtype))
-
-
-def _check(group: dict[str, Any]) -> None:
-    for name in ("lr", "momentum"):
-        value = group[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise RuleTypeError(f"DirectionFirst: {name} must be a number, got {value!r}.")
-    if not (0 < group["lr"] < math.inf and 0 <= group["momentum"] < 1):
-        given = f"lr={group['lr']!r}, momentum={group['momentum']!r}"
-        raise RuleValueError(f"DirectionFirst needs a finite lr > 0 and a momentum from 0 to below 1, got {given}.")

@@ -16,6 +16,7 @@ from torch.nn.functional import silu as imported_by_name
 from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
+from tieless.convert import converted
 from tieless.errors import ConversionError, UnreachedWarning
 
 X = torch.linspace(-3, 3, 24, dtype=torch.float64).reshape(4, 6)
@@ -436,3 +437,19 @@ def test_threads_run_the_same_rule():
         thread.join()
     assert len(found) == 3
     assert all(torch.equal(gradient, expected[1]) for _, gradient in found)
+
+
+def test_calls_with_parameters_of_their_own_leave_nothing_behind_of_rules_they_had():
+    class Net(nn.Module):
+        slope = 0.3
+
+        def forward(self, x):
+            return F.leaky_relu(x, self.slope)
+
+    net, x = Net(), torch.tensor([-1.0, 2.0], requires_grad=True)
+    kept = len(converted._IN_GRAPHS)
+    for value in (1, 2, 3):
+        tl.convert(net, backward=f"constant({value})")
+        (sent,) = torch.autograd.grad(net(x).sum(), x)
+        assert sent.tolist() == [value, value]
+    assert len(converted._IN_GRAPHS) == kept

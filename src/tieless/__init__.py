@@ -8,6 +8,7 @@ from tieless.feedback import feedbacks
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
+from tieless.ops.keys import GraphKeys
 from tieless.packing import PackedStatistics, packed_activations
 from tieless.rules import (
     S2NN,
@@ -85,6 +86,7 @@ __all__ = [
     "Frozen",
     "FullJam",
     "Gated",
+    "GraphKeys",
     "LeakyReLU",
     "LogTailedReLU",
     "MagnitudeAware",

@@ -40,8 +40,8 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
         TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
-            a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is being
-            captured, which would repeat them; or ``torch.fx`` met a callable or a generator, which it cannot write down.
+            a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is captured
+            without ``GraphKeys``; or ``torch.fx`` met a callable or a generator, which it cannot write down.
         SecondDerivativeError: from a second backward pass; a rule is not the derivative of anything.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
@@ -245,14 +245,9 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tens
         return joined.exported(z)
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
-    if joined.draws and z.is_cuda and torch.cuda.is_current_stream_capturing():
-        raise TransformError(
-            f"{joined.forward} with {joined.rule} draws its key on the CPU, and a captured CUDA graph would repeat one "
-            "key for ever. Leave the activation out of the graph, or use halves that draw nothing."
-        )
     if ops.direct(z):
-        number = ops.draw_key_now(generator) if joined.draws else None
-        return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, number, joined))[0]
+        drawn = ops.draw_key_now(z, generator) if joined.draws else None
+        return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined))[0]
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
@@ -301,7 +296,7 @@ class _DirectUntie(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, key: int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, z: Tensor, key: Tensor | int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         value, kernel, arguments = joined.plan(z.dtype)
         if kernel is None:
             y = joined.sample(z, key) if joined.samples else value(z)

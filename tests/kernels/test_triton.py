@@ -212,6 +212,16 @@ def test_random_numbers_follow_the_logical_order_in_every_layout(call, shape, da
 # Sizes.
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_lies_in_memory_is_the_key(call, key):
+    places = torch.tensor([5, key, 6])
+    for layout in ("plain", "channels last"):
+        z = _tensor(240, torch.float32, layout)
+        _same(call("held", "uniform", z, places, 3, 1), reference.uniform(z, key, 3, 1))
+        jammed = call("held", "jam", z, places, 2, 0.1, 0.9, False, _bits(z))
+        _same(jammed, reference.jam(z, key, 2, 0.1, 0.9, False, _bits(z)))
+
+
 def test_many_elements(call):
     """With larger blocks for the interpreter, which takes as long for a small one; a compiler would take for ever."""
     z = _tensor(2**22 + 3, torch.float32)
@@ -387,6 +397,16 @@ def test_another_key_stream_range_or_batch_is_no_other_kernel(compiled, layout):
         grad = _tensor(12 * batch, torch.float32, layout)
         triton_cuda.jam(grad, key, 1 + key % 3, 0.1, 0.3 + key % 5, False, None)
     assert len(set(map(id, compiled))) == 1
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="needs Triton to compile")
+def test_a_key_in_another_place_is_no_other_kernel(compiled, monkeypatch):
+    keys = torch.zeros(3, dtype=torch.int64)
+    for key in keys:
+        monkeypatch.setattr(triton_cuda, "_key_words", lambda _, key=key: (key, 0, 0))
+        triton_cuda.jam(_tensor(240, torch.float32), 0, 1, 0.1, 0.3, False, None)
+    assert len(set(map(id, compiled))) == 1
+    assert "ld.global.b64" in compiled[0].asm["ptx"] or "ld.global.u64" in compiled[0].asm["ptx"]
 
 
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="needs Triton to compile")

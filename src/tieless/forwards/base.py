@@ -50,7 +50,7 @@ class Forward(Named):
     def value(self, z: Tensor) -> Tensor:
         """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out. What is random draws a key for it."""
         if self.draws:
-            key = ops.draw_key_now() if ops.direct(z) else ops.draw_key(z.detach())
+            key = ops.draw_key_now(z) if ops.direct(z) else ops.draw_key(z.detach())
             return self.sample(z, Random(key, OF_THE_FORWARD))
         body = self.body(z.dtype)
         if body is None:

@@ -88,8 +88,11 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @triton.jit
-def _words(blocks, key0, key1, stream, draw, WIDE: tl.constexpr):
-    """The four words of each numbered Philox block."""
+def _words(blocks, held, key0, key1, stream, draw, WIDE: tl.constexpr):
+    """The four words of each numbered Philox block, under a key that is given in two halves, or held at a place."""
+    if held is not None:
+        key = tl.load(held)
+        key0, key1 = key, key >> 32
     upper = (blocks >> 32).to(tl.uint32) if WIDE else tl.full((), 0, tl.uint32)
     return philox(
         blocks.to(tl.uint32),
@@ -103,6 +106,7 @@ def _words(blocks, key0, key1, stream, draw, WIDE: tl.constexpr):
 
 @triton.jit
 def _random(
+    held,
     key0,
     key1,
     stream,
@@ -120,7 +124,7 @@ def _random(
     innermost dimension first; without any, both orders are one, and a Philox block makes four neighbours' numbers.
     """
     if DIMS == 0:
-        w0, w1, w2, w3 = _words(_places(BLOCK // 4, WIDE), key0, key1, stream, draw, WIDE)
+        w0, w1, w2, w3 = _words(_places(BLOCK // 4, WIDE), held, key0, key1, stream, draw, WIDE)
         word = tl.join(tl.join(w0, w2), tl.join(w1, w3)).reshape(BLOCK)
     else:
         rest = _places(BLOCK, WIDE)
@@ -129,7 +133,7 @@ def _random(
             element += rest % sizes[dim] * strides[dim]
             rest = rest // sizes[dim]
         element += rest * strides[DIMS - 1]
-        w0, w1, w2, w3 = _words(element >> 2, key0, key1, stream, draw, WIDE)
+        w0, w1, w2, w3 = _words(element >> 2, held, key0, key1, stream, draw, WIDE)
         lane = element & 3
         word = tl.where(lane < 2, tl.where(lane == 0, w0, w1), tl.where(lane == 2, w2, w3))
     return (word >> 8).to(dtype) * _UNIFORM_STEP
@@ -295,10 +299,11 @@ def slope(
 _ANY = ["key0", "key1", "stream", "draw", "sizes", "strides"]
 
 
-@triton.jit(do_not_specialize=_ANY)
+@triton.jit(do_not_specialize=_ANY, do_not_specialize_on_alignment=["held"])
 def uniform(
     numbers,
     elements,
+    held,
     key0,
     key1,
     stream,
@@ -310,16 +315,17 @@ def uniform(
     WIDE: tl.constexpr,
 ):
     places = _places(BLOCK, WIDE)
-    random = _random(key0, key1, stream, draw, sizes, strides, numbers.dtype.element_ty, DIMS, BLOCK, WIDE)
+    random = _random(held, key0, key1, stream, draw, sizes, strides, numbers.dtype.element_ty, DIMS, BLOCK, WIDE)
     tl.store(numbers + places, random, mask=places < elements)
 
 
-@triton.jit(do_not_specialize=_ANY)
+@triton.jit(do_not_specialize=_ANY, do_not_specialize_on_alignment=["held"])
 def jam(
     grad,
     bits,
     sent,
     elements,
+    held,
     key0,
     key1,
     stream,
@@ -337,7 +343,7 @@ def jam(
     valid = places < elements
     feedback = widen(tl.load(grad + places, mask=valid, other=0))
     dtype: tl.constexpr = feedback.dtype
-    random = _random(key0, key1, stream, 0, sizes, strides, dtype, DIMS, BLOCK, WIDE)
+    random = _random(held, key0, key1, stream, 0, sizes, strides, dtype, DIMS, BLOCK, WIDE)
     factor = random * tl.full((), span, dtype) + tl.full((), low, dtype)
     top = tl.full((), ceiling, dtype)
     factor = tl.where(factor > top, top, factor)

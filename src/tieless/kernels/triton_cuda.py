@@ -241,11 +241,16 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
     return sent
 
 
-def _key_words(key: Tensor | int) -> tuple[int, int]:
-    """The key in two halves, as signed words: those have one type, whatever the key."""
-    # A key is drawn on the CPU, so that reading it waits for no GPU.
+def _key_words(key: Tensor | int) -> tuple[Tensor | None, int, int]:
+    """Where the kernel finds the key, if that is on its device; else the key in two halves.
+
+    They are signed words: those have one type, whatever the key.
+    """
+    if isinstance(key, Tensor) and key.is_cuda:  # of a captured graph, whose replays have others
+        return key, 0, 0
+    # Any other is drawn on the CPU, so that reading it waits for no GPU.
     bits = int(key)
-    return (bits & WORD ^ 1 << 31) - (1 << 31), bits >> 32
+    return None, (bits & WORD ^ 1 << 31) - (1 << 31), bits >> 32
 
 
 def _numbering(like: Tensor, order: Sequence[int] | None) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:

@@ -7,7 +7,6 @@ backward pass is defined. No arithmetic here.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tieless.errors import TransformError
 from tieless.kernels import reference
-from tieless.ops import examples, order
+from tieless.ops import examples, keys, order
 from tieless.ops.dispatch import (
     Watched,
     choose,
@@ -88,25 +88,12 @@ def _activate(z: Tensor, function: str, parameters: Sequence[float]) -> Tensor:
     return choose(z).activate(z, function, tuple(parameters), None)[0]
 
 
-class _Box(threading.local):
-    """Room for one key: making a tensor for each takes as long as drawing it."""
-
-    def __init__(self) -> None:
-        self.key = torch.empty((), dtype=torch.int64, device="cpu")
-
-
-_box = _Box()
-
-
-def draw_key_now(generator: torch.Generator | None = None) -> int:
-    """The 64 bits from which a call's random numbers follow, as a number.
-
-    Always from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
-    """
-    return int(_box.key.random_(-(2**63), None, generator=generator).item())
-
-
 def _draw_key(z: Tensor, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    if keys.capturing(z):
+        raise TransformError(
+            "A compiled or transformed call draws its key on the CPU, and a captured CUDA graph would repeat one key for "
+            "ever. Leave it out of the graph, or capture it as it is written, under tieless.GraphKeys()."
+        )
     return torch.empty(shape, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
 
 
@@ -250,8 +237,15 @@ def _tensor(key: Tensor | int) -> Tensor:
     return key if isinstance(key, Tensor) else torch.tensor(key)
 
 
+def draw_key_now(z: Tensor, generator: torch.Generator | None = None) -> Tensor | int:
+    """The key of a call: a number, or the place where each replay of a graph that is being captured finds one."""
+    return keys.held_key(z, generator) if keys.capturing(z) else keys.number(generator)
+
+
 def draw_key(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """``draw_key_now`` as a tensor, int64 and 0-dim, that a compiler or a transform can see."""
+    if direct(z) and keys.capturing(z):
+        return keys.held_key(z, generator)
     return _operators.draw_key.default(z, (), generator)
 
 

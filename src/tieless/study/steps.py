@@ -7,19 +7,23 @@ running them. A CUDA graph starts them all at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from tieless.functional import Joined
-from tieless.nn import feedback_of
+from tieless.ops.keys import GraphKeys
+from tieless.optim import DirectionFirst
 from tieless.study.losses import Loss
 
 __all__ = ["CapturedStep", "Step", "step_for"]
 
 _WARM = 3
 """Steps before the capture: PyTorch asks for some, in which libraries choose their algorithms and state is made."""
+_CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, DirectionFirst)
+"""Optimisers whose step computes on the GPU alone, once their rate is there."""
+_IN_A_GRAPH = {"capturable": True, "fused": True, "foreach": False}
+"""Settings of PyTorch's optimisers, of which each has some."""
 
 
 class Step:
@@ -61,9 +65,12 @@ class CapturedStep(Step):
         self._seen = 0
         self._batch: torch.Size | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        for group in _groups(optimisers):
-            device = cast("Tensor", group["params"][0]).device
-            group.update(capturable=True, fused=True, foreach=False, lr=torch.tensor(group["lr"], device=device))
+        self._keys = GraphKeys()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                device = cast("Tensor", group["params"][0]).device
+                group["lr"] = torch.tensor(group["lr"], device=device)
+                group.update({name: value for name, value in _IN_A_GRAPH.items() if name in group})
 
     def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._batch is None:
@@ -77,7 +84,7 @@ class CapturedStep(Step):
             self._graph = self._capture(x, labels)
         self._x.copy_(x)
         self._labels.copy_(labels)
-        self._graph.replay()
+        self._keys.replay(self._graph)
         return self._outcome
 
     def _aside(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,28 +102,13 @@ class CapturedStep(Step):
         # The graph makes gradients of its own, which each replay writes anew.
         self.model.zero_grad()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph), self._keys:
             self._outcome = super().__call__(self._x, self._labels)
         return graph
 
 
 def step_for(model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> Step:
-    """The fastest step that a network can have.
-
-    It is captured on a GPU, where no rule and no feedback weights draw (a graph would repeat the key for ever) and every optimiser can be
-    captured: PyTorch's Adam and AdamW.
-    """
+    """The fastest step that a network can have: captured on a GPU, where every optimiser can be."""
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
-    draws = any(half.draws for half in (*_pairs(model), *feedback_of(model).values()))
-    capturable = all("capturable" in group for group in _groups(optimisers))
-    return (CapturedStep if on_gpu and capturable and not draws else Step)(model, loss, optimisers)
-
-
-def _groups(optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, Any]]:
-    return [group for optimiser in optimisers for group in optimiser.param_groups]
-
-
-def _pairs(model: nn.Module) -> list[Joined]:
-    """The halves of every activation and quantised weight."""
-    found = [getattr(module, "joined", None) for module in model.modules()]
-    return [joined for joined in found if isinstance(joined, Joined)]
+    capturable = all(type(optimiser) in _CAPTURABLE for optimiser in optimisers)
+    return (CapturedStep if on_gpu and capturable else Step)(model, loss, optimisers)

@@ -28,7 +28,7 @@ def pushed(joined: Joined, tangent: Tensor, z: Tensor, y: Tensor) -> Tensor:
     Raises:
         TransformError: a rule is not linear in the feedback, so it is nobody's transpose.
     """
-    key = ops.draw_key_now() if joined.draws else 0
+    key = ops.draw_key_now(z) if joined.draws else 0
     order = memory_order(z)
     for stream, part in reversed(list(enumerate(joined.parts))):
         need = part.rule.needs(joined.forward)

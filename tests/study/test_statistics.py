@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy import stats
 
 from tieless.errors import StudyError
@@ -130,6 +130,7 @@ def test_power_is_that_of_scipys_noncentral_t(n, distance, level):
 
 
 @settings(deadline=None, max_examples=30)
+@example(distances=[2.0, 0.25], level=1 / 256)  # where SciPy's nctdtr has no answer for the larger distance
 @given(distances=st.lists(st.floats(0.2, 3), min_size=1, max_size=2), level=st.floats(0.002, 0.05))
 def test_one_seed_less_would_not_do(distances, level):
     n = seeds_needed(distances, 1, level)

@@ -195,8 +195,14 @@ def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
         >>> round(power(50, 0.421637, 1), 4)
         0.8321
     """
-    critical = quantile(1 - level, n - 1)
-    return 1 - float(special.nctdtr(n - 1, distance * math.sqrt(n) / sd, critical))
+    critical, noncentrality = quantile(1 - level, n - 1), distance * math.sqrt(n) / sd
+    missed = float(special.nctdtr(n - 1, noncentrality, critical))
+    if not math.isnan(missed):
+        return 1 - missed
+    # Its series fails here and there from a noncentrality of 38 on.
+    from scipy.stats import nct  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    return float(nct.sf(critical, n - 1, noncentrality))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def seeds_needed(

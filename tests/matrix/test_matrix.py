@@ -13,7 +13,6 @@ from tests.matrix import compiling
 from tests.matrix.asking import CLOSE, EQUAL, REFUSED, compared, gradient, in_graphs, input_of, layers, worst
 from tests.matrix.page import CHECKS, PAGE, read, render
 from tests.pairs import EVERY_PAIR, FORWARDS, PAIRS, RULES
-from tieless.functional import join
 
 # Torch's own: what it is about to drop, and what Dynamo and the exporters do while they trace.
 pytestmark = [
@@ -55,8 +54,6 @@ def _refused(answers):
 
 
 def _to_be_refused(title, pairs):
-    if title == "CUDA graph":
-        return {pair for pair in pairs if join(*pair).draws}
     return set(pairs) if title in REFUSING else set()
 
 

@@ -77,5 +77,6 @@ class TernaryWeight(Forward):
             return z.clone()
         wide = z.to(arithmetic_dtype(z.dtype))
         threshold = wide.abs().mean() * self.factor
-        level = torch.where(wide > threshold, 1.0, torch.where(wide < -threshold, -1.0, 0.0)).to(z.dtype)
-        return torch.where(z.isnan(), z, level)
+        # No comparing: where the threshold is computed too, Inductor would keep the masks from forward to backward.
+        level = torch.sign(wide - wide.clamp(-threshold, threshold))
+        return torch.where(z.isnan(), z, level.to(z.dtype))

@@ -1,4 +1,7 @@
-"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and ours."""
+"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and ours.
+
+Those of PyTorch make their step in one operation (``fused``): of a small network's step on a CPU it is a tenth otherwise.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ class _Adam(Optimiser):
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         if self.weight_decay:
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.weight_decay)
-        return torch.optim.Adam(parameters, lr=rate)
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.Adam(parameters, lr=rate, fused=True)
 
 
 @OPTIMISERS.register
@@ -57,7 +60,7 @@ class _Momentum(Optimiser):
     name: ClassVar[str] = "momentum"
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, fused=True)
 
 
 @OPTIMISERS.register
@@ -68,7 +71,7 @@ class _Sgd(Optimiser):
     name: ClassVar[str] = "sgd"
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr=rate)
+        return torch.optim.SGD(parameters, lr=rate, fused=True)
 
 
 @OPTIMISERS.register
@@ -103,4 +106,4 @@ class _Bop(Optimiser):
 
     def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
         binary, others = split_parameters(model)
-        return [Bop(binary, self.threshold, self.gamma), torch.optim.Adam(others, lr=rate)]
+        return [Bop(binary, self.threshold, self.gamma), torch.optim.Adam(others, lr=rate, fused=True)]

@@ -106,7 +106,9 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
     data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
     features = math.prod(data.train_x.shape[1:])
     model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
-    model = model.to(trial.device)
+    model.to(trial.device)
+    # Convolutions and pooling of small images are a tenth faster so, on a CPU.
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form
     WEIGHTS.build(parse_call(trial.weights)).apply(model)
     carry_feedback(model, trial.feedback, trial.seed)
     return model, data

@@ -59,6 +59,8 @@ def test_sizes(net, count):
         'mlp(norm="batch")',
         "bnn_mlp(32)",
         "residual_cnn(4)",
+        "resnet(8, 4)",
+        "vit(8, 2)",
     ],
 )
 def test_every_activation_has_the_two_halves(spec):
@@ -68,7 +70,7 @@ def test_every_activation_has_the_two_halves(spec):
     assert all(str(act.forward_fn) == "sign" and str(act.rule) == "rectangular(-1, 1)" for act in acts)
     assert net(torch.rand(4, 1, 28, 28)).shape == (4, 10)
     norms = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in net.modules())
-    assert norms == any(word in spec for word in ("batch", "bnn", "cnn"))
+    assert norms == any(word in spec for word in ("batch", "bnn", "cnn", "resnet"))
 
 
 @pytest.mark.parametrize("net", [BinaryMLP(784, (32,), 10), BinaryLeNet5()], ids=["mlp", "lenet"])
@@ -187,4 +189,7 @@ def test_what_does_not_fit_is_said(spec, features, classes, error, says):
 
 
 def test_the_catalogue():
-    assert list(models()) == ["bnn_lenet5", "bnn_mlp", "lenet5", "mlp", "residual_cnn", "snn_cnn", "suc"]
+    assert list(models()) == [
+        *("bnn_lenet5", "bnn_mlp", "gpt", "gru", "lenet5", "mlp"),
+        *("residual_cnn", "resnet", "snn_cnn", "suc", "vit"),
+    ]

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
+from tieless.models.gru import GRU, Gates, GRULayer
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
+from tieless.models.resnet import ResNet
 from tieless.models.spec import ModelSpec, build_model, model_spec, models
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
+from tieless.models.transformer import GPT, ViT
 
 __all__ = [
+    "GPT",
+    "GRU",
     "MLP",
     "SUC",
     "BinaryLeNet5",
     "BinaryMLP",
+    "GRULayer",
+    "Gates",
     "LeNet5",
     "ModelSpec",
     "Norm",
+    "ResNet",
     "ResidualCNN",
     "SpikingCNN",
+    "ViT",
     "build_model",
     "model_spec",
     "models",

@@ -8,13 +8,17 @@ from typing import ClassVar
 
 from torch import nn
 
+from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
+from tieless.models.gru import GRU, Gates
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
+from tieless.models.resnet import ResNet
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
+from tieless.models.transformer import GPT, ViT
 from tieless.registry import Named, Registry, option
 from tieless.rules import RuleLike
 from tieless.spec import parse_call
@@ -26,6 +30,8 @@ class ModelSpec(Named):
     """A model that is still to be built: its name and shape, without the data's shape or the activation's halves."""
 
     __slots__ = ()
+    reads_codes: ClassVar[bool] = False
+    """Whether a sample is a row of codes, such as characters, and not of numbers."""
 
     def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
         """The model.
@@ -150,6 +156,84 @@ class _SpikingCNN(ModelSpec):
         return SpikingCNN(forward, backward, width=self.width, steps=self.steps, beta=self.beta, classes=classes)
 
 
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _ResNet(ModelSpec):
+    """A residual network of ``depth`` layers with batch norm, for images of 28 x 28."""
+
+    name: ClassVar[str] = "resnet"
+    depth: int = 20
+    width: int = 16
+
+    def check(self) -> None:
+        self.require(self.depth >= 8 and self.depth % 6 == 2, "a depth of 6 k + 2 (8, 14, 20, ...)")
+        self.require(self.width >= 1, "width >= 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        return ResNet(forward, backward, depth=self.depth, width=self.width, classes=classes)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _ViT(ModelSpec):
+    """A vision transformer of ``depth`` blocks, for images of 28 x 28 in patches of 4 x 4."""
+
+    name: ClassVar[str] = "vit"
+    width: int = 64
+    depth: int = 4
+    heads: int = option(4)
+
+    def check(self) -> None:
+        _check_transformer(self, self.width, self.depth, self.heads)
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _require_images(self, features)
+        return ViT(forward, backward, width=self.width, depth=self.depth, heads=self.heads, classes=classes)
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _GPT(ModelSpec):
+    """A transformer of ``depth`` blocks that reads codes and scores the next one at each."""
+
+    name: ClassVar[str] = "gpt"
+    reads_codes: ClassVar[bool] = True
+    width: int = 64
+    depth: int = 4
+    heads: int = option(4)
+
+    def check(self) -> None:
+        _check_transformer(self, self.width, self.depth, self.heads)
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        return GPT(
+            forward, backward, codes=classes, context=features, width=self.width, depth=self.depth, heads=self.heads
+        )
+
+
+@_REGISTRY.register
+@dataclass(frozen=True, slots=True)
+class _GRU(ModelSpec):
+    """Gated recurrent units that read codes and score the next one at each."""
+
+    name: ClassVar[str] = "gru"
+    reads_codes: ClassVar[bool] = True
+    width: int = 128
+    gates: Gates = option("untied")
+
+    def check(self) -> None:
+        self.require(self.width >= 1, "width >= 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        return GRU(forward, backward, codes=classes, width=self.width, gates=self.gates)
+
+
+def _check_transformer(spec: ModelSpec, width: int, depth: int, heads: int) -> None:
+    spec.require(depth >= 1 and heads >= 1 and width >= heads, "depth and heads >= 1, and width >= heads")
+    spec.require(width % heads == 0, "a width that is a multiple of heads")
+
+
 def _require_images(spec: ModelSpec, features: int) -> None:
     spec.require(features == 28 * 28, f"images of 28 x 28 (the data has {features} numbers a sample)")
 
@@ -159,7 +243,7 @@ def models() -> Mapping[str, type[ModelSpec]]:
 
     Example:
         >>> list(models())
-        ['bnn_lenet5', 'bnn_mlp', 'lenet5', 'mlp', 'residual_cnn', 'snn_cnn', 'suc']
+        ['bnn_lenet5', 'bnn_mlp', 'gpt', 'gru', 'lenet5', 'mlp', 'residual_cnn', 'resnet', 'snn_cnn', 'suc', 'vit']
     """
     return _REGISTRY.catalogue()
 
@@ -177,14 +261,17 @@ def model_spec(spec: str) -> ModelSpec:
     return _REGISTRY.build(parse_call(spec))
 
 
-def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int) -> nn.Module:
+def build_model(
+    spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int, codes: bool = False
+) -> nn.Module:
     """Build the model of a spec for data of a shape.
 
     Args:
         spec: Such as ``"lenet5"`` or ``"mlp(64, 2)"``.
         forward, backward: The two halves of every activation.
-        features: Numbers in one sample.
-        classes: Classes to tell apart.
+        features: Numbers, or codes, in one sample.
+        classes: Classes to tell apart, or codes that there are.
+        codes: Whether the samples are rows of codes, such as characters.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter or the data does not fit.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
@@ -193,4 +280,9 @@ def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features
         >>> net(torch.rand(2, 4)).shape
         torch.Size([2, 3])
     """
-    return model_spec(spec).build(forward, backward, features, classes)
+    asked = model_spec(spec)
+    if asked.reads_codes != codes:
+        wanted, given = ("codes, such as characters,", "numbers") if asked.reads_codes else ("numbers", "codes")
+        fitting = ", ".join(name for name, kind in models().items() if kind.reads_codes == codes)
+        raise RuleValueError(f"{asked.name} reads {wanted} and the data has {given}. Models for those: {fitting}.")
+    return asked.build(forward, backward, features, classes)

@@ -9,7 +9,9 @@ from torch import nn
 
 from tieless.data import load
 from tieless.models import MLP, build_model
+from tieless.spec import parse_call
 from tieless.study import training
+from tieless.study.optimisers import OPTIMISERS
 from tieless.study.training import run_trial
 from tieless.study.trial import Result, Trial
 
@@ -173,6 +175,9 @@ def test_a_result_knows_where_it_was_made_and_survives_json():
         {"optimiser": "bop(1e-6, 1e-2)", "forward": "sign", "backward": "rectangular(-1, 1)", "learning_rate": 1e-2},
         {"optimiser": "adam(weight_decay=0.01)", "learning_rate": 1e-2},
         {"optimiser": "direction_first", "backward": "full_jam >> gated", "learning_rate": 0.02, "model": "mlp(32, 2)"},
+        {"optimiser": "sign_sgd", "learning_rate": 1e-3, "schedule": "linear"},
+        {"optimiser": "lion", "learning_rate": 1e-3, "schedule": "linear"},
+        {"optimiser": "lars(trust=1)", "learning_rate": 0.02, "schedule": "linear"},
     ],
     ids=lambda change: next(iter(change.values())).partition("(")[0],
 )
@@ -182,6 +187,24 @@ def test_each_way_of_training_learns(change):
     assert result.error is None
     assert result.epochs[-1].test_accuracy > 0.75
     assert _numbers(run_trial(trial)) == _numbers(result)
+
+
+@pytest.mark.parametrize(
+    ("spec", "step"),
+    [
+        # With g the gradient: the first step, in which an average is g or a part of it.
+        ("sign_sgd", lambda _, g: g.sign()),
+        ("lion", lambda _, g: g.sign()),
+        ("lars(trust=0.5)", lambda w, g: g * 0.5 * w.norm() / g.norm()),
+    ],
+)
+def test_the_optimisers_of_the_library_take_the_published_step(spec, step):
+    generator = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 5, generator=generator))
+    weight.grad = torch.randn(4, 5, generator=generator) * 1e-3
+    before = weight.detach().clone()
+    OPTIMISERS.build(parse_call(spec)).over([weight], 0.1).step()
+    torch.testing.assert_close(before - weight.detach(), 0.1 * step(before, weight.grad))
 
 
 def test_bop_flips_binary_weights_and_leaves_the_ends_to_adam(monkeypatch):

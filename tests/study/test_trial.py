@@ -32,6 +32,7 @@ from tieless.study.trial import EpochRecord, Result, Trial
         ("augment", ["flip", "none >> flip", "flip() >> none"]),
         ("optimiser", ["bop", "bop(1e-8, gamma=0.0001)"]),
         ("optimiser", ["direction_first", "direction_first(momentum=0.9)"]),
+        ("optimiser", ["lars", "lars(trust=0.001)", "lars(momentum=0.9)"]),
     ],
     ids=str,
 )
@@ -98,6 +99,9 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("optimiser", "adam(weight_decay=-1)"),
         ("optimiser", "bop(gamma=0)"),
         ("optimiser", "direction_first(momentum=1)"),
+        ("optimiser", "lars(trust=0)"),
+        ("optimiser", "sign_sgd(momentum=-1)"),
+        ("optimiser", "lion(weight_decay=-1)"),
         ("schedule", "cosine(warmup=1)"),
         ("schedule", "step"),
         ("weights", "k_bit(9)"),

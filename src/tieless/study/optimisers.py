@@ -1,17 +1,19 @@
-"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, and ours.
+"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, ours, and a library's.
 
 Those of PyTorch make their step in one operation (``fused``): of a small network's step on a CPU it is a tenth otherwise.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from tieless._imports import try_import
 from tieless.optim import Bop, DirectionFirst, split_parameters
 from tieless.registry import Named, Registry, option
 
@@ -87,6 +89,61 @@ class _DirectionFirst(Optimiser):
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         return DirectionFirst(parameters, lr=rate, momentum=self.momentum)
+
+
+def _kept(name: str) -> Any:
+    """An optimiser of the package pytorch-optimizer, which takes a second to import: not before a trial wants it."""
+    library: Any = None
+    with try_import("study") as extra:
+        library = importlib.import_module("pytorch_optimizer")
+    extra.check()
+    return getattr(library, name)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _SignSGD(Optimiser):
+    """Steps of one size for each weight, by the sign of the averaged gradient: pytorch-optimizer's ``SignSGD``."""
+
+    name: ClassVar[str] = "sign_sgd"
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return _kept("SignSGD")(parameters, lr=rate, momentum=self.momentum)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Lion(Optimiser):
+    """Signs of an average that looks back further than the step does: pytorch-optimizer's ``Lion``."""
+
+    name: ClassVar[str] = "lion"
+    weight_decay: float = option(0.0)
+
+    def check(self) -> None:
+        self.require(self.weight_decay >= 0, "weight_decay >= 0")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return _kept("Lion")(parameters, lr=rate, weight_decay=self.weight_decay)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Lars(Optimiser):
+    """Momentum, with each layer's gradient scaled to ``trust`` times the norm of its weights: pytorch-optimizer's ``LARS``."""
+
+    name: ClassVar[str] = "lars"
+    trust: float = option(0.001)
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(self.trust > 0 and 0 <= self.momentum < 1, "trust > 0 and momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return _kept("LARS")(parameters, lr=rate, momentum=self.momentum, trust_coefficient=self.trust)
 
 
 @OPTIMISERS.register

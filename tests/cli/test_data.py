@@ -27,7 +27,7 @@ def test_list_says_where_each_lies(tieless):
     assert result.exit_code == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
     assert [name for name, _ in lines] == ["digits", "fashion-mnist", "ones"]
-    if not FASHION_MNIST.system.exists():
+    if not FASHION_MNIST.suppliers[0].installed.exists():
         assert lines[1][1] == "not here: tieless data get fashion-mnist"
 
 

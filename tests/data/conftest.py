@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tieless.data.published import Publication, PublishedFile
+from tieless.data.debian import DebianPackage
+from tieless.data.idx_file import IdxFile
+from tieless.data.published import Publication
+from tieless.data.upstream import Upstream
 
 SHAPES = {
     "train-images-idx3-ubyte": (50, 4, 4),
@@ -55,7 +58,8 @@ def small(machine):
     arrays = {name: random.integers(0, 10 if len(s) == 1 else 256, s, np.uint8) for name, s in SHAPES.items()}
     contents = {name: encode(array) for name, array in arrays.items()}
     files = tuple(
-        PublishedFile(name, SHAPES[name], hashlib.sha256(content).hexdigest()) for name, content in contents.items()
+        IdxFile(name, SHAPES[name], hashlib.sha256(content).hexdigest()) for name, content in contents.items()
     )
-    publication = Publication("small", files, machine.system / "small", "dataset-small", "http://127.0.0.1:9")
+    suppliers = (DebianPackage("dataset-small", machine.system / "small"), Upstream("http://127.0.0.1:9"))
+    publication = Publication("small", files, suppliers)
     return SimpleNamespace(publication=publication, arrays=arrays, contents=contents, put=put, encode=encode)

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tieless.data.acquire import acquire
+from tieless.data.upstream import Upstream
 from tieless.errors import DataError
 
 LABELS = "train-labels-idx1-ubyte"
@@ -56,14 +57,14 @@ else:
 
 
 @pytest.fixture
-def package(small, tmp_path):
+def package(small, machine, tmp_path):
     """What Debian's package of the publication unpacks to."""
     root = tmp_path / "package"
-    small.put(root / small.publication.system.relative_to("/"), small.contents, packed=True)
+    small.put(root / (machine.system / "small").relative_to("/"), small.contents, packed=True)
     return root
 
 
-class Upstream(BaseHTTPRequestHandler):
+class Server(BaseHTTPRequestHandler):
     def __init__(self, served, *args):
         self.served = served
         super().__init__(*args)
@@ -83,10 +84,12 @@ class Upstream(BaseHTTPRequestHandler):
 def upstream(small):
     """A server that serves the publication; ``served`` maps a path to a body and the length that is promised."""
     served = {f"/{name}.gz": (gzip.compress(c), len(gzip.compress(c))) for name, c in small.contents.items()}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Upstream, served))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, served))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    small.publication = replace(small.publication, upstream=f"http://127.0.0.1:{server.server_port}")
+    debian, _ = small.publication.suppliers
+    suppliers = debian, Upstream(f"http://127.0.0.1:{server.server_port}")
+    small.publication = replace(small.publication, suppliers=suppliers)
     yield served
     server.shutdown()
     thread.join()
@@ -191,12 +194,12 @@ def test_debians_package_is_unpacked_into_the_cache(small, machine, package, tol
 def test_upstream_comes_last(small, machine, told):
     assert acquire(small.publication, None, told.append) == machine.own
     assert contents_of(machine.own) == small.contents
-    assert told == [f"Downloading small from {small.publication.upstream} ..."]
+    assert told == [f"Downloading small from {small.publication.suppliers[1].address} ..."]
 
 
 @pytest.mark.usefixtures("upstream")
 def test_an_altered_package_is_passed_over_for_upstream(small, machine, package, told):
-    small.put(package / small.publication.system.relative_to("/"), {LABELS: bytes(58)})
+    small.put(package / (machine.system / "small").relative_to("/"), {LABELS: bytes(58)})
     install_apt(machine, package)
     assert acquire(small.publication, None, told.append) == machine.own
     assert contents_of(machine.own) == small.contents

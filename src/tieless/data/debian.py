@@ -2,55 +2,70 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Callable
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
+from tieless.data.programs import need, run
+from tieless.data.published import Publication, Supplier, Tell
 from tieless.errors import DataError
 
-__all__ = ["unpack_package"]
+__all__ = ["DebianPackage"]
 
-_PATIENCE = 600
-"""Seconds after which apt is taken to hang; it has its own, shorter limits for a connection."""
+_BLAME = re.compile("E:")
 
 
-def unpack_package(package: str, folder: Path, tell: Callable[[str], None]) -> None:
-    """Put the files of a Debian package below ``folder``, as they would lie below ``/``.
-
-    The machine's package lists are tried first. Where they are absent or out of date, fresh ones are fetched into
-    ``folder``, which needs no root; apt checks them against the system's keys as always.
+@dataclass(frozen=True, slots=True)
+class DebianPackage(Supplier):
+    """A package of Debian that has the files.
 
     Args:
-        package: The package's name.
-        folder: An empty folder to work in.
-        tell: Told what takes long.
-    Raises:
-        DataError: there is no apt here, or it could not fetch or unpack the package.
+        package: Its name.
+        folder: Where it puts them, from ``/`` on.
     """
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            raise DataError(f"{tool} is not installed")
-    # Run by root, apt downloads as the user _apt, who must be able to enter.
-    folder.chmod(0o755)
-    tell(f"Downloading Debian's package {package} ...")
-    try:
-        _run("apt-get", "download", package, folder=folder)
-    except DataError:
-        private = _private_lists(folder)
-        tell("Fetching Debian's package lists, as those of this machine do not give the package ...")
-        complaints = _run("apt-get", *private, "update", folder=folder)
+
+    package: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"Debian's {self.package}"
+
+    @property
+    def installed(self) -> Path | None:
+        return self.folder
+
+    @property
+    def repair(self) -> str:
+        return f"Reinstall {self.package}"
+
+    def fetch(self, publication: Publication, folder: Path, tell: Tell) -> Path:
+        """Unpack the package below ``folder``, as its files would lie below ``/``.
+
+        The machine's package lists are tried first. Where they are absent or out of date, fresh ones are fetched into
+        ``folder``, which needs no root; apt checks them against the system's keys as always.
+        """
+        need("apt-get", "dpkg-deb")
+        # Run by root, apt downloads as the user _apt, who must be able to enter.
+        folder.chmod(0o755)
+        tell(f"Downloading Debian's package {self.package} ...")
         try:
-            _run("apt-get", *private, "download", package, folder=folder)
-        except DataError as error:
-            # apt calls an update without any network a success with warnings; they are what is to be known here.
-            unreachable = [line for line in complaints if "Failed to fetch" in line][:1]
-            raise DataError("; ".join([str(error), *unreachable])) from None
-    archives = sorted(folder.glob("*.deb"))
-    if not archives:
-        raise DataError("apt-get download left no package behind")
-    _run("dpkg-deb", "-x", archives[0].name, ".", folder=folder)
+            run("apt-get", "download", self.package, folder=folder, blame=_BLAME)
+        except DataError:
+            private = _private_lists(folder)
+            tell("Fetching Debian's package lists, as those of this machine do not give the package ...")
+            complaints = run("apt-get", *private, "update", folder=folder, blame=_BLAME)
+            try:
+                run("apt-get", *private, "download", self.package, folder=folder, blame=_BLAME)
+            except DataError as error:
+                # apt calls an update without any network a success with warnings; they are what is to be known here.
+                unreachable = [line for line in complaints if "Failed to fetch" in line][:1]
+                raise DataError("; ".join([str(error), *unreachable])) from None
+        archives = sorted(folder.glob("*.deb"))
+        if not archives:
+            raise DataError("apt-get download left no package behind")
+        run("dpkg-deb", "-x", archives[0].name, ".", folder=folder, blame=_BLAME)
+        return folder / self.folder.relative_to("/")
 
 
 def _private_lists(folder: Path) -> tuple[str, ...]:
@@ -63,26 +78,3 @@ def _private_lists(folder: Path) -> tuple[str, ...]:
         *("-o", "Acquire::Languages=none"),
         *("-o", "Acquire::Retries=2"),
     )
-
-
-def _run(*command: str, folder: Path) -> list[str]:
-    """Run a program in ``folder``; return what it said on stderr, line by line."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DataError(f"{command[0]} took longer than {_PATIENCE} s") from None
-    said = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode != 0:
-        errors = [line for line in said if line.startswith("E:")] or said
-        raise DataError(errors[0] if errors else f"{command[0]} ended with {done.returncode}")
-    return said

@@ -11,40 +11,43 @@ import torch
 from torch import Tensor
 
 from tieless.data.dataset import Dataset
-from tieless.data.places import Place, find
-from tieless.data.published import Publication, PublishedFile
+from tieless.data.debian import DebianPackage
+from tieless.data.idx_file import IdxFile
+from tieless.data.places import Place, found
+from tieless.data.published import Publication
 from tieless.data.source import SOURCES, Source
-from tieless.errors import DataError
+from tieless.data.upstream import Upstream
 
 __all__ = ["FASHION_MNIST", "FashionMNIST", "read_publication"]
 
 FASHION_MNIST = Publication(
     name="fashion-mnist",
     files=(
-        PublishedFile(
+        IdxFile(
             "train-images-idx3-ubyte",
             (60000, 28, 28),
             sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         ),
-        PublishedFile(
+        IdxFile(
             "train-labels-idx1-ubyte",
             (60000,),
             sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
         ),
-        PublishedFile(
+        IdxFile(
             "t10k-images-idx3-ubyte",
             (10000, 28, 28),
             sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         ),
-        PublishedFile(
+        IdxFile(
             "t10k-labels-idx1-ubyte",
             (10000,),
             sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
-    system=Path("/usr/share/datasets/fashion-mnist"),
-    package="dataset-fashion-mnist",
-    upstream="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    suppliers=(
+        DebianPackage("dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
+        Upstream("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
+    ),
 )
 """Debian's package holds these contents, and so do the published files: with the name and the time that Debian strips
 from the gzip headers put back (31 August 2017, 10:50:06 UTC for the training files, 10:50:27 for the others), Debian's
@@ -82,10 +85,7 @@ def read_publication(publication: Publication) -> Dataset:
     Raises:
         DataError: the files are not on this machine, or not the published ones.
     """
-    place = find(publication)
-    if place is None:
-        raise DataError(f"{publication.name} is not on this machine. Fetch it: tieless data get {publication.name}")
-    return _read(publication, place)
+    return _read(publication, found(publication))
 
 
 @lru_cache(maxsize=1)

@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import Tensor
 
 from tieless._imports import try_import
-from tieless.data.published import Publication, PublishedFile, read_published
+from tieless.data.published import Publication, PublishedFile
 from tieless.errors import DataError
 
 with try_import("study") as _study_extra:
     from platformdirs import user_cache_path
 
-__all__ = ["VARIABLE", "Place", "cache", "find", "given"]
+__all__ = ["VARIABLE", "Place", "cache", "find", "found", "given", "installed"]
 
 VARIABLE = "TIELESS_DATA"
 
@@ -36,16 +36,16 @@ class Place:
 
     def holds(self, publication: Publication) -> bool:
         """Whether every file is there. What is in them is looked at when they are read."""
-        return all(file.find(self.folder) for file in publication.files)
+        return all(file.find(self.folder) is not None for file in publication.files)
 
     def read(self, file: PublishedFile) -> Tensor:
         """The values in a file, checked.
 
         Raises:
-            DataError: as ``read_published``, with the remedy.
+            DataError: as ``PublishedFile.read``, with the remedy.
         """
         try:
-            return read_published(file, self.folder)
+            return file.read(self.folder)
         except DataError as error:
             raise self.advise(error) from None
 
@@ -67,6 +67,16 @@ def given(folder: Path, publication: Publication, remedy: str) -> Place:
     return Place(inner if inner.is_dir() else folder, remedy)
 
 
+def installed(publication: Publication) -> list[Place]:
+    """The system's folders: where its suppliers' packages put the files."""
+    advice = f"or set {VARIABLE} to a folder with sound files."
+    return [
+        Place(supplier.installed, f"{supplier.repair}, {advice}")
+        for supplier in publication.suppliers
+        if supplier.installed is not None
+    ]
+
+
 def find(publication: Publication) -> Place | None:
     """The first place that has any of the files: ``TIELESS_DATA``, the system's folder, the user's cache.
 
@@ -81,10 +91,21 @@ def find(publication: Publication) -> Place | None:
         if variable := os.environ.get(VARIABLE):
             remedy = f"{VARIABLE} is set: put the published files of {publication.name} there, or unset it."
             return given(Path(variable).expanduser(), publication, remedy)
-        remedy = f"Reinstall {publication.package}, or set {VARIABLE} to a folder with sound files."
-        for place in (Place(publication.system, remedy), cache(publication)):
-            if any(file.find(place.folder) for file in publication.files):
+        for place in (*installed(publication), cache(publication)):
+            if any(file.begun(place.folder) for file in publication.files):
                 return place
     except PermissionError as error:
         raise DataError(f"{error.filename} cannot be looked into: {error.strerror}.") from None
     return None
+
+
+def found(publication: Publication) -> Place:
+    """What ``find`` finds.
+
+    Raises:
+        DataError: nothing, or a place may not be looked into.
+    """
+    place = find(publication)
+    if place is None:
+        raise DataError(f"{publication.name} is not on this machine. Fetch it: tieless data get {publication.name}")
+    return place

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from tieless._imports import try_import
-from tieless.data.published import Publication
+from tieless.data.published import Publication, Supplier, Tell
 from tieless.errors import DataError
 
 with try_import("study") as _study_extra:
     import pooch  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["download"]
+__all__ = ["Upstream"]
 
 _PATIENCE = 30
 """Seconds without an answer after which the address is given up."""
 
 
-def download(publication: Publication, folder: Path, tell: Callable[[str], None]) -> None:
-    """Put the files that upstream serves into ``folder``, as they come: they are checked when read.
+@dataclass(frozen=True, slots=True)
+class Upstream(Supplier):
+    """An address below which the publisher serves each file with ``.gz``."""
 
-    Args:
-        publication: What to download.
-        folder: Where to.
-        tell: Told what takes long.
-    Raises:
-        DataError: the address cannot be reached, or does not serve a file.
-        MissingExtraError: pooch is not installed.
-    """
-    _study_extra.check()
-    fetch = cast("Any", pooch).HTTPDownloader(timeout=_PATIENCE)  # pyright: ignore[reportPossiblyUnboundVariable]
-    tell(f"Downloading {publication.name} from {publication.upstream} ...")
-    for file in publication.files:
-        name = f"{file.name}.gz"
-        try:
-            fetch(f"{publication.upstream}/{name}", str(folder / name), None)
-        except OSError as error:
-            raise DataError(f"{name} could not be downloaded ({_cause(error)})") from None
+    address: str
+
+    @property
+    def title(self) -> str:
+        return self.address
+
+    def fetch(self, publication: Publication, folder: Path, tell: Tell) -> Path:
+        """Download each file.
+
+        Raises:
+            DataError: the address cannot be reached, or does not serve a file.
+            MissingExtraError: pooch is not installed.
+        """
+        _study_extra.check()
+        fetch = cast("Any", pooch).HTTPDownloader(timeout=_PATIENCE)  # pyright: ignore[reportPossiblyUnboundVariable]
+        tell(f"Downloading {publication.name} from {self.address} ...")
+        for file in publication.files:
+            name = f"{file.name}.gz"
+            try:
+                fetch(f"{self.address}/{name}", str(folder / name), None)
+            except OSError as error:
+                raise DataError(f"{name} could not be downloaded ({_cause(error)})") from None
+        return folder
 
 
 def _cause(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tieless.data.published import PublishedFile, read_content, read_published
+from tieless.data.idx_file import IdxFile
 from tieless.errors import DataError
 
 LABELS = "train-labels-idx1-ubyte"
@@ -24,7 +24,7 @@ def content(small):
 
 def assert_refused(file, folder, *parts):
     with pytest.raises(DataError) as refused:
-        read_published(file, folder)
+        file.read(folder)
     assert "\n" not in str(refused.value)
     assert [part for part in (str(folder / file.name), *parts) if part not in str(refused.value)] == []
 
@@ -33,13 +33,13 @@ def assert_refused(file, folder, *parts):
 def test_a_sound_file_is_read(small, tmp_path, packed):
     folder = small.put(tmp_path / "data", small.contents, packed=packed)
     for file in small.publication.files:
-        assert np.array_equal(read_published(file, folder).numpy(), small.arrays[file.name])
+        assert np.array_equal(file.read(folder).numpy(), small.arrays[file.name])
 
 
 def test_the_plain_file_goes_first(labels, content, tmp_path):
     (tmp_path / LABELS).write_bytes(content)
     (tmp_path / f"{LABELS}.gz").write_bytes(b"not even packed")
-    assert read_content(labels, tmp_path) == content
+    assert labels.content(tmp_path) == content
 
 
 def test_a_missing_file_is_refused(labels, tmp_path):
@@ -79,7 +79,7 @@ def test_a_damaged_gz_never_gives_other_content(labels, content, tmp_path, posit
     packed[position] ^= 0x40
     (tmp_path / f"{LABELS}.gz").write_bytes(packed)
     if position in HEADER_WITHOUT_MEANING:
-        assert read_content(labels, tmp_path) == content
+        assert labels.content(tmp_path) == content
     else:
         assert_refused(labels, tmp_path)
 
@@ -102,5 +102,5 @@ def test_a_file_that_cannot_be_opened_is_refused(labels, content, tmp_path, monk
 def test_published_content_must_be_idx_of_the_published_shape(content, tmp_path):
     wrong = b"\x00\x00\x0d\x01" + content[4:]
     (tmp_path / LABELS).write_bytes(wrong)
-    file = PublishedFile(LABELS, (50,), hashlib.sha256(wrong).hexdigest())
+    file = IdxFile(LABELS, (50,), hashlib.sha256(wrong).hexdigest())
     assert_refused(file, tmp_path, "magic number 0x00000d01, expected 0x00000801")

@@ -56,6 +56,7 @@ findings: $(HAS_ALL)
 
 data: $(HAS_ALL)
 	@$(BIN)/tieless data get fashion-mnist || echo "Tests will use small generated images instead."
+	@$(BIN)/tieless data get brown || echo "Tests will use a small generated corpus instead."
 
 browser:
 	@tools/get-chromium

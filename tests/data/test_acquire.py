@@ -1,8 +1,6 @@
 """Every source for real: programs named apt-get and dpkg-deb, and an HTTP server on this machine."""
 
 import gzip
-import stat
-import sys
 import threading
 from dataclasses import replace
 from functools import partial
@@ -21,19 +19,12 @@ def contents_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def program(machine, name, body):
-    path = machine.programs / name
-    path.write_text(f"#!{sys.executable}\nimport os, pathlib, shutil, sys\n{body}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
 def install_apt(machine, package, *, lists=True, network=True):
     """An apt-get that has the folder ``package`` to give; without ``lists`` only after an update into private ones.
 
     Its "archive" is a note of where that folder lies, and dpkg-deb -x copies what the note says.
     """
-    program(
-        machine,
+    machine.program(
         "apt-get",
         f"""
 options = [value for key, value in zip(sys.argv, sys.argv[1:]) if key == "-o"]
@@ -51,8 +42,8 @@ else:
     sys.exit(100)
 """,
     )
-    program(
-        machine, "dpkg-deb", "shutil.copytree(pathlib.Path(sys.argv[2]).read_text(), sys.argv[3], dirs_exist_ok=True)"
+    machine.program(
+        "dpkg-deb", "shutil.copytree(pathlib.Path(sys.argv[2]).read_text(), sys.argv[3], dirs_exist_ok=True)"
     )
 
 

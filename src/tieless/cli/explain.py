@@ -14,6 +14,7 @@ from tieless.data import datasets, load
 from tieless.diagnose import Explanation, explain
 from tieless.diagnose.words import aligned, cells, notes, titles
 from tieless.models import build_model, model_spec
+from tieless.study.fit import check_fit
 
 __all__ = ["explain_model"]
 
@@ -60,6 +61,7 @@ def _explained(model: str, forward: str, backward: str, data: str | None, batch:
         samples = load(data, seed=0)
         features, batch = math.prod(samples.train_x.shape[1:]), min(batch, len(samples.train_x))
         network = build_model(model, forward, backward, features=features, classes=samples.classes)
+        check_fit(model, network, samples)
         return explain(network, samples.train_x[:batch]), f"Random weights; {batch} samples of {samples.name}."
 
 

@@ -18,6 +18,7 @@ from tieless.diagnose.passes import Loss
 from tieless.diagnose.slope_bounds import default_loss
 from tieless.models import build_model
 from tieless.study import Store
+from tieless.study.fit import check_fit
 from tieless.study.losses import LOSSES
 from tieless.study.store import FILE
 from tieless.study.training import start_of
@@ -67,6 +68,7 @@ def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | N
     torch.manual_seed(0)
     features = math.prod(samples.train_x.shape[1:])
     network = build_model(spec, forward, backward, features=features, classes=samples.classes)
+    check_fit(spec, network, samples)
     if weights is None:
         return Subject(network, samples, default_loss, "Random weights")
     _load(network, spec, weights)

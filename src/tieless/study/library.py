@@ -14,6 +14,7 @@ from tieless.registry import unknown
 from tieless.spec import parse_call
 from tieless.study.augmentations import augmentations, augmented
 from tieless.study.feedback import carry_feedback
+from tieless.study.fit import check_fit
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.spec import Study, parse_study
 from tieless.study.weights import WEIGHTS
@@ -50,7 +51,8 @@ def _missing_data(study: Study) -> str | None:
     """Why the data are not to be had, where they are not on this machine at all."""
     for spec in dict.fromkeys(trial.data for trial in study.trials):
         if not is_available(spec) and locate(spec) is None:
-            return f"{spec} is not on this machine: get it with 'tieless data get {spec}'."
+            # By its name alone: parentheses would be the shell's.
+            return f"{spec} is not on this machine: get it with 'tieless data get {parse_call(spec).name}'."
     return None
 
 
@@ -78,6 +80,7 @@ def _check(study: Study) -> None:
         WEIGHTS.build(parse_call(trial.weights)).apply(model)
         carry_feedback(model, trial.feedback, trial.seed)
         OPTIMISERS.build(parse_call(trial.optimiser)).build(model, trial.learning_rate)
+        check_fit(trial.model, model, data)
 
 
 def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
@@ -91,9 +94,9 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
         overrides: Texts ``key=value``, the value in YAML.
         check: False reads the study as written, whether or not it can be run here.
     Raises:
-        StudyError: there is no such study, or its file or an override is not valid.
+        StudyError: there is no such study, its file or an override is not valid, or a model cannot read the data.
         DataError: a data set is not to be had and there is no fallback, or it is not the published one.
-        RuleValueError: a model does not fit the data, or a subset is larger than they are.
+        RuleValueError: a model does not fit the shape of the data, or a subset is larger than they are.
     Example:
         >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
         'Study 1'

@@ -41,7 +41,7 @@ class Step:
         self.optimisers = optimisers
 
     def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on a batch; the loss and how many samples were right before it, both 0-dim and on the device."""
+        """Train on a batch; the loss and how many labels it had right before, both 0-dim and on the device."""
         outputs = self.model(x)
         loss = self.loss.mean(outputs, labels)
         self.model.zero_grad()

@@ -169,7 +169,7 @@ class _Run:
             self.steps += 1
             self.schedule.step()
             loss, right = self.step(inputs, labels)
-            total += loss.double() * len(labels)
+            total += loss.double() * labels.numel()
             correct += right
             if number % looks == 0 and not math.isfinite(total.item()):
                 return None
@@ -181,10 +181,10 @@ class _Run:
             test_loss, test_accuracy = self._evaluate(self.data.test_x, self.data.test_y)
         if not all(math.isfinite(loss) for loss in (validation_loss, test_loss) if loss is not None):
             return None
-        samples = len(self.data.train_y)
+        labels_seen = self.data.train_y.numel()
         return EpochRecord(
-            total.item() / samples,
-            int(correct) / samples,
+            total.item() / labels_seen,
+            int(correct) / labels_seen,
             test_loss,
             test_accuracy,
             time.perf_counter() - clock,
@@ -201,11 +201,11 @@ class _Run:
             labels = targets[start : start + EVALUATION_BATCH]
             outputs = self.model(inputs[start : start + EVALUATION_BATCH])
             predicted = self.loss.classes(outputs)
-            total += self.loss.mean(outputs, labels).item() * len(labels)
+            total += self.loss.mean(outputs, labels).item() * labels.numel()
             correct += int((predicted == labels).sum())
             seen[predicted] = True
         self.predicted_classes = int(seen.sum())
-        return total / len(targets), correct / len(targets)
+        return total / targets.numel(), correct / targets.numel()
 
 
 def _versions() -> dict[str, str]:

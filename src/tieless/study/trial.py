@@ -55,7 +55,7 @@ class Trial:
     Specs are kept in one spelling: ``"rectangular(-1.0,1)"`` and ``"rectangular(-1, 1)"`` make one trial.
 
     Args:
-        data: Spec of a data set: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``.
+        data: Spec of a data set: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``, ``"brown(64)"``.
         subset: Number of training samples, drawn by ``seed``; ``None`` takes all.
         augment: What is done to the training images, in each epoch anew: ``"none"``, ``"shift(2) >> flip"``.
         model: Spec of a model: ``"lenet5"``, ``"lenet5(norm=true)"``, ``"mlp(width=64, depth=2)"``, ``"suc"``.
@@ -151,7 +151,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch gave. Accuracies are fractions; the train figures are averages over the epoch's steps.
+    """What one epoch gave. Accuracies are fractions of the labels; the train figures are averages over the epoch's steps.
 
     ``None`` where the trial did not look, at the test samples or at validation samples.
     """

@@ -25,7 +25,7 @@ def hold_out(data: Dataset, part: float, seed: int) -> tuple[Dataset, tuple[Tens
         part: How much, above 0 to below 1; rounded to whole samples, at least one.
         seed: Draws them.
     Returns:
-        The data without them, and their inputs and labels.
+        The data without them, and their inputs and labels, whole samples each.
     Raises:
         StudyError: no sample would be left to train on.
     Example:

@@ -130,7 +130,7 @@ def test_what_is_scored_at_a_code_follows_from_it_and_those_before(net):
 @pytest.mark.parametrize("spec", ["gpt(8, 1, heads=2)", "gru(16)"])
 def test_a_model_of_codes_learns_what_follows(spec):
     torch.manual_seed(0)
-    net = build_model(spec, "relu", "constant", features=12, classes=6, codes=True)
+    net = build_model(spec, "relu", "constant", features=12, classes=6)
     optimiser = torch.optim.Adam(net.parameters(), 0.02)
     x = (torch.arange(13) + torch.arange(8)[:, None]) % 6
     for _ in range(80):
@@ -141,10 +141,7 @@ def test_a_model_of_codes_learns_what_follows(spec):
     assert (net(x[:, :-1]).argmax(1) == x[:, 1:]).float().mean() > 0.9
 
 
-def test_codes_and_numbers_are_not_taken_for_each_other():
-    with pytest.raises(RuleValueError, match=r"gru reads codes.*has numbers.*lenet5"):
-        build_model("gru", "relu", "tied", features=784, classes=10)
-    with pytest.raises(RuleValueError, match=r"lenet5 reads numbers.*has codes.*gpt, gru\."):
-        build_model("lenet5", "relu", "tied", features=784, classes=10, codes=True)
-    with pytest.raises(RuleValueError, match="multiple of heads"):
-        build_model("gpt(9, 1)", "relu", "tied", features=4, classes=3, codes=True)
+@pytest.mark.parametrize("spec", ["gpt(9, 1)", "vit(9, 1)", "gpt(8, 0)", "resnet(9)", "gru(0)"])
+def test_a_shape_that_no_network_has_is_refused(spec):
+    with pytest.raises(RuleValueError, match=f"^{spec.partition('(')[0]} needs "):
+        build_model(spec, "relu", "tied", features=784, classes=3)

@@ -13,6 +13,7 @@ import tieless as tl
 from tieless.cli import main
 from tieless.data import Dataset
 from tieless.errors import DataError, StudyError
+from tieless.models import build_model
 from tieless.study import load_study, training
 from tieless.study.fit import check_fit
 from tieless.study.losses import LOSSES
@@ -189,6 +190,15 @@ def test_a_model_that_cannot_read_codes_is_told_before_the_start(data, study_fil
     with pytest.raises(StudyError, match=complaint) as refused:
         load_study(str(study_file))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("spec", ["gru(4)", "gpt(4, 1)"])
+def test_a_model_of_codes_trains_on_them_and_cannot_read_numbers(data, monkeypatch, spec):
+    monkeypatch.setattr(training, "build_model", build_model)
+    result = run_trial(dataclasses.replace(TRIAL, model=spec, backward="constant", epochs=2))
+    assert result.error is None
+    with pytest.raises(StudyError, match="cannot read samples of digits, float32 of shape"):
+        load_study("paper/mlp-digits", [f"model={spec}"])
 
 
 def test_missing_codes_are_got_by_their_name_alone(study_file, monkeypatch, tmp_path):

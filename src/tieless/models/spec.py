@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from torch import nn
 
-from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
@@ -30,8 +29,6 @@ class ModelSpec(Named):
     """A model that is still to be built: its name and shape, without the data's shape or the activation's halves."""
 
     __slots__ = ()
-    reads_codes: ClassVar[bool] = False
-    """Whether a sample is a row of codes, such as characters, and not of numbers."""
 
     def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
         """The model.
@@ -198,7 +195,6 @@ class _GPT(ModelSpec):
     """A transformer of ``depth`` blocks that reads codes and scores the next one at each."""
 
     name: ClassVar[str] = "gpt"
-    reads_codes: ClassVar[bool] = True
     width: int = 64
     depth: int = 4
     heads: int = option(4)
@@ -218,7 +214,6 @@ class _GRU(ModelSpec):
     """Gated recurrent units that read codes and score the next one at each."""
 
     name: ClassVar[str] = "gru"
-    reads_codes: ClassVar[bool] = True
     width: int = 128
     gates: Gates = option("untied")
 
@@ -261,9 +256,7 @@ def model_spec(spec: str) -> ModelSpec:
     return _REGISTRY.build(parse_call(spec))
 
 
-def build_model(
-    spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int, codes: bool = False
-) -> nn.Module:
+def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int) -> nn.Module:
     """Build the model of a spec for data of a shape.
 
     Args:
@@ -271,7 +264,6 @@ def build_model(
         forward, backward: The two halves of every activation.
         features: Numbers, or codes, in one sample.
         classes: Classes to tell apart, or codes that there are.
-        codes: Whether the samples are rows of codes, such as characters.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter or the data does not fit.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
@@ -280,9 +272,4 @@ def build_model(
         >>> net(torch.rand(2, 4)).shape
         torch.Size([2, 3])
     """
-    asked = model_spec(spec)
-    if asked.reads_codes != codes:
-        wanted, given = ("codes, such as characters,", "numbers") if asked.reads_codes else ("numbers", "codes")
-        fitting = ", ".join(name for name, kind in models().items() if kind.reads_codes == codes)
-        raise RuleValueError(f"{asked.name} reads {wanted} and the data has {given}. Models for those: {fitting}.")
-    return asked.build(forward, backward, features, classes)
+    return model_spec(spec).build(forward, backward, features, classes)

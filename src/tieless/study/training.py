@@ -105,10 +105,7 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
     torch.manual_seed(trial.seed)
     data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
     features = math.prod(data.train_x.shape[1:])
-    codes = not data.train_x.is_floating_point()
-    model = build_model(
-        trial.model, trial.forward, trial.backward, features=features, classes=data.classes, codes=codes
-    )
+    model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
     model.to(trial.device)
     # Convolutions and pooling of small images are a tenth faster so, on a CPU.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form

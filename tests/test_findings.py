@@ -22,7 +22,10 @@ pytest.importorskip("matplotlib")
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "findings"
-NAMES = ("findings", "finding_blocks", "finding_data", "finding_figures", "mechanisms")
+NAMES = (
+    *("findings", "finding_blocks", "finding_data", "finding_figures", "finding_measured", "finding_tables"),
+    *("mechanisms", "robustness"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +265,48 @@ def test_the_cells_that_are_looked_at_are_those_of_the_studies(tools):
     for study, (_, by_model) in tools["mechanisms"].CASES.items():
         found = {(trial.model, trial.backward) for name, trial, _ in cases if name == study}
         assert found == {(model, rule) for model, rules in by_model.items() for rule in rules}
+
+
+def test_of_several_properties_the_one_that_decides_is_found(tools):
+    """Points are lost by alignment alone, from a level of each group; the other properties are noise."""
+    robustness = tools["robustness"]
+    generator = torch.Generator().manual_seed(0)
+    names = [f"{name} @ {step}" for step in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
+    found = []
+    for number in range(14):
+        shared = dict(zip(names, torch.rand(len(names), generator=generator).tolist(), strict=True))
+        for level, rule in enumerate(robustness.RULES):
+            aligned = float(torch.rand((), generator=generator))
+            properties = shared | {"alignment @ 0": aligned}
+            found.append(
+                robustness.Cell(("net", "adam", rule), f"f{number}", 0.8, 5 * level + 20 * aligned, properties)
+            )
+    by_name = {one.properties: one for one in robustness.predictions(found)}
+    assert by_name[()].explained == 0
+    right = by_name["alignment @ 0",]
+    assert right.explained > 0.95
+    assert right.order == pytest.approx(1)
+    for name in ("gain @ 0", "masked @ 100"):
+        assert by_name[name,].explained < 0.3
+        assert by_name[name,].error > 3 * right.error
+
+
+def test_what_is_held_out_is_a_forward_with_all_its_cells(tools):
+    """A property that only tells forwards apart, and not how they differ, explains nothing: no cell of a forward is known."""
+    robustness = tools["robustness"]
+    generator = torch.Generator().manual_seed(1)
+    lost = (30 * torch.rand(14, generator=generator)).tolist()
+    names = [f"{name} @ {step}" for step in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
+    found = [
+        robustness.Cell(("net", "adam", rule), f"f{number}", 0.8, lost[number], dict.fromkeys(names, (number * 5) % 14))
+        for number in range(14)
+        for rule in robustness.RULES
+    ]
+    assert all(one.explained < 0.2 for one in robustness.predictions(found)[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "inverse"), [("relu", 1), ("logistic", 4), ("hard_sigmoid", 6), ("linear", 1), ("sawtooth", 0)]
+)
+def test_flatness_is_the_inverse_of_the_lipschitz_constant(tools, name, inverse):
+    assert tools["robustness"].flatness(name) == pytest.approx(inverse, abs=2e-3)

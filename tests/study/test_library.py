@@ -51,6 +51,12 @@ def test_the_core_hours_are_those_of_the_epochs(name):
         'lenet5(norm="batch")': 12,
         "mlp(128, 20)": 12,
         "mlp(128, 50)": 30,
+        "mlp(64, 2)": 0.3,
+        "resnet(20, 8)": 89,
+        "vit(32, 3)": 68,
+        "snn_cnn(8, 4)": 22,
+        "gru(64)": 36,
+        "gpt(32, 3)": 47,
     }
     study = load_study(name, check=False)
     # Those that follow a choice: each cell at one of its rates.

@@ -271,7 +271,7 @@ def test_of_several_properties_the_one_that_decides_is_found(tools):
     """Points are lost by alignment alone, from a level of each group; the other properties are noise."""
     robustness = tools["robustness"]
     generator = torch.Generator().manual_seed(0)
-    names = [f"{name} @ {step}" for step in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
+    names = [f"{name} @ {look}" for look in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
     found = []
     for number in range(14):
         shared = dict(zip(names, torch.rand(len(names), generator=generator).tolist(), strict=True))
@@ -296,7 +296,7 @@ def test_what_is_held_out_is_a_forward_with_all_its_cells(tools):
     robustness = tools["robustness"]
     generator = torch.Generator().manual_seed(1)
     lost = (30 * torch.rand(14, generator=generator)).tolist()
-    names = [f"{name} @ {step}" for step in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
+    names = [f"{name} @ {look}" for look in robustness.LOOKS for name in (*robustness.SHAPE, "alignment")]
     found = [
         robustness.Cell(("net", "adam", rule), f"f{number}", 0.8, lost[number], dict.fromkeys(names, (number * 5) % 14))
         for number in range(14)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean, geometric_mean
-from typing import Any
 
-from finding_data import SAID, STUDIES, Row, judged, measurements, runs, there
+from finding_data import SAID, STUDIES, Row, judged, runs, there
+from finding_measured import gradients, lost, predictions, units
+from finding_tables import WAITING, once, table
 
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
@@ -41,8 +40,6 @@ READINGS = {
 }
 """Which reading of the paper's jams a rule is; ``docs/concepts.md`` has the table."""
 
-TIMES = "\N{MULTIPLICATION SIGN}"
-
 Judged = dict[str, list[Row]]
 """All comparisons that the pages show, by the name of their table: the index quotes them, and judges none itself."""
 
@@ -66,23 +63,6 @@ def block(directive: str, shown: Judged) -> str:
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"The block {head!r} cannot be printed: {error}.") from None
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def once(rows: Sequence[list[str]], columns: int) -> None:
-    """Leave the first columns empty where they say what the row above says."""
-    for row, above in reversed(list(zip(rows[1:], rows, strict=False))):
-        if row[:columns] == above[:columns]:
-            row[:columns] = [""] * columns
-
-
-WAITING = "*Not run yet.*"
-"""What stands in the place of a table whose data are not there."""
 
 
 def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -131,6 +111,21 @@ def verdicts(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
     if not kept:
         raise StudyError(f"No claim of {study.name} has the label {' '.join(labels)!r}.")
     return _verdict_table(name, kept, shown, labelled=True)
+
+
+def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``counted NAME``: of the comparisons of each claim of the study's file, how many came to which verdict."""
+    (name,) = given
+    if not there(name):
+        return WAITING
+    study, _ = runs(name)
+    by_claim: dict[str, list[str]] = {}
+    for row in judged(name, study.claims):
+        by_claim.setdefault(f"{row.claim.label}: {_claim(row.claim)}", []).append(row.verdict.verdict)
+    kinds = ("holds", "does not hold", "undecided")
+    body = [[claim, *(str(verdicts.count(kind)) for kind in kinds)] for claim, verdicts in by_claim.items()]
+    family = sum(map(len, by_claim.values()))
+    return f"{table(['Claim', *kinds], body)}\n\np-values are adjusted for the {family} comparisons of this family."
 
 
 def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
@@ -240,6 +235,30 @@ def _accuracy(cell: Cell | None, *, rated: bool) -> str:
     return f"{number}{at}{f' ({marks})' if number and marks else marks}"
 
 
+def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
+    """``beside NAME PEER``, then lines ``rule | error``: errors of the rules beside those that a peer has published."""
+    name, peer = given
+    if not there(name):
+        return WAITING
+    found = {
+        cell.backward: cell
+        for section in assemble(*runs(name)).sections
+        for part in section.blocks
+        for cell in part.grid.cells
+    }
+    body: list[list[str]] = []
+    for line in lines:
+        rule, published = (part.strip() for part in line.split("|"))
+        cell = found[rule]
+        error = (
+            ""
+            if cell.accuracy is None
+            else f"{words.percent(1 - cell.accuracy.mean, 2)} {words.interval(cell.accuracy)}"
+        )
+        body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
+    return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
+
+
 def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     """``holds``, then lines ``candidate | page | why``, thrice for the activations: what the pages say, by optimiser.
 
@@ -312,81 +331,6 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     return table(["Claim", "Where", "Verdict", "Points, 95 %"], body)
 
 
-def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm over the tied one's, means over seeds."""
-    study, optimiser, rate, *steps = given
-    steps, only = (steps[: steps.index("only")], steps[steps.index("only") + 1 :]) if "only" in steps else (steps, [])
-    if not there(study.replace("/", "-")):
-        return WAITING
-    rows = [
-        row
-        for row in measurements("mechanism-layers")
-        if (row["study"], row["optimiser"], row["learning_rate"]) == (study, optimiser, float(rate))
-    ]
-    by: dict[tuple[str, str, float], dict[str, list[tuple[float, float]]]] = {}
-    for row in rows:
-        if str(int(row["step"])) in steps and row["layer"] != "" and (not only or row["backward"] in only):
-            ratio = row["norm"] / row["reference_norm"] if row["reference_norm"] else math.nan
-            layer = f"{int(row['layer'])}"
-            by.setdefault((row["model"], row["backward"], row["step"]), {}).setdefault(layer, []).append(
-                (row["cosine"], ratio)
-            )
-    if not by:
-        raise StudyError(f"mechanism-layers.csv has nothing of {' '.join(given)}.")
-    plain = {key: layers for key, layers in by.items() if key[0] == "lenet5"}
-    names = dict(zip(("0", "3", "7", "9"), ("conv1", "conv2", "fc1", "fc2"), strict=True))
-    body = [
-        [
-            f"`{backward}`",
-            f"{step:g}",
-            *(_pair(layers.get(layer, [])) for layer in names),
-        ]
-        for (_, backward, step), layers in sorted(plain.items(), key=lambda item: _order(rows, item[0]))
-    ]
-    return table(["Rule", "Step", *names.values()], body)
-
-
-def _order(rows: Sequence[dict[str, Any]], key: tuple[str, str, float]) -> tuple[int, float]:
-    rules = list(dict.fromkeys(row["backward"] for row in rows))
-    return rules.index(key[1]), key[2]
-
-
-def _pair(values: Sequence[tuple[float, float]]) -> str:
-    if not values:
-        return words.NOTHING
-    cosine, ratio = fmean(value[0] for value in values), geometric_mean(value[1] for value in values)
-    return f"{words.signed(cosine).lstrip('+')}, {TIMES}{ratio:.3g}"
-
-
-def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``units STUDY STEP...``: what of ``z`` is saturated and which units are constant, by activation, means over seeds."""
-    study, *steps = given
-    rows = [row for row in measurements("mechanism-health") if row["study"] == study and str(int(row["step"])) in steps]
-    by: dict[tuple[str, str, float], dict[int, list[dict[str, Any]]]] = {}
-    for row in rows:
-        key = (row["backward"], row["model"], row["step"])
-        by.setdefault(key, {}).setdefault(int(row["activation"]), []).append(row)
-    if not by:
-        raise StudyError(f"mechanism-health.csv has nothing of {' '.join(given)}.")
-    order = list(dict.fromkeys((row["backward"], row["model"]) for row in rows))
-    body = [
-        [
-            f"`{rule}`{' with batch norm' if 'norm' in model else ''}",
-            f"{step:g}",
-            *(_unit(by[rule, model, step].get(number, [])) for number in (1, 2, 3, 4)),
-        ]
-        for rule, model, step in sorted(by, key=lambda key: (order.index(key[:2]), key[2]))
-    ]
-    return table(["Rule", "Step", "conv1", "conv2", "fc1", "fc2"], body)
-
-
-def _unit(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return words.NOTHING
-    spread, saturated, constant = (fmean(row[name] for row in rows) for name in ("spread", "saturated", "constant"))
-    return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
-
-
 def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
     """``again NAME NAME``: the verdicts of the same claims by two tables, of different seeds."""
     first, second = given
@@ -406,10 +350,14 @@ def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
 BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
     "again": again,
     "asked": asked,
+    "beside": beside,
     "cells": cells,
+    "counted": counted,
     "data": source,
     "gradients": gradients,
     "holds": holds,
+    "lost": lost,
+    "predictions": predictions,
     "quoted": quoted,
     "units": units,
     "verdicts": verdicts,

@@ -30,6 +30,8 @@ STUDIES = {
     "mechanism-explosion": "mechanism/explosion",
     "mechanism-saturation": "mechanism/saturation",
     "mechanism-dead-units": "mechanism/dead-units",
+    "which-forwards": "beyond/which-forwards",
+    "feedback-alignment": "beyond/feedback-alignment",
 }
 """The study of each table, by the table's name."""
 

@@ -11,6 +11,7 @@ from finding_blocks import NAMES
 from finding_data import STUDIES, Row, measurements, runs
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from robustness import RULES, cells
 
 from tieless.report.plots import COLOURS, MARKS
 from tieless.report.rule_plot import STYLE
@@ -234,6 +235,30 @@ def dead_units(_rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def which_forwards(_rows: Sequence[Row]) -> Figure:
+    """What each rule cost on each forward, over the cosine of its gradient with the tied one after 100 of its own steps."""
+    found = cells("mlp(256, 2)")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, optimiser in zip(panels, ("sgd", "adam"), strict=True):
+        for number, rule in enumerate(RULES):
+            own = [cell for cell in found if cell.group[1:] == (optimiser, rule)]
+            at = [cell.properties["alignment @ 100 untied"] for cell in own]
+            axes.plot(
+                at, [cell.lost for cell in own], label=rule, color=COLOURS[number], marker=MARKS[number], linestyle=""
+            )
+        axes.axhline(0, color=QUIET, linewidth=0.8)
+        axes.set_title(NAMES[optimiser])
+        axes.set_xlabel("Cosine with the tied gradient after 100 steps")
+    panels[0].set_ylabel("Points lost")
+    panels[0].set_yscale("symlog", linthresh=1)
+    panels[0].set_ylim(-20, 100)
+    ticks = (-10, -1, 0, 1, 10, 100)
+    panels[0].set_yticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
+    panels[1].legend(fontsize=8)
+    return figure
+
+
 FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "magnitude": ("magnitude.md", forest),
     "step-functions": ("step-functions.md", forest),
@@ -242,5 +267,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "lost-mask": ("lost-mask.md", lost_mask),
     "saturation": ("saturation.md", saturation),
     "dead-units": ("dead-units.md", dead_units),
+    "feedback-weights": ("feedback-weights.md", forest),
+    "which-forwards": ("which-forwards.md", which_forwards),
 }
 """By name: the page whose comparisons it shows, and how it is drawn."""

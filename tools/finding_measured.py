@@ -1,0 +1,134 @@
+"""What the pages of findings print from measurements: blocks whose tables ``mechanisms.py`` and ``robustness.py`` write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, geometric_mean
+from typing import Any
+
+from finding_data import Row, measurements, there
+from finding_tables import WAITING, table
+from robustness import RULES, TABLE, Cell, cells, predictions as predicted
+
+from tieless.errors import StudyError
+from tieless.report import words
+
+__all__ = ["gradients", "lost", "predictions", "units"]
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def gradients(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+    """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm over the tied one's, means over seeds."""
+    study, optimiser, rate, *steps = given
+    steps, only = (steps[: steps.index("only")], steps[steps.index("only") + 1 :]) if "only" in steps else (steps, [])
+    if not there(study.replace("/", "-")):
+        return WAITING
+    rows = [
+        row
+        for row in measurements("mechanism-layers")
+        if (row["study"], row["optimiser"], row["learning_rate"]) == (study, optimiser, float(rate))
+    ]
+    by: dict[tuple[str, str, float], dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        if str(int(row["step"])) in steps and row["layer"] != "" and (not only or row["backward"] in only):
+            ratio = row["norm"] / row["reference_norm"] if row["reference_norm"] else math.nan
+            layer = f"{int(row['layer'])}"
+            by.setdefault((row["model"], row["backward"], row["step"]), {}).setdefault(layer, []).append(
+                (row["cosine"], ratio)
+            )
+    if not by:
+        raise StudyError(f"mechanism-layers.csv has nothing of {' '.join(given)}.")
+    plain = {key: layers for key, layers in by.items() if key[0] == "lenet5"}
+    names = dict(zip(("0", "3", "7", "9"), ("conv1", "conv2", "fc1", "fc2"), strict=True))
+    body = [
+        [
+            f"`{backward}`",
+            f"{step:g}",
+            *(_pair(layers.get(layer, [])) for layer in names),
+        ]
+        for (_, backward, step), layers in sorted(plain.items(), key=lambda item: _order(rows, item[0]))
+    ]
+    return table(["Rule", "Step", *names.values()], body)
+
+
+def _order(rows: Sequence[dict[str, Any]], key: tuple[str, str, float]) -> tuple[int, float]:
+    rules = list(dict.fromkeys(row["backward"] for row in rows))
+    return rules.index(key[1]), key[2]
+
+
+def _pair(values: Sequence[tuple[float, float]]) -> str:
+    if not values:
+        return words.NOTHING
+    cosine, ratio = fmean(value[0] for value in values), geometric_mean(value[1] for value in values)
+    return f"{words.signed(cosine).lstrip('+')}, {TIMES}{ratio:.3g}"
+
+
+def units(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+    """``units STUDY STEP...``: what of ``z`` is saturated and which units are constant, by activation, means over seeds."""
+    study, *steps = given
+    rows = [row for row in measurements("mechanism-health") if row["study"] == study and str(int(row["step"])) in steps]
+    by: dict[tuple[str, str, float], dict[int, list[dict[str, Any]]]] = {}
+    for row in rows:
+        key = (row["backward"], row["model"], row["step"])
+        by.setdefault(key, {}).setdefault(int(row["activation"]), []).append(row)
+    if not by:
+        raise StudyError(f"mechanism-health.csv has nothing of {' '.join(given)}.")
+    order = list(dict.fromkeys((row["backward"], row["model"]) for row in rows))
+    body = [
+        [
+            f"`{rule}`{' with batch norm' if 'norm' in model else ''}",
+            f"{step:g}",
+            *(_unit(by[rule, model, step].get(number, [])) for number in (1, 2, 3, 4)),
+        ]
+        for rule, model, step in sorted(by, key=lambda key: (order.index(key[:2]), key[2]))
+    ]
+    return table(["Rule", "Step", "conv1", "conv2", "fc1", "fc2"], body)
+
+
+def _unit(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return words.NOTHING
+    spread, saturated, constant = (fmean(row[name] for row in rows) for name in ("spread", "saturated", "constant"))
+    return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
+
+
+def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+    """``lost MODEL OPTIMISER``: what the tied network reaches with each forward, and what each rule costs it, in points."""
+    model, optimiser = given
+    found = [cell for cell in cells(model) if cell.group[1] == optimiser] if there(TABLE) else []
+    if not found:
+        return WAITING
+    by_forward: dict[str, dict[str, Cell]] = {}
+    for cell in found:
+        by_forward.setdefault(cell.forward, {})[cell.group[2]] = cell
+    body = [
+        [
+            f"`{forward}`",
+            words.percent(next(iter(own.values())).tied),
+            *(words.signed(own[rule].lost) if rule in own else words.NOTHING for rule in RULES),
+        ]
+        for forward, own in by_forward.items()
+    ]
+    return table(["Forward", "Tied, %", *(f"`{rule}`" for rule in RULES)], body)
+
+
+def predictions(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+    """``predictions MODEL``: what each property says of the accuracy that a rule costs, forwards held out."""
+    (model,) = given
+    found = cells(model) if there(TABLE) else []
+    if not found:
+        return WAITING
+    body = [
+        [
+            ", ".join(one.properties) or "nothing: the mean of the other forwards",
+            f"{one.error:.1f}",
+            words.signed(one.explained),
+            "" if one.order is None else words.signed(one.order),
+        ]
+        for one in predicted(found)
+    ]
+    forwards, groups = len({cell.forward for cell in found}), len({cell.group for cell in found})
+    head = ["Properties", "Held-out error, points", "Explained", "Rank correlation"]
+    return f"{table(head, body)}\n\n{forwards} forwards, {groups} pairs of optimiser and rule, {len(found)} cells."

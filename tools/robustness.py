@@ -1,4 +1,4 @@
-"""Which property of a forward says how much accuracy a rule costs it? Measured at the start, and regressed, forwards held out.
+"""Which property of a forward says how much accuracy a rule costs it? Measured early in training, and regressed, forwards held out.
 
     python tools/robustness.py measure --out docs/results/robustness-properties.csv
     python tools/robustness.py predict
@@ -255,7 +255,7 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    measure = commands.add_parser("measure", help="look at the tied runs again")
+    measure = commands.add_parser("measure", help="begin the runs again and look at their activations")
     measure.add_argument("--out", type=Path, default=RESULTS / f"{PROPERTIES}.csv", metavar="FILE")
     commands.add_parser("predict", help="print what the properties say of the losses")
     options = parser.parse_args()

@@ -89,7 +89,13 @@ def test_without_keys_a_draw_is_refused(capturing):
         torch.func.vmap(lambda z: untie(z, "relu", "full_jam"), randomness="different")(torch.ones(2, 3))
     with GraphKeys(), pytest.raises(TransformError, match="one graph at a time"), GraphKeys():
         pass
-    with GraphKeys():
+    keys = GraphKeys()
+    with keys:
+        untie(_z(), "relu", "full_jam")
+    # Of two graphs each replay would draw the keys of both.
+    with pytest.raises(TransformError, match="Make others"), keys:
+        pass
+    with GraphKeys():  # what was refused is not entered
         untie(_z(), "relu", "full_jam")
 
 

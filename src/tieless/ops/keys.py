@@ -45,7 +45,7 @@ class GraphKeys:
     Replay by ``replay`` alone: ``graph.replay()`` repeats the keys of the last one, and before the first there are none.
 
     Raises:
-        TransformError: it is entered inside of another one.
+        TransformError: it is entered inside of another one, or again after a capture.
     Example:
         >>> def capture(step):
         ...     keys, graph = tl.GraphKeys(), torch.cuda.CUDAGraph()
@@ -64,6 +64,8 @@ class GraphKeys:
         global _holder  # noqa: PLW0603  (one for all threads: backward passes, which may draw again, have their own)
         if _holder is not None:
             raise TransformError("GraphKeys is entered already. Capture one graph at a time.")
+        if self._places:
+            raise TransformError("These GraphKeys hold the keys of a graph already. Make others for another graph.")
         _holder = self
         return self
 

@@ -24,6 +24,7 @@ PEERS = {
 
 OPTIONS = {
     "activations": "--rounds 1 --threads 1 --sizes 4",
+    "channels_last": "--rounds 1 --images 1",
     "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
     "convert_calls": "",
     "few_bit_levels": "",
@@ -42,6 +43,7 @@ OPTIONS = {
 # A line of what each prints: of its last row, so that no row before it failed.
 PRINTS = {
     "activations": r"heaviside \+ sigmoid +│ +[\d.]+ │ +[\d.]+ │ +2 / 1\.4 │",
+    "channels_last": r"positive_jam │ [\d.]+ \([\d.]+\) │",
     "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
     "convert_calls": r"in a mode.* [\d.]+",
     "few_bit_levels": r"silu +│ relu, 1 bit +│ [\d.]+ +│",

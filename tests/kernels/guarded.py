@@ -147,6 +147,9 @@ LAYOUTS = {
     "plain": lambda values: values,
     "apart": lambda values: torch.stack([values, values], 1)[:, 0],
     "turned": lambda values: values[: values.numel() // 2 * 2].view(2, -1).t().contiguous().t()[:, 1:],
+    "channels last": lambda values: (
+        values[: values.numel() // 24 * 24].view(-1, 6, 4, 1).contiguous(memory_format=torch.channels_last)
+    ),
 }
 
 

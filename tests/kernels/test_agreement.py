@@ -242,6 +242,41 @@ def test_uniform(case, key, stream, draw):
     _laid_out_like(numbers, like)
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(2, 40) | st.sampled_from([64, 100, 513]), st.integers(1, 30)),
+    dtype=st.sampled_from(DTYPES),
+    key=st.integers(-(2**63), 2**63 - 1),
+    gated=st.booleans(),
+)
+def test_random_numbers_where_channels_lie_side_by_side(shape, dtype, key, gated):
+    images, channels, quarter = shape
+    grad = torch.randn(images, 4 * quarter, channels).to(dtype).transpose(1, 2)
+    _same(*(k.uniform(grad, torch.tensor(key), 1, 2) for k in (numba_cpu, reference)))
+    bits = _bits(grad) if gated else None
+    sent, expected = (k.jam(grad, torch.tensor(key), 1, -1.0, 2.0, False, bits) for k in (numba_cpu, reference))
+    _same(sent, expected)
+    _laid_out_like(sent, grad)
+
+
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((2, 6, 28, 28), (6, 196, 960)),
+        ((2, 64, 8, 8), (64, 16, 1024)),
+        ((1, 2048, 2, 2), (2048, 1, 16384)),
+        ((1, 2049, 2, 2), None),
+        ((2, 512, 7, 7), None),
+    ],
+)
+def test_which_images_have_their_numbers_drawn_in_the_order_of_memory(shape, how):
+    images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    assert numba_cpu._crossed(images) == how
+    assert numba_cpu._crossed(images, images.contiguous()) is None
+    assert numba_cpu._crossed(images[:, 1:]) is None
+    _same(*(k.uniform(images, torch.tensor(3), 0, 0) for k in (numba_cpu, reference)))
+
+
 @settings(deadline=None, max_examples=200)
 @given(
     case=CASES,

@@ -51,7 +51,7 @@ MUTANTS = {
         ALL,
     ),
     "the last row is a whole one": (r"return count - count % BLOCK .*", "return count + -count % BLOCK", ["gate"]),
-    "a thread stops one element early": (r"// count \* CHUNK\)", "// count * CHUNK - 1)", ["codes", "gate", "jam"]),
+    "a thread stops one element early": (r"// count \* unit\)", "// count * unit - 1)", ["codes", "gate", "jam"]),
     "bits of a last part of a byte are left out": (
         r"range\(\(count \+ 7\) // 8\)",
         "range(count // 8)",

@@ -47,12 +47,12 @@ llvmlite.binding.add_symbol("tieless_thread_count", runtime().thread_count)
 
 
 @inline
-def share(arguments):
-    """The first element of this thread's share, and the one after its last."""
+def share(arguments, unit=CHUNK):
+    """The first element of this thread's share, and the one after its last. All shares but the last are whole units."""
     elements = word(arguments, 0)
-    chunks = (elements + CHUNK - 1) // CHUNK
+    units = (elements + unit - 1) // unit
     number, count = _thread_number(), _thread_count()
-    return chunks * number // count * CHUNK, min(elements, chunks * (number + 1) // count * CHUNK)
+    return units * number // count * unit, min(elements, units * (number + 1) // count * unit)
 
 
 @inline

@@ -36,13 +36,16 @@ from tieless.kernels.lanes import (
     bits_at,
     copy,
     load,
+    load_numbers,
     matches,
+    number_scratch,
     pattern_at,
     real,
     scratch,
     set_bits_at,
     set_word,
     splat,
+    spread_uniforms,
     store,
     store_patterns,
     uniforms,
@@ -51,6 +54,12 @@ from tieless.kernels.lanes import (
 )
 
 __all__ = ["activate", "gate", "jam", "restore", "slope", "two_values", "uniform", "window_bits"]
+
+
+CROSSED = 1 << 14
+"""How many random numbers are drawn at a time, at most, for elements that lie in memory in another order."""
+_ROOM = CROSSED + LANES
+"""With those of channels that do not exist."""
 
 
 @inline
@@ -184,10 +193,41 @@ def _jam_inside(arguments, source, target, at, number, low, span, ceiling, rows)
     store(arguments, target, at, where(bits_at(rows, at), sent, 0.0))
 
 
+@inline
+def _numbers_in_memory_order(arguments, room, start, count, channels, quarter, stream, draw, key0, key1):
+    """The numbers of the elements from ``start`` on, where the channels of a position lie side by side.
+
+    Their order as they are drawn has the positions of a channel side by side: ``4 * quarter`` of them. So the four numbers
+    of a counter belong to four positions of a channel, and the counters of the channels are ``quarter`` apart.
+    """
+    group = start // (4 * channels)
+    for place in range(0, count, 8 * channels):
+        after = group + 1
+        first = group // quarter * channels * quarter + group % quarter
+        second = after // quarter * channels * quarter + after % quarter
+        # Eight channels at a time, the last ones first: the numbers of those that do not exist are written where a later
+        # position has its first channels, and are written over.
+        channel = (channels - 1) // 8 * 8
+        while channel >= 0:
+            places = place + channel, place + 4 * channels + channel
+            blocks = first + channel * quarter, second + channel * quarter
+            spread_uniforms(arguments, room, places, channels, blocks, quarter, stream, draw, key0, key1)
+            channel -= 8
+        group += 2
+
+
 def jam(arguments):
+    if word(arguments, 9):
+        _jam_crossed(arguments)
+    else:
+        _jam_in_order(arguments)
+
+
+@inline
+def _jam_in_order(arguments):
     first, last = share(arguments)
     bits, stream, key0, key1 = word(arguments, 5), word(arguments, 6), word(arguments, 7), word(arguments, 8)
-    low, span, ceiling = real(arguments, 9), real(arguments, 10), real(arguments, 11)
+    low, span, ceiling = real(arguments, 12), real(arguments, 13), real(arguments, 14)
     room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     room_bits = scratch(arguments, BLOCK)
     start = first
@@ -214,7 +254,46 @@ def jam(arguments):
         start += count
 
 
+@inline
+def _jam_crossed(arguments):
+    channels, quarter, unit = word(arguments, 9), word(arguments, 10), word(arguments, 11)
+    first, last = share(arguments, unit)
+    bits, stream, key0, key1 = word(arguments, 5), word(arguments, 6), word(arguments, 7), word(arguments, 8)
+    low, span, ceiling = real(arguments, 12), real(arguments, 13), real(arguments, 14)
+    room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    room_bits, numbers = scratch(arguments, BLOCK), number_scratch(arguments, _ROOM)
+    begin = first
+    while begin < last:
+        end = min(begin + unit, last)
+        _numbers_in_memory_order(arguments, numbers, begin, end - begin, channels, quarter, stream, 0, key0, key1)
+        start = begin
+        while start < end:
+            count = count_at(start, end)
+            source = source_of(arguments, 1, start, count, room_g)
+            target = target_of(arguments, 3, start, count, room_s)
+            if bits:
+                rows = bits_of(bits, start, count, room_bits)
+                for i in range(0, count, LANES):
+                    number = load_numbers(arguments, numbers, start - begin + i)
+                    _jam_inside(arguments, source, target, i, number, low, span, ceiling, rows)
+            else:
+                for i in range(0, count, LANES):
+                    number = load_numbers(arguments, numbers, start - begin + i)
+                    _jam_row(arguments, source, target, i, number, low, span, ceiling)
+            settle(arguments, 3, start, count, room_s)
+            start += count
+        begin = end
+
+
 def uniform(arguments):
+    if word(arguments, 7):
+        _uniform_crossed(arguments)
+    else:
+        _uniform_in_order(arguments)
+
+
+@inline
+def _uniform_in_order(arguments):
     first, last = share(arguments)
     stream, draw, key0, key1 = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
     room = scratch(arguments, CHUNK)
@@ -230,6 +309,27 @@ def uniform(arguments):
             store(arguments, target, i + 3 * LANES, n3)
         settle(arguments, 1, start, count, room)
         start += count
+
+
+@inline
+def _uniform_crossed(arguments):
+    channels, quarter, unit = word(arguments, 7), word(arguments, 8), word(arguments, 9)
+    first, last = share(arguments, unit)
+    stream, draw, key0, key1 = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
+    room, numbers = scratch(arguments, CHUNK), number_scratch(arguments, _ROOM)
+    begin = first
+    while begin < last:
+        end = min(begin + unit, last)
+        _numbers_in_memory_order(arguments, numbers, begin, end - begin, channels, quarter, stream, draw, key0, key1)
+        start = begin
+        while start < end:
+            count = count_at(start, end)
+            target = target_of(arguments, 1, start, count, room)
+            for i in range(0, count, LANES):
+                store(arguments, target, i, load_numbers(arguments, numbers, start - begin + i))
+            settle(arguments, 1, start, count, room)
+            start += count
+        begin = end
 
 
 def two_values(arguments):

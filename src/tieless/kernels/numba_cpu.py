@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tieless.kernels import code_loops, loops
 from tieless.kernels.callbacks import address_of
+from tieless.kernels.chunks import CHUNK
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
@@ -78,6 +79,38 @@ def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = _GRAIN) 
     kernel.call(arguments)
 
 
+def _folded(sizes: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Sizes and strides with no more dimensions than it takes."""
+    folded: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if folded and folded[-1][1] == size * stride:
+            folded[-1] = (folded[-1][0] * size, stride)
+        else:
+            folded.append((size, stride))
+    return folded
+
+
+def _crossed(*tensors: Tensor) -> tuple[int, int, int] | None:
+    """How random numbers, drawn in the logical order, come in the order in memory of tensors without gaps.
+
+    Where the channels of a position lie side by side, as those of channels-last images and of transposed matrices do:
+    the number of channels, a quarter of that of positions, and how many elements to draw for at a time. ``None`` for
+    other layouts, and where the four numbers of a counter would be of two channels.
+    """
+    first, *others = (_folded(tensor.shape, tensor.stride()) for tensor in tensors)
+    if any(other != first for other in others) or len(first) not in (2, 3):
+        return None
+    (channels, side_by_side), (positions, apart) = first[-2:]
+    dense = (side_by_side, apart) == (1, channels) and (len(first) == 2 or first[0][1] == channels * positions)
+    # Whole rows of bits, and an even number of groups of four positions.
+    least = 4 * channels * max(2, 16 // math.gcd(channels, 16))
+    if not dense or positions % 4 or least > loops.CROSSED:
+        return None
+    return channels, positions // 4, least * max(1, CHUNK // least)
+
+
 class _Places:
     """Where tensors are, for as long as a kernel runs: addresses, each with 0 or the address of a geometry.
 
@@ -95,28 +128,27 @@ class _Places:
         sizes, strides = tensor.shape, tensor.stride()
         if order is not None:
             sizes, strides = [sizes[dim] for dim in order], [strides[dim] for dim in order]
-        folded: list[tuple[int, int]] = []
-        for size, stride in zip(sizes, strides, strict=True):
-            if size == 1:
-                continue
-            if folded and folded[-1][1] == size * stride:
-                folded[-1] = (folded[-1][0] * size, stride)
-            else:
-                folded.append((size, stride))
+        folded = _folded(sizes, strides)
         if not folded or folded == [(tensor.numel(), 1)]:
             return 0
         self._kept.append(array("q", [len(folded), *(size for size, _ in folded), *(stride for _, stride in folded)]))
         return self._kept[-1].buffer_info()[0]
 
 
+def _side_by_side(tensor: Tensor, new: Tensor) -> bool:
+    """Whether a tensor lies in memory as a new one of its shape does, which has no gaps: element for element."""
+    return (tensor.is_contiguous() and new.is_contiguous()) or tensor.stride() == new.stride()
+
+
 # Each kernel's arguments: the number of elements; tensors with their geometries; bits; settings; numbers.
 _NO_PARAMETERS = (0.0,) * 5
 _NO_BOUNDARIES = (math.inf,) * 16
 _NO_VALUES = (0.0,) * 16
+_IN_ORDER = (0, 0, 0)
 _ACTIVATE, _WINDOW, _CODES = Struct("8q7d").pack, Struct("6q2d").pack, Struct("7q16d").pack
 _ACTIVATE_CODES = Struct("9q21d").pack
 _GATE, _LEVELS, _SLOPE = Struct("6q2d").pack, Struct("8q16d").pack, Struct("7q5d").pack
-_JAM, _UNIFORM = Struct("9q3d").pack, Struct("7q").pack
+_JAM, _UNIFORM = Struct("12q3d").pack, Struct("10q").pack
 _TWO_VALUES, _RESTORE = Struct("4q").pack, Struct("6q").pack
 
 
@@ -127,7 +159,7 @@ def activate(
     elements = z.numel()
     parameters += _NO_PARAMETERS[len(parameters) :]
     kernel = _compiled("activate", z.dtype, function)
-    places = None if z.is_contiguous() else _Places(memory_order(z), z, y)
+    places = None if _side_by_side(z, y) else _Places(memory_order(z), z, y)
     where = (z.data_ptr(), 0, y.data_ptr(), 0) if places is None else places.words
     if window is None:
         _run(kernel, elements, _ACTIVATE(elements, *where, 0, 0, 0, 0.0, 0.0, *parameters))
@@ -173,7 +205,7 @@ def activate_codes(
     elements = z.numel()
     packed, settings = _room_for_codes(elements, boundaries, even)
     parameters += _NO_PARAMETERS[len(parameters) :]
-    places = None if z.is_contiguous() else _Places(memory_order(z), z, y)
+    places = None if _side_by_side(z, y) else _Places(memory_order(z), z, y)
     where = (z.data_ptr(), 0, y.data_ptr(), 0) if places is None else places.words
     arguments = _ACTIVATE_CODES(elements, *where, *settings, *parameters)
     _run(_compiled("activate_codes", z.dtype, function), elements, arguments)
@@ -183,7 +215,7 @@ def activate_codes(
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    places = None if grad_output.is_contiguous() else _Places(memory_order(grad_output), grad_output, sent)
+    places = None if _side_by_side(grad_output, sent) else _Places(memory_order(grad_output), grad_output, sent)
     where = (grad_output.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
     arguments = _GATE(elements, *where, bits.data_ptr(), inside, outside)
     _run(_compiled("gate", grad_output.dtype), elements, arguments)
@@ -194,7 +226,7 @@ def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tens
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     planes, plane = packed.shape
-    places = None if grad_output.is_contiguous() else _Places(memory_order(grad_output), grad_output, sent)
+    places = None if _side_by_side(grad_output, sent) else _Places(memory_order(grad_output), grad_output, sent)
     where = (grad_output.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
     padded = *values, *_NO_VALUES[len(values) :]
     arguments = _LEVELS(elements, *where, packed.data_ptr(), plane, planes, *padded)
@@ -207,7 +239,7 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
     elements = grad_output.numel()
     parameters += _NO_PARAMETERS[len(parameters) :]
     places = None
-    if not (grad_output.is_contiguous() and value.is_contiguous()):
+    if not (_side_by_side(grad_output, sent) and _side_by_side(value, sent)):
         places = _Places(memory_order(grad_output), grad_output, value, sent)
     where = (grad_output.data_ptr(), 0, value.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
     _run(_compiled("slope", grad_output.dtype, function), elements, _SLOPE(elements, *where, *parameters))
@@ -218,8 +250,11 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     dtype = arithmetic_dtype(like.dtype)
     numbers = torch.empty_like(like, dtype=dtype)
     bits = int(key)
-    places = _Places(None, numbers)
-    arguments = _UNIFORM(like.numel(), *places.words, stream, draw, bits & WORD, bits >> 32 & WORD)
+    crossed = None if numbers.is_contiguous() else _crossed(numbers)
+    places = _Places(None, numbers) if crossed is None else None
+    where = (numbers.data_ptr(), 0) if places is None else places.words
+    drawn = stream, draw, bits & WORD, bits >> 32 & WORD
+    arguments = _UNIFORM(like.numel(), *where, *drawn, *(crossed or _IN_ORDER))
     _run(_compiled("uniform", dtype), like.numel(), arguments, _RANDOM_GRAIN)
     return numbers
 
@@ -239,14 +274,16 @@ def jam(
     numbers = slope_range(minimum, maximum, arithmetic_dtype(grad_output.dtype))
     function = ("unit " if numbers[:2] == (0.0, 1.0) else "") + ("magnitude" if magnitude else "slope")
     kernel = _compiled("jam", grad_output.dtype, function)
-    if grad_output.is_contiguous():
+    drawn = stream, key & WORD, key >> 32 & WORD
+    # Random numbers follow the logical order of the elements, bits the order in memory.
+    crossed = None if grad_output.is_contiguous() else _crossed(grad_output, sent)
+    if crossed is not None or grad_output.is_contiguous():
         where = grad_output.data_ptr(), 0, sent.data_ptr(), 0, 0 if bits is None else bits.data_ptr()
-        arguments = _JAM(elements, *where, stream, key & WORD, key >> 32 & WORD, *numbers)
+        arguments = _JAM(elements, *where, *drawn, *(crossed or _IN_ORDER), *numbers)
         _run(kernel, elements, arguments, _RANDOM_GRAIN)
         return sent
-    # Random numbers follow the logical order of the elements, bits the order in memory.
     places = _Places(None, grad_output, sent)
-    arguments = _JAM(elements, *places.words, 0, stream, key & WORD, key >> 32 & WORD, *numbers)
+    arguments = _JAM(elements, *places.words, 0, *drawn, *_IN_ORDER, *numbers)
     _run(kernel, elements, arguments, _RANDOM_GRAIN)
     return sent if bits is None else gate(sent, bits, 1.0, 0.0)
 

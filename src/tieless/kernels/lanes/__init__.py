@@ -23,7 +23,9 @@ from tieless.kernels.lanes.memory import (
     element_size,
     fetch,
     load,
+    load_numbers,
     matches,
+    number_scratch,
     pattern_at,
     real,
     scratch,
@@ -35,7 +37,7 @@ from tieless.kernels.lanes.memory import (
     word,
     word_at,
 )
-from tieless.kernels.lanes.random import uniforms
+from tieless.kernels.lanes.random import spread_uniforms, uniforms
 from tieless.kernels.lanes.smooth import logistic_tail, normal_tail
 
 __all__ = [
@@ -53,9 +55,11 @@ __all__ = [
     "fetch",
     "floor",
     "load",
+    "load_numbers",
     "logistic_tail",
     "matches",
     "normal_tail",
+    "number_scratch",
     "pattern_at",
     "real",
     "rint",
@@ -64,6 +68,7 @@ __all__ = [
     "set_byte",
     "set_word",
     "splat",
+    "spread_uniforms",
     "store",
     "store_patterns",
     "uniforms",

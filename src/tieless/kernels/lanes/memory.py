@@ -34,7 +34,9 @@ __all__ = [
     "element_size",
     "fetch",
     "load",
+    "load_numbers",
     "matches",
+    "number_scratch",
     "pattern_at",
     "real",
     "scratch",
@@ -85,6 +87,21 @@ def load(_context, arguments, address, index):
         return builder.bitcast(raw, vector(number_type(sig.return_type)))
 
     return Lanes(arguments.number)(arguments, types.int64, types.int64), lower
+
+
+@intrinsic
+def load_numbers(_context, arguments, address, index):
+    """16 numbers of the arithmetic dtype, from ``index`` on."""
+    row = Lanes(arguments.number)
+
+    def lower(_context, builder, _sig, args):
+        element = number_type(row)
+        pointer = pointer_to(builder, args[1], args[2], element)
+        numbers = builder.load(builder.bitcast(pointer, vector(element).as_pointer()))
+        numbers.align = 4
+        return numbers
+
+    return row(arguments, types.int64, types.int64), lower
 
 
 def _to_bfloat16(builder, lanes):
@@ -226,17 +243,27 @@ def element_size(_context, arguments):
     return types.int64(arguments), lambda _context, _builder, _sig, _args: ir.Constant(I64, width)
 
 
+def _room(builder, element, count):
+    with builder.goto_entry_block():
+        room = builder.alloca(element, ir.Constant(I32, count.literal_value))
+        room.align = 64
+    return builder.ptrtoint(room, I64)
+
+
 @intrinsic(prefer_literal=True)
 def scratch(_context, arguments, count):
     """The address of room on the stack for so many elements, a literal number."""
+    return types.int64(arguments, count), lambda _context, builder, _sig, _args: _room(
+        builder, ELEMENTS[arguments.storage], count
+    )
 
-    def lower(_context, builder, _sig, _args):
-        with builder.goto_entry_block():
-            room = builder.alloca(ELEMENTS[arguments.storage], ir.Constant(I32, count.literal_value))
-            room.align = 64
-        return builder.ptrtoint(room, I64)
 
-    return types.int64(arguments, count), lower
+@intrinsic(prefer_literal=True)
+def number_scratch(_context, arguments, count):
+    """The address of room on the stack for so many numbers of the arithmetic dtype, a literal number."""
+    return types.int64(arguments, count), lambda _context, builder, _sig, _args: _room(
+        builder, number_type(Lanes(arguments.number)), count
+    )
 
 
 def _bits_pointer(builder, address, index):

@@ -17,11 +17,13 @@ from tieless.kernels.lanes.kinds import (
     Lanes,
     constant_lanes,
     everywhere,
+    number_type,
+    pointer_to,
     vector,
 )
 from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
-__all__ = ["philox", "uniforms"]
+__all__ = ["philox", "spread_uniforms", "uniforms"]
 
 
 def _upper(builder, product):
@@ -84,16 +86,49 @@ def uniforms(_context, arguments, element, stream, draw, key0, key1):
             lots.append((block, upper, everywhere(builder, stream, 8), everywhere(builder, draw, 8)))
         rows = []
         for words in philox(builder, lots, key0, key1):
-            for lanes in _in_order(builder, words):
-                number = builder.sitofp(builder.lshr(lanes, constant_lanes(8, I32)), vector(ir.FloatType()))
-                number = builder.fmul(number, constant_lanes(2.0**-24, ir.FloatType()))
-                if arguments.number == types.float64:
-                    number = builder.fpext(number, vector(ir.DoubleType()))
-                rows.append(number)
+            rows += [_on_unit_interval(builder, lanes, row) for lanes in _in_order(builder, words)]
         return context.make_tuple(builder, sig.return_type, rows)
 
     integer = types.int64
     return types.UniTuple(row, 4)(arguments, integer, integer, integer, integer, integer), lower
+
+
+@intrinsic
+def spread_uniforms(_context, arguments, room, places, pitch, blocks, step, stream, draw, key0, key1):
+    """Write the numbers of 8 counters each of two blocks, ``step`` counters apart from each other.
+
+    The four numbers of a counter come ``pitch`` places apart, those of the 8 counters side by side. ``places`` and
+    ``blocks`` are pairs; what belongs to the first is written before the second.
+    """
+    row = Lanes(arguments.number)
+
+    def lower(context, builder, sig, args):
+        _, room, places, pitch, blocks, step, stream, draw, key0, key1 = args
+        apart = builder.mul(everywhere(builder, step, 8), ir.Constant(vector(I64, 8), list(range(8))))
+        lots = []
+        for number in range(2):
+            block = builder.add(everywhere(builder, builder.extract_value(blocks, number), 8), apart)
+            upper = builder.lshr(block, constant_lanes(32, I64, 8))
+            lots.append((block, upper, everywhere(builder, stream, 8), everywhere(builder, draw, 8)))
+        for number, words in enumerate(philox(builder, lots, key0, key1)):
+            place = builder.extract_value(places, number)
+            for word in words:
+                lanes = _on_unit_interval(builder, builder.trunc(word, vector(I32, 8)), row)
+                pointer = pointer_to(builder, room, place, number_type(row))
+                builder.store(lanes, builder.bitcast(pointer, lanes.type.as_pointer())).align = 4
+                place = builder.add(place, pitch)
+        return context.get_dummy_value()
+
+    integer, pair = types.int64, types.UniTuple(types.int64, 2)
+    return types.void(arguments, integer, pair, integer, pair, *(integer,) * 5), lower
+
+
+def _on_unit_interval(builder, words, row):
+    """The upper 24 bits of each word times 2^-24, in the arithmetic dtype."""
+    count = words.type.count
+    number = builder.sitofp(builder.lshr(words, constant_lanes(8, I32, count)), vector(ir.FloatType(), count))
+    number = builder.fmul(number, constant_lanes(2.0**-24, ir.FloatType(), count))
+    return builder.fpext(number, vector(ir.DoubleType(), count)) if row.number == types.float64 else number
 
 
 def _in_order(builder, words):

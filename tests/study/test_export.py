@@ -55,6 +55,7 @@ def test_a_row_of_a_trial_says_all_that_a_result_does():
     assert (diverged["finished_epochs"], diverged["test_loss"]) == (1, DIVERGED.epochs[0].test_loss)
     assert (failed["finished_epochs"], failed["test_accuracy"]) == (0, None)
     assert failed["error"] == 'ValueError: it, "broke"'
+    assert {(row["added"], row["most_seeds"]) for row in (done, diverged, failed)} == {(None, None)}
 
 
 def test_rows_of_epochs_count_from_one():

@@ -13,6 +13,7 @@ from tieless.errors import MissingExtraError, StudyError
 from tieless.report.collect import assemble
 from tieless.study import Store, export_table, judge, load_table, parse_study, tables
 from tieless.study.choose import choices, finals
+from tieless.study.deciding import more_seeds
 from tieless.study.pairing import cell
 from tieless.study.trial import LATER, EpochRecord
 
@@ -42,15 +43,42 @@ def plain():
     return study, [failed if result.trial == failed.trial else result for result in results]
 
 
+def until_decided():
+    """Runs of three planned seeds, and of three more that a cell got, of up to twelve."""
+    study = replace(claiming(), most_seeds=12)
+    added = more_seeds(study, [noisy(trial) for trial in study.trials])
+    study = replace(study, trials=(*study.trials, *added), added=len(added))
+    return study, [noisy(trial) for trial in study.trials]
+
+
 @FORMS
-@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen])
+@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen, until_decided])
 def test_a_table_is_judged_as_its_store_is(tmp_path, form, make):
     study, results = make()
-    export_table(results, tmp_path / f"t.{form}", form=form)
+    export_table(results, tmp_path / f"t.{form}", form=form, study=study)
     found, again = load_table(tmp_path / f"t.{form}", study)
+    assert (found.added, found.most_seeds) == (study.added, study.most_seeds)
     assert judge(found.claims, found, again) == judge(study.claims, study, results)
     assert [verdict.verdict for verdict in judge(found.claims, found, again)]
     assert (found.title, found.name, found.claims) == (study.title, study.name, study.claims)
+
+
+def in_short(judged):
+    """Verdicts, and the p-values to a few digits."""
+    return [(one.text, one.looks, [(f"{c.p_holds:.6g}", f"{c.p_fails:.6g}") for c in one.cells]) for one in judged]
+
+
+@FORMS
+def test_which_seeds_were_added_is_told_in_any_order_of_the_rows(tmp_path, form):
+    study, results = until_decided()
+    export_table(results[::-1], tmp_path / f"t.{form}", form=form, study=study)
+    found, again = load_table(tmp_path / f"t.{form}", study)
+    judged = judge(study.claims, study, results)
+    assert [verdict.looks for verdict in judged] == [3, 3, 3]
+    # Not to the last bit: means are summed in another order.
+    assert in_short(judge(study.claims, found, again)) == in_short(judged)
+    planned = judge(study.claims, replace(found, added=0, most_seeds=None), again)
+    assert in_short(planned) != in_short(judged), "the level of one look is another"
 
 
 @FORMS
@@ -112,6 +140,10 @@ ROWS = [
     ("backward", "full_jm", "row 1: Unknown rule 'full_jm'"),
     ("backward", "__import__('os')", "row 1: "),
     ("finished_epochs", "1", "row 1: finished_epochs: expected 2 in a run that is done, got 1"),
+    ("most_seeds", "many", "row 1: most_seeds: expected an integer, got 'many'"),
+    ("most_seeds", "0", "row 1: most_seeds: expected 1 or more, got 0"),
+    ("most_seeds", "12", "row 1: added: expected 0 or 1, got None"),
+    ("added", "1", "row 1: added: expected nothing, as most_seeds has, got 1"),
     ("finished_epochs", "7", "row 1: finished_epochs: expected 2 in a run that is done, got 7"),
 ]
 
@@ -214,6 +246,16 @@ def test_a_column_that_came_later_may_be_missing(tmp_path):
     rows = json.loads(file.read_text())
     file.write_text(json.dumps([{name: value for name, value in rows[0].items() if name not in LATER}]))
     assert load_table(file)[1][0].trial == GOOD.trial
+
+
+def test_runs_of_one_table_may_get_as_many_seeds(tmp_path):
+    study, results = until_decided()
+    export_table(results, tmp_path / "t.json", form="json", study=study)
+    rows = json.loads((tmp_path / "t.json").read_text())
+    rows[2]["most_seeds"] = 24
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    with pytest.raises(StudyError, match="row 3: most_seeds: expected 12 as in the first row, got 24"):
+        load_table(tmp_path / "t.json")
 
 
 def test_claims_without_runs_in_the_table_are_left_out(tmp_path):

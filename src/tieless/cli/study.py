@@ -215,9 +215,9 @@ def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everythi
     if epochs and alignments:
         raise click.UsageError("--epochs and --alignments are two tables: name one.")
     with Store.open(folder) as store:
-        results = store.results(planned=not everything)
+        results, plan = store.results(planned=not everything), store.study()
     file = out or folder / f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
-    export_table(results, file, form=form, per_epoch=epochs, alignments=alignments)
+    export_table(results, file, form=form, study=plan, per_epoch=epochs, alignments=alignments)
     Console().print(Text(str(file)), soft_wrap=True)
 
 

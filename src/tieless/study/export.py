@@ -15,12 +15,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from tieless._imports import try_import
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
+from tieless.study.spec import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
 with try_import("report") as _parquet_extra:
@@ -42,6 +44,7 @@ _TRIAL = {"id": str, **_column_types(Trial), "status": str}
 _RECORD = _column_types(EpochRecord)
 _ALIGNMENT = {**_column_types(AlignmentRow), "kind": str}
 _FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
+_LOOKS = {"added": int, "most_seeds": int}
 _END = {"predicted_classes": int, "classes": int, "error": str, "seconds": float, "started": str}
 
 
@@ -49,12 +52,16 @@ def _of_trial(result: Result) -> _Row:
     return {"id": result.trial.id, **result.trial.to_dict(), "status": result.status}
 
 
-def trial_rows(results: Sequence[Result]) -> list[_Row]:
+def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_Row]:
     """One row a trial: its fields, how it ended, and the figures of its last finished epoch.
 
     ``finished_epochs`` counts those, ``epochs`` those asked for. Versions and hardware are columns such as
-    ``version_torch`` and ``hardware_cpu``.
+    ``version_torch`` and ``hardware_cpu``. Of a study that may get seeds until its claims are decided, ``most_seeds`` is
+    up to how many, and ``added`` is 1 for the runs of those that it got; from both follows how often its data are looked
+    at.
     """
+    most_seeds = None if study is None else study.most_seeds
+    added = {trial.id for trial in study.trials[len(study.trials) - study.added :]} if study is not None else set[str]()
     rows: list[_Row] = []
     for result in results:
         last = result.epochs[-1] if result.epochs else None
@@ -62,8 +69,17 @@ def trial_rows(results: Sequence[Result]) -> list[_Row]:
         end = {name: getattr(result, name) for name in _END}
         versions = {f"version_{name}": value for name, value in sorted(result.versions.items())}
         hardware = {f"hardware_{name}": value for name, value in sorted(result.hardware.items())}
+        looks = {"added": None if most_seeds is None else int(result.trial.id in added), "most_seeds": most_seeds}
         rows.append(
-            {**_of_trial(result), "finished_epochs": len(result.epochs), **figures, **end, **versions, **hardware}
+            {
+                **_of_trial(result),
+                "finished_epochs": len(result.epochs),
+                **figures,
+                **end,
+                **looks,
+                **versions,
+                **hardware,
+            }
         )
     return rows
 
@@ -84,7 +100,7 @@ def alignment_rows(results: Sequence[Result]) -> list[_Row]:
 
 def trial_columns() -> dict[str, type]:
     """The columns of ``trial_rows`` and their types, but for those of versions and hardware, which are texts."""
-    return {**_TRIAL, "finished_epochs": int, **_FINAL, **_END}
+    return {**_TRIAL, "finished_epochs": int, **_FINAL, **_END, **_LOOKS}
 
 
 def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
@@ -150,7 +166,13 @@ def _write_whole(file: Path, content: bytes) -> None:
 
 
 def export_table(
-    results: Sequence[Result], file: Path, *, form: Format, per_epoch: bool = False, alignments: bool = False
+    results: Sequence[Result],
+    file: Path,
+    *,
+    form: Format,
+    study: Study | None = None,
+    per_epoch: bool = False,
+    alignments: bool = False,
 ) -> None:
     """Write results as a table, wholly or not at all.
 
@@ -159,12 +181,14 @@ def export_table(
         file: Where to; an existing file is replaced.
         form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
             ``"parquet"`` (typed columns).
+        study: Theirs, so that a table of trials tells which seeds were added until claims were decided.
         per_epoch: One row an epoch (``epoch_rows``) instead of one a trial (``trial_rows``).
         alignments: One row for each layer that a monitor has measured (``alignment_rows``).
     Raises:
         StudyError: the file cannot be written.
         MissingExtraError: parquet was asked for and pyarrow is not installed.
     """
-    rows = (alignment_rows if alignments else epoch_rows if per_epoch else trial_rows)(results)
+    of_trials = partial(trial_rows, study=study)
+    rows = (alignment_rows if alignments else epoch_rows if per_epoch else of_trials)(results)
     columns = _columns(rows, per_epoch=per_epoch, alignments=alignments)
     _write_whole(Path(file), _WRITERS[form](rows, columns))

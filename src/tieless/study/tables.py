@@ -33,23 +33,25 @@ __all__ = ["load_table"]
 _Row = Mapping[str, Any]
 _COLUMNS = trial_columns()
 # A table of an earlier version lacks what came later, and an id follows from the settings.
-_NEEDED = frozenset(_COLUMNS) - {"id", *LATER, *(f"validation_{name}" for name in ("loss", "accuracy"))}
+_LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds"}
+_NEEDED = frozenset(_COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
 
 
 def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Result]]:
     """Read a table of trials, and what is asked as far as the table tells.
 
-    A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. It does not
-    tell how often its study was looked at, so the seeds that ``--until-decided`` added count as planned.
+    A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. One of an
+    earlier version does not tell which seeds ``--until-decided`` added, so there they count as planned.
 
     Args:
         file: What ``export_table`` wrote, one row a trial: ``.csv``, ``.json`` or ``.parquet``.
         study: Its title, question and claims are taken, the claims as far as the table has runs for them. Without one,
             the title is the file's name and there are no claims.
     Returns:
-        A study whose trials are those of the table, and their results, both in the order of the rows. Where some of the
-        runs were made to choose a learning rate, it is a study that chooses.
+        A study whose trials are those of the table, and their results, both in the order of the rows, but for those of
+        added seeds, which come last. Where some of the runs were made to choose a learning rate, it is a study that
+        chooses.
     Raises:
         StudyError: the file cannot be read, is no such table, or has a value that no run can have. One line: which row,
             what was expected, what was given.
@@ -68,15 +70,20 @@ def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Resu
     except OSError as error:
         raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
     results: dict[Trial, Result] = {}
+    added: dict[Trial, Result] = {}
+    most_seeds = rows[0].get("most_seeds")
     for place, row in enumerate(rows, start=1):
         try:
             result = _result(row)
+            late = _is_added(row, most_seeds)
         except TielessError as error:
             raise StudyError(f"{file}, row {place}: {error}") from None
-        if result.trial in results:
+        if result.trial in results or result.trial in added:
             raise StudyError(f"{file}, row {place}: a row above it is of the same run. One run has one row.")
-        results[result.trial] = result
-    return _study(file, list(results.values()), study), list(results.values())
+        (added if late else results)[result.trial] = result
+    known = [*results.values(), *added.values()]
+    found = replace(_study(file, known, study), added=len(added), most_seeds=_value(rows[0], "most_seeds"))
+    return found, known
 
 
 def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
@@ -162,6 +169,18 @@ def _fraction(row: _Row, name: str) -> float | None:
 def _number(row: _Row, name: str) -> float:
     value = _value(row, name)
     return math.nan if value is None else value
+
+
+def _is_added(row: _Row, most_seeds: object) -> bool:
+    """Whether the run's seed was added to those planned; a study has one number of seeds that it may get."""
+    if row.get("most_seeds") != most_seeds:
+        raise StudyError(f"most_seeds: expected {most_seeds} as in the first row, got {row.get('most_seeds')}.")
+    most, added = _value(row, "most_seeds"), _value(row, "added")
+    if most is not None and most < 1:
+        raise StudyError(f"most_seeds: expected 1 or more, got {most}.")
+    if added not in ((None,) if most is None else (0, 1)):
+        raise StudyError(f"added: expected {'nothing, as most_seeds has' if most is None else '0 or 1'}, got {added}.")
+    return bool(added)
 
 
 def _result(row: _Row) -> Result:

@@ -8,13 +8,15 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.study.fakes import make_result
+from tieless import untie
 from tieless.errors import StudyError
-from tieless.study import EpochRecord, Trial, export_table, judge, load_study
+from tieless.study import EpochRecord, Trial, export_table, judge, load_study, parse_claim
 from tieless.study.choose import choices, finals
 from tieless.study.training import run_trial, start_of
 
@@ -207,6 +209,41 @@ def test_the_study_of_the_claims_takes_its_place_when_its_table_comes(tools, cop
     assert "not run" not in after[index]
     drawn = (copied / "jamming.svg").read_text(encoding="utf-8")
     assert 'positive_jam(gate="feedback", replace="magnitude")' in drawn.replace("&quot;", '"')
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("hhuff", "holds up to 0.2, not from 0.4 on"),
+        ("hhhhh", "holds up to 0.5"),
+        ("fffff", "not from 0.1 on"),
+        ("uhuuu", "undecided"),
+        ("hfhuu", "holds up to 0.1"),
+        ("hfhff", "holds up to 0.1, not from 0.4 on"),
+    ],
+)
+def test_doses_that_hold_are_those_below_the_first_that_does_not(tools, said, text):
+    verdicts = {"h": "holds", "f": "does not hold", "u": "undecided"}
+    rows = [
+        tools["finding_data"].Row(
+            "flip", parse_claim(f"tied >> flip({i / 10}) is non-inferior to tied by 1 point"), {}, one
+        )
+        for i, one in enumerate((SimpleNamespace(verdict=verdicts[letter]) for letter in said), start=1)
+    ]
+    assert tools["finding_blocks"]._up_to(rows) == text
+
+
+@pytest.mark.parametrize("what", ["flip(0.2)", "rotate(53.130102)", "drop(0.64)"])
+def test_the_cosine_of_a_dose_is_that_of_what_is_sent(tools, what):
+    """Many numbers, disturbed once: the cosine that is computed is that which is seen."""
+    claim = parse_claim(f"tied >> {what} is non-inferior to tied by 1 point")
+    z = torch.ones(8, 20_000, requires_grad=True)
+    feedback = torch.randn(8, 20_000, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    (sent,) = torch.autograd.grad(untie(z, "relu", claim.candidate), z, feedback)
+    seen = torch.nn.functional.cosine_similarity(sent, feedback, dim=1).mean()
+    assert tools["finding_data"].cosine(claim) == pytest.approx(0.6, abs=1e-6)
+    assert float(seen) == pytest.approx(0.6, abs=0.01)
 
 
 TRIAL = Trial(

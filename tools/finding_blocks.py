@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 
-from finding_data import SAID, STUDIES, Row, judged, runs, there
+from finding_data import SAID, STUDIES, Row, cosine, dose, judged, runs, there
 from finding_measured import gradients, lost, predictions, units
 from finding_tables import WAITING, once, table
 
@@ -126,6 +126,59 @@ def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     body = [[claim, *(str(verdicts.count(kind)) for kind in kinds)] for claim, verdicts in by_claim.items()]
     family = sum(map(len, by_claim.values()))
     return f"{table(['Claim', *kinds], body)}\n\np-values are adjusted for the {family} comparisons of this family."
+
+
+def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``doses NAME ...``: of studies whose claims differ by a dose alone, rising from claim to claim: up to which they hold.
+
+    A column for each network and optimiser.
+    """
+    columns: dict[str, None] = {}
+    body: list[tuple[str, dict[str, str]]] = []
+    for name in given:
+        if not there(name):
+            body.append((f"`{name}`", {}))
+            continue
+        groups: dict[str, list[Row]] = {}
+        for row in judged(name, runs(name)[0].claims):
+            groups.setdefault(_where(row, ["model", "optimiser"]), []).append(row)
+        columns.update(dict.fromkeys(groups))
+        body.append((f"`{name}`", {where: _up_to(rows) for where, rows in groups.items()}))
+    if not columns:
+        return WAITING
+    return table(["Manipulation", *columns], [[what, *(own.get(c, WAITING) for c in columns)] for what, own in body])
+
+
+def _up_to(rows: Sequence[Row]) -> str:
+    """Of claims of rising doses: the last up to which all hold, and the first from which on none does."""
+    strengths = [f"{dose(row.claim)[1]:g}" for row in rows]
+    holding = [row.verdict.verdict == "holds" for row in rows]
+    failing = [row.verdict.verdict == "does not hold" for row in rows]
+    up_to = [strength for place, strength in enumerate(strengths) if all(holding[: place + 1])]
+    onward = [strength for place, strength in enumerate(strengths) if all(failing[place:])]
+    said = [
+        *(f"holds up to {strength}" for strength in up_to[-1:]),
+        *(f"not from {strength} on" for strength in onward[:1]),
+    ]
+    return ", ".join(said) or "undecided"
+
+
+def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``cosines NAME ...``: what each dose of these studies costs, in the order of the cosine that it leaves."""
+    names = [name for name in given if there(name)]
+    rows = [row for name in names for row in judged(name, runs(name)[0].claims)]
+    if not rows:
+        return WAITING
+    columns = list(dict.fromkeys(_where(row, ["model", "optimiser"]) for row in rows))
+    by_dose: dict[tuple[float, str], dict[str, str]] = {}
+    for row in rows:
+        name, strength = dose(row.claim)
+        key = -cosine(row.claim), f"`{name}({strength:g})`"
+        by_dose.setdefault(key, {})[_where(row, ["model", "optimiser"])] = claim_words.estimate(row.verdict.cells[0])
+    body = [
+        [f"{abs(key):.2f}", what, *(own.get(c, "") for c in columns)] for (key, what), own in sorted(by_dose.items())
+    ]
+    return table(["Expected cosine", "Feedback", *(f"Points, {column}" for column in columns)], body)
 
 
 def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
@@ -352,8 +405,10 @@ BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
     "asked": asked,
     "beside": beside,
     "cells": cells,
+    "cosines": cosines,
     "counted": counted,
     "data": source,
+    "doses": doses,
     "gradients": gradients,
     "holds": holds,
     "lost": lost,

@@ -6,14 +6,17 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from math import cos, radians
 from pathlib import Path
 from typing import Any
 
+from tieless.diagnose import expected_cosine
 from tieless.errors import StudyError
+from tieless.spec import parse_call
 from tieless.study import Claim, ClaimVerdict, Result, Study, judge, load_study, load_table
 from tieless.study.pairing import pairings
 
-__all__ = ["RESULTS", "SAID", "STUDIES", "Row", "judged", "measurements", "runs", "there"]
+__all__ = ["RESULTS", "SAID", "STUDIES", "Row", "cosine", "dose", "judged", "measurements", "runs", "there"]
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 """Where the tables are."""
@@ -32,6 +35,12 @@ STUDIES = {
     "mechanism-dead-units": "mechanism/dead-units",
     "which-forwards": "beyond/which-forwards",
     "feedback-alignment": "beyond/feedback-alignment",
+    "flip": "beyond/flip",
+    "rotate": "beyond/rotate",
+    "drop": "beyond/drop",
+    "noise": "beyond/noise",
+    "quantize": "beyond/quantize",
+    "size": "beyond/size",
 }
 """The study of each table, by the table's name."""
 
@@ -87,6 +96,19 @@ def judged(name: str, claims: Iterable[Claim]) -> list[Row]:
             single.append((claim, settings, replace(claim, where=where)))
     verdicts = judge([one for _, _, one in single], study, results)
     return [Row(name, claim, settings, verdict) for (claim, settings, _), verdict in zip(single, verdicts, strict=True)]
+
+
+def dose(claim: Claim) -> tuple[str, float]:
+    """What disturbs the feedback in a claim such as ``tied >> flip(0.05) is ...``, and how strongly: ``"flip", 0.05``."""
+    call = parse_call(str(claim.candidate).rpartition(" >> ")[2])
+    (strength,) = call.args
+    return call.name, float(strength)
+
+
+def cosine(claim: Claim) -> float:
+    """What a turn of the signs, an angle or dropped elements leave of the feedback's direction, behind one activation."""
+    name, strength = dose(claim)
+    return cos(radians(strength)) if name == "rotate" else expected_cosine(f"{name}({strength:g})")
 
 
 @cache

@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from finding_blocks import NAMES
-from finding_data import STUDIES, Row, measurements, runs
+from finding_data import STUDIES, Row, cosine, dose, measurements, runs
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from robustness import RULES, cells
 
 from tieless.report.plots import COLOURS, MARKS
@@ -235,6 +236,76 @@ def dead_units(_rows: Sequence[Row]) -> Figure:
     return figure
 
 
+DOSES = {
+    "flip": ("share of the signs that are turned", None),
+    "rotate": ("degrees", None),
+    "drop": ("share of the elements that are dropped", None),
+    "noise": ("standard deviation of the noise", "log"),
+    "quantize": ("bits", "inverse"),
+}
+"""What each manipulation is measured in, and the scale of its axis where that is not linear."""
+BY_COSINE = {"flip": "o", "rotate": "^", "drop": "s"}
+"""Those whose cosine with the tied feedback does not depend on the feedback, and their marks."""
+
+
+def direction(rows: Sequence[Row]) -> Figure:
+    """What each dose costs: a panel for each manipulation, a line for each network and optimiser; the last by cosine."""
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True)
+    shown = [row for row in rows if row.data in DOSES and row.verdict.cells[0].differences is not None]
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in shown:
+        lines.setdefault((str(row.settings["model"]), str(row.settings["optimiser"])), []).append(row)
+    looks = {line: {"color": COLOURS[i], "marker": MARKS[i], "linewidth": 1.2} for i, line in enumerate(lines)}
+    for axes, (name, (unit, scale)) in zip(panels.flat, DOSES.items(), strict=False):
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_xlabel(unit)
+        for line, own in lines.items():
+            points = [(dose(row.claim)[1], row) for row in own if row.data == name]
+            _costs(axes, points, looks[line], ", ".join(NAMES.get(word, word) for word in line))
+        if scale == "log":
+            axes.set_xscale("log")
+        if scale == "inverse":
+            axes.invert_xaxis()
+    _by_cosine(panels.flat[-1], lines, looks)
+    for axes in panels.flat:
+        axes.axhline(0, color=QUIET, linewidth=0.8)
+        axes.axhline(-1, color=QUIET, linewidth=0.8, linestyle=":")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_yscale("symlog", linthresh=2)
+        axes.set_ylim(-100, 3)
+        ticks = (-50, -10, -2, -1, 0, 2)
+        axes.set_yticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
+    for left in panels[:, 0]:
+        left.set_ylabel("points to tied, 95 % interval")
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    return figure
+
+
+def _by_cosine(
+    axes: Any, lines: dict[tuple[str, str], list[Row]], looks: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    axes.set_title("by the direction that is left", loc="left", fontsize=9)
+    axes.set_xlabel("expected cosine behind one activation")
+    for name, mark in BY_COSINE.items():
+        for line, own in lines.items():
+            points = [(cosine(row.claim), row) for row in own if row.data == name]
+            _costs(axes, points, {**looks[line], "marker": mark, "linestyle": ""}, "")
+        axes.plot([], [], color=QUIET, marker=mark, markersize=4, linestyle="", label=name)
+    axes.invert_xaxis()
+    axes.legend(fontsize=7, frameon=False, loc="lower left")
+
+
+def _costs(axes: Any, points: Sequence[tuple[float, Row]], look: dict[str, Any], label: str) -> None:
+    found = [(x, row.verdict.cells[0].differences) for x, row in sorted(points, key=lambda point: point[0])]
+    means = [100 * differences.mean for _, differences in found]
+    below = [100 * (differences.mean - differences.interval[0]) for _, differences in found]
+    above = [100 * (differences.interval[1] - differences.mean) for _, differences in found]
+    axes.errorbar([x for x, _ in found], means, yerr=[below, above], elinewidth=0.8, markersize=4, label=label, **look)
+
+
 def which_forwards(_rows: Sequence[Row]) -> Figure:
     """What each rule cost on each forward, over the cosine of its gradient with the tied one after 100 of its own steps."""
     found = cells("mlp(256, 2)")
@@ -267,6 +338,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "lost-mask": ("lost-mask.md", lost_mask),
     "saturation": ("saturation.md", saturation),
     "dead-units": ("dead-units.md", dead_units),
+    "direction": ("direction.md", direction),
     "feedback-weights": ("feedback-weights.md", forest),
     "which-forwards": ("which-forwards.md", which_forwards),
 }

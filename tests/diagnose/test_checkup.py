@@ -142,6 +142,8 @@ def test_causes_are_named_and_the_proposal_takes_them_away(forward, rule, gain, 
         assert not [finding for finding in again.findings if finding.cause in {cause, "nothing arrives"}]
     else:
         assert abs(_decades(again)) < abs(_decades(found)) / 2
+        # Which sample sends how much is not a range, and stays.
+        assert all(rule.endswith('normalize(per="tensor")') for rule in map(str, found.rules.values()))
 
 
 def _decades(found):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tieless.draws import Random
 from tieless.errors import RuleValueError
+from tieless.registry import option
 from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
-from tieless.rules.transforms import Transform, per_sample_rms
+from tieless.rules.transforms import Transform, per_sample_rms, rms_per
 
 __all__ = ["Flip", "Rotate", "Sign"]
 
@@ -21,20 +22,36 @@ __all__ = ["Flip", "Rotate", "Sign"]
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Sign(Transform):
-    """Only the sign of the feedback: 1, -1, or 0 for 0.
+    """Only the sign of the feedback: 1, -1, or 0 for 0; or that, with the norm of each sample or of the whole as it was.
 
+    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+
+    Args:
+        norm: ``"none"``: signs alone. ``"sample"``: each sample's are as large, all alike, as its norm asks. ``"tensor"``:
+            all are as large as the norm of the whole feedback asks, so that each sample counts by how many are not 0.
     Source:
         Bernstein et al. 2018, arXiv:1802.04434, for gradients of weights.
     Use:
-        To send a direction and no size.
+        To send a direction and no size; with ``"sample"``, to leave each sample its weight.
     Example:
-        >>> z = torch.zeros(3, requires_grad=True)
-        >>> untie(z, "relu", "sign").backward(torch.tensor([-0.2, 0.0, 3.0])); z.grad
-        tensor([-1.,  0.,  1.])
+        >>> z = torch.zeros(2, 2, requires_grad=True)
+        >>> untie(z, "relu", "sign").backward(torch.tensor([[-0.2, 0.0], [3.0, 4.0]])); z.grad
+        tensor([[-1.,  0.],
+                [ 1.,  1.]])
+        >>> z.grad = None
+        >>> untie(z, "relu", 'sign(norm="sample")').backward(torch.tensor([[-0.2, 0.0], [7.0, 1.0]])); z.grad
+        tensor([[-0.2000,  0.0000],
+                [ 5.0000,  5.0000]])
     """
 
+    norm: Literal["none", "sample", "tensor"] = option("none")
+
     def transform(self, grad_output: Tensor) -> Tensor:
-        return torch.sign(grad_output)
+        signs = torch.sign(grad_output)
+        if self.norm == "none":
+            return signs
+        has, wanted = rms_per(signs, self.norm), rms_per(grad_output, self.norm)
+        return signs * (wanted / torch.where(has == 0, 1.0, has))
 
 
 @register_rule

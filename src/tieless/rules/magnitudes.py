@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tieless.registry import option
 from tieless.rules.base import register_rule
-from tieless.rules.transforms import Transform, per_sample_rms, rms_over
+from tieless.rules.transforms import Transform, rms_per
 
 __all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
 
@@ -121,7 +121,7 @@ class Normalize(Transform):
     per: Literal["sample", "tensor"] = option("sample")
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        rms = per_sample_rms(grad_output) if self.per == "sample" else rms_over(grad_output, range(grad_output.dim()))
+        rms = rms_per(grad_output, self.per)
         return grad_output / torch.where(rms == 0, 1.0, rms)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.rules.base import Family, Rule
 
-__all__ = ["Transform", "per_sample_rms", "rms_over"]
+__all__ = ["Transform", "per_sample_rms", "rms_over", "rms_per"]
 
 
 class Transform(Rule):
@@ -41,6 +41,11 @@ def per_sample_rms(grad_output: Tensor) -> Tensor:
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
     """
     return rms_over(grad_output, range(1, grad_output.dim()) or range(grad_output.dim()))
+
+
+def rms_per(grad_output: Tensor, whole: Literal["sample", "tensor"]) -> Tensor:
+    """Root mean square of each sample or of the whole feedback, which broadcasts against it."""
+    return per_sample_rms(grad_output) if whole == "sample" else rms_over(grad_output, range(grad_output.dim()))
 
 
 def rms_over(grad_output: Tensor, dimensions: Sequence[int]) -> Tensor:

@@ -32,6 +32,15 @@ def stored(folder: Path) -> dict[str, Result]:
         return {}
 
 
+def finished(folder: Path) -> int:
+    """How many results the store has by now; asked often, so that none of them is read."""
+    try:
+        with Store.open(folder) as store:
+            return len(store.finished_ids())
+    except StudyError:
+        return 0
+
+
 def without_times(result: Result) -> Result:
     epochs = tuple(replace(record, seconds=0.0) for record in result.epochs)
     return replace(result, epochs=epochs, seconds=0.0, started="")
@@ -58,9 +67,9 @@ def run_to_the_end(study: Sequence[str], folder: Path) -> None:
 
 def run_and_kill(study: Sequence[str], folder: Path, new: int, delay: float) -> None:
     """Start it, wait for ``new`` results more than there are, then ``delay`` seconds, and kill it with SIGKILL."""
-    before = len(stored(folder))
+    before = finished(folder)
     process = start(study, folder)
-    while len(stored(folder)) < before + new and process.poll() is None:
+    while finished(folder) < before + new and process.poll() is None:
         time.sleep(0.02)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)

@@ -14,7 +14,7 @@ from tieless.errors import StudyError
 from tieless.report import claim_words, words
 from tieless.report.collect import assemble
 from tieless.report.records import Cell
-from tieless.study import Claim, parse_claim
+from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
 
 __all__ = ["BLOCKS", "Judged", "block"]
@@ -59,7 +59,7 @@ def block(directive: str, shown: Judged) -> str:
         raise StudyError(f"Unknown block {name!r}. There are: {', '.join(BLOCKS)}.")
     try:
         return BLOCKS[name](given, [line for line in lines if line], shown)
-    except (IndexError, ValueError) as error:
+    except (LookupError, ValueError) as error:
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"The block {head!r} cannot be printed: {error}.") from None
@@ -283,9 +283,11 @@ def _accuracy(cell: Cell | None, *, rated: bool) -> str:
     if cell is None:
         return words.NOTHING
     marks = ", ".join(mark.text for mark in words.marks(cell))
-    number = f"{words.percent(cell.accuracy.mean)} {words.interval(cell.accuracy)}" if cell.accuracy else ""
     at = f" at {words.rate(cell.learning_rate, cell.edge)}" if rated else ""
-    return f"{number}{at}{f' ({marks})' if number and marks else marks}"
+    if cell.accuracy is None:
+        return f"{marks}{at}"
+    number = f"{words.percent(cell.accuracy.mean)} {words.interval(cell.accuracy)}"
+    return f"{number}{at}{f' ({marks})' if marks else ''}"
 
 
 def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
@@ -313,52 +315,23 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
 
 
 def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
-    """``holds``, then lines ``candidate | page | why``, thrice for the activations: what the pages say, by optimiser.
-
-    From ``lenet5-claims`` where it is there, else from ``lenet5-jamming``, at the rates that it was run at.
-    """
-    name = "lenet5-claims" if there("lenet5-claims") else "lenet5-jamming"
+    """``holds``, then lines ``candidate | page | why``, thrice for the activations: what the pages say, by optimiser."""
     rows: list[list[str]] = []
     for line in lines:
         rule, page, *why = (part.strip() for part in line.split("|"))
         candidate = parse_claim(f"{rule} is superior to tied").candidate
         for forward, reason in zip(("relu", "linear", "logistic"), why, strict=True):
-            own = [row for row in shown.get(name, []) if row.claim.candidate == candidate]
-            own = [row for row in own if row.settings["forward"] == forward and row.claim.baseline == "tied"]
-            # What the paper says: a constant harms none, and jams harm Logistic alone.
-            harmless = forward != "logistic" or not READINGS[candidate]
-            own = [row for row in own if row.claim.relation == ("non-inferior to" if harmless else "inferior to")]
-            by_optimiser = [_grouped([row for row in own if row.settings["optimiser"] == o]) for o in ("sgd", "adam")]
-            if not own:
-                continue  # the table has no such runs, and its page says so
-            rows.append(
-                [f"[{_claim(own[0].claim)}]({page})", READINGS[candidate], NAMES[forward], *by_optimiser, reason]
-            )
+            own = [row for row in shown["lenet5-claims"] if row.claim.candidate == candidate]
+            own = [row for row in own if row.settings["forward"] == forward]
+            found = {row.settings["optimiser"]: _short(row.verdict) for row in own}
+            claim = f"[{_claim(own[0].claim)}]({page})"
+            rows.append([claim, READINGS[candidate], NAMES[forward], found["sgd"], found["adam"], reason])
     once(rows, 2)
-    chosen = name == "lenet5-claims"
-    note = (
-        "Each rule at the learning rate that validation samples chose for it."
-        if chosen
-        else "From `paper/lenet5-jamming`: 5 epochs, three seeds, the learning rates given. `paper/lenet5-claims`, five seeds"
-        " and each rule at a rate chosen for it, is not here yet, and will take this table's place."
-    )
-    return f"{table(['Claim', 'Reading', 'Activation', 'SGD', 'Adam', 'Why'], rows)}\n\n{note}"
+    return table(["Claim", "Reading", "Activation", "SGD", "Adam", "Why"], rows)
 
 
-def _grouped(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "not run"
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        rate = row.settings["learning_rate"]
-        groups.setdefault(_short(row), []).append("" if rate is None else f"{rate:g}")
-    return "; ".join(f"{said} at {', '.join(rates)}" if any(rates) else said for said, rates in groups.items())
-
-
-def _short(row: Row) -> str:
-    return (
-        row.verdict.verdict if row.verdict.verdict != "undecided" or row.verdict.more else "undecided, neither trains"
-    )
+def _short(verdict: ClaimVerdict) -> str:
+    return verdict.verdict if verdict.verdict != "undecided" or verdict.more else "undecided, neither trains"
 
 
 def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:

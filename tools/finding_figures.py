@@ -97,11 +97,8 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
 
 
 def by_rule(rows: Sequence[Row]) -> Figure:
-    """A panel for each activation and optimiser, a line for each rule; several rates lie below each other.
-
-    Of rates that were chosen, where such runs are there.
-    """
-    rows = [row for row in rows if row.data == "lenet5-claims"] or rows
+    """A panel for each activation and optimiser, a line for each rule, at the rates that were chosen."""
+    rows = [row for row in rows if row.data == "lenet5-claims"]
     forwards = [f for f in ("relu", "linear", "logistic") if any(row.settings["forward"] == f for row in rows)]
     optimisers = [o for o in ("sgd", "adam") if any(row.settings["optimiser"] == o for row in rows)]
     rules = list(dict.fromkeys(row.claim.candidate for row in rows))
@@ -112,8 +109,8 @@ def by_rule(rows: Sequence[Row]) -> Figure:
             for place, rule in enumerate(rules):
                 own = [row for row in rows if row.claim.candidate == rule]
                 own = [r for r in own if (r.settings["forward"], r.settings["optimiser"]) == (forward, optimiser)]
-                for number, row in enumerate(own):
-                    _mark(axes, row, -place + 0.24 * ((len(own) - 1) / 2 - number))
+                for row in own:
+                    _mark(axes, row, -place)
             axes.set_yticks([-place for place in range(len(rules))], rules, fontsize=7)
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(-len(rules) + 0.4, 0.6)

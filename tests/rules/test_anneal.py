@@ -67,7 +67,7 @@ def test_a_schedule_is_a_value():
             RuleValueError,
             "no parameter 'widht'. Its parameters: height, width",
         ),
-        (("sign", {"width": 1}, {"width": 2}, 3), RuleValueError, "Its parameters: none"),
+        (("frozen", {"width": 1}, {"width": 2}, 3), RuleValueError, "Its parameters: none"),
         (("atan", {"width": 1}, {"height": 2}, 3), RuleValueError, "the same parameters"),
         (("atan", {"width": 1}, {"width": 0}, 3), RuleValueError, "width > 0"),
         (("few_bit(1)", {"bits": 1}, {"bits": 4}, 3), RuleTypeError, "bits must be an integer"),

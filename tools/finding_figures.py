@@ -92,6 +92,8 @@ def forest(rows: Sequence[Row]) -> Figure:
 def _label(row: Row, rows: Sequence[Row]) -> str:
     varied = [field for field in row.settings if len({str(one.settings[field]) for one in rows}) > 1]
     said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
+    if "learning_rate" in varied and row.settings["learning_rate"] is None:
+        said[varied.index("learning_rate")] = "its own rate"
     said = [word for word in said if word != "None"]
     return f"{' to '.join(row.claim.names)}{''.join(f', {word}' for word in said)}"
 

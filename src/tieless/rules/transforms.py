@@ -43,9 +43,9 @@ def per_sample_rms(grad_output: Tensor) -> Tensor:
     return rms_over(grad_output, range(1, grad_output.dim()) or range(grad_output.dim()))
 
 
-def rms_per(grad_output: Tensor, whole: Literal["sample", "tensor"]) -> Tensor:
+def rms_per(grad_output: Tensor, per: Literal["sample", "tensor"]) -> Tensor:
     """Root mean square of each sample or of the whole feedback, which broadcasts against it."""
-    return per_sample_rms(grad_output) if whole == "sample" else rms_over(grad_output, range(grad_output.dim()))
+    return per_sample_rms(grad_output) if per == "sample" else rms_over(grad_output, range(grad_output.dim()))
 
 
 def rms_over(grad_output: Tensor, dimensions: Sequence[int]) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 from tests.study.fakes import make_result
 from tieless import untie
 from tieless.errors import StudyError
-from tieless.study import EpochRecord, Trial, export_table, judge, load_study, parse_claim
-from tieless.study.choose import choices, finals
+from tieless.study import EpochRecord, Result, Trial, export_table, judge, load_study, parse_claim
+from tieless.study.plan import planned
 from tieless.study.training import run_trial, start_of
 
 pytest.importorskip("matplotlib")
@@ -190,9 +190,10 @@ def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, 
             predicted_classes=10,
         )
 
-    pilots = [result(trial) for trial in study.trials]
-    tested = [result(trial) for trial in finals(study.asked, study.choose, choices(study.trials, pilots))]
-    export_table([*pilots, *tested], copied / "results" / "lenet5-claims.csv", form="csv")
+    results: list[Result] = []
+    while len((plan := planned(study, results, (), None)).trials) > len(results):
+        results = [result(trial) for trial in plan.trials]
+    export_table(results, copied / "results" / "lenet5-claims.csv", form="csv")
     after, own = tools["findings"].pages(copied / "findings")
     for name in ("jamming", "magnitude"):
         tools["finding_figures"].draw(name, own[f"{name}.md"], copied / f"{name}.svg")

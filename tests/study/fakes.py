@@ -240,6 +240,10 @@ SHORT = CHOOSING.replace("seeds: [100, 3]", "seeds: [100, 3], epochs: 1")
 """The same, with runs of one epoch that choose."""
 
 
+CONFIRMED = SHORT.replace("epochs: 1}", "epochs: 1, confirm: true}")
+"""The same, where longer ones confirm what they chose."""
+
+
 def claiming(*overrides: str) -> Study:
     """12 trials and three claims about them; ``noisy`` makes the first and last hold, the second not."""
     return parse_study(CLAIMING, name="claiming", overrides=overrides)

@@ -4,13 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 
-from tests.study.fakes import CHOOSING, SHORT, Inline, choosing, make_result, make_trial, noisy, noisy_and_marked
+from tests.study.fakes import (
+    CHOOSING,
+    CONFIRMED,
+    SHORT,
+    Inline,
+    choosing,
+    make_result,
+    make_trial,
+    noisy,
+    noisy_and_marked,
+)
 from tieless.data import load
 from tieless.errors import StudyError
+from tieless.report import html
 from tieless.report.collect import assemble
 from tieless.study import runner, training
-from tieless.study.choose import choices, finals, pilots
+from tieless.study.choose import Choose, choices, confirmations, finals, pilots
 from tieless.study.claims import parse_claim
 from tieless.study.runner import run
 from tieless.study.spec import parse_study
@@ -91,14 +103,18 @@ def test_a_trial_that_cannot_be_judged_is_refused(changes, problem):
         make_trial(**changes)
 
 
-def judged(rate, seed, accuracy, status="done"):
-    trial = make_trial(learning_rate=rate, seed=seed, validation=0.1, test="never")
+PLAIN = Choose(0.1, (0, 1))
+CONFIRM = Choose(0.1, (0,), epochs=1, confirm=True)
+
+
+def judged(rate, seed, accuracy, status="done", epochs=1):
+    trial = make_trial(learning_rate=rate, seed=seed, validation=0.1, test="never", epochs=epochs)
     record = EpochRecord(0.5, 0.5, None, None, 0.0, 0.5, accuracy)
     return replace(make_result(trial), status=status, epochs=() if status == "diverged" else (record,))
 
 
 def chosen(*results):
-    return choices([result.trial for result in results], results)
+    return choices([result.trial for result in results], results, PLAIN)
 
 
 def test_the_best_mean_is_chosen_then_the_lowest_rate():
@@ -127,7 +143,7 @@ def test_the_edge_of_the_grid_is_marked():
 def test_a_cell_waits_for_all_of_its_runs():
     done, failed = judged(0.1, 0, 0.5), judged(1, 0, 0, "failed")
     assert chosen(done, failed) == []
-    assert choices([done.trial, failed.trial], [done]) == []
+    assert choices([done.trial, failed.trial], [done], PLAIN) == []
 
 
 def test_a_study_plans_the_runs_that_choose_and_then_the_others():
@@ -138,7 +154,7 @@ def test_a_study_plans_the_runs_that_choose_and_then_the_others():
         (3, 0.1, "never"),
     }
     assert study.trials == tuple(pilots(study.asked, study.choose))
-    made = choices(study.trials, [noisy(trial) for trial in study.trials])
+    made = choices(study.trials, [noisy(trial) for trial in study.trials], study.choose)
     following = finals(study.asked, study.choose, made)
     assert {(t.learning_rate, t.test, t.validation) for t in following} == {(0.1, "once", None)}
     assert [(t.backward, t.seed) for t in following] == [
@@ -180,6 +196,86 @@ def test_the_runs_that_choose_can_be_shorter_than_those_that_are_judged(tmp_path
     assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
 
 
+RATES = (0.01, 0.1, 1.0)
+ASKED = tuple(make_trial(learning_rate=rate, seed=7, epochs=5) for rate in RATES)
+
+
+def confirmed(short, long):
+    """The rates that are to be confirmed, and what is chosen, where the runs at ``long`` have come to an end."""
+    first = [judged(rate, 0, accuracy) for rate, accuracy in zip(RATES, short, strict=True)]
+    results = first + [
+        judged(rate, 0, accuracy, "diverged" if accuracy is None else "done", epochs=5)
+        for rate, accuracy in long.items()
+    ]
+    planned = confirmations(ASKED, CONFIRM, [result.trial for result in first], results)
+    assert {(trial.epochs, trial.seed, trial.validation, trial.test) for trial in planned} == {(5, 0, 0.1, "never")}
+    made = choices([*(result.trial for result in first), *planned], results, CONFIRM)
+    return {trial.learning_rate for trial in planned}, made[0] if made else None
+
+
+def test_a_choice_of_short_runs_is_confirmed_at_full_length():
+    short = (0.5, 0.6, 0.7)
+    assert confirmed(short, {}) == ({1, 0.1}, None)
+    assert confirmed(short, {1: 0.6}) == ({1, 0.1}, None), "one that runs says nothing yet"
+    rates, choice = confirmed(short, {1: 0.8, 0.1: 0.7})
+    assert (rates, choice.learning_rate, choice.edge) == ({1, 0.1}, 1, 1)
+    assert [one.accuracy for one in choice.confirmed] == [0.7, 0.8]
+    assert [one.accuracy for one in choice.tried] == list(short)
+    assert (choice.trial.epochs, choice.confirming) == (1, 5)
+
+
+def test_confirming_goes_down_for_as_long_as_the_smaller_rate_is_no_worse():
+    short = (0.5, 0.6, 0.7)
+    assert confirmed(short, {1: 0.6, 0.1: 0.7}) == ({1, 0.1, 0.01}, None)
+    _, back = confirmed(short, {1: 0.6, 0.1: 0.7, 0.01: 0.65})
+    assert (back.learning_rate, back.edge) == (0.1, 0)
+    _, lowest = confirmed(short, {1: 0.6, 0.1: 0.7, 0.01: 0.8})
+    assert (lowest.learning_rate, lowest.edge) == (0.01, -1)
+    assert confirmed(short, {1: None, 0.1: None}) == ({1, 0.1, 0.01}, None), "neither says that a smaller one fails"
+    assert confirmed(short, {1: 0.1, 0.1: 0.1}) == ({1, 0.1, 0.01}, None)
+    assert confirmed(short, {1: None, 0.1: 0.2})[0] == {1, 0.1, 0.01}
+    assert confirmed((0.7, 0.6, 0.5), {})[0] == {0.01}, "there is none below it"
+
+
+@given(
+    short=st.tuples(*[st.sampled_from([0.1, 0.2, 0.3])] * 3),
+    long=st.tuples(*[st.none() | st.sampled_from([0.1, 0.2, 0.3])] * 3),
+)
+def test_what_is_confirmed_is_no_worse_than_the_rate_below_it(short, long):
+    known, ran = dict(zip(RATES, long, strict=True)), {}
+    while (found := confirmed(short, ran))[1] is None:
+        assert found[0] - ran.keys(), "while nothing is chosen there is something to run"
+        ran = {rate: known[rate] for rate in found[0]}
+    choice = found[1]
+    worth = {one.learning_rate: one.worth for one in choice.confirmed}
+    assert worth.keys() == ran.keys()
+    assert worth[choice.learning_rate] == max(worth.values())
+    below = [rate for rate in RATES if rate < choice.learning_rate]
+    assert not below or worth[below[-1]] <= worth[choice.learning_rate], "it was tried"
+
+
+def test_a_study_confirms_in_one_run_and_shows_what_it_confirmed(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    study = parse_study(CONFIRMED, name="choosing", overrides=["epochs=2"])
+    assert (len(study.trials), study.waiting) == (24, 12)
+    run(study, tmp_path / "out", run_trial=noisy_and_marked)
+    ran = (tmp_path / "mark").read_text().split()
+    with Store.open(tmp_path / "out") as store:
+        kept, report = store.study(), assemble(store.study(), store.results())
+    # Four cells, two seeds: the rate chosen and the one below it, which is worse.
+    assert [(t.test, t.epochs) for t in kept.trials] == [("never", 1)] * 24 + [("never", 2)] * 16 + [("once", 2)] * 12
+    assert len(ran) == len(set(ran)) == 52
+    assert (kept.choose, kept.waiting) == (study.choose, 0)
+    assert {tuple(one.learning_rate for one in choice.confirmed) for choice in report.choices} == {(0.01, 0.1)}
+    assert [len(one.cells) for one in report.claims] == [1, 1, 1], "each final run was found beside its choice"
+    page = html.render(report)
+    assert "The rate that they chose ran again over 2 epochs" in page
+    assert page.count("over 2 epochs: <span>0.01: ") == 4
+    again = parse_study(study.yaml, name="choosing")
+    assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
+
+
 def test_a_claim_about_the_length_of_the_runs_is_about_those_that_are_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_Run", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
@@ -205,6 +301,9 @@ def test_runs_of_one_length_do_not_choose_for_several():
         ("validation: 0.1", "validation: 1.5", "choose.validation: expected a number above 0 to below 1, got 1.5"),
         ("validation: 0.1", "validation: 0.1, epochs: 0", "choose.epochs: expected an integer >= 1, got 0"),
         ("validation: 0.1", "validation: 0.1, epochs: true", "choose.epochs: expected an integer >= 1, got true"),
+        ("validation: 0.1", "validation: 0.1, confirm: true", "choose.confirm: takes choose.epochs below the grid's 1"),
+        ("validation: 0.1", "validation: 0.1, epochs: 1, confirm: true", "choose.confirm: takes choose.epochs below"),
+        ("validation: 0.1", "validation: 0.1, confirm: 1", "choose.confirm: expected true or false, got 1"),
         ("validation: 0.1", "validatin: 0.1", "choose.validatin: unknown key; did you mean 'validation'"),
         ("tied by 1 point at the chosen rate", "tied by 1 point", r"claims\[0\]: .*say 'at the chosen rate'"),
         ("tied by 1 point at the chosen rate", "tied for relu at the chosen rate", r"claims\[0\]: .*no run has the fo"),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.fakes import SHORT, choosing, claiming, make_result, make_trial, noisy
+from tests.study.fakes import CONFIRMED, SHORT, choosing, claiming, make_result, make_trial, noisy
 from tieless.errors import MissingExtraError, StudyError
 from tieless.report.collect import assemble
 from tieless.study import Store, export_table, judge, load_table, parse_study, tables
-from tieless.study.choose import choices, finals
 from tieless.study.deciding import more_seeds
 from tieless.study.pairing import cell
+from tieless.study.plan import planned
 from tieless.study.trial import LATER, EpochRecord
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,19 @@ def chosen(study=None):
     """A study that chooses, with all its runs."""
     study = study or choosing()
     results = [noisy(trial) for trial in study.trials]
-    final = finals(study.asked, study.choose, choices(study.trials, results))
-    study = replace(study, trials=(*study.trials, *final))
-    return study, [noisy(trial) for trial in study.trials]
+    while len((plan := planned(study, results, (), None)).trials) > len(results):
+        results = [noisy(trial) for trial in plan.trials]
+    return plan, results
 
 
 def briefly_chosen():
     """The same, where the runs that choose are shorter."""
     return chosen(parse_study(SHORT, name="choosing", overrides=["epochs=2"]))
+
+
+def confirmed():
+    """The same, where runs as long as those that are judged confirm what the shorter ones chose."""
+    return chosen(parse_study(CONFIRMED, name="choosing", overrides=["epochs=2"]))
 
 
 def plain():
@@ -52,7 +57,7 @@ def until_decided():
 
 
 @FORMS
-@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen, until_decided])
+@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen, confirmed, until_decided])
 def test_a_table_is_judged_as_its_store_is(tmp_path, form, make):
     study, results = make()
     export_table(results, tmp_path / f"t.{form}", form=form, study=study)
@@ -101,19 +106,19 @@ def test_epochs_before_the_last_are_counted_and_not_invented(tmp_path):
     assert replace(found.epochs[-1], seconds=0.0) == result.epochs[-1]
 
 
-@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen])
+@pytest.mark.parametrize("make", [plain, chosen, briefly_chosen, confirmed])
 def test_the_study_that_a_table_makes_has_its_trials(tmp_path, make):
     study, results = make()
     export_table(results, tmp_path / "t.csv", form="csv")
     found, _ = load_table(tmp_path / "t.csv")
     again = parse_study(found.yaml, name="again")
-    first = {trial for trial in found.trials if found.choose is None or trial.test == "never"}
-    assert set(again.trials) == first
     assert (found.claims, found.choose) == ((), study.choose)
-    if found.choose is not None:
-        assert {cell(t) for t in finals(again.asked, again.choose, choices(again.trials, results))} == {
-            cell(t) for t in study.trials if t.test == "once"
-        }
+    plan = planned(again, results, (), None)
+    if found.choose is None:
+        assert set(plan.trials) == set(found.trials)
+    else:
+        for test in ("never", "once"):
+            assert {cell(t) for t in plan.trials if t.test == test} == {cell(t) for t in study.trials if t.test == test}
 
 
 TABLES = [f for f in sorted((ROOT / "docs" / "results").glob("*.csv")) if f.read_text("utf-8").startswith("id,data,")]

@@ -83,7 +83,7 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
     rules = _rules_in_order(planned)
     choose = study.choose
-    made = tuple(choices((trial for trial in planned if trial.test == "never"), known)) if choose else ()
+    made = tuple(choices((trial for trial in planned if trial.test == "never"), known, choose)) if choose else ()
     edges = _edges(choose, made, shown) if choose else None
     sections = tuple(
         _section(key, trials, results_by_id, rules, flat, edges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tieless.study.choose import choices, finals
+from tieless.study.choose import choices, confirmations, finals
 from tieless.study.pairing import cell
 from tieless.study.spec import Study
 from tieless.study.trial import Result, Trial
@@ -14,7 +14,7 @@ __all__ = ["planned"]
 
 
 def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], most_seeds: int | None) -> Study:
-    """A study as it stands: with the final runs whose learning rate is chosen, and with the seeds that were added.
+    """A study as it stands: with the runs that confirm learning rates, those at the rates chosen, and added seeds.
 
     Args:
         study: As ``parse_study`` gives it.
@@ -24,7 +24,9 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
     """
     trials = study.trials
     if study.choose is not None:
-        trials = (*trials, *finals(study.asked, study.choose, choices(trials, results)))
+        results = list(results)
+        choosing = [*trials, *confirmations(study.asked, study.choose, trials, results)]
+        trials = (*choosing, *finals(study.asked, study.choose, choices(choosing, results, study.choose)))
     known, cells = set(trials), {cell(trial) for trial in trials}
     kept = [trial for trial in added if cell(trial) in cells and trial not in known]
     return replace(study, trials=(*trials, *kept), added=len(kept), most_seeds=most_seeds)

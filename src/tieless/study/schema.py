@@ -94,6 +94,7 @@ class ChooseModel(_Model):
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="a number above 0 to below 1")
     seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = Field(description="an integer >= 0, or a list of them")
     epochs: Annotated[int, Field(ge=1)] | None = Field(default=None, description="an integer >= 1")
+    confirm: bool = Field(default=False, description="true or false")
 
 
 def _as_claim(value: object) -> object:

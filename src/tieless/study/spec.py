@@ -108,9 +108,7 @@ class Study:
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
         written: dict[str, Any] = {**header, **self.settings}
         if self.choose is not None:
-            written["choose"] = {
-                name: _plain(value) for name, value in asdict(self.choose).items() if value is not None
-            }
+            written["choose"] = {name: _plain(value) for name, value in asdict(self.choose).items() if value}
         if self.claims:
             written["claims"] = [
                 {"says": str(claim), "label": claim.label} if claim.label else str(claim) for claim in self.claims
@@ -130,7 +128,9 @@ class Study:
         values["overrides"] = tuple(record["overrides"])
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
         if (choose := record.get("choose")) is not None:
-            values["choose"] = Choose(choose["validation"], tuple(choose["seeds"]), choose.get("epochs"))
+            values["choose"] = Choose(
+                choose["validation"], tuple(choose["seeds"]), choose.get("epochs"), choose.get("confirm", False)
+            )
         return cls(**values, trials=tuple(trials))
 
 
@@ -247,12 +247,17 @@ def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bo
 def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> Choose | None:
     if model.choose is None:
         return None
-    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs)
+    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs, model.choose.confirm)
     if choose.epochs is not None and len(lengths := sorted({trial.epochs for trial in trials})) > 1:
         problem = (
             f"the grid has {lengths[0]} epochs and {lengths[-1]}; runs of one length can choose for one length only"
         )
         raise document.error(("choose", "epochs"), problem)
+    if choose.confirm and (choose.epochs is None or choose.epochs >= trials[0].epochs):
+        problem = (
+            f"takes choose.epochs below the grid's {trials[0].epochs}: what chose at full length needs no confirmation"
+        )
+        raise document.error(("choose", "confirm"), problem)
     if shared := sorted({trial.seed for trial in trials} & set(choose.seeds)):
         problem = (
             f"{shared[0]} is a seed of the grid too; runs that choose must not share one with those that are judged"

@@ -240,11 +240,15 @@ def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:
     choose = None
     asked = trials
     if never:
-        # One part and one length for all: a study holds out as much in every cell, and runs that choose are equally long.
-        judged = next((trial.epochs for trial in trials if trial.test != "never"), never[0].epochs)
-        epochs = None if judged == never[0].epochs else never[0].epochs
-        choose = Choose(never[0].validation or 0.0, tuple(dict.fromkeys(trial.seed for trial in never)), epochs)
-        asked = tuple(replace(trial, epochs=judged) for trial in trials) if epochs is not None else trials
+        # One part for all, and where the runs that choose first are shorter than those that are judged, one length: longer
+        # ones among those that choose confirm.
+        lengths = {trial.epochs for trial in never}
+        judged = {trial.epochs for trial in trials if trial.test != "never"} or lengths
+        seeds = tuple(dict.fromkeys(trial.seed for trial in never))
+        choose = Choose(never[0].validation or 0.0, seeds)
+        if min(lengths) not in judged:
+            choose = replace(choose, epochs=min(lengths), confirm=not lengths.isdisjoint(judged))
+            asked = tuple(replace(trial, epochs=max(judged)) for trial in trials)
     found = Study(
         name=file.stem,
         run_as=f"{file.stem}.yaml",

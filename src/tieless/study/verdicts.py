@@ -113,7 +113,7 @@ def _found(claim: Claim, study: Study) -> list[Pairing]:
     if study.choose is None:
         return cells_of(claim, study.trials, chooses=False, added=study.added)
     tested = [trial for trial in study.trials if trial.test != "never"]
-    choosing = [trial for trial in study.trials if trial.test == "never"]
+    choosing = [trial for trial in study.trials if trial.test == "never" and not study.choose.confirms(trial)]
     asked = cells_of(_of_any_length(claim) if study.choose.epochs else claim, choosing, chooses=True)
     # A cell whose rate is not chosen yet has no runs: a verdict must not pass it over.
     found = pairings(claim, tested, study.added) if tested else []

@@ -174,11 +174,11 @@ def claimed(trial: Trial) -> float:
     return round(0.85 - (0.3 if "replace" in trial.backward else 0.0) + noise, 4)
 
 
-def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, copied):
-    study = load_study("paper/lenet5-claims", check=False)
+def results_of(study, accuracy_of) -> list[Result]:
+    """Results of all trials of a study, those that follow from others included."""
 
     def result(trial):
-        accuracy = claimed(trial)
+        accuracy = accuracy_of(trial)
         record = EpochRecord(0.5, 0.5, accuracy, accuracy, 0.0, accuracy, accuracy)
         if trial.test == "never":
             record = replace(record, test_loss=None, test_accuracy=None)
@@ -193,6 +193,11 @@ def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, 
     results: list[Result] = []
     while len((plan := planned(study, results, (), None)).trials) > len(results):
         results = [result(trial) for trial in plan.trials]
+    return results
+
+
+def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, copied):
+    results = results_of(load_study("paper/lenet5-claims", check=False), claimed)
     export_table(results, copied / "results" / "lenet5-claims.csv", form="csv")
     after, own = tools["findings"].pages(copied / "findings")
     for name in ("jamming", "magnitude"):
@@ -204,6 +209,26 @@ def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, 
     assert re.search(r"`full_jam` is inferior.*\| Logistic \| does not hold \| does not hold", after[index])
     drawn = (copied / "jamming.svg").read_text(encoding="utf-8")
     assert 'positive_jam(gate="feedback", replace="magnitude")' in drawn.replace("&quot;", '"')
+
+
+def test_a_table_across_networks_has_each_verdict_in_its_place(tools, copied):
+    """Spikes have a baseline of their own, and candidates that they lack."""
+    overrides = ["blocks=[digits, snn]", "optimiser=sgd", "learning_rate=0.1"]
+    study = load_study("beyond/architectures", overrides=overrides, check=False)
+
+    def accuracy_of(trial):
+        lost = {"full_jam": 0.3, "constant(1)": 0.01 if trial.seed % 2 else 0.0}.get(trial.backward, 0.0)
+        return 0.9 - lost + trial.seed / 1e6
+
+    export_table(results_of(study, accuracy_of), copied / "results" / "architectures.csv", form="csv")
+    head, _, digits, snn, *_ = tools["finding_blocks"].block("across architectures", {}).splitlines()
+    columns = [column.strip() for column in head.split("|")]
+    rows = [dict(zip(columns, (cell.strip() for cell in row.split("|")), strict=True)) for row in (digits, snn)]
+    assert [row["Baseline"] for row in rows] == ["tied: 90.0 %", "atan(1, 1): 90.0 %"]
+    assert [row["Network"] for row in rows] == ["`mlp(64, 2)`", "`snn_cnn(8, 4)`"]
+    assert {row["`full_jam`"] for row in rows} == {"\N{MINUS SIGN}30.00 ✕"}
+    assert {row["`constant(1)`"] for row in rows} == {"\N{MINUS SIGN}0.33 ?"}
+    assert [row["`full_jam >> gated`"] for row in rows] == ["0.00 ✓", "\N{EN DASH}"]
 
 
 @pytest.mark.parametrize(

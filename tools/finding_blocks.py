@@ -181,6 +181,40 @@ def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     return table(["Expected cosine", "Feedback", *(f"Points, {column}" for column in columns)], body)
 
 
+MARKS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
+
+
+def across(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
+    """``across NAME``: a row for each network and optimiser, a column for each candidate of the claims of the study's file.
+
+    In them the points between it and its baseline, and what came of the claim.
+    """
+    (name,) = given
+    if not there(name):
+        return WAITING
+    rows = judged(name, runs(name)[0].claims)
+    shown.setdefault(name, []).extend(rows)
+    columns = list(dict.fromkeys(row.claim.candidate for row in rows))
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in (row for row in rows if row.verdict.cells):
+        cell, said = row.verdict.cells[0], row.settings
+        model, data, optimiser = (
+            NAMES.get(said[field], f"`{said[field]}`") for field in ("model", "data", "optimiser")
+        )
+        baseline = words.NOTHING if cell.baseline.mean is None else f"{words.percent(cell.baseline.mean)} %"
+        key = (model, data, NAMES.get(said["forward"], said["forward"]), optimiser, f"{row.claim.names[1]}: {baseline}")
+        points = words.NOTHING if cell.differences is None else words.points(cell.differences.mean)
+        found.setdefault(key, {})[row.claim.candidate] = f"{points} {MARKS[row.verdict.verdict]}"
+    body = [[*key, *(own.get(column, words.NOTHING) for column in columns)] for key, own in found.items()]
+    once(body, 3)
+    head = ["Network", "Data", "Activation", "Optimiser", "Baseline", *(f"`{column}`" for column in columns)]
+    legend = ", ".join(f"{mark} {verdict}" for verdict, mark in MARKS.items())
+    return (
+        f"{table(head, body)}\n\nPoints of test accuracy, candidate less baseline; {legend}. p-values are adjusted for the "
+        f"{len(rows)} comparisons of this family ([how](../statistics.md))."
+    )
+
+
 def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     """``asked NAME``, then a claim a line: claims beyond those of the study's file, as one family."""
     (name,) = given
@@ -374,6 +408,7 @@ def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
 
 
 BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
+    "across": across,
     "again": again,
     "asked": asked,
     "beside": beside,

@@ -26,6 +26,7 @@ STUDIES = {
     "mlp-digits": "paper/mlp-digits",
     "mlp-digits-again": "paper/mlp-digits",
     "bnn-suc": "paper/bnn-suc",
+    "heaviside": "paper/heaviside",
     "lenet5-jamming": "paper/lenet5-jamming",
     "lenet5-claims": "paper/lenet5-claims",
     "zoo-heaviside-lenet": "zoo/heaviside-lenet",
@@ -41,6 +42,7 @@ STUDIES = {
     "noise": "beyond/noise",
     "quantize": "beyond/quantize",
     "size": "beyond/size",
+    "architectures": "beyond/architectures",
 }
 """The study of each table, by the table's name."""
 

@@ -135,7 +135,7 @@ def test_a_number_that_changed_in_the_data_changes_the_page(tools, copied):
     [
         (
             "<!-- findings: verdict suc-ones -->\n<!-- end -->",
-            r"page.md, line 1: Unknown block 'verdict'. There are: again,",
+            r"page.md, line 1: Unknown block 'verdict'. There are: across, again,",
         ),
         (
             "\n<!-- findings: data gone -->\n<!-- end -->",

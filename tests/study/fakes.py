@@ -240,7 +240,7 @@ SHORT = CHOOSING.replace("seeds: [100, 3]", "seeds: [100, 3], epochs: 1")
 """The same, with runs of one epoch that choose."""
 
 
-CONFIRMED = SHORT.replace("epochs: 1}", "epochs: 1, confirm: true}")
+CONFIRMED = SHORT.replace("epochs: 1}", "epochs: 1, confirm: true}").replace("  epochs: 1\n", "  epochs: 2\n")
 """The same, where longer ones confirm what they chose."""
 
 

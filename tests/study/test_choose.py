@@ -257,7 +257,7 @@ def test_what_is_confirmed_is_no_worse_than_the_rate_below_it(short, long):
 def test_a_study_confirms_in_one_run_and_shows_what_it_confirmed(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_Run", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
-    study = parse_study(CONFIRMED, name="choosing", overrides=["epochs=2"])
+    study = parse_study(CONFIRMED, name="choosing")
     assert (len(study.trials), study.waiting) == (24, 12)
     run(study, tmp_path / "out", run_trial=noisy_and_marked)
     ran = (tmp_path / "mark").read_text().split()
@@ -274,6 +274,11 @@ def test_a_study_confirms_in_one_run_and_shows_what_it_confirmed(tmp_path, monke
     assert page.count("over 2 epochs: <span>0.01: ") == 4
     again = parse_study(study.yaml, name="choosing")
     assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
+
+
+def test_where_overrides_leave_no_shorter_runs_nothing_is_confirmed():
+    assert parse_study(CONFIRMED, name="choosing").choose.confirm
+    assert not parse_study(CONFIRMED, name="choosing", overrides=["epochs=1"]).choose.confirm
 
 
 def test_a_claim_about_the_length_of_the_runs_is_about_those_that_are_judged(tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def briefly_chosen():
 
 def confirmed():
     """The same, where runs as long as those that are judged confirm what the shorter ones chose."""
-    return chosen(parse_study(CONFIRMED, name="choosing", overrides=["epochs=2"]))
+    return chosen(parse_study(CONFIRMED, name="choosing"))
 
 
 def plain():

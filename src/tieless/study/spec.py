@@ -221,6 +221,11 @@ def _check_as_written(model: StudyModel, document: Document) -> None:
         if not pattern or drop(cells, [pattern]) == cells:
             raise document.error(("exclude", i), "matches no cell of the grid")
     left = drop(cells, written.exclude)
+    if model.choose is not None and model.choose.confirm:
+        fewest = min(trial.epochs for trial in left)
+        if model.choose.epochs is None or model.choose.epochs >= fewest:
+            problem = f"takes choose.epochs below the grid's {fewest}: what chose at full length needs no confirmation"
+            raise document.error(("choose", "confirm"), problem)
     for i, claim in enumerate(model.claims):
         with _at(document, ("claims", i)):
             cells_of(claim.claim(), left, chooses=model.choose is not None)
@@ -247,17 +252,15 @@ def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bo
 def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> Choose | None:
     if model.choose is None:
         return None
-    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs, model.choose.confirm)
+    shorter = model.choose.epochs is not None and model.choose.epochs < trials[0].epochs
+    # Where overrides leave no shorter runs, those that choose have the full length already.
+    confirm = model.choose.confirm and shorter
+    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs, confirm)
     if choose.epochs is not None and len(lengths := sorted({trial.epochs for trial in trials})) > 1:
         problem = (
             f"the grid has {lengths[0]} epochs and {lengths[-1]}; runs of one length can choose for one length only"
         )
         raise document.error(("choose", "epochs"), problem)
-    if choose.confirm and (choose.epochs is None or choose.epochs >= trials[0].epochs):
-        problem = (
-            f"takes choose.epochs below the grid's {trials[0].epochs}: what chose at full length needs no confirmation"
-        )
-        raise document.error(("choose", "confirm"), problem)
     if shared := sorted({trial.seed for trial in trials} & set(choose.seeds)):
         problem = (
             f"{shared[0]} is a seed of the grid too; runs that choose must not share one with those that are judged"

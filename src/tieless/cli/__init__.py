@@ -1,4 +1,5 @@
 """The command line: it parses, calls the library and prints."""
+# What the study needs is imported only to see whether it is there.
 # ruff: noqa: F401
 # pyright: reportUnusedImport=false
 # What is missing must be said in one line, before anything below needs it.

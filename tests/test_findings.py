@@ -305,6 +305,14 @@ def test_layers_are_those_of_the_monitor(tools):
     assert {row["backward"] for row in rows} == {"full_jam"}
 
 
+def test_a_table_keeps_what_it_has_of_other_studies(tools, tmp_path):
+    file, columns = tmp_path / "t.csv", ("study", "step")
+    tools["mechanisms"].write(file, columns, [{"study": "a", "step": 0}, {"study": "b", "step": 1}])
+    new = [{"study": "b", "step": 2}]
+    assert tools["mechanisms"].others(file, new) == [{"study": "a", "step": "0"}]
+    assert tools["mechanisms"].others(tmp_path / "none.csv", new) == []
+
+
 def test_the_programs_say_what_is_wrong_in_one_line(tools, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["mechanisms.py", "layers", str(tmp_path), "--out", str(tmp_path / "t.csv")])
     with pytest.raises(SystemExit, match=r"^Error: [^\n]*$"):

@@ -34,6 +34,7 @@ STUDIES = {
     "mechanism-explosion": "mechanism/explosion",
     "mechanism-saturation": "mechanism/saturation",
     "mechanism-dead-units": "mechanism/dead-units",
+    "mechanism-signs": "mechanism/signs",
     "which-forwards": "beyond/which-forwards",
     "feedback-alignment": "beyond/feedback-alignment",
     "flip": "beyond/flip",

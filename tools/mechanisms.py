@@ -1,12 +1,12 @@
 """Measure what the studies of mechanisms are explained by, into tables that ``tools/findings.py`` draws.
 
-    python tools/mechanisms.py layers runs/explosion runs/saturation --out docs/results/mechanism-layers.csv
+    python tools/mechanisms.py layers runs/explosion runs/saturation runs/signs --out docs/results/mechanism-layers.csv
     python tools/mechanisms.py health --out docs/results/mechanism-health.csv
 
 ``layers`` takes from the stores of studies with a monitor how each layer's gradient of the weights lies beside the tied
-one: its cosine, and both norms, by seed and step. ``health`` begins some runs of these studies again, step for
-step the same, and looks at the units on the way: which part of ``z`` the derivative would have shut, which part of the units
-says the same to every image, and where ``z`` lies.
+one: its cosine, and both norms, by seed and step. What the table has of other studies stays there. ``health`` begins some
+runs of these studies again, step for step the same, and looks at the units on the way: which part of ``z`` the derivative
+would have shut, which part of the units says the same to every image, and where ``z`` lies.
 """
 
 from __future__ import annotations
@@ -140,6 +140,15 @@ def cases() -> list[tuple[str, Trial, tuple[int, ...]]]:
     return found
 
 
+def others(file: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """What a table that is there already has of other studies than these rows are of."""
+    if not file.exists():
+        return []
+    studies = {row["study"] for row in rows}
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [dict(row) for row in csv.DictReader(stream) if row["study"] not in studies]
+
+
 def write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, object]]) -> None:
     """Write a table."""
     with file.open("w", encoding="utf-8", newline="") as stream:
@@ -165,7 +174,7 @@ def main() -> None:
             for folder in options.folders:
                 with Store.open(folder) as store:
                     rows += layer_rows(store.study().name, store.results())
-            write(options.out, LAYERS, rows)
+            write(options.out, LAYERS, [*others(options.out, rows), *rows])
             return
         torch.set_num_threads(1)
         rows = []

@@ -175,33 +175,61 @@ def explosion(_rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until: int, legend: str = "best") -> None:
+    """The cosine by layer, a line for each rule: means over seeds and over steps up to one."""
+    rows = [row for row in measurements("mechanism-layers") if (row["study"], row["optimiser"]) == (study, optimiser)]
+    for number, rule in enumerate(rules):
+        own = [row for row in rows if row["backward"] == rule and row["step"] <= until and row["layer"] != ""]
+        cosines = [[row["cosine"] for row in own if row["layer"] == float(layer)] for layer in LAYERS]
+        means = [fmean(values) for values in cosines]
+        axes.plot(list(LAYERS.values()), means, color=COLOURS[number], marker=MARKS[number], label=rule)
+    axes.set_title(f"Cosine with the tied gradient, steps 0 to {until}, {NAMES[optimiser]}", loc="left", fontsize=9)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    axes.axhline(1, color=QUIET, linewidth=0.8)
+    axes.legend(fontsize=7, frameon=False, loc=legend)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _seeds(axes: Any, name: str, forward: str, optimiser: str, rules: Sequence[str]) -> None:
+    """The test accuracy of each seed, a line for each rule."""
+    _, results = runs(name)
+    for place, rule in enumerate(rules):
+        for result in results:
+            trial = result.trial
+            if (trial.optimiser, trial.forward, trial.backward) == (
+                optimiser,
+                forward,
+                rule,
+            ) and result.status == "done":
+                accuracy = 100 * (result.epochs[-1].test_accuracy or 0.0)
+                axes.plot([accuracy], [-place], "o", color=COLOURS[0], markersize=4, alpha=0.6)
+    axes.set_yticks([-place for place in range(len(rules))], rules)
+    axes.set_title(f"Test accuracy of each seed, %, {NAMES[optimiser]}", loc="left", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def lost_mask(_rows: Sequence[Row]) -> Figure:
     """The cosine by layer under SGD, beside the accuracy of longer runs under Adam."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     rules = ("positive_jam", "constant(1)", "full_jam")
-    rows = [row for row in measurements("mechanism-layers") if row["study"] == "mechanism/explosion"]
-    for number, rule in enumerate(rules):
-        own = [row for row in rows if row["backward"] == rule and row["step"] <= EARLY and row["layer"] != ""]
-        cosines = [[row["cosine"] for row in own if row["layer"] == float(layer)] for layer in LAYERS]
-        means = [fmean(values) for values in cosines]
-        left.plot(list(LAYERS.values()), means, color=COLOURS[number], marker=MARKS[number], label=rule)
-    left.set_title(f"Cosine with the tied gradient, steps 0 to {EARLY}, SGD", loc="left", fontsize=9)
-    left.axhline(0, color=QUIET, linewidth=0.8)
-    left.axhline(1, color=QUIET, linewidth=0.8)
-    left.legend(fontsize=7, frameon=False)
-    _, results = runs("lenet5-jamming")
-    shown = ("tied", *rules)
-    for place, rule in enumerate(shown):
-        for result in results:
-            trial = result.trial
-            if (trial.optimiser, trial.forward, trial.backward) == ("adam", "relu", rule) and result.status == "done":
-                accuracy = 100 * (result.epochs[-1].test_accuracy or 0.0)
-                right.plot([accuracy], [-place], "o", color=COLOURS[0], markersize=4, alpha=0.6)
-    right.set_yticks([-place for place in range(len(shown))], shown)
-    right.set_title("Test accuracy of each seed, %, Adam", loc="left", fontsize=9)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    _cosines(left, "mechanism/explosion", "sgd", rules, EARLY)
+    _seeds(right, "lenet5-jamming", "relu", "adam", ("tied", *rules))
+    return figure
+
+
+def signs(_rows: Sequence[Row]) -> Figure:
+    """The cosine by layer, beside the accuracy of each seed: signs alone, and signs with sizes put back."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rules = (
+        "full_jam",
+        'sign(norm="sample") >> full_jam',
+        'sign(norm="tensor") >> full_jam',
+        'full_jam(replace="magnitude")',
+    )
+    _cosines(left, "mechanism/signs", "adam", rules, 900, legend="center left")
+    _seeds(right, "mechanism-signs", "linear", "adam", ("tied", *rules))
     return figure
 
 
@@ -337,6 +365,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "lost-mask": ("lost-mask.md", lost_mask),
     "saturation": ("saturation.md", saturation),
     "dead-units": ("dead-units.md", dead_units),
+    "signs": ("signs.md", signs),
     "direction": ("direction.md", direction),
     "feedback-weights": ("feedback-weights.md", forest),
     "which-forwards": ("which-forwards.md", which_forwards),

@@ -175,7 +175,7 @@ def explosion(_rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until: int, legend: str = "best") -> None:
+def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until: int, legend: Any = "best") -> None:
     """The cosine by layer, a line for each rule: means over seeds and over steps up to one."""
     rows = [row for row in measurements("mechanism-layers") if (row["study"], row["optimiser"]) == (study, optimiser)]
     for number, rule in enumerate(rules):
@@ -228,7 +228,7 @@ def signs(_rows: Sequence[Row]) -> Figure:
         'sign(norm="tensor") >> full_jam',
         'full_jam(replace="magnitude")',
     )
-    _cosines(left, "mechanism/signs", "adam", rules, 900, legend="center left")
+    _cosines(left, "mechanism/signs", "adam", rules, 900, legend=(0.02, 0.56))
     _seeds(right, "mechanism-signs", "linear", "adam", ("tied", *rules))
     return figure
 

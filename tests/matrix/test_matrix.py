@@ -64,9 +64,8 @@ def test_every_forward_with_every_rule(title):
 
 @pytest.mark.parametrize("title", _titles(quick=False))
 def test_each_rule_and_each_forward(title):
-    # These take as long as all the others together.
-    halved = {"compile (inductor)", "compile (dynamic shapes)", "ONNX"}
-    _ask(title, CROSS_SECTION[::2] if title in halved else CROSS_SECTION)
+    # These two take as long as all the others together.
+    _ask(title, CROSS_SECTION[::2] if title in {"compile (inductor)", "ONNX"} else CROSS_SECTION)
 
 
 def test_jams_agree_bit_for_bit_eager_compiled_checkpointed_and_resumed():

@@ -109,7 +109,15 @@ def copied(tools, tmp_path, monkeypatch):
         cached.cache_clear()
 
 
+def _keep(pages, *names):
+    """Of some pages, which take a second each, leave only these."""
+    for page in pages.glob("*.md"):
+        if page.name not in names:
+            page.unlink()
+
+
 def test_a_number_that_was_changed_by_hand_is_found_and_printed_anew(tools, copied, monkeypatch, capsys):
+    _keep(copied / "findings", "magnitude.md", "saturation.md")
     page = copied / "findings" / "magnitude.md"
     right = page.read_text(encoding="utf-8")
     page.write_text(right.replace("+2.67", "+3.67"), encoding="utf-8")
@@ -123,10 +131,11 @@ def test_a_number_that_was_changed_by_hand_is_found_and_printed_anew(tools, copi
 
 
 def test_a_number_that_changed_in_the_data_changes_the_page(tools, copied):
+    _keep(copied / "findings", "magnitude.md", "saturation.md")
     table = copied / "results" / "mlp-digits.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(line for line in lines if ",9,cpu," not in line), encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"index\.md|magnitude\.md"):
+    with pytest.raises(SystemExit, match=r"^Not what the data say: magnitude\.md\."):
         tools["findings"].main(["--check"])
 
 
@@ -197,6 +206,7 @@ def results_of(study, accuracy_of) -> list[Result]:
 
 
 def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(tools, copied):
+    _keep(copied / "findings", "index.md", "jamming.md", "magnitude.md")
     results = results_of(load_study("paper/lenet5-claims", check=False), claimed)
     export_table(results, copied / "results" / "lenet5-claims.csv", form="csv")
     after, own = tools["findings"].pages(copied / "findings")

@@ -93,6 +93,12 @@ def test_import_tieless_loads_the_core_and_starts_nothing():
     assert after["cuda"] is False
 
 
+def test_a_study_is_read_and_checked_without_the_compiler():
+    # PyTorch imports it for the first optimiser of a process.
+    after = loaded_after("import tieless.study; tieless.study.load_study('paper/suc-ones')")
+    assert not any(name.startswith("torch._dynamo") for name in after["modules"])
+
+
 def test_the_version_is_the_same_everywhere():
     version = importlib.metadata.version("tieless")
     changelog = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

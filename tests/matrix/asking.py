@@ -50,7 +50,7 @@ class Check:
         title: What it is called in the matrix.
         asks: What it asks, for the reader of the matrix.
         run: Asks it of pairs.
-        quick: Whether all pairs are asked in every run of the tests, or only a cross-section of them.
+        quick: Whether a run of the tests asks many pairs, or only a cross-section of them.
         missing: Says what the machine lacks for it; empty if nothing.
     """
 

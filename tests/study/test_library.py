@@ -1,5 +1,6 @@
 """The studies that come with the package, and what is made sure of before a run."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,12 +128,19 @@ def test_a_file_of_ones_own_is_called_by_its_name(tmp_path):
         ("subset=100000", TielessError, "subset must be 1 to 1600"),
         ("model=lenet5", TielessError, "lenet5 needs images of 28 x 28"),
         ("device=cuda:99", StudyError, "The device cuda:99 cannot be used here"),
+        ("optimiser=bop", TielessError, "No layer to quantise; the model has: unit"),
     ],
 )
 def test_what_every_trial_would_fail_with_is_told_before_the_start(override, error, message):
     with pytest.raises(error, match=message):
         load_study("paper/suc-ones", [override])
     assert load_study("paper/suc-ones", [override], check=False)
+
+
+def test_a_package_that_is_missing_is_told_before_the_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(TielessError, match=r"pip install 'tieless\[study\]'"):
+        load_study("paper/suc-ones", ["optimiser=lion"])
 
 
 @pytest.fixture

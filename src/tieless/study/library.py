@@ -79,7 +79,7 @@ def _check(study: Study) -> None:
             model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
         WEIGHTS.build(parse_call(trial.weights)).apply(model)
         carry_feedback(model, trial.feedback, trial.seed)
-        OPTIMISERS.build(parse_call(trial.optimiser)).build(model, trial.learning_rate)
+        OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
         check_fit(trial.model, model, data)
 
 

@@ -33,6 +33,11 @@ class Optimiser(Named):
         """The one optimiser of all parameters."""
         raise NotImplementedError
 
+    def check_model(self, model: nn.Module) -> None:
+        """Raise what ``build`` would. It may change the weights, and makes no optimiser, for the first one that a process
+        makes has PyTorch import its compiler: two seconds, before a study begins.
+        """
+
 
 OPTIMISERS: Registry[Optimiser] = Registry("optimiser")
 
@@ -91,51 +96,62 @@ class _DirectionFirst(Optimiser):
         return DirectionFirst(parameters, lr=rate, momentum=self.momentum)
 
 
-def _kept(name: str) -> Any:
-    """An optimiser of the package pytorch-optimizer, which takes a second to import: not before a trial wants it."""
-    library: Any = None
-    with try_import("study") as extra:
-        library = importlib.import_module("pytorch_optimizer")
-    extra.check()
-    return getattr(library, name)
+class _Kept(Optimiser):
+    """One of the package pytorch-optimizer, which takes a second to import: not before a trial wants it."""
+
+    __slots__ = ()
+    called: ClassVar[str]
+
+    def of_library(self) -> Any:
+        library: Any = None
+        with try_import("study") as extra:
+            library = importlib.import_module("pytorch_optimizer")
+        extra.check()
+        return getattr(library, self.called)
+
+    def check_model(self, model: nn.Module) -> None:
+        self.of_library()
 
 
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
-class _SignSGD(Optimiser):
+class _SignSGD(_Kept):
     """Steps of one size for each weight, by the sign of the averaged gradient: pytorch-optimizer's ``SignSGD``."""
 
     name: ClassVar[str] = "sign_sgd"
+    called: ClassVar[str] = "SignSGD"
     momentum: float = option(0.9)
 
     def check(self) -> None:
         self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return _kept("SignSGD")(parameters, lr=rate, momentum=self.momentum)
+        return self.of_library()(parameters, lr=rate, momentum=self.momentum)
 
 
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
-class _Lion(Optimiser):
+class _Lion(_Kept):
     """Signs of an average that looks back further than the step does: pytorch-optimizer's ``Lion``."""
 
     name: ClassVar[str] = "lion"
+    called: ClassVar[str] = "Lion"
     weight_decay: float = option(0.0)
 
     def check(self) -> None:
         self.require(self.weight_decay >= 0, "weight_decay >= 0")
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return _kept("Lion")(parameters, lr=rate, weight_decay=self.weight_decay)
+        return self.of_library()(parameters, lr=rate, weight_decay=self.weight_decay)
 
 
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
-class _Lars(Optimiser):
+class _Lars(_Kept):
     """Momentum, with each layer's gradient scaled to ``trust`` times the norm of its weights: pytorch-optimizer's ``LARS``."""
 
     name: ClassVar[str] = "lars"
+    called: ClassVar[str] = "LARS"
     trust: float = option(0.001)
     momentum: float = option(0.9)
 
@@ -143,7 +159,7 @@ class _Lars(Optimiser):
         self.require(self.trust > 0 and 0 <= self.momentum < 1, "trust > 0 and momentum from 0 to below 1")
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return _kept("LARS")(parameters, lr=rate, momentum=self.momentum, trust_coefficient=self.trust)
+        return self.of_library()(parameters, lr=rate, momentum=self.momentum, trust_coefficient=self.trust)
 
 
 @OPTIMISERS.register
@@ -164,3 +180,6 @@ class _Bop(Optimiser):
     def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
         binary, others = split_parameters(model)
         return [Bop(binary, self.threshold, self.gamma), torch.optim.Adam(others, lr=rate, fused=True)]
+
+    def check_model(self, model: nn.Module) -> None:
+        split_parameters(model)

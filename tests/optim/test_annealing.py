@@ -102,6 +102,20 @@ def test_a_compiled_model_takes_each_rule_and_compiles_once_a_stage():
     assert counters["stats"]["unique_graphs"] == 3
 
 
+def test_rules_in_turn_have_one_graph_each():
+    torch._dynamo.reset()
+    counters.clear()
+    turns = tl.alternate("constant(2)", "atan", every=3)
+    model, z = nn.Sequential(nn.Linear(4, 6), tl.Activation("heaviside", "constant(2)")), torch.randn(5, 4)
+    twins = [nn.Sequential(model[0], tl.Activation("heaviside", rule)) for rule in ("constant(2)", "atan")]
+    annealing = Annealing(model, turns)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for step in range(20):
+        assert torch.equal(sent(compiled, z), sent(twins[step // 3 % 2], z))
+        annealing.step()
+    assert counters["stats"]["unique_graphs"] == 2
+
+
 def test_a_long_eager_schedule_fills_no_cache():
     schedule = tl.anneal("rectangular", {"low": -2}, {"low": -1}, 200)
     act, z = tl.Activation("heaviside", "rectangular"), torch.randn(8)

@@ -132,6 +132,9 @@ def test_what_a_graph_cannot_hold_is_not_captured():
     net = _net().cuda()
     weight = nn.Parameter(torch.ones(3, device="cuda"))
     assert type(step_for(net, LOSS, [Bop([weight]), torch.optim.Adam(net.parameters())])) is Step
+    plain = [torch.optim.SGD(net.parameters())]
+    assert type(step_for(net, LOSS, plain, changing=True)) is Step
+    assert type(step_for(net, LOSS, plain)) is CapturedStep
 
 
 @needs_gpu

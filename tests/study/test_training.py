@@ -246,6 +246,17 @@ def test_a_cosine_ends_where_nothing_moves(monkeypatch):
     assert rates == pytest.approx(expected)
 
 
+def test_rules_take_turns_step_by_step():
+    turns = 'alternate("constant(1)", "tied", every=2)'
+    seen = []
+    result = run_trial(_change(backward=turns), on_step=lambda _, model, __: seen.append(str(model[2].rule)))
+    assert result.trial.backward == turns
+    assert [seen[step : step + 4] for step in range(0, 8, 4)] == [["constant(1)"] * 2 + ["tied"] * 2] * 2
+    plain = {rule: _numbers(run_trial(_change(backward=rule))) for rule in ("tied", "constant(1)")}
+    assert _numbers(run_trial(_change(backward='alternate("tied", "tied")'))) == plain["tied"]
+    assert _numbers(result) not in plain.values()
+
+
 def test_who_looks_at_each_step_sees_the_network_before_it_and_changes_nothing():
     seen = []
 

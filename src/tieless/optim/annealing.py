@@ -12,7 +12,7 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
 from tieless.functional import Joined
 from tieless.nn import activations
-from tieless.rules import Anneal, Rule
+from tieless.rules import Rule, RuleSchedule
 
 __all__ = ["Annealing"]
 
@@ -20,8 +20,8 @@ __all__ = ["Annealing"]
 class Annealing:
     """Gives the activations of a model the rules of a schedule, step by step.
 
-    Those whose rule is the schedule's, but for the parameters that change, are changed; all others stay as they are. It
-    begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule of its own
+    Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or the
+    first one of ``alternate``. All others stay as they are. It begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule of its own
     forward pass, but a checkpoint that computes it again takes the rule of that moment: step after the backward pass, as an
     optimiser does. Eager, no rule of an earlier step is remembered anywhere. A compiled model takes the new rule at its
     next call and compiles for it, see ``anneal`` on ``stages``.
@@ -29,10 +29,10 @@ class Annealing:
     Args:
         model: Its activations are looked up once, now: modules, also those inside of ``LIF``, and what ``convert`` has
             changed.
-        schedule: What ``tieless.anneal`` made.
+        schedule: What ``tieless.anneal`` or ``tieless.alternate`` made.
     Raises:
         RuleTypeError: it is no module, or no schedule.
-        RuleValueError: no activation has the rule.
+        RuleValueError: it is for no activation.
     Example:
         >>> from tieless.optim import Annealing
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
@@ -46,19 +46,17 @@ class Annealing:
         atan(0.5, 1)
     """
 
-    def __init__(self, model: nn.Module, schedule: Anneal) -> None:
+    def __init__(self, model: nn.Module, schedule: RuleSchedule) -> None:
         if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"Annealing needs a torch.nn.Module, got {model!r}.")
-        if not isinstance(schedule, Anneal):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(schedule, RuleSchedule):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"Annealing needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
         every = activations(model)
         found = {name: one for name, one in every.items() if schedule.belongs_to(one.rule)}
         if not found:
             names = ", ".join(sorted({str(one.rule) for one in every.values()})) or "none"
-            changing = ", ".join(name for name, _, _ in schedule.ends)
             raise RuleValueError(
-                f"No activation of {type(model).__name__} has the rule {schedule.rule}, whatever its {changing}. "
-                f"Its rules: {names}."
+                f"No activation of {type(model).__name__} has the rule {schedule.whose()}. Its rules: {names}."
             )
         self.schedule = schedule
         self.names = tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tieless.draws import Random
+from tieless.rules.alternate import Alternate, alternate, alternation
 from tieless.rules.anneal import Anneal, anneal
 from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
 from tieless.rules.bump import Bump
@@ -17,6 +18,7 @@ from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quan
 from tieless.rules.one_sided import S2NN, LogTailedReLU, SparseFastSigmoid
 from tieless.rules.randomness import Drop, Noise
 from tieless.rules.rectangular import Rectangular
+from tieless.rules.schedule import RuleSchedule
 from tieless.rules.stochastic import StochasticSpike
 from tieless.rules.surrogates import ATan, Erf, FastSigmoid, Sigmoid
 from tieless.rules.tails import Circ, FakeNumericalGradient, PiecewiseExp, QPseudoSpike, SignLogAbs
@@ -28,6 +30,7 @@ from tieless.rules.waves import SquareWaveSeries, SwishSign
 __all__ = [
     "S2NN",
     "ATan",
+    "Alternate",
     "Anneal",
     "Bump",
     "Centralize",
@@ -63,6 +66,7 @@ __all__ = [
     "Rotate",
     "Rule",
     "RuleLike",
+    "RuleSchedule",
     "Scale",
     "Sigmoid",
     "Sign",
@@ -74,6 +78,8 @@ __all__ = [
     "Tied",
     "Transform",
     "Triangular",
+    "alternate",
+    "alternation",
     "anneal",
     "register_rule",
     "rule",

@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
+from tieless.rules.schedule import RuleSchedule
 
 __all__ = ["Anneal", "Curve", "anneal"]
 
@@ -15,8 +16,8 @@ Curve = Literal["linear", "geometric"]
 
 
 @dataclass(frozen=True, slots=True)
-class Anneal:
-    """What ``anneal`` makes: the rule of each step. A value, as the rules are: hashable, comparable, picklable.
+class Anneal(RuleSchedule):
+    """What ``anneal`` makes.
 
     Args:
         rule: The rule, with the parameters of step 0.
@@ -47,13 +48,16 @@ class Anneal:
         """The rule when a part of the way is done, 0 to 1."""
         return _with_parameters(self.rule, {name: self._between(first, last, done) for name, first, last in self.ends})
 
-    def belongs_to(self, other: Rule) -> bool:
-        """Whether ``other`` is this rule, but for the parameters that change."""
-        parts, others = self.rule.parts(), other.parts()
+    def belongs_to(self, rule: Rule) -> bool:
+        """Whether ``rule`` is this one, but for the parameters that change."""
+        parts, others = self.rule.parts(), rule.parts()
         if [type(part) for part in parts] != [type(part) for part in others]:
             return False
         firsts = {name: first for name, first, _ in self.ends}
-        return _with_parameters(other, firsts) == self.rule
+        return _with_parameters(rule, firsts) == self.rule
+
+    def whose(self) -> str:
+        return f"{self.rule}, whatever its {', '.join(name for name, _, _ in self.ends)}"
 
     def _between(self, first: float, last: float, done: float) -> float:
         if done in {0.0, 1.0}:

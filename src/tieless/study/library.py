@@ -17,6 +17,7 @@ from tieless.study.feedback import carry_feedback
 from tieless.study.fit import check_fit
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.spec import Study, parse_study
+from tieless.study.specs import first_rule
 from tieless.study.weights import WEIGHTS
 
 __all__ = ["load_study", "shipped"]
@@ -76,7 +77,8 @@ def _check(study: Study) -> None:
         augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
         with torch.random.fork_rng(devices=[]):
             features = data.train_x[0].numel()
-            model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
+            rule = first_rule(trial.backward)
+            model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
         WEIGHTS.build(parse_call(trial.weights)).apply(model)
         carry_feedback(model, trial.feedback, trial.seed)
         OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)

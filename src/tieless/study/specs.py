@@ -17,7 +17,7 @@ from tieless.forwards import forward as forward_of
 from tieless.functional import join
 from tieless.models import model_spec
 from tieless.registry import unknown
-from tieless.rules import rule as rule_of
+from tieless.rules import alternate, alternation, rule as rule_of
 from tieless.spec import Call, Value, format_call, parse_call, parse_chain
 from tieless.study.augmentations import augmentations
 from tieless.study.losses import LOSSES
@@ -31,6 +31,7 @@ __all__ = [
     "data",
     "device",
     "feedback",
+    "first_rule",
     "forward",
     "loss",
     "model",
@@ -67,13 +68,23 @@ def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
 
 @cache
 def rule(spec: str) -> str:
-    """The backward rule that ``spec`` names, in its one spelling.
+    """The backward rule that ``spec`` names, or the rules in turn, in their one spelling.
 
     Example:
         >>> rule("rectangular(low=-1, high=1.0) >> noise(0.1)")
         'rectangular(-1, 1) >> noise(0.1)'
+        >>> rule("alternate('tied', 'constant', every=1)")
+        'alternate("tied", "constant(1)")'
     """
+    if (turns := alternation(spec)) is not None:
+        return str(alternate(*(rule(str(one)) for one in turns.rules), every=turns.every))
     return _plain(str(rule_of(spec)))
+
+
+def first_rule(spec: str) -> str:
+    """The rule that a network starts with: the first one of those in turn, or the one there is."""
+    turns = alternation(spec)
+    return spec if turns is None else str(turns.at(0))
 
 
 @cache
@@ -145,4 +156,6 @@ def device(name: str) -> str:
 @cache
 def check_pair(forward: str, backward: str) -> None:
     """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
-    join(forward, backward)
+    turns = alternation(backward)
+    for one in [backward] if turns is None else turns.rules:
+        join(forward, one)

@@ -107,8 +107,10 @@ class CapturedStep(Step):
         return graph
 
 
-def step_for(model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> Step:
-    """The fastest step that a network can have: captured on a GPU, where every optimiser can be."""
+def step_for(
+    model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer], *, changing: bool = False
+) -> Step:
+    """The fastest step that a network can have: captured on a GPU, where every optimiser can be and no rule changes."""
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
-    capturable = all(type(optimiser) in _CAPTURABLE for optimiser in optimisers)
+    capturable = not changing and all(type(optimiser) in _CAPTURABLE for optimiser in optimisers)
     return (CapturedStep if on_gpu and capturable else Step)(model, loss, optimisers)

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.models import build_model
-from tieless.optim import clip_after_step
+from tieless.optim import Annealing, clip_after_step
+from tieless.rules import alternation
 from tieless.spec import parse_call
 from tieless.study.augmentations import augmentations, augmented
 from tieless.study.feedback import carry_feedback
 from tieless.study.losses import LOSSES
 from tieless.study.optimisers import OPTIMISERS
 from tieless.study.schedules import SCHEDULES, Scheduled
+from tieless.study.specs import first_rule
 from tieless.study.steps import step_for
 from tieless.study.trial import EpochRecord, Result, Status, Trial
 from tieless.study.validation import hold_out
@@ -105,7 +107,8 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
     torch.manual_seed(trial.seed)
     data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
     features = math.prod(data.train_x.shape[1:])
-    model = build_model(trial.model, trial.forward, trial.backward, features=features, classes=data.classes)
+    rule = first_rule(trial.backward)
+    model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
     model.to(trial.device)
     # Convolutions and pooling of small images are a tenth faster so, on a CPU.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form
@@ -132,7 +135,9 @@ class _Run:
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
         for optimiser in self.optimisers:
             clip_after_step(optimiser, self.model)
-        self.step = step_for(self.model, self.loss, self.optimisers)
+        turns = alternation(trial.backward)
+        self.turns = None if turns is None else Annealing(self.model, turns)
+        self.step = step_for(self.model, self.loss, self.optimisers, changing=turns is not None)
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
@@ -166,6 +171,8 @@ class _Run:
             self.steps += 1
             self.schedule.step()
             loss, right = self.step(inputs, labels)
+            if self.turns is not None:
+                self.turns.step()
             total += loss.double() * labels.numel()
             correct += right
             if number % looks == 0 and not math.isfinite(total.item()):

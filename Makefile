@@ -32,9 +32,9 @@ demo: $(HAS_DEMO)
 	@$(BIN)/tieless study run quickstart --out runs/quickstart --workers $(CORES)
 	@$(BIN)/tieless study report runs/quickstart
 
-# One thread a process: the processes are as many as the cores.
+# One thread a process: the processes are as many as the cores. Who is done first takes over tests of another.
 test: $(HAS_ALL) browser data peers
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal
 
 check: $(HAS_ALL)
 	@$(BIN)/ruff format --check

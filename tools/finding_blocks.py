@@ -26,6 +26,7 @@ NAMES = {
     "heaviside": "Heaviside",
     "sgd": "SGD",
     "adam": "Adam",
+    "direction_first": "DirectionFirst",
 }
 READINGS = {
     "constant(1)": "",
@@ -279,28 +280,35 @@ def _where(row: Row, varied: Sequence[str]) -> str:
 
 
 def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row a rule, a column for each forward, rate and setting that varies."""
+    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row a rule, a column for each forward, rate and setting that varies.
+
+    A field is a forward or a setting.
+    """
     name, *conditions = given
     if not there(name):
         return WAITING
     wanted = dict(condition.split("=", 1) for condition in conditions)
+    forward = wanted.pop("forward", None)
     sections = [
         section
         for section in assemble(*runs(name)).sections
         if all(str(getattr(section.settings, field)) == value for field, value in wanted.items())
     ]
-    if not sections:
-        raise StudyError(f"{name} has no cells with {' '.join(conditions)}.")
     spoken = [words.settings_words(section.settings) for section in sections]
-    varied = [field for field in spoken[0] if len({said.get(field) for said in spoken}) > 1]
+    fields = dict.fromkeys(field for said in spoken for field in said)
+    varied = [field for field in fields if len({said.get(field) for said in spoken}) > 1]
     columns: dict[tuple[str, ...], dict[str, Cell]] = {}
     rules: dict[str, None] = {}
     for section, said in zip(sections, spoken, strict=True):
         for cell in (cell for part in section.blocks for cell in part.grid.cells):
+            if forward not in {None, cell.forward}:
+                continue
             rate = "" if section.chosen else words.rate(cell.learning_rate)
             others = (said.get(field, "") for field in varied)
             columns.setdefault((cell.forward, rate, *others), {})[cell.backward] = cell
             rules[cell.backward] = None
+    if not columns:
+        raise StudyError(f"{name} has no cells with {' '.join(conditions)}.")
     forwards = list(dict.fromkeys(forward for forward, *_ in columns))
     order = sorted(columns, key=lambda column: forwards.index(column[0]))
     parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]

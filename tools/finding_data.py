@@ -44,6 +44,8 @@ STUDIES = {
     "quantize": "beyond/quantize",
     "size": "beyond/size",
     "architectures": "beyond/architectures",
+    "direction-first": "beyond/direction-first",
+    "deep-mlp": "beyond/deep-mlp",
 }
 """The study of each table, by the table's name."""
 

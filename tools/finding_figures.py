@@ -368,6 +368,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "signs": ("signs.md", signs),
     "direction": ("direction.md", direction),
     "feedback-weights": ("feedback-weights.md", forest),
+    "direction-first": ("direction-first.md", forest),
     "deep-networks": ("deep-networks.md", forest),
     "which-forwards": ("which-forwards.md", which_forwards),
 }

@@ -21,10 +21,10 @@ class Annealing:
     """Gives the activations of a model the rules of a schedule, step by step.
 
     Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or the
-    first one of ``alternate``. All others stay as they are. It begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule of its own
-    forward pass, but a checkpoint that computes it again takes the rule of that moment: step after the backward pass, as an
-    optimiser does. Eager, no rule of an earlier step is remembered anywhere. A compiled model takes the new rule at its
-    next call and compiles for it, see ``anneal`` on ``stages``.
+    first one of ``alternate``. All others stay as they are. It begins where it is made, with the rule of step 0. A backward
+    pass that is still to come keeps the rule of its own forward pass, but a checkpoint that computes it again takes the rule
+    of that moment: step after the backward pass, as an optimiser does. Eager, no rule of an earlier step is remembered
+    anywhere. A compiled model takes the new rule at its next call and compiles for it, see ``anneal`` on ``stages``.
 
     Args:
         model: Its activations are looked up once, now: modules, also those inside of ``LIF``, and what ``convert`` has

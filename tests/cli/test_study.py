@@ -31,7 +31,8 @@ grid:
   epochs: 1
   seeds: 0
 """
-SMALL = ["paper/suc-ones", "--set", "epochs=1", "--set", "seeds=0", "--set", "data=ones"]
+SHORT = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones"]
+SMALL = [*SHORT, "--set", "seeds=0"]
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,40 @@ def test_run_status_report_and_export_from_any_folder():
     again = invoke("run", *SMALL)
     assert again.exit_code == 0
     assert "0 done, 0 diverged, 0 failed, 3 were there before." in again.output
+
+
+def test_a_run_goes_on_from_a_table():
+    assert invoke("run", *SMALL).exit_code == 0
+    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
+    more = invoke("run", *SHORT, "--set", "seeds=[0, 1]", "--out", "new", "--from", "old.csv")
+    assert more.exit_code == 0, more.output
+    assert "3 done, 0 diverged, 0 failed, 3 were there before." in more.output
+    assert "3 of the 3 runs of old.csv are this study's." in more.output
+    assert invoke("export", "new", "--format", "csv", "--out", "new.csv").exit_code == 0
+    with Path("old.csv").open(encoding="utf-8") as old, Path("new.csv").open(encoding="utf-8") as new:
+        assert [row for row in csv.DictReader(new) if row["seed"] == "0"] == list(csv.DictReader(old))
+
+
+def test_runs_that_a_study_does_not_plan_are_told():
+    assert invoke("run", *SMALL).exit_code == 0
+    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
+    other = invoke("run", *SHORT, "--set", "seeds=1", "--out", "new", "--from", "old.csv")
+    assert "3 done, 0 diverged, 0 failed." in other.output
+    assert "0 of the 3 runs of old.csv are this study's." in other.output
+
+
+def test_a_table_of_what_would_now_be_computed_differently_is_one_line():
+    assert invoke("run", *SMALL).exit_code == 0
+    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
+    whole = Path("old.csv").read_text(encoding="utf-8")
+    head, first, *rest = whole.splitlines()
+    row = first.split(",", 1)[1]
+    Path("old.csv").write_text("\n".join([head, f"0123456789abcdef,{row}", *rest, ""]), encoding="utf-8")
+    refused = invoke("run", *SMALL, "--out", "new", "--from", "old.csv")
+    assert_refused(
+        refused, "old.csv, row 1: id: expected [0-9a-f]{16} of a run with these settings, got 0123456789abcdef"
+    )
+    assert not Path("new").exists()
 
 
 @pytest.fixture
@@ -194,6 +229,8 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(line, replacement, patter
         ([*SMALL, "--set", "batch=0"], "--set batch=0: batch: expected an integer >= 1, got 0"),
         ([*SMALL, "--set", "bach=1"], "--set bach=1: bach: unknown key"),
         ([*SMALL, "--set", "model=lenet5"], "lenet5 needs images of 28 x 28"),
+        ([*SMALL, "--from", "gone.csv"], "Cannot read gone.csv: No such file or directory"),
+        ([*SMALL, "--from", "trials.txt"], "Cannot read trials.txt: a table ends in .csv, .json, .parquet"),
         ([*SMALL, "--out", "/sys/kernel/out"], "Cannot write to /sys/kernel/out: "),
         ([*SMALL, "--out", f"{__file__}/out"], "Cannot write to .*test_study.py/out: Not a directory"),
     ],

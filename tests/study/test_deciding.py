@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tests.study import fakes
-from tests.study.fakes import Inline, choosing, claiming, make_study, noisy, noisy_and_marked
+from tests.study.fakes import Inline, choosing, claiming, make_result, make_study, noisy, noisy_and_marked
 from tieless.errors import StudyError
-from tieless.study import runner
+from tieless.study import export_table, load_table, runner
 from tieless.study.deciding import more_seeds
 from tieless.study.plan import planned
 from tieless.study.runner import Finished, run
@@ -96,6 +96,26 @@ def test_a_run_that_was_cut_off_goes_on_with_its_added_seeds(tmp_path, inline):
     assert added > 0
     summary = run(claiming(), tmp_path, run_trial=noisy)
     assert (summary.done, summary.skipped, summary.left) == (added, 12, 0)
+
+
+def test_a_table_carries_its_added_seeds_and_their_looks_to_another_folder(tmp_path, inline):
+    run(claiming(), tmp_path / "one", most_seeds=12, run_trial=noisy)
+    study, results = stored(tmp_path / "one")
+    export_table(results, tmp_path / "t.csv", form="csv", study=study)
+    taken = [load_table(tmp_path / "t.csv", check_ids=True)]
+    summary = run(claiming(), tmp_path / "two", taken=taken, run_trial=noisy)
+    assert (summary.done, summary.skipped) == (0, len(study.trials))
+    assert stored(tmp_path / "two")[0] == study
+    assert verdicts(tmp_path / "two") == ["holds", "does not hold", "holds"]
+    with pytest.raises(StudyError, match=r"begun with at most 8 seeds, and with 12 the looks"):
+        run(claiming(), tmp_path / "three", most_seeds=8, taken=taken, run_trial=noisy)
+
+
+def test_a_run_of_a_table_that_failed_is_made_again(tmp_path, inline):
+    trials = claiming().trials
+    taken = [(claiming(), [make_result(trials[0], "failed"), *(noisy(trial) for trial in trials[1:])])]
+    summary = run(claiming(), tmp_path, taken=taken, run_trial=noisy)
+    assert (summary.done, summary.failed, summary.skipped) == (1, 0, len(trials) - 1)
 
 
 def test_seeds_that_choose_rates_are_never_added(tmp_path, inline):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from tieless import report
 from tieless.cli.progress import Labels, show_progress
-from tieless.study import Store, export_table, judge, load_study, load_table, parse_claim, run, shipped
+from tieless.study import Result, Store, Study, export_table, judge, load_study, load_table, parse_claim, run, shipped
 from tieless.study.export import Format
 from tieless.study.store import FILE as STORE
 
@@ -58,6 +59,14 @@ def _list() -> None:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override: epochs=1, seeds=[0,1], blocks=[adam]."
 )
+@click.option(
+    "--from",
+    "tables",
+    multiple=True,
+    metavar="TABLE",
+    type=click.Path(path_type=Path),
+    help="Take the runs of an exported table instead of making them.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads of each process."
@@ -78,6 +87,7 @@ def _run(
     name_or_file: str,
     out: Path | None,
     overrides: tuple[str, ...],
+    tables: tuple[Path, ...],
     workers: int,
     threads: int,
     *,
@@ -88,12 +98,14 @@ def _run(
     """Run a study, or what is missing of it.
 
     NAME_OR_FILE is a name from 'tieless study list' or a YAML file. Results that DIR has already are kept and
-    not run again, so an interrupted study is continued by the same command.
+    not run again, so an interrupted study is continued by the same command. So are runs of a TABLE from elsewhere,
+    as 'tieless study export' writes it.
     """
     if max_seeds is not None and not until_decided:
         raise click.UsageError("--max-seeds says nothing without --until-decided.")
     console = Console()
     found = load_study(name_or_file, overrides)
+    taken = {table: load_table(table, check_ids=True) for table in tables}
     folder = out or Path("runs", found.name)
     if found.fallback:
         console.print(
@@ -105,13 +117,15 @@ def _run(
             folder,
             workers=workers,
             threads=threads,
-            most_seeds=max_seeds or _most_before(folder) or MOST_SEEDS if until_decided else None,
+            most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
             budget=None if budget is None else 3600 * budget,
+            taken=taken.values(),
             listen=listen,
         )
     ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
     skipped = f", {summary.skipped} were there before" if summary.skipped else ""
     console.print(Text(f"{ended}{skipped}."))
+    _tell_taken(console, folder, taken)
     if summary.added:
         console.print(Text(f"{summary.added} of the trials have seeds that were added to decide claims."))
     where = shlex.quote(str(folder))
@@ -225,9 +239,17 @@ def _data(trials: tuple[object, ...]) -> str:
     return ", ".join(dict.fromkeys(str(getattr(trial, "data", "")) for trial in trials))
 
 
-def _most_before(folder: Path) -> int | None:
-    """What ``--max-seeds`` was where the folder has been run with ``--until-decided`` before."""
+def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study, Sequence[Result]]]) -> None:
+    with Store.open(folder) as store:
+        planned = {trial.id for trial in store.study().trials}
+    for table, (_, results) in taken.items():
+        wanted = sum(result.trial.id in planned for result in results)
+        console.print(Text(f"{wanted} of the {len(results)} runs of {table} are this study's."), soft_wrap=True)
+
+
+def _most_before(folder: Path, taken: Iterable[tuple[Study, Sequence[Result]]]) -> int | None:
+    """What ``--max-seeds`` was where the folder, or a table, is of a run with ``--until-decided``."""
     if not (folder / STORE).is_file():
-        return None
+        return next((source.most_seeds for source, _ in taken if source.most_seeds is not None), None)
     with Store.open(folder) as store:
         return store.study().most_seeds

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -319,6 +319,7 @@ def run(
     threads: int = 1,
     most_seeds: int | None = None,
     budget: float | None = None,
+    taken: Iterable[tuple[Study, Sequence[Result]]] = (),
     run_trial: RunTrial = run_trial,
     listen: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -336,11 +337,13 @@ def run(
         most_seeds: Add seeds to cells of undecided claims, up to this many in all; ``None`` adds none. How often the
             claims are looked at follows from it, so a folder keeps the first number that it was given.
         budget: Seconds after which no further trial begins; those that run are waited for.
+        taken: Runs that were made elsewhere, each with what it is of, as ``load_table(file, check_ids=True)`` gives them:
+            they are put into the folder first, and so not run.
         run_trial: What runs a trial.
         listen: Called in this process with each event.
     Raises:
-        StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, or seeds
-            are to be added to a study without claims.
+        StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
+            to be added to a study without claims, or what is taken was begun with another ``most_seeds``.
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
@@ -351,6 +354,8 @@ def run(
     with _locked(folder), Store.create(folder, study) as store, _interrupts() as interrupt:
         if most_seeds is not None:
             store.allow_seeds(most_seeds)
+        for source, results in taken:
+            store.take(source, results)
         running = _Run(store, workers, threads, run_trial, listen, deadline, interrupt)
         try:
             complete, added = _rounds(study, store, running, listen, adding=most_seeds is not None)

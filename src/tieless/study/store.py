@@ -233,6 +233,21 @@ class Store:
                 row,
             )
 
+    def take(self, study: Study, results: Iterable[Result]) -> None:
+        """Keep results of elsewhere, and which of their seeds were added to decide claims.
+
+        Args:
+            study: What they are results of, as ``load_table`` gives it.
+            results: The results. What the store has already stays as it is.
+        Raises:
+            StudyError: it cannot be written, or another number of seeds was fixed for this folder.
+        """
+        if study.most_seeds is not None:
+            self.allow_seeds(study.most_seeds)
+            self.add_seeds(study.trials[len(study.trials) - study.added :])
+        for result in results:
+            self.add(result)
+
     def results(self, *, planned: bool = True) -> list[Result]:
         """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id."""
         of_plan = "SELECT results.json FROM plan JOIN results USING (id) ORDER BY position"

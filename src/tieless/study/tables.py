@@ -38,7 +38,7 @@ _NEEDED = frozenset(_COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
 
 
-def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Result]]:
+def load_table(file: Path, study: Study | None = None, *, check_ids: bool = False) -> tuple[Study, list[Result]]:
     """Read a table of trials, and what is asked as far as the table tells.
 
     A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. One of an
@@ -48,6 +48,8 @@ def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Resu
         file: What ``export_table`` wrote, one row a trial: ``.csv``, ``.json`` or ``.parquet``.
         study: Its title, question and claims are taken, the claims as far as the table has runs for them. Without one,
             the title is the file's name and there are no claims.
+        check_ids: Refuse a run that this version would not give, for what it computes has changed since: such runs can be
+            judged among themselves, and not beside those of this version.
     Returns:
         A study whose trials are those of the table, and their results, both in the order of the rows, but for those of
         added seeds, which come last. Where some of the runs were made to choose a learning rate, it is a study that
@@ -75,6 +77,8 @@ def load_table(file: Path, study: Study | None = None) -> tuple[Study, list[Resu
     for place, row in enumerate(rows, start=1):
         try:
             result = _result(row)
+            if check_ids:
+                _check_id(row, result.trial)
             late = _is_added(row, most_seeds)
         except TielessError as error:
             raise StudyError(f"{file}, row {place}: {error}") from None
@@ -181,6 +185,15 @@ def _is_added(row: _Row, most_seeds: object) -> bool:
     if added not in ((None,) if most is None else (0, 1)):
         raise StudyError(f"added: expected {'nothing, as most_seeds has' if most is None else '0 or 1'}, got {added}.")
     return bool(added)
+
+
+def _check_id(row: _Row, trial: Trial) -> None:
+    given = _value(row, "id")
+    if given is not None and given != trial.id:
+        raise StudyError(
+            f"id: expected {trial.id} of a run with these settings, got {given}. The row was changed, or an earlier version"
+            " made it, which computed something else: run the study instead."
+        )
 
 
 def _result(row: _Row) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ __all__ = [
     "CLOSE",
     "EQUAL",
     "REFUSED",
+    "Asked",
     "Check",
     "Outcomes",
     "Pair",
@@ -42,6 +44,10 @@ Outcomes = dict[Pair, str]
 """For each pair one of the three above, or a sentence that says what went wrong."""
 
 
+Asked = Literal["all", "a third", "each", "half of each"]
+"""All pairs; a third of them; each rule once and each forward once; half of these."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that PyTorch does.
@@ -50,14 +56,14 @@ class Check:
         title: What it is called in the matrix.
         asks: What it asks, for the reader of the matrix.
         run: Asks it of pairs.
-        quick: Whether a run of the tests asks many pairs, or only a cross-section of them.
+        asked: Of which pairs a run of the tests asks it: the longer it takes, the fewer.
         missing: Says what the machine lacks for it; empty if nothing.
     """
 
     title: str
     asks: str
     run: Callable[[Sequence[Pair]], Outcomes]
-    quick: bool = True
+    asked: Asked = "all"
     missing: Callable[[], str] = str
 
 

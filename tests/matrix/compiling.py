@@ -84,24 +84,24 @@ CHECKS = (
         "compile (aot_eager)",
         "`torch.compile(fullgraph=True, backend='aot_eager')`",
         in_graphs(_eager_backend),
-        quick=False,
+        asked="each",
     ),
     Check(
         "compile (inductor)",
         "`torch.compile(fullgraph=True)`; no kernel that it writes stores a bool mask",
         in_graphs(_inductor),
-        quick=False,
+        asked="half of each",
     ),
     Check(
         "compile (dynamic shapes)",
         "`torch.compile(fullgraph=True, dynamic=True, backend='aot_eager')`: one graph for three shapes",
         _dynamic("aot_eager"),
-        quick=False,
+        asked="each",
     ),
     Check(
         "compile (checkpoint)",
         "a checkpoint inside a compiled graph, which computes the forward pass again",
         in_graphs(_checkpointed),
-        quick=False,
+        asked="each",
     ),
 )

@@ -89,14 +89,15 @@ CHECKS = (
         "`torch.export`: the values. An exported program has no place for a rule; its gradient is cut off, "
         "never another one. A forward that draws is compared where chance has no say: the program draws its own numbers",
         _export,
+        asked="a third",
     ),
     Check(
         "ONNX",
         "`torch.onnx.export(dynamo=True)`: the values, as onnxruntime computes them",
         in_graphs(_onnx),
-        quick=False,
+        asked="half of each",
         missing=_no_onnx,
     ),
-    Check("jit.trace", "`torch.jit.trace`: values and gradients", each(_jit_trace)),
-    Check("fx", "`torch.fx.symbolic_trace`: gradients", each(_symbolic_trace)),
+    Check("jit.trace", "`torch.jit.trace`: values and gradients", each(_jit_trace), asked="a third"),
+    Check("fx", "`torch.fx.symbolic_trace`: gradients", each(_symbolic_trace), asked="a third"),
 )

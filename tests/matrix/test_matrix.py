@@ -1,8 +1,7 @@
 """Guarantee 2: what PyTorch does, and what every forward with every rule does then.
 
-What is asked is in the files beside this one. Rules and forwards that are made of the same parts as others meet one of
-each kind here; what takes longer is asked of a third of these pairs, and what takes long of each rule once and each
-forward once. ``python -m tests.matrix`` asks everything of every pair.
+What is asked is in the files beside this one, and of how many pairs. Rules and forwards that are made of the same parts as
+others meet one of each kind here. ``python -m tests.matrix`` asks everything of every pair.
 """
 
 import pytest
@@ -28,16 +27,15 @@ CROSS_SECTION = list(
         + [(forward, "rectangular") for forward in FORWARDS]
     )
 )
-A_THIRD = list(dict.fromkeys([*CROSS_SECTION, *PAIRS[::3]]))
-SLOW = {"export", "fx", "jacrev", "jit.trace", "threads", "vmap"}
-"""Those quick ones that take over ten seconds of all pairs."""
+ASKED = {
+    "all": PAIRS,
+    "a third": list(dict.fromkeys([*CROSS_SECTION, *PAIRS[::3]])),
+    "each": CROSS_SECTION,
+    "half of each": CROSS_SECTION[::2],
+}
 JAMS = [rule for rule in RULES if rule.split("(")[0].endswith("_jam") and ">>" not in rule]
 REFUSING = {"jvp", "double backward"}
 BY_TITLE = {check.title: check for check in CHECKS}
-
-
-def _titles(*, quick):
-    return [check.title for check in CHECKS if check.quick == quick]
 
 
 def _ask(title, pairs):
@@ -60,15 +58,9 @@ def _to_be_refused(title, pairs):
     return set(pairs) if title in REFUSING else set()
 
 
-@pytest.mark.parametrize("title", _titles(quick=True))
-def test_every_forward_with_every_rule(title):
-    _ask(title, A_THIRD if title in SLOW else PAIRS)
-
-
-@pytest.mark.parametrize("title", _titles(quick=False))
-def test_each_rule_and_each_forward(title):
-    # These two take as long as all the others together.
-    _ask(title, CROSS_SECTION[::2] if title in {"compile (inductor)", "ONNX"} else CROSS_SECTION)
+@pytest.mark.parametrize("title", BY_TITLE)
+def test_forwards_with_rules(title):
+    _ask(title, ASKED[BY_TITLE[title].asked])
 
 
 def test_jams_agree_bit_for_bit_eager_compiled_checkpointed_and_resumed():

@@ -188,8 +188,8 @@ CHECKS = (
     Check("resumed", "two of four steps, from a saved state of the generator", each(_resumed)),
     Check("deepcopy", "the copy of a module", each(_copied(copy.deepcopy))),
     Check("pickle", "a module that was pickled", each(_copied(lambda act: pickle.loads(pickle.dumps(act))))),
-    Check("threads", "eight Python threads at once, each at another pair", _threads),
-    Check("DDP", "two processes over gloo: the mean of what each of them sends", _processes, quick=False),
+    Check("threads", "eight Python threads at once, each at another pair", _threads, asked="a third"),
+    Check("DDP", "two processes over gloo: the mean of what each of them sends", _processes, asked="each"),
     Check(
         "CUDA graph",
         "a captured step, replayed on another input; where a half draws, by `GraphKeys`",

@@ -150,25 +150,31 @@ def _second(forward: str, rule: str) -> str:
 
 CHECKS = (
     Check("func.grad", "`torch.func.grad` against `backward`", each(_func_grad)),
-    Check("vmap", "`torch.func.vmap` over the first and the second dimension, against a loop", each(_vmap)),
+    Check(
+        "vmap",
+        "`torch.func.vmap` over the first and the second dimension, against a loop",
+        each(_vmap),
+        asked="a third",
+    ),
     Check(
         "vmap of grad",
         "`vmap(grad(f))` against a loop, with `randomness='different'` and `'same'`; "
         "a rule that draws is refused with `'error'`",
         each(_vmap_of_grad),
-        quick=False,
+        asked="each",
     ),
-    Check("nested vmap", "`vmap(vmap(grad(f)))` against two loops", each(_nested_vmap), quick=False),
+    Check("nested vmap", "`vmap(vmap(grad(f)))` against two loops", each(_nested_vmap), asked="each"),
     Check(
         "per sample",
         "`vmap(grad(functional_call))`: the gradient of each sample for the weights below, against a loop",
         each(_per_sample),
-        quick=False,
+        asked="each",
     ),
     Check(
         "jacrev",
         "`torch.func.jacrev` and `autograd.grad(is_grads_batched=True)` against one backward pass a row",
         each(_jacrev),
+        asked="a third",
     ),
     Check("jvp", "`torch.func.jvp`, `jacfwd` and `forward_ad`: a rule says nothing of them", each(_forward_mode)),
     Check("double backward", "`create_graph=True` and `grad(grad(f))`: a rule has no derivative", each(_second)),

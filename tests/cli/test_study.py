@@ -180,7 +180,7 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch):
     assert result.exit_code == 130
     again = result.output.splitlines()[-1].partition("To continue: ")[2]
     assert again == (
-        "tieless study run paper/suc-ones --set=epochs=1 --set=seeds=0 --set=data=ones --out 'a folder' --workers 2"
+        "tieless study run paper/suc-ones --set=epochs=1 --set=data=ones --set=seeds=0 --out 'a folder' --workers 2"
     )
 
 

@@ -43,8 +43,8 @@ def test_it_writes_every_element_and_nothing_outside(name, dtype):
 
 ALL = list(CALLS)
 MUTANTS = {
-    "the last element is left out": (r"word\(arguments, 0\)", "(word(arguments, 0) - 1)", ALL),
     "one element too many": (r"word\(arguments, 0\)", "(word(arguments, 0) + 1)", ALL),
+    # Only sizes with a last row of one show it: who finds it finds any last element that is left out.
     "a last row of one element is left out": (
         r"range\(0, (count|elements), (LANES|BLOCK)\)",
         r"range(0, \1 - 1, \2)",

@@ -68,7 +68,10 @@ def test_signs_of_a_norm_where_there_are_no_samples_or_one(whole):
     rule = f'sign(norm="{whole}")'
     assert _send(rule, torch.zeros(0, 3)).shape == (0, 3)
     assert _send(rule, torch.tensor(-3.0)) == -3
-    assert torch.equal(_send(rule, torch.tensor([3.0, -4.0, 0.0])), torch.tensor([1.0, -1, 0]) * (25 / 2) ** 0.5)
+    # How a norm of three is summed depends on the processor.
+    torch.testing.assert_close(
+        _send(rule, torch.tensor([3.0, -4.0, 0.0])), torch.tensor([1.0, -1, 0]) * (25 / 2) ** 0.5
+    )
 
 
 def test_sign_alone_sends_nothing_of_the_magnitude():

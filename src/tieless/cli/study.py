@@ -240,6 +240,8 @@ def _data(trials: tuple[object, ...]) -> str:
 
 
 def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study, Sequence[Result]]]) -> None:
+    if not taken:
+        return
     with Store.open(folder) as store:
         planned = {trial.id for trial in store.study().trials}
     for table, (_, results) in taken.items():

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from finding_blocks import NAMES
-from finding_data import STUDIES, Row, cosine, dose, measurements, runs
+from finding_data import SAID, STUDIES, Row, cosine, dose, measurements, runs
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -16,6 +16,7 @@ from robustness import RULES, cells
 
 from tieless.report.plots import COLOURS, MARKS
 from tieless.report.rule_plot import STYLE
+from tieless.study import load_study
 
 __all__ = ["FIGURES", "draw"]
 
@@ -72,25 +73,31 @@ def _key(figure: Any) -> None:
 
 
 def forest(rows: Sequence[Row]) -> Figure:
-    """A line for each comparison."""
-    order = list(STUDIES)
-    rows = sorted((row for row in rows if row.claim.candidate != "frozen"), key=lambda row: order.index(row.data))
-    figure = Figure(figsize=(7.6, 0.9 + 0.24 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        _mark(axes, row, -place)
-    axes.set_yticks([-place for place in range(len(rows))], [_label(row, rows) for row in rows], fontsize=7)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(-len(rows) + 0.4, 0.6)
-    _difference_axis(axes)
-    axes.set_xlabel("points of test accuracy, candidate less baseline, 95 % interval")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    """A line for each comparison, a panel for each table."""
+    rows = [row for row in rows if row.claim.candidate != "frozen"]
+    tables = [name for name in STUDIES if any(row.data == name for row in rows)]
+    panels = [[row for row in rows if row.data == name] for name in tables]
+    titled = len(panels) > 1
+    heights = [len(panel) + titled for panel in panels]
+    figure = Figure(figsize=(7.6, 0.9 + 0.24 * sum(heights)), layout="constrained")
+    grid = figure.subplots(len(panels), squeeze=False, sharex=True, height_ratios=heights)
+    for (axes,), name, panel in zip(grid, tables, panels, strict=True):
+        for place, row in enumerate(panel):
+            _mark(axes, row, -place)
+        varied = [field for field in SAID if len({str(row.settings[field]) for row in panel}) > 1]
+        axes.set_yticks([-place for place in range(len(panel))], [_label(row, varied) for row in panel], fontsize=7)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(-len(panel) + 0.4, 0.6)
+        _difference_axis(axes)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        if titled:
+            axes.set_title(load_study(STUDIES[name]).title, fontsize=8, loc="left")
+    grid[-1, 0].set_xlabel("points of test accuracy, candidate less baseline, 95 % interval", loc="right")
     _key(figure)
     return figure
 
 
-def _label(row: Row, rows: Sequence[Row]) -> str:
-    varied = [field for field in row.settings if len({str(one.settings[field]) for one in rows}) > 1]
+def _label(row: Row, varied: Sequence[str]) -> str:
     said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
     if "learning_rate" in varied and row.settings["learning_rate"] is None:
         said[varied.index("learning_rate")] = "its own rate"

@@ -27,6 +27,7 @@ STUDIES = {
     "mlp-digits-again": "paper/mlp-digits",
     "bnn-suc": "paper/bnn-suc",
     "heaviside": "paper/heaviside",
+    "bnn": "paper/bnn",
     "lenet5-jamming": "paper/lenet5-jamming",
     "lenet5-claims": "paper/lenet5-claims",
     "zoo-heaviside-lenet": "zoo/heaviside-lenet",

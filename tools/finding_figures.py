@@ -47,7 +47,7 @@ def _difference_axis(axes: Any) -> None:
     ticks = (-50, -10, -2, 0, 2, 10, 50)
     axes.set_xticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
     axes.minorticks_off()
-    axes.axvline(0, color=QUIET, linewidth=0.8)
+    axes.axvline(0, color=QUIET, linewidth=0.8, clip_on=False)
 
 
 def _mark(axes: Any, row: Row, place: float) -> None:
@@ -57,10 +57,10 @@ def _mark(axes: Any, row: Row, place: float) -> None:
     low, high = (100 * max(-1.0, min(1.0, edge)) for edge in cell.differences.interval)
     colour, mark = VERDICTS[row.verdict.verdict]
     margin = row.claim.margin * (-1 if row.claim.relation in {"non-inferior to", "inferior to"} else 1)
-    axes.plot([margin], [place], color=QUIET, marker="|", markersize=8, linestyle="")
-    axes.plot([low, high], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt")
+    axes.plot([margin], [place], color=QUIET, marker="|", markersize=8, linestyle="", clip_on=False)
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt", clip_on=False)
     mean = 100 * cell.differences.mean
-    axes.plot([mean], [place], color=colour, marker=mark, markersize=5, linestyle="")
+    axes.plot([mean], [place], color=colour, marker=mark, markersize=5, linestyle="", clip_on=False)
 
 
 def _key(figure: Any) -> None:

@@ -276,7 +276,11 @@ def _where(row: Row, varied: Sequence[str]) -> str:
     said = {field: row.settings[field] for field in varied if row.settings[field] is not None}
     rate = said.pop("learning_rate", None)
     parts = [NAMES.get(str(value), f"`{value}`") for value in said.values()]
-    return ", ".join(parts) + (f"{', ' if parts and 'optimiser' not in said else ' '}{rate:g}" if rate else "")
+    if rate is None:
+        return ", ".join(parts)
+    if not parts:
+        return f"rate {rate:g}"
+    return f"{', '.join(parts)}{' ' if 'optimiser' in said else ', '}{rate:g}"
 
 
 def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -312,7 +316,8 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     forwards = list(dict.fromkeys(forward for forward, *_ in columns))
     order = sorted(columns, key=lambda column: forwards.index(column[0]))
     parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]
-    head = ["Rule", *(", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
+    alone = "rate " if parts == [1] else ""
+    head = ["Rule", *(alone + ", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
     body = [
         [f"`{rule}`", *(_accuracy(columns[c].get(rule), rated=not c[1]) for c in order)]
         for rule in rules

@@ -30,6 +30,7 @@ STUDIES = {
     "bnn": "paper/bnn",
     "lenet5-jamming": "paper/lenet5-jamming",
     "lenet5-claims": "paper/lenet5-claims",
+    "lenet5-rectangular": "paper/lenet5-rectangular",
     "zoo-heaviside-lenet": "zoo/heaviside-lenet",
     "zoo-heaviside-cnn": "zoo/heaviside-cnn",
     "mechanism-explosion": "mechanism/explosion",

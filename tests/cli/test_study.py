@@ -97,9 +97,15 @@ def test_run_status_report_and_export_from_any_folder():
     assert "0 done, 0 diverged, 0 failed, 3 were there before." in again.output
 
 
-def test_a_run_goes_on_from_a_table():
+@pytest.fixture
+def table():
+    """old.csv: the runs of one seed."""
     assert invoke("run", *SMALL).exit_code == 0
     assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_goes_on_from_a_table():
     more = invoke("run", *SHORT, "--set", "seeds=[0, 1]", "--out", "new", "--from", "old.csv")
     assert more.exit_code == 0, more.output
     assert "3 done, 0 diverged, 0 failed, 3 were there before." in more.output
@@ -109,17 +115,15 @@ def test_a_run_goes_on_from_a_table():
         assert [row for row in csv.DictReader(new) if row["seed"] == "0"] == list(csv.DictReader(old))
 
 
+@pytest.mark.usefixtures("table")
 def test_runs_that_a_study_does_not_plan_are_told():
-    assert invoke("run", *SMALL).exit_code == 0
-    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
     other = invoke("run", *SHORT, "--set", "seeds=1", "--out", "new", "--from", "old.csv")
     assert "3 done, 0 diverged, 0 failed." in other.output
     assert "0 of the 3 runs of old.csv are this study's." in other.output
 
 
+@pytest.mark.usefixtures("table")
 def test_a_table_of_what_would_now_be_computed_differently_is_one_line():
-    assert invoke("run", *SMALL).exit_code == 0
-    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
     whole = Path("old.csv").read_text(encoding="utf-8")
     head, first, *rest = whole.splitlines()
     row = first.split(",", 1)[1]

@@ -251,7 +251,8 @@ def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study
 
 def _most_before(folder: Path, taken: Iterable[tuple[Study, Sequence[Result]]]) -> int | None:
     """What ``--max-seeds`` was where the folder, or a table, is of a run with ``--until-decided``."""
-    if not (folder / STORE).is_file():
-        return next((source.most_seeds for source, _ in taken if source.most_seeds is not None), None)
-    with Store.open(folder) as store:
-        return store.study().most_seeds
+    studies = [source for source, _ in taken]
+    if (folder / STORE).is_file():
+        with Store.open(folder) as store:
+            studies.insert(0, store.study())
+    return next((study.most_seeds for study in studies if study.most_seeds is not None), None)

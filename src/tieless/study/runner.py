@@ -352,10 +352,10 @@ def run(
         check_most_seeds(study, most_seeds)
     deadline = math.inf if budget is None else time.monotonic() + budget
     with _locked(folder), Store.create(folder, study) as store, _interrupts() as interrupt:
-        if most_seeds is not None:
-            store.allow_seeds(most_seeds)
         for source, results in taken:
             store.take(source, results)
+        if most_seeds is not None:
+            store.allow_seeds(most_seeds)
         running = _Run(store, workers, threads, run_trial, listen, deadline, interrupt)
         try:
             complete, added = _rounds(study, store, running, listen, adding=most_seeds is not None)

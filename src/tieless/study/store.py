@@ -225,16 +225,19 @@ class Store:
         Raises:
             StudyError: it cannot be written; the store is as it was before.
         """
-        row = [result.trial.id, result.status, json.dumps(result.to_dict())]
+        self._add([result])
+
+    def _add(self, results: Iterable[Result]) -> None:
+        rows = [(result.trial.id, result.status, json.dumps(result.to_dict())) for result in results]
         with _one_line(self._file, "write"), self._transaction():
-            self._connection.execute(
+            self._connection.executemany(
                 "INSERT INTO results VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
                 " SET status = excluded.status, json = excluded.json WHERE results.status = 'failed'",
-                row,
+                rows,
             )
 
     def take(self, study: Study, results: Iterable[Result]) -> None:
-        """Keep results of elsewhere, and which of their seeds were added to decide claims.
+        """Keep results of elsewhere, all or none, and which of their seeds were added to decide claims.
 
         Args:
             study: What they are results of, as ``load_table`` gives it.
@@ -245,8 +248,7 @@ class Store:
         if study.most_seeds is not None:
             self.allow_seeds(study.most_seeds)
             self.add_seeds(study.trials[len(study.trials) - study.added :])
-        for result in results:
-            self.add(result)
+        self._add(results)
 
     def results(self, *, planned: bool = True) -> list[Result]:
         """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id."""

@@ -294,36 +294,38 @@ def test_jam(case, key, limits, magnitude, gated):
     _laid_out_like(sent, grad)
 
 
-@pytest.fixture(params=[1, 2])
-def _threads(request):
+@pytest.fixture
+def with_threads():
+    """A way to set how many threads kernels run in from now on."""
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
+    yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**22 + 3])
-def test_large(size, dtype):
+def test_large(with_threads, size, dtype):
     if size > 2**20 and dtype in (torch.float16, torch.float64):
         size = 2**16 + 5
     grad = _tensor(size, dtype)
-    key = torch.tensor(123456789)
-    (y, bits), (expected, expected_bits) = (
-        k.activate(grad, "three_level", PARAMETERS["three_level"], (-0.5, 0.5, False, False))
-        for k in (numba_cpu, reference)
-    )
-    _same(y, expected)
-    _same(bits, expected_bits)
-    _same(*(k.gate(grad, bits, 1.0, 0.0) for k in (reference, numba_cpu)))
-    _same(*(k.jam(grad, key, 0, 0.0, 1.0, False, bits) for k in (reference, numba_cpu)))
-    packed = reference.codes(grad, [-1.0, 0.0, 1.0], False)
-    _same(packed, numba_cpu.codes(grad, [-1.0, 0.0, 1.0], False))
-    y, fused = numba_cpu.activate_codes(grad, "gelu", (), [-1.0, 0.0, 1.0], False)
-    _as_forward(y, grad, "gelu")
-    _same(packed, fused)
-    _same(*(k.levels(grad, packed, [0.0, 0.3, 0.7, 1.0]) for k in (reference, numba_cpu)))
+    key, window = torch.tensor(123456789), (-0.5, 0.5, False, False)
+    boundaries, values = [-1.0, 0.0, 1.0], [0.0, 0.3, 0.7, 1.0]
+    expected, bits = reference.activate(grad, "three_level", PARAMETERS["three_level"], window)
+    passed, jammed = reference.gate(grad, bits, 1.0, 0.0), reference.jam(grad, key, 0, 0.0, 1.0, False, bits)
+    packed = reference.codes(grad, boundaries, False)
+    sent = reference.levels(grad, packed, values)
+    for threads in (1, 2):
+        with_threads(threads)
+        y, own = numba_cpu.activate(grad, "three_level", PARAMETERS["three_level"], window)
+        _same(y, expected)
+        _same(own, bits)
+        _same(numba_cpu.gate(grad, bits, 1.0, 0.0), passed)
+        _same(numba_cpu.jam(grad, key, 0, 0.0, 1.0, False, bits), jammed)
+        _same(numba_cpu.codes(grad, boundaries, False), packed)
+        y, fused = numba_cpu.activate_codes(grad, "gelu", (), boundaries, False)
+        _as_forward(y, grad, "gelu")
+        _same(fused, packed)
+        _same(numba_cpu.levels(grad, packed, values), sent)
 
 
 @pytest.mark.parametrize("kernels", [reference, numba_cpu], ids=["reference", "numba"])

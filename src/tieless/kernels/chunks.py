@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from tieless.kernels.elementwise import FORWARDS, SLOPES
-from tieless.kernels.lanes import byte_at, copy, element_size, real, set_byte, word, word_at
+from tieless.kernels.lanes import byte_at, copy, element_size, elements_of, real, set_byte, word, word_at
 from tieless.kernels.threads import runtime
 
 __all__ = [
@@ -63,9 +63,12 @@ def count_at(start, stop):
 
 
 @_jit
-def _move(arguments, place, start, count, buffer, inward):
-    """``count`` elements of an operand from ``start`` on, into the buffer or out of it."""
-    address, geometry = word(arguments, place), word(arguments, place + 1)
+def _move(elements, address, geometry, start, count, buffer, inward):
+    """``count`` elements of an operand from ``start`` on, into the buffer or out of it.
+
+    It knows the dtype alone: with the place of the operand or the name of the kernel among its arguments, it would be
+    compiled anew for each, which took half the time that it takes to compile a kernel.
+    """
     dims = word_at(geometry, 0) if geometry else 0
     done = 0
     while done < count:
@@ -80,10 +83,10 @@ def _move(arguments, place, start, count, buffer, inward):
             run = min(size - (start + done) % size, count - done)
         if inward:
             for i in range(run):
-                copy(arguments, buffer, done + i, address, offset + i * stride)
+                copy(elements, buffer, done + i, address, offset + i * stride)
         else:
             for i in range(run):
-                copy(arguments, address, offset + i * stride, buffer, done + i)
+                copy(elements, address, offset + i * stride, buffer, done + i)
         done += run
 
 
@@ -97,7 +100,7 @@ def source_of(arguments, place, start, count, buffer):
     """Where the chunk of an operand can be read."""
     if _in_place(arguments, place, count):
         return word(arguments, place) + start * element_size(arguments)
-    _move(arguments, place, start, count, buffer, True)
+    _move(elements_of(arguments), word(arguments, place), word(arguments, place + 1), start, count, buffer, True)
     return buffer
 
 
@@ -111,7 +114,7 @@ def target_of(arguments, place, start, count, buffer):
 def settle(arguments, place, start, count, buffer):
     """Bring the chunk of a result home, if it was written to the buffer."""
     if not _in_place(arguments, place, count):
-        _move(arguments, place, start, count, buffer, False)
+        _move(elements_of(arguments), word(arguments, place), word(arguments, place + 1), start, count, buffer, False)
 
 
 @inline

@@ -20,6 +20,7 @@ __all__ = [
     "I64",
     "LANES",
     "Arguments",
+    "Elements",
     "Lanes",
     "Mask",
     "MaskType",
@@ -53,6 +54,14 @@ class Arguments(types.Type):
         super().__init__(f"Arguments({storage}, {function}, {sources})")
 
 
+class Elements(types.Type):
+    """The dtype of the elements and nothing else: what is compiled for it serves every kernel of the dtype."""
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+        super().__init__(f"Elements({storage})")
+
+
 class Lanes(types.Type):
     """16 numbers of the arithmetic dtype: float32, or float64 for float64."""
 
@@ -75,6 +84,9 @@ Mask = MaskType()
 class _ArgumentsModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type) -> None:
         super().__init__(dmm, fe_type, I64.as_pointer())
+
+
+register_model(Elements)(models.OpaqueModel)
 
 
 @register_model(Lanes)

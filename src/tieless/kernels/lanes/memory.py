@@ -17,6 +17,7 @@ from tieless.kernels.lanes.kinds import (
     I16,
     I32,
     I64,
+    Elements,
     Lanes,
     Mask,
     constant_lanes,
@@ -32,6 +33,7 @@ __all__ = [
     "byte_at",
     "copy",
     "element_size",
+    "elements_of",
     "fetch",
     "load",
     "load_numbers",
@@ -223,17 +225,23 @@ def any_lane(_context, mask):
 
 
 @intrinsic
-def copy(_context, arguments, target, index, source, place):
+def elements_of(_context, arguments):
+    """The dtype of the elements, for functions that need no more of the arguments."""
+    return Elements(arguments.storage)(arguments), lambda context, *_: context.get_dummy_value()
+
+
+@intrinsic
+def copy(_context, elements, target, index, source, place):
     """One element, as it is."""
 
     def lower(context, builder, _sig, args):
-        element = ELEMENTS[arguments.storage]
+        element = ELEMENTS[elements.storage]
         raw = builder.load(pointer_to(builder, args[3], args[4], element))
         builder.store(raw, pointer_to(builder, args[1], args[2], element))
         return context.get_dummy_value()
 
     integer = types.int64
-    return types.void(arguments, integer, integer, integer, integer), lower
+    return types.void(elements, integer, integer, integer, integer), lower
 
 
 @intrinsic

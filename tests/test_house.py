@@ -40,7 +40,7 @@ def names_of(statements: list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
             assigned.update(leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
         elif isinstance(node, ast.ImportFrom) and re.match(r"tieless\b(?!\._)", node.module or ""):
             taken.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Try):
+        elif isinstance(node, (ast.If, ast.Try)):
             for names, inside in zip((defined, assigned, taken), names_of(node.body), strict=True):
                 names.update(inside)
     return tuple({name for name in names if not name.startswith("_")} for names in (defined, assigned, taken))
@@ -86,11 +86,20 @@ def test_import_tieless_loads_the_core_and_starts_nothing():
     after = loaded_after("import tieless")
     added = after["modules"] - loaded_after("import torch")["modules"]
     assert "tieless" in added
-    assert sorted(added & {f"tieless.{room}" for room in ROOMS_ABOVE}) == []
+    assert sorted(added & {f"tieless.{room}" for room in (*ROOMS_ABOVE, "diagnose")}) == []
     assert sorted({name.partition(".")[0] for name in added} & set(PACKAGES_ABOVE)) == []
     # The compiler takes longer to import than torch itself.
     assert not any(name.startswith("torch._dynamo") for name in added)
     assert after["cuda"] is False
+
+
+def test_diagnose_is_imported_when_something_of_it_is_asked_for():
+    for use in ("import tieless; tieless.checkup", "import tieless; tieless.diagnose.bounds", "from tieless import *"):
+        assert "tieless.diagnose.checkup" in loaded_after(use)["modules"], use
+    assert {"checkup", "diagnose", "untie"} <= set(dir(tieless))
+    assert tieless.Checkup is tieless.diagnose.Checkup
+    with pytest.raises(AttributeError, match=r"^module 'tieless' has no attribute 'chekup'$"):
+        tieless.chekup  # noqa: B018
 
 
 def test_a_study_is_read_and_checked_without_the_compiler():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from tieless.convert import Conversion, conversion, convert, convert_feedback, revert, revert_feedback
-from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
 from tieless.feedback import feedbacks
 from tieless.forwards import Forward, forwards, register_forward
 from tieless.functional import untie
@@ -60,6 +62,23 @@ from tieless.rules import (
     rule,
     rules,
 )
+
+if TYPE_CHECKING:
+    from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
+else:  # a type checker that saw it would take any name for one of the package
+    _DIAGNOSE = {"Alignment", "Checkup", "Explanation", "alignment", "checkup", "diagnose", "explain"}
+
+    def __getattr__(name: str) -> object:
+        """Import ``tieless.diagnose``, a third of the package, when it or something of it is first asked for."""
+        if name not in _DIAGNOSE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        diagnose = importlib.import_module("tieless.diagnose")
+        return diagnose if name == "diagnose" else getattr(diagnose, name)
+
+    def __dir__() -> list[str]:
+        """What there is, imported or not."""
+        return sorted({*globals(), *_DIAGNOSE})
+
 
 __version__ = "0.1.0"
 

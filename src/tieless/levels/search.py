@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,6 @@ __all__ = ["Array", "Curve", "Function", "cheapest", "curve_on", "integrals", "p
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
-
-_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 class Curve(NamedTuple):
@@ -67,8 +66,14 @@ def curve_on(height: Function, nodes: Array, low: float | None, high: float | No
 
 def points(start: Array, end: Array) -> tuple[Array, Array]:
     """Eight Gauss points on each stretch from ``start`` to ``end``, and their weights."""
+    places, weights = _quadrature()
     half = (end - start)[..., None] / 2
-    return start[..., None] + half * (1 + _POINTS), half * _WEIGHTS
+    return start[..., None] + half * (1 + places), half * weights
+
+
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[Array, Array]:
+    return np.polynomial.legendre.leggauss(8)
 
 
 def integrals(height: Function, start: Array, end: Array, level: Array | float = 0.0) -> tuple[Array, Array]:

@@ -26,6 +26,7 @@ NAMES = {
     "heaviside": "Heaviside",
     "sgd": "SGD",
     "adam": "Adam",
+    "adam(weight_decay=0.01)": "AdamW",
     "direction_first": "DirectionFirst",
 }
 READINGS = {
@@ -185,15 +186,18 @@ def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
 MARKS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
 
-def across(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
+def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     """``across NAME``: a row for each network and optimiser, a column for each candidate of the claims of the study's file.
 
-    In them the points between it and its baseline, and what came of the claim.
+    In them the points between it and its baseline, and what came of the claim. Claims beyond those of the file, a line each,
+    have the first columns and are a family of their own.
     """
     (name,) = given
     if not there(name):
         return WAITING
-    rows = judged(name, runs(name)[0].claims)
+    own = judged(name, runs(name)[0].claims)
+    beyond = judged(name, map(parse_claim, lines))
+    rows = [*beyond, *own]
     shown.setdefault(name, []).extend(rows)
     columns = list(dict.fromkeys(row.claim.candidate for row in rows))
     found: dict[tuple[str, ...], dict[str, str]] = {}
@@ -206,13 +210,14 @@ def across(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
         key = (model, data, NAMES.get(said["forward"], said["forward"]), optimiser, f"{row.claim.names[1]}: {baseline}")
         points = words.NOTHING if cell.differences is None else words.points(cell.differences.mean)
         found.setdefault(key, {})[row.claim.candidate] = f"{points} {MARKS[row.verdict.verdict]}"
-    body = [[*key, *(own.get(column, words.NOTHING) for column in columns)] for key, own in found.items()]
+    body = [[*key, *(said.get(column, words.NOTHING) for column in columns)] for key, said in found.items()]
     once(body, 3)
     head = ["Network", "Data", "Activation", "Optimiser", "Baseline", *(f"`{column}`" for column in columns)]
     legend = ", ".join(f"{mark} {verdict}" for verdict, mark in MARKS.items())
+    asked_after = f", and for the {len(beyond)} that were asked after the runs" if beyond else ""
     return (
         f"{table(head, body)}\n\nPoints of test accuracy, candidate less baseline; {legend}. p-values are adjusted for the "
-        f"{len(rows)} comparisons of this family ([how](../statistics.md))."
+        f"{len(own)} comparisons of this family{asked_after} ([how](../statistics.md))."
     )
 
 

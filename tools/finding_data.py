@@ -47,6 +47,7 @@ STUDIES = {
     "size": "beyond/size",
     "architectures": "beyond/architectures",
     "direction-first": "beyond/direction-first",
+    "direction-first-untuned": "beyond/direction-first-untuned",
     "deep-mlp": "beyond/deep-mlp",
 }
 """The study of each table, by the table's name."""

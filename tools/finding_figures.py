@@ -24,6 +24,7 @@ QUIET = "#8a8f98"
 VERDICTS = {"holds": (COLOURS[2], "o"), "does not hold": (COLOURS[1], "X"), "undecided": (QUIET, "s")}
 EARLY = 50
 """Steps up to which every run is still there."""
+OPTIMISERS = ("sgd", "adam", "adam(weight_decay=0.01)", "direction_first")
 LAYERS = {"0": "conv1", "3": "conv2", "7": "fc1", "9": "fc2"}
 
 
@@ -108,26 +109,35 @@ def _label(row: Row, varied: Sequence[str]) -> str:
 def by_rule(rows: Sequence[Row]) -> Figure:
     """A panel for each activation and optimiser, a line for each rule, at the rates that were chosen."""
     rows = [row for row in rows if row.data == "lenet5-claims"]
-    forwards = [f for f in ("relu", "linear", "logistic") if any(row.settings["forward"] == f for row in rows)]
-    optimisers = [o for o in ("sgd", "adam") if any(row.settings["optimiser"] == o for row in rows)]
+    return _panels(rows, "forward", ("relu", "linear", "logistic"), width=9, line=0.24)
+
+
+def by_network(rows: Sequence[Row]) -> Figure:
+    """A panel for each network and optimiser, a line for each rule, at the rates that were chosen."""
+    rows = [row for row in rows if row.settings["optimiser"] in OPTIMISERS]
+    return _panels(rows, "model", tuple(dict.fromkeys(row.settings["model"] for row in rows)), width=10, line=0.18)
+
+
+def _panels(rows: Sequence[Row], field: str, values: Sequence[str], *, width: float, line: float) -> Figure:
+    """A line of panels for each value of a setting, as far as it was run, and a column for each optimiser."""
+    values = [value for value in values if any(row.settings[field] == value for row in rows)]
+    optimisers = [o for o in OPTIMISERS if any(row.settings["optimiser"] == o for row in rows)]
     rules = list(dict.fromkeys(row.claim.candidate for row in rows))
-    figure = Figure(figsize=(9, 0.8 + len(forwards) * (0.5 + 0.24 * len(rules))), layout="constrained")
-    grid = figure.subplots(len(forwards), len(optimisers), squeeze=False, sharex=True, sharey=True)
-    for line, forward in zip(grid, forwards, strict=True):
-        for axes, optimiser in zip(line, optimisers, strict=True):
-            for place, rule in enumerate(rules):
-                own = [row for row in rows if row.claim.candidate == rule]
-                own = [r for r in own if (r.settings["forward"], r.settings["optimiser"]) == (forward, optimiser)]
-                for row in own:
-                    _mark(axes, row, -place)
+    figure = Figure(figsize=(width, 0.8 + len(values) * (0.5 + line * len(rules))), layout="constrained")
+    grid = figure.subplots(len(values), len(optimisers), squeeze=False, sharex=True, sharey=True)
+    for panels, value in zip(grid, values, strict=True):
+        for axes, optimiser in zip(panels, optimisers, strict=True):
+            own = [row for row in rows if (row.settings[field], row.settings["optimiser"]) == (value, optimiser)]
+            for row in own:
+                _mark(axes, row, -rules.index(row.claim.candidate))
             axes.set_yticks([-place for place in range(len(rules))], rules, fontsize=7)
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(-len(rules) + 0.4, 0.6)
             _difference_axis(axes)
-            axes.set_title(f"{NAMES[forward]}, {NAMES[optimiser]}", loc="left", fontsize=9)
-            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.set_title(f"{NAMES.get(value, value)}, {NAMES[optimiser]}", loc="left", fontsize=9)
+            axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel("points to tied, 95 % interval")
+        axes.set_xlabel("points to the derivative, 95 % interval")
     _key(figure)
     return figure
 
@@ -376,6 +386,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "direction": ("direction.md", direction),
     "feedback-weights": ("feedback-weights.md", forest),
     "direction-first": ("direction-first.md", forest),
+    "architectures": ("architectures.md", by_network),
     "deep-networks": ("deep-networks.md", forest),
     "which-forwards": ("which-forwards.md", which_forwards),
 }

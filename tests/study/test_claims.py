@@ -31,10 +31,11 @@ def claims(draw):
     candidate, baseline = draw(st.lists(rules, min_size=2, max_size=2, unique=True))
     where = tuple((name, tuple(values)) for name, values in draw(fields).items())
     # What a side has of its own, no clause gives.
-    names = ["forward", "optimiser"]
+    names = ["forward", "optimiser", "learning_rate"]
     own = {
         "forward": ("heaviside", draw(st.sampled_from(["relu", "heaviside"]))),
         "optimiser": ("adam", draw(st.sampled_from(["sgd", "adam"]))),
+        "learning_rate": (0.02, draw(st.sampled_from([1e-4, 0.02]))),
     }
     apart = [(name, *own[name]) for name in names if name not in dict(where) and draw(st.booleans())]
     return Claim(
@@ -44,7 +45,7 @@ def claims(draw):
         baseline=baseline,
         margin=draw(st.sampled_from([0.25, 1.0, 20.0])),
         where=where,
-        chosen=draw(st.booleans()) and "learning_rate" not in dict(where),
+        chosen=draw(st.booleans()) and "learning_rate" not in {*dict(where), *(name for name, *_ in apart)},
     )
 
 
@@ -127,6 +128,16 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("relu + tied is superior to linear + tied + 3", r"expected one of at, by, for, .*, got '\+'"),
         ("tied under sgd is superior to tied", "expected 'under' and the baseline's optimiser, .*, got the end"),
         ("tied under sgd is superior to tied under sgd", "tied under sgd is compared with itself"),
+        ("tied at 0.1 is superior to tied at 0.1", r"tied at 0\.1 is compared with itself"),
+        ("tied at 0.1 is superior to frozen", "expected 'at' and the baseline's learning rate, .*, got the end"),
+        ("tied under sgd at 0.1 is superior to tied under adam", "expected 'at' and the baseline's learning rate"),
+        ("tied at 0.1 is superior to frozen at the chosen rate", "expected a number > 0 for learning_rate, got 'the'"),
+        (
+            "tied at 0.1 is superior to frozen at 0.2 at 0.3",
+            "each side has its learning_rate, and a clause gives another",
+        ),
+        ("tied at 0.1 is superior to frozen at 0.2 at the chosen rate", "the rate is either chosen or given"),
+        ("tied at 0.1 under sgd is superior to tied at 0.2 under adam", "expected 'is', got 'under'"),
         ("tied under sgd is superior to tied under adam under sgd", "each side has its optimiser"),
         ("tied is superior to __import__('os')", "Cannot read|Unknown rule"),
     ],

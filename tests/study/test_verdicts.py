@@ -214,6 +214,31 @@ def test_sides_may_have_forwards_and_optimisers_of_their_own():
         differences("heaviside + tied is superior to relu + tied")
 
 
+def test_sides_may_have_rates_of_their_own():
+    trials = [
+        make_trial(backward=rule, optimiser=optimiser, learning_rate=rate, seed=seed)
+        for rule in ("tied", "constant")
+        for optimiser, rate in (("sgd", 0.1), ("sgd", 0.3), ("adam", 0.001))
+        for seed in range(5)
+    ]
+    lost = {0.1: 0.0, 0.3: 0.25, 0.001: 0.0625}
+    results = [made(t, BETTER[t.seed] - lost[t.learning_rate] - (t.backward != "tied") / 8) for t in trials]
+
+    def differences(sentence):
+        (found,) = settle_study([sentence], trials, results)
+        return [(cell.settings, cell.differences.mean) for cell in found.cells]
+
+    assert differences("tied at 0.3 is inferior to tied at 0.1") == [("", pytest.approx(-0.25))]
+    assert differences("constant at 0.1 is inferior to tied at 0.1") == [("", pytest.approx(-0.125))]
+    assert differences("constant under adam at 0.001 is superior to tied under sgd at 0.3 by 5 points") == [
+        ("", pytest.approx(0.0625))
+    ]
+    with pytest.raises(StudyError, match=r"no run has the learning rate 0\.2; there are 0\.1, 0\.3, 0\.001"):
+        differences("constant at 0.2 is superior to tied at 0.1")
+    with pytest.raises(StudyError, match=r"no run has tied under adam at 0\.3"):
+        differences("constant under sgd at 0.1 is superior to tied under adam at 0.3")
+
+
 def test_looks_share_the_level_and_a_verdict_stays():
     sentence = "constant is non-inferior to tied by 1 point"
     noise = [0.0012, -0.0007, 0.0003, -0.001, 0.0005]

@@ -3,7 +3,7 @@
 A claim is data. It is read by the grammar below and by nothing else::
 
     claim    = side "is" relation side [ "by" NUMBER ("point" | "points") ] { clause }
-    side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ]
+    side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ] [ "at" RATE ]
     relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
     clause   = "for" FORWARD { "and" FORWARD }
              | "under" OPTIMISER { "and" OPTIMISER }
@@ -13,8 +13,8 @@ A claim is data. It is read by the grammar below and by nothing else::
              | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
 
 Each clause at most once, in any order. Without ``by`` the margin is 1 point. Both sides name a forward or neither, and
-so for an optimiser; where the first side names none, ``under`` is a clause, of both. Where one side names feedback
-weights, those of the other are ``tied`` unless it names others; where none does, both have the same ones. RULE, FORWARD
+so for an optimiser and a rate; where the first side names none, ``under`` and ``at`` are clauses, of both. Where one side
+names feedback weights, those of the other are ``tied`` unless it names others; where none does, both have the same ones. RULE, FORWARD
 and so on are specs as a study writes them; words count as the grammar's only outside of parentheses and quotes.
 """
 
@@ -41,11 +41,12 @@ MARGIN = 1.0
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
     " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, RULE"
-    " through FEEDBACK, or RULE under OPTIMISER"
+    " through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
 )
 """What a claim may look like, for messages."""
 
 _CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
+_BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at")}
 _IN_SIDES = frozenset({"+", "through"})
 _KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
@@ -85,15 +86,16 @@ class Claim:
     relation: Relation
     baseline: str
     margin: float = MARGIN
-    apart: tuple[tuple[str, str, str], ...] = ()
+    apart: tuple[tuple[str, Any, Any], ...] = ()
     where: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     chosen: bool = False
     label: str = ""
 
     @property
-    def sides(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The fields of the candidate's trials and of the baseline's that set the two apart."""
-        candidate, baseline = {"backward": self.candidate}, {"backward": self.baseline}
+        candidate: dict[str, Any] = {"backward": self.candidate}
+        baseline: dict[str, Any] = {"backward": self.baseline}
         for field, ours, theirs in self.apart:
             candidate[field], baseline[field] = ours, theirs
         return candidate, baseline
@@ -158,15 +160,17 @@ def parse_claim(text: str, label: str = "") -> Claim:
         'constant(1) is superior to frozen by 1 point at 0.1 where batch=64'
         >>> parse_claim("heaviside + triangular is non-inferior to relu + tied by 1 point").apart
         (('forward', 'heaviside', 'relu'),)
+        >>> str(parse_claim("constant at 0.01 is inferior to tied at 0.1 by 2 points under sgd"))
+        'constant(1) at 0.01 is inferior to tied at 0.1 by 2 points under sgd'
     """
     return _Sentence(text).claim(label)
 
 
-def _side_in_words(side: Mapping[str, str]) -> str:
+def _side_in_words(side: Mapping[str, Any]) -> str:
     forward = f"{side['forward']} + " if "forward" in side else ""
     feedback = f" through {side['feedback']}" if side.get("feedback", "tied") != "tied" else ""
-    optimiser = f" under {side['optimiser']}" if "optimiser" in side else ""
-    return f"{forward}{side['backward']}{feedback}{optimiser}"
+    behind = [f" {word} {_written(side[field])}" for word, field in _BEHIND_SIDES.items() if field in side]
+    return f"{forward}{side['backward']}{feedback}{''.join(behind)}"
 
 
 def _written(value: Any) -> str:
@@ -224,9 +228,10 @@ class _Sentence:
 
     def claim(self, label: str) -> Claim:
         ours = self._side()
-        if self._peek() == "under":
-            self._take()
-            ours["optimiser"] = self._spec("an optimiser", specs.optimiser)
+        for word, field in _BEHIND_SIDES.items():
+            if self._peek() == word:
+                self._take()
+                ours[field] = self._value(field)
         relation = self._relation()
         theirs = self._baseline(ours)
         margin, where, chosen = self._clauses()
@@ -234,7 +239,7 @@ class _Sentence:
             raise self._error(f"each side has its {doubled[0]}, and a clause gives another")
         if relation == "equivalent to" and margin == 0:
             raise self._error("no two rules are equivalent by 0 points; give a margin")
-        if chosen and "learning_rate" in where:
+        if chosen and "learning_rate" in {*where, *ours}:
             raise self._error("the rate is either chosen or given")
         return Claim(
             candidate=ours["backward"],
@@ -253,12 +258,14 @@ class _Sentence:
         kind = self._expect(f"one of {', '.join(relations)}", *relations)
         return f"{kind} {self._expect('the word to', 'to')}"
 
-    def _baseline(self, ours: dict[str, str]) -> dict[str, str]:
+    def _baseline(self, ours: dict[str, Any]) -> dict[str, Any]:
         """The second side, which names what the first one does; feedback weights that only one names are ``tied`` in the other."""
         theirs = self._side()
-        if "optimiser" in ours:
-            self._expect("'under' and the baseline's optimiser, as the candidate has its own", "under")
-            theirs["optimiser"] = self._spec("an optimiser", specs.optimiser)
+        for word, field in _BEHIND_SIDES.items():
+            if field in ours:
+                name = field.replace("_", " ")
+                self._expect(f"{word!r} and the baseline's {name}, as the candidate has its own", word)
+                theirs[field] = self._value(field)
         if "feedback" in {*ours, *theirs}:
             ours.setdefault("feedback", "tied")
             theirs.setdefault("feedback", "tied")
@@ -291,9 +298,9 @@ class _Sentence:
                 )
         return margin, where, chosen
 
-    def _side(self) -> dict[str, str]:
+    def _side(self) -> dict[str, Any]:
         """A rule, with its forward and its feedback weights as far as they are named."""
-        side: dict[str, str] = {}
+        side: dict[str, Any] = {}
         if "+" in self._words[self._next : self._end_of_side()]:
             side["forward"] = self._spec("a forward", specs.forward)
             self._expect("'+'", "+")

@@ -76,7 +76,7 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
     return found
 
 
-def _having(values: Mapping[str, str]) -> Callable[[Trial], bool]:
+def _having(values: Mapping[str, Any]) -> Callable[[Trial], bool]:
     """Tells whether a trial has these values, quickly: a plan has thousands of trials, a study asks for many sides."""
     # With one name attrgetter gives a value, with several a tuple of them.
     of, wanted = attrgetter("seed", *values), tuple(values.values())
@@ -89,8 +89,8 @@ def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
     for side, name in zip(claim.sides, claim.names, strict=True):
         for field, value in side.items():
             there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))
-            if value not in there:
-                what = "rule" if field == "backward" else field
+            if str(value) not in there:
+                what = "rule" if field == "backward" else field.replace("_", " ")
                 return f"{problem}no run has the {what} {value}; there are {', '.join(there)}."
         if not any(map(_having(side), trials)):
             return f"{problem}no run has {name}."

@@ -101,7 +101,7 @@ def forest(rows: Sequence[Row]) -> Figure:
 def _label(row: Row, varied: Sequence[str]) -> str:
     said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
     if "learning_rate" in varied and row.settings["learning_rate"] is None:
-        said[varied.index("learning_rate")] = "its own rate"
+        said[varied.index("learning_rate")] = "its own rate" if row.claim.chosen else "None"
     said = [word for word in said if word != "None"]
     return f"{' to '.join(row.claim.names)}{''.join(f', {word}' for word in said)}"
 
@@ -137,7 +137,7 @@ def _panels(rows: Sequence[Row], field: str, values: Sequence[str], *, width: fl
             axes.set_title(f"{NAMES.get(value, value)}, {NAMES[optimiser]}", loc="left", fontsize=9)
             axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel("points to the derivative, 95 % interval")
+        axes.set_xlabel("points to the baseline, 95 % interval")
     _key(figure)
     return figure
 

@@ -135,7 +135,7 @@ def _panels(rows: Sequence[Row], field: str, values: Sequence[str], *, width: fl
             axes.set_ylim(-len(rules) + 0.4, 0.6)
             _difference_axis(axes)
             axes.set_title(f"{NAMES.get(value, value)}, {NAMES[optimiser]}", loc="left", fontsize=9)
-            axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("points to the baseline, 95 % interval")
     _key(figure)

@@ -134,7 +134,7 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("tied at 0.1 is superior to frozen at the chosen rate", "expected a number > 0 for learning_rate, got 'the'"),
         (
             "tied at 0.1 is superior to frozen at 0.2 at 0.3",
-            "each side has its learning_rate, and a clause gives another",
+            "each side has its learning rate, and a clause gives another",
         ),
         ("tied at 0.1 is superior to frozen at 0.2 at the chosen rate", "the rate is either chosen or given"),
         ("tied at 0.1 under sgd is superior to tied at 0.2 under adam", "expected 'is', got 'under'"),

@@ -236,7 +236,7 @@ class _Sentence:
         theirs = self._baseline(ours)
         margin, where, chosen = self._clauses()
         if doubled := [field for field in where if field in ours]:
-            raise self._error(f"each side has its {doubled[0]}, and a clause gives another")
+            raise self._error(f"each side has its {doubled[0].replace('_', ' ')}, and a clause gives another")
         if relation == "equivalent to" and margin == 0:
             raise self._error("no two rules are equivalent by 0 points; give a margin")
         if chosen and "learning_rate" in {*where, *ours}:

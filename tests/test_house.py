@@ -99,7 +99,7 @@ def test_diagnose_is_imported_when_something_of_it_is_asked_for():
     assert {"checkup", "diagnose", "untie"} <= set(dir(tieless))
     assert tieless.Checkup is tieless.diagnose.Checkup
     with pytest.raises(AttributeError, match=r"^module 'tieless' has no attribute 'chekup'$"):
-        tieless.chekup  # noqa: B018
+        tieless.chekup  # noqa: B018  to look it up is all
 
 
 def test_a_study_is_read_and_checked_without_the_compiler():

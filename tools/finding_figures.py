@@ -100,8 +100,8 @@ def forest(rows: Sequence[Row]) -> Figure:
 
 def _label(row: Row, varied: Sequence[str]) -> str:
     said = [NAMES.get(str(row.settings[field]), f"{row.settings[field]}") for field in varied]
-    if "learning_rate" in varied and row.settings["learning_rate"] is None:
-        said[varied.index("learning_rate")] = "its own rate" if row.claim.chosen else "None"
+    if "learning_rate" in varied and row.claim.chosen:
+        said[varied.index("learning_rate")] = "its own rate"
     said = [word for word in said if word != "None"]
     return f"{' to '.join(row.claim.names)}{''.join(f', {word}' for word in said)}"
 

@@ -28,6 +28,9 @@ NAMES = {
     "adam": "Adam",
     "adam(weight_decay=0.01)": "AdamW",
     "direction_first": "DirectionFirst",
+    "sign_sgd": "SignSGD",
+    "lion": "Lion",
+    "lars(trust=1)": "LARS",
 }
 READINGS = {
     "constant(1)": "",
@@ -89,9 +92,9 @@ def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     extent = "; ".join(f"{what} {value}" for what, value in several.items())
     chosen = len(results) - len(tested)
     rates = f", {chosen:,} more to choose their learning rates" if chosen else ""
-    machine = distinct(result.hardware.get("processor", "?") for result in results)
+    machines = dict.fromkeys(str(result.hardware.get("processor", "?")) for result in results)
     on_cpu = all(result.trial.device == "cpu" for result in results)
-    where = f"One thread of {machine}" if on_cpu else machine
+    where = f"One thread of {' and one of '.join(machines)}" if on_cpu else ", ".join(machines)
     torch = distinct(result.versions.get("torch", "?") for result in results)
     ended = max(result.started for result in results)[:10]
     spent = words.duration(sum(result.seconds for result in results))

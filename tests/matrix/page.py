@@ -41,8 +41,8 @@ python -m tests.matrix
 
 asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test` asks half of it in every
 run, since many rules are made of the same parts; of what takes longer about a third of that half, and of what takes long a
-cross-section: each rule and each forward once, and for Inductor and ONNX, which take longest, half of these. Published are the pairs
-that were asked so far: at least {fewest} for each question.
+cross-section: each rule and each forward once, and for Inductor, ONNX, dynamic shapes and a compiled checkpoint, which take
+longest, half of these. Published are the pairs that were asked so far: at least {fewest} for each question.
 
 `=` is equal, bit for bit. `≈` is within 1e-5, where PyTorch's own arithmetic differs between the two ways: it computes
 `exp`, `erf` and their like by other polynomials in a compiled graph, in ONNX and at the end of a row than elsewhere.

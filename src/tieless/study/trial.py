@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, cast
 
 from tieless.diagnose import AlignmentRow
@@ -48,7 +49,8 @@ LATER: dict[str, Any] = {
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: the id is kept once it is known. A study of thousands of trials asks for each many times.
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One training run. Two trials with equal fields are the same trial; ``id`` is the hash of them.
 
@@ -123,7 +125,7 @@ class Trial:
         if self.test == "never" and part is None:
             raise StudyError("Trial: a run that is never tested needs a validation part to be judged by.")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hexadecimal digits: the hash of ``MEANING`` and of all fields that change what is computed."""
         # Plain values all: asdict would copy each, which takes most of the time.

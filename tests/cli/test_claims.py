@@ -139,6 +139,7 @@ def test_rates_are_chosen_and_shown():
     ("options", "problem"),
     [
         (["--max-seeds", "8"], "--max-seeds says nothing without --until-decided"),
+        (["--every-cell"], "--every-cell says nothing without --until-decided"),
         (["--until-decided", "--max-seeds", "2"], "2 is not in the range x>=3"),
         (["--budget", "0"], "0.0 is not in the range x>0"),
         (["--budget", "much"], "'much' is not a valid float range"),

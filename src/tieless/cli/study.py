@@ -76,6 +76,11 @@ def _list() -> None:
     "--max-seeds", type=click.IntRange(min=3), help=f"Of a cell, with --until-decided [{MOST_SEEDS}, or as before]."
 )
 @click.option(
+    "--every-cell",
+    is_flag=True,
+    help="With --until-decided, also add seeds to cells of claims that another cell has settled.",
+)
+@click.option(
     "--budget",
     metavar="HOURS",
     type=click.FloatRange(min=0, min_open=True),
@@ -93,6 +98,7 @@ def _run(
     *,
     until_decided: bool,
     max_seeds: int | None,
+    every_cell: bool,
     budget: float | None,
 ) -> None:
     """Run a study, or what is missing of it.
@@ -103,6 +109,8 @@ def _run(
     """
     if max_seeds is not None and not until_decided:
         raise click.UsageError("--max-seeds says nothing without --until-decided.")
+    if every_cell and not until_decided:
+        raise click.UsageError("--every-cell says nothing without --until-decided.")
     console = Console()
     found = load_study(name_or_file, overrides)
     taken = {table: load_table(table, check_ids=True) for table in tables}
@@ -118,6 +126,7 @@ def _run(
             workers=workers,
             threads=threads,
             most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
+            every_cell=every_cell,
             budget=None if budget is None else 3600 * budget,
             taken=taken.values(),
             listen=listen,
@@ -131,7 +140,7 @@ def _run(
     where = shlex.quote(str(folder))
     again = f"{found.command} --out {where} --workers {workers}"
     if until_decided:
-        again += f" --until-decided{f' --max-seeds {max_seeds}' if max_seeds else ''}"
+        again += f" --until-decided{f' --max-seeds {max_seeds}' if max_seeds else ''}{' --every-cell' if every_cell else ''}"
     if summary.interrupted:
         console.print(Text(f"Stopped, {summary.left} trials are left. To continue: {again}"), soft_wrap=True)
         context.exit(130)

@@ -26,16 +26,17 @@ def check_most_seeds(study: Study, most: int) -> None:
         raise StudyError(f"At most {most} seeds decide nothing: a test needs {LEAST_PAIRS} pairs of runs.")
 
 
-def more_seeds(study: Study, results: Iterable[Result]) -> list[Trial]:
+def more_seeds(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Trial]:
     """The trials to add next; none where every claim is decided, has all its seeds or cannot be decided by more.
 
     Args:
         study: The plan, with ``most_seeds``.
         results: Those of the plan.
+        every_cell: Whether cells of a claim that another cell has settled are to be decided as well.
     """
     chosen = () if study.choose is None else study.choose.seeds
     wanted: dict[Trial, None] = {}
-    for comparison in undecided(study, results):
+    for comparison in undecided(study, results, every_cell=every_cell):
         size = next((size for size in comparison.sizes if size > comparison.ended), None)
         if size is None:
             continue

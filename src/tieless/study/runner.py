@@ -19,6 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -318,6 +319,7 @@ def run(
     workers: int = 1,
     threads: int = 1,
     most_seeds: int | None = None,
+    every_cell: bool = False,
     budget: float | None = None,
     taken: Iterable[tuple[Study, Sequence[Result]]] = (),
     run_trial: RunTrial = run_trial,
@@ -336,6 +338,7 @@ def run(
         threads: Torch threads of each.
         most_seeds: Add seeds to cells of undecided claims, up to this many in all; ``None`` adds none. How often the
             claims are looked at follows from it, so a folder keeps the first number that it was given.
+        every_cell: Add them also to undecided cells of a claim that another cell has settled.
         budget: Seconds after which no further trial begins; those that run are waited for.
         taken: Runs that were made elsewhere, each with what it is of, as ``load_table(file, check_ids=True)`` gives them:
             they are put into the folder first, and so not run.
@@ -358,7 +361,8 @@ def run(
             store.allow_seeds(most_seeds)
         running = _Run(store, workers, threads, run_trial, listen, deadline, interrupt)
         try:
-            complete, added = _rounds(study, store, running, listen, adding=most_seeds is not None)
+            more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)
+            complete, added = _rounds(study, store, running, listen, more)
         finally:
             running.dismiss()
         plan, finished = store.study(), store.finished_ids()
@@ -376,20 +380,24 @@ def run(
 
 
 def _rounds(
-    study: Study, store: Store, running: _Run, listen: Callable[[Event], None], *, adding: bool
+    study: Study,
+    store: Store,
+    running: _Run,
+    listen: Callable[[Event], None],
+    more: Callable[[Study, Sequence[Result]], list[Trial]] | None,
 ) -> tuple[bool, int]:
-    """Round after round; false where Ctrl-C came first. And how many trials were added."""
+    """Round after round; false where Ctrl-C came first. And how many trials were added, where there is a way to more."""
     added, tried, first = 0, set[str](), True
     while True:
         plan = store.plan(study)
         done = store.finished_ids() | tried
         trials = [trial for trial in plan.trials if trial.id not in done]
         if not first and not trials:
-            more = more_seeds(plan, store.results()) if adding else []
-            if not more or running.over():
+            further = more(plan, store.results()) if more else []
+            if not further or running.over():
                 return True, added
-            added += len(more)
-            store.add_seeds(more)
+            added += len(further)
+            store.add_seeds(further)
             continue
         first = False
         listen(Started(len(plan.trials), len(plan.trials) - len(trials), tuple(trials)))

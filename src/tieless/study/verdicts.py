@@ -68,16 +68,16 @@ def judge(claims: Iterable[Claim], study: Study, results: Iterable[Result]) -> l
     return [verdict for verdict, _ in _judged(claims, study, results)]
 
 
-def undecided(study: Study, results: Iterable[Result]) -> list[Comparison]:
+def undecided(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Comparison]:
     """The comparisons of a study's claims that are to be decided still, and that more seeds may decide.
 
-    A claim that does not hold in one cell is settled, whatever its other cells are. Where neither rule trains, there is
-    nothing that seeds could decide.
+    A claim that does not hold in one cell is settled, whatever its other cells are; ``every_cell`` asks for those too. Where
+    neither rule trains, there is nothing that seeds could decide.
     """
     return [
         comparison
         for verdict, comparisons in _judged(study.claims, study, results)
-        if verdict.verdict == "undecided"
+        if every_cell or verdict.verdict == "undecided"
         for comparison, cell in zip(comparisons, verdict.cells, strict=True)
         if cell.verdict == "undecided" and comparison.trained
     ]

@@ -326,7 +326,8 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     order = sorted(columns, key=lambda column: forwards.index(column[0]))
     parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]
     alone = "rate " if parts == [1] else ""
-    head = ["Rule", *(alone + ", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
+    heads = (", ".join(NAMES.get(column[part], column[part]) for part in parts if column[part]) for column in order)
+    head = ["Rule", *(alone + one for one in heads)]
     body = [
         [f"`{rule}`", *(_accuracy(columns[c].get(rule), rated=not c[1]) for c in order)]
         for rule in rules

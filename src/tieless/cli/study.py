@@ -107,10 +107,7 @@ def _run(
     not run again, so an interrupted study is continued by the same command. So are runs of a TABLE from elsewhere,
     as 'tieless study export' writes it.
     """
-    if max_seeds is not None and not until_decided:
-        raise click.UsageError("--max-seeds says nothing without --until-decided.")
-    if every_cell and not until_decided:
-        raise click.UsageError("--every-cell says nothing without --until-decided.")
+    deciding = _deciding(max_seeds, until_decided=until_decided, every_cell=every_cell)
     console = Console()
     found = load_study(name_or_file, overrides)
     taken = {table: load_table(table, check_ids=True) for table in tables}
@@ -138,9 +135,7 @@ def _run(
     if summary.added:
         console.print(Text(f"{summary.added} of the trials have seeds that were added to decide claims."))
     where = shlex.quote(str(folder))
-    again = f"{found.command} --out {where} --workers {workers}"
-    if until_decided:
-        again += f" --until-decided{f' --max-seeds {max_seeds}' if max_seeds else ''}{' --every-cell' if every_cell else ''}"
+    again = f"{found.command} --out {where} --workers {workers}{deciding}"
     if summary.interrupted:
         console.print(Text(f"Stopped, {summary.left} trials are left. To continue: {again}"), soft_wrap=True)
         context.exit(130)
@@ -256,6 +251,22 @@ def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study
     for table, (_, results) in taken.items():
         wanted = sum(result.trial.id in planned for result in results)
         console.print(Text(f"{wanted} of the {len(results)} runs of {table} are this study's."), soft_wrap=True)
+
+
+def _deciding(max_seeds: int | None, *, until_decided: bool, every_cell: bool) -> str:
+    """The options that say how seeds are added, as they are to be given again.
+
+    Raises:
+        click.UsageError: one of them is given without ``--until-decided``.
+    """
+    options = [f"--max-seeds {max_seeds}"] if max_seeds else []
+    if every_cell:
+        options.append("--every-cell")
+    if until_decided:
+        return " ".join(["", "--until-decided", *options])
+    if options:
+        raise click.UsageError(f"{options[0].split()[0]} says nothing without --until-decided.")
+    return ""
 
 
 def _most_before(folder: Path, taken: Iterable[tuple[Study, Sequence[Result]]]) -> int | None:

@@ -111,11 +111,12 @@ def test_a_run_until_decided_tells_the_verdicts_and_so_do_status_and_report():
 
 
 @pytest.mark.usefixtures("noisy")
-def test_a_spent_budget_says_how_to_go_on():
-    ran = invoke("run", "claiming.yaml", "--until-decided", "--budget", "1e-12", "--out", "out")
+@pytest.mark.parametrize("options", ["--until-decided", "--until-decided --max-seeds 12 --every-cell"])
+def test_a_spent_budget_says_how_to_go_on(options):
+    ran = invoke("run", "claiming.yaml", *options.split(), "--budget", "1e-12", "--out", "out")
     assert ran.exit_code == 0
     assert (
-        "The budget is spent. To continue: tieless study run claiming.yaml --out out --workers 1 --until-decided\n"
+        f"The budget is spent. To continue: tieless study run claiming.yaml --out out --workers 1 {options}\n"
         in (ran.output)
     )
     assert ran.output.count("undecided: not run yet") == 3

@@ -70,7 +70,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
     assert len(ids) == len(others) + 1
     before = base.id
     monkeypatch.setattr(module, "MEANING", module.MEANING + 1)
-    assert base.id != before
+    assert make_trial().id != before
 
 
 def test_the_id_stays_what_it_was():

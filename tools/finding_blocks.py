@@ -27,7 +27,6 @@ NAMES = {
     "sgd": "SGD",
     "adam": "Adam",
     "adam(weight_decay=0.01)": "AdamW",
-    "momentum": "SGD with momentum",
     "direction_first": "DirectionFirst",
     "sign_sgd": "SignSGD",
     "lion": "Lion",
@@ -326,8 +325,7 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     order = sorted(columns, key=lambda column: forwards.index(column[0]))
     parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]
     alone = "rate " if parts == [1] else ""
-    heads = (", ".join(NAMES.get(column[part], column[part]) for part in parts if column[part]) for column in order)
-    head = ["Rule", *(alone + one for one in heads)]
+    head = ["Rule", *(alone + ", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
     body = [
         [f"`{rule}`", *(_accuracy(columns[c].get(rule), rated=not c[1]) for c in order)]
         for rule in rules
@@ -348,28 +346,27 @@ def _accuracy(cell: Cell | None, *, rated: bool) -> str:
 
 
 def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
-    """``beside NAME PEER``, then lines ``rule | error``: errors of the rules, by optimiser, beside those that a peer published."""
+    """``beside NAME PEER``, then lines ``rule | error``: errors of the rules beside those that a peer has published."""
     name, peer = given
     if not there(name):
         return WAITING
-    found: dict[str, dict[str, Cell]] = {}
-    for section in assemble(*runs(name)).sections:
-        by_rule = found.setdefault(section.settings.optimiser, {})
-        by_rule.update({cell.backward: cell for part in section.blocks for cell in part.grid.cells})
+    found = {
+        cell.backward: cell
+        for section in assemble(*runs(name)).sections
+        for part in section.blocks
+        for cell in part.grid.cells
+    }
     body: list[list[str]] = []
     for line in lines:
         rule, published = (part.strip() for part in line.split("|"))
-        body.append([f"`{rule}`", *(part for cells in found.values() for part in _error(cells[rule])), published])
-    columns = [part for optimiser in found for part in (f"Error, %, {NAMES.get(optimiser, optimiser)}", "rate")]
-    return table(["Way back", *columns, f"{peer}'s"], body)
-
-
-def _error(cell: Cell) -> tuple[str, str]:
-    """With its interval, and the learning rate that it is at."""
-    rate = words.rate(cell.learning_rate, cell.edge)
-    if cell.accuracy is None:
-        return "", rate
-    return f"{words.percent(1 - cell.accuracy.mean, 2)} {words.interval(cell.accuracy)}", rate
+        cell = found[rule]
+        error = (
+            ""
+            if cell.accuracy is None
+            else f"{words.percent(1 - cell.accuracy.mean, 2)} {words.interval(cell.accuracy)}"
+        )
+        body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
+    return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
 
 
 def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:

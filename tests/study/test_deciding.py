@@ -8,7 +8,7 @@ import pytest
 from tests.study import fakes
 from tests.study.fakes import Inline, choosing, claiming, make_result, make_study, noisy, noisy_and_marked
 from tieless.errors import StudyError
-from tieless.study import export_table, load_table, parse_claim, runner
+from tieless.study import export_table, load_table, runner
 from tieless.study.deciding import more_seeds
 from tieless.study.plan import planned
 from tieless.study.runner import Finished, run
@@ -46,24 +46,26 @@ def test_only_what_is_undecided_gets_seeds_and_both_rules_get_them():
     assert [trial.seed for trial in more] == sorted(trial.seed for trial in more)
 
 
-def test_undecided_cells_of_a_settled_claim_get_seeds_where_every_cell_is_asked_for():
-    claim = parse_claim("constant is superior to tied by 1 point for relu and logistic")
-    study = replace(planned(claiming("forward=[relu,logistic]"), [], (), 12), claims=(claim,))
+def apart(trial, *, on_epoch=None):
+    """As ``noisy``, but with ReLU a constant is far below, and with Logistic its seeds lie far apart."""
+    lower = {"relu": 0.2, "logistic": 0.1 * trial.seed}[trial.forward] if trial.backward == "constant(1)" else 0
+    found = noisy(trial)
+    record = replace(found.epochs[-1], test_accuracy=found.epochs[-1].test_accuracy - lower)
+    return replace(found, epochs=(record,) * trial.epochs)
 
-    def result(trial):
-        """With ReLU a constant is far below; with Logistic its seeds lie far apart."""
-        lower = {"relu": 0.2, "logistic": 0.1 * trial.seed}[trial.forward] if trial.backward == "constant(1)" else 0
-        found = noisy(trial)
-        record = replace(found.epochs[-1], test_accuracy=found.epochs[-1].test_accuracy - lower)
-        return replace(found, epochs=(record,) * trial.epochs)
 
-    results = [result(trial) for trial in study.trials]
-    (found,) = judge(study.claims, study, results)
-    assert (found.verdict, [cell.verdict for cell in found.cells]) == ("does not hold", ["does not hold", "undecided"])
-    assert more_seeds(study, results) == []
-    assert {(trial.forward, trial.backward, trial.seed) for trial in more_seeds(study, results, every_cell=True)} == {
-        ("logistic", rule, seed) for rule in ("tied", "constant(1)") for seed in (3, 4, 5)
-    }
+@pytest.mark.parametrize(("every_cell", "seeds"), [(False, 3), (True, 6)])
+def test_undecided_cells_of_a_settled_claim_get_seeds_where_every_cell_is_asked_for(
+    tmp_path, inline, every_cell, seeds
+):
+    run(claiming("forward=[relu,logistic]"), tmp_path, most_seeds=6, every_cell=every_cell, run_trial=apart)
+    study, results = stored(tmp_path)
+    settled = judge(study.claims, study, results)[0]
+    assert settled.verdict == "does not hold"
+    assert settled.cells[0].verdict == "does not hold", "ReLU settles it"
+    for forward, most in (("relu", 3), ("logistic", seeds)):
+        ran = {trial.seed for trial in study.trials if (trial.forward, trial.backward) == (forward, "constant(1)")}
+        assert ran == set(range(most))
 
 
 def test_a_run_until_decided_decides_and_remembers(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 import torch
@@ -55,6 +56,45 @@ def test_a_trial_gives_the_same_numbers_twice_whatever_was_drawn_before(trial):
     assert first.status == "done"
     assert _numbers(first) == _numbers(second)
     assert len(first.epochs) == trial.epochs
+
+
+def _flushes():
+    return bool((torch.tensor([sys.float_info.min], dtype=torch.float64) / 2 == 0).all())
+
+
+def test_denormal_numbers_are_flushed_for_the_run_and_no_longer():
+    threads, seen = torch.get_num_threads(), []
+    look = lambda *_: seen.append((_flushes(), torch.get_num_threads()))  # noqa: E731
+    torch.set_num_threads(2)
+    try:
+        result = run_trial(_change(denormals="flushed", epochs=1), on_step=look)
+        kept = run_trial(_change(epochs=1), on_step=look)
+        after = _flushes(), torch.get_num_threads()
+    finally:
+        torch.set_num_threads(threads)
+    steps = len(seen) // 2
+    assert seen == [(True, 1)] * steps + [(False, 2)] * steps
+    assert after == (False, 2)
+    assert (result.hardware["threads"], kept.hardware["threads"]) == ("1", "2")
+
+
+def test_a_caller_that_flushes_goes_on_so():
+    torch.set_flush_denormal(True)
+    try:
+        run_trial(_change(denormals="flushed", epochs=1))
+        assert _flushes()
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_a_processor_that_cannot_flush_says_so(monkeypatch):
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda _: False)
+    result = run_trial(_change(denormals="flushed"))
+    assert result.status == "failed"
+    assert (
+        result.error
+        == "StudyError: denormals: this processor cannot flush them. Leave the setting out, or write 'kept'."
+    )
 
 
 def test_another_seed_gives_other_numbers():

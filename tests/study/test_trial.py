@@ -64,6 +64,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "monitor": 50,
         "validation": 0.1,
         "test": "once",
+        "denormals": "flushed",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}
@@ -80,7 +81,7 @@ def test_the_id_stays_what_it_was():
 
 def test_fields_that_came_later_are_read_as_what_was_done_before_them():
     record = make_trial().to_dict()
-    for name in ("weights", "feedback", "schedule", "augment", "monitor"):
+    for name in ("weights", "feedback", "schedule", "augment", "monitor", "denormals"):
         del record[name]
     assert Trial.from_dict(record) == make_trial()
     assert Trial.from_dict(record).id == "398e1dfca840df11"
@@ -95,6 +96,7 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("model", "lenet"),
         ("data", "fashion"),
         ("loss", "l2"),
+        ("denormals", "dropped"),
         ("optimiser", "adamm"),
         ("optimiser", "adam(weight_decay=-1)"),
         ("optimiser", "bop(gamma=0)"),

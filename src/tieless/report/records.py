@@ -222,6 +222,7 @@ class Settings:
     epochs: int
     device: str
     monitor: int = 0
+    denormals: str = "kept"
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

@@ -61,6 +61,7 @@ _SPECS: Mapping[str, Callable[[str], str]] = {
     "schedule": specs.schedule,
     "loss": specs.loss,
     "device": specs.device,
+    "denormals": specs.denormals,
 }
 _NUMBERS = ("learning_rate", "batch", "epochs", "subset", "validation")
 _FIELDS = (*_SPECS, *_NUMBERS)

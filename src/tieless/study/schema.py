@@ -82,6 +82,7 @@ class GridModel(_Model):
     seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = _axis("an integer >= 0")
     device: _Axis[Annotated[str, _spec(specs.device)]] = _axis("a torch device, such as cpu")
     monitor: _Axis[Annotated[int, Field(ge=0)]] = _axis("steps between two measurements, an integer >= 0")
+    denormals: _Axis[Annotated[str, _spec(specs.denormals)]] = _axis("kept or flushed")
 
     def given(self) -> dict[str, list[Any]]:
         """The axes that were written, in the order of the fields."""

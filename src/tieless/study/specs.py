@@ -29,6 +29,7 @@ __all__ = [
     "augment",
     "check_pair",
     "data",
+    "denormals",
     "device",
     "feedback",
     "first_rule",
@@ -44,6 +45,9 @@ __all__ = [
 
 TESTS = ("each-epoch", "once", "never")
 """When a run may look at the test samples."""
+
+DENORMALS = ("kept", "flushed")
+"""What becomes of numbers that are too small for the full precision of their type."""
 
 
 def _whole(value: Value) -> Value:
@@ -143,6 +147,11 @@ def augment(spec: str) -> str:
 def test(name: str) -> str:
     """``name`` where it says when to test."""
     return _chosen("time to test", name, TESTS)
+
+
+def denormals(name: str) -> str:
+    """``name`` where it says what becomes of denormal numbers."""
+    return _chosen("treatment of denormal numbers", name, DENORMALS)
 
 
 def device(name: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
+from tieless.errors import StudyError
 from tieless.models import build_model
 from tieless.optim import Annealing, clip_after_step
 from tieless.rules import alternation
@@ -67,8 +70,10 @@ def run_trial(
     classes: int | None = None
     status: Status = "done"
     error: str | None = None
+    threads = torch.get_num_threads()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _DENORMALS[trial.denormals]():
+            threads = torch.get_num_threads()
             run = _Run(trial, on_step)
             classes = run.data.classes
             for epoch in range(trial.epochs):
@@ -93,9 +98,29 @@ def run_trial(
         seconds=time.perf_counter() - clock,
         started=started.isoformat(timespec="seconds"),
         versions=_versions(),
-        hardware=_hardware(trial.device),
+        hardware=_hardware(trial.device, threads),
         alignments=alignments,
     )
+
+
+@contextmanager
+def _one_thread_that_flushes() -> Generator[None]:
+    # A processor keeps this setting for each thread, and PyTorch sets that of the calling one.
+    threads, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0
+    if not torch.set_flush_denormal(True):
+        raise StudyError("denormals: this processor cannot flush them. Leave the setting out, or write 'kept'.")
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+
+
+_DENORMALS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "kept": nullcontext,
+    "flushed": _one_thread_that_flushes,
+}
 
 
 def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
@@ -217,9 +242,9 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, **packages}
 
 
-def _hardware(device: str) -> dict[str, str]:
+def _hardware(device: str, threads: int) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name()
-    return {"device": device, "processor": name, "threads": str(torch.get_num_threads())}
+    return {"device": device, "processor": name, "threads": str(threads)}
 
 
 def _cpu_name() -> str:

@@ -34,6 +34,7 @@ _SPELLINGS = {
     "schedule": specs.schedule,
     "augment": specs.augment,
     "test": specs.test,
+    "denormals": specs.denormals,
 }
 LATER: dict[str, Any] = {
     "weights": "float",
@@ -43,6 +44,7 @@ LATER: dict[str, Any] = {
     "monitor": 0,
     "validation": None,
     "test": "each-epoch",
+    "denormals": "kept",
 }
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
@@ -81,6 +83,8 @@ class Trial:
             random slope.
         device: ``"cpu"`` or a torch device such as ``"cuda"``.
         monitor: Steps from one measurement of the alignment to the next; 0 measures none. What is trained does not notice.
+        denormals: What a CPU makes of numbers below 1.2e-38, which take it many times longer than others: ``"kept"``, or
+            ``"flushed"`` to 0. PyTorch flushes those of the calling thread alone, so that such a run takes one thread.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -105,6 +109,7 @@ class Trial:
     seed: int
     device: str = "cpu"
     monitor: int = 0
+    denormals: str = "kept"
 
     def __post_init__(self) -> None:
         for name, write in _SPELLINGS.items():

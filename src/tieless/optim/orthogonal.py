@@ -40,8 +40,11 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         Jordan et al. 2024, "Muon", https://kellerjordan.github.io/posts/muon, with its quintic Newton-Schulz iteration.
     """
     tall = matrix.shape[-2] > matrix.shape[-1]
-    x = unit(matrix.mT if tall else matrix)
+    wide = unit(matrix.mT if tall else matrix)
+    # One batch, for a product that adds what it is given: sums of their own pass over the memory three times more.
+    x = wide.reshape(-1, *wide.shape[-2:])
     for _ in range(STEPS):
         gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
+    x = x.view(wide.shape)
     return x.mT if tall else x

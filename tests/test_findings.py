@@ -310,6 +310,33 @@ def test_a_run_ends_behind_the_last_look(tools):
     assert result.epochs == ()
 
 
+def test_the_size_of_what_is_sent_is_that_of_the_gradient_at_z(tools):
+    rows, result = tools["mechanisms"].feedback_rows("a study", replace(TRIAL, monitor=0), looks=(0, 2, 99))
+    assert [(row["step"], row["activation"]) for row in rows] == [(0, 1), (2, 1)]
+    model, data = start_of(TRIAL)
+    inputs, labels = next(iter(data.batches(torch.Generator().manual_seed(2**32 + TRIAL.seed), TRIAL.batch)))
+    first, activation, last = list(model.children())[-3:]
+    z = first(inputs.flatten(1))
+    with torch.random.fork_rng():
+        loss = torch.nn.functional.cross_entropy(last(activation(z)), labels)
+        (sent,) = torch.autograd.grad(loss, z)
+    assert rows[0]["rms"] == f"{float(sent.square().mean().sqrt()):.4g}"
+    # To look changes nothing.
+    (seen,), (unseen,) = result.epochs, run_trial(replace(TRIAL, monitor=0)).epochs
+    assert replace(seen, seconds=0) == replace(unseen, seconds=0)
+
+
+@pytest.mark.parametrize(("sigma", "left"), [(1e-3, "0.29 to 0.45"), (1e-4, "0.95 to 0.98")])
+def test_what_noise_leaves_is_the_cosine_of_feedback_with_and_without_it(tools, sigma, left):
+    sizes = [3e-4, 5e-4]
+    assert tools["finding_measured"]._left(sizes, sigma) == left
+    draw = torch.Generator().manual_seed(0)
+    feedback = [size * torch.randn(1_000_000, generator=draw) for size in sizes]
+    noisy = [one + sigma * torch.randn(1_000_000, generator=draw) for one in feedback]
+    cosines = [float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(feedback, noisy, strict=True)]
+    assert cosines == pytest.approx([float(value) for value in left.split(" to ")], abs=0.01)
+
+
 def test_layers_are_those_of_the_monitor(tools):
     result = run_trial(TRIAL)
     rows = tools["mechanisms"].layer_rows("a study", [result])

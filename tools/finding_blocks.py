@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from finding_data import SAID, STUDIES, Row, cosine, dose, judged, runs, there
-from finding_measured import gradients, lost, predictions, units
-from finding_tables import WAITING, once, table
+from finding_measured import gradients, lost, predictions, sent, units
+from finding_tables import NAMES, WAITING, once, table
 
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
@@ -19,19 +19,6 @@ from tieless.study.claims import FORMS
 
 __all__ = ["BLOCKS", "Judged", "block"]
 
-NAMES = {
-    "relu": "ReLU",
-    "linear": "Linear",
-    "logistic": "Logistic",
-    "heaviside": "Heaviside",
-    "sgd": "SGD",
-    "adam": "Adam",
-    "adam(weight_decay=0.01)": "AdamW",
-    "direction_first": "DirectionFirst",
-    "sign_sgd": "SignSGD",
-    "lion": "Lion",
-    "lars(trust=1)": "LARS",
-}
 READINGS = {
     "constant(1)": "",
     "full_jam": "A and B",
@@ -443,6 +430,7 @@ BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
     "lost": lost,
     "predictions": predictions,
     "quoted": quoted,
+    "sent": sent,
     "units": units,
     "verdicts": verdicts,
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from finding_blocks import NAMES
 from finding_data import SAID, STUDIES, Row, cosine, dose, measurements, runs
+from finding_tables import NAMES
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator

@@ -8,13 +8,13 @@ from statistics import fmean, geometric_mean
 from typing import Any
 
 from finding_data import Row, measurements, there
-from finding_tables import WAITING, table
+from finding_tables import NAMES, WAITING, table
 from robustness import RULES, TABLE, Cell, cells, predictions as predicted
 
 from tieless.errors import StudyError
 from tieless.report import words
 
-__all__ = ["gradients", "lost", "predictions", "units"]
+__all__ = ["gradients", "lost", "predictions", "sent", "units"]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -92,6 +92,34 @@ def _unit(rows: Sequence[dict[str, Any]]) -> str:
         return words.NOTHING
     spread, saturated, constant = (fmean(row[name] for row in rows) for name in ("spread", "saturated", "constant"))
     return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
+
+
+def sent(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+    """``sent STUDY SIGMA...``: the size of what each activation sends, and the cosine that noise of each size leaves of it."""
+    study, *sigmas = given
+    by: dict[tuple[str, str, float], list[float]] = {}
+    for row in measurements("mechanism-feedback"):
+        if row["study"] == study:
+            by.setdefault((row["model"], row["optimiser"], row["step"]), []).append(row["rms"])
+    if not by:
+        raise StudyError(f"mechanism-feedback.csv has nothing of {study}.")
+    body = [
+        [
+            f"`{model}`, {NAMES.get(optimiser, optimiser)}",
+            f"{step:g}",
+            ", ".join(f"{size:.1g}" for size in sizes),
+            *(_left(sizes, float(sigma)) for sigma in sigmas),
+        ]
+        for (model, optimiser, step), sizes in by.items()
+    ]
+    return table(
+        ["Network", "Step", "Root mean square, first activation to last", *(f"`noise({s})`" for s in sigmas)], body
+    )
+
+
+def _left(sizes: Sequence[float], sigma: float) -> str:
+    cosines = [size / math.hypot(size, sigma) for size in sizes]
+    return f"{min(cosines):.2f} to {max(cosines):.2f}"
 
 
 def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:

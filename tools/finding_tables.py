@@ -1,13 +1,28 @@
-"""Tables of Markdown."""
+"""Tables of Markdown, and what they call things."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["WAITING", "once", "table"]
+__all__ = ["NAMES", "WAITING", "once", "table"]
 
 WAITING = "*Not run yet.*"
 """What stands in the place of a table whose data are not there."""
+
+NAMES = {
+    "relu": "ReLU",
+    "linear": "Linear",
+    "logistic": "Logistic",
+    "heaviside": "Heaviside",
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adam(weight_decay=0.01)": "AdamW",
+    "direction_first": "DirectionFirst",
+    "sign_sgd": "SignSGD",
+    "lion": "Lion",
+    "lars(trust=1)": "LARS",
+}
+"""What a reader calls forwards and optimisers, by the names of studies."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

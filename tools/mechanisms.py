@@ -1,12 +1,14 @@
-"""Measure what the studies of mechanisms are explained by, into tables that ``tools/findings.py`` draws.
+"""Measure what the studies are explained by, into tables that ``tools/findings.py`` draws.
 
     python tools/mechanisms.py layers runs/explosion runs/saturation runs/signs --out docs/results/mechanism-layers.csv
     python tools/mechanisms.py health --out docs/results/mechanism-health.csv
+    python tools/mechanisms.py feedback --out docs/results/mechanism-feedback.csv
 
 ``layers`` takes from the stores of studies with a monitor how each layer's gradient of the weights lies beside the tied
 one: its cosine, and both norms, by seed and step. What the table has of other studies stays there. ``health`` begins some
 runs of these studies again, step for step the same, and looks at the units on the way: which part of ``z`` the derivative
-would have shut, which part of the units says the same to every image, and where ``z`` lies.
+would have shut, which part of the units says the same to every image, and where ``z`` lies. ``feedback`` begins the tied runs of
+``beyond/noise`` again, at the rates that were chosen for them, and takes the size of what each activation sends on.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import argparse
 import csv
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from finding_data import runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,11 +33,13 @@ from tieless.diagnose.vitals import vitals
 from tieless.errors import TielessError
 from tieless.rules import rule
 from tieless.study import Result, Store, Trial, load_study
+from tieless.study.losses import LOSSES
 from tieless.study.training import run_trial, start_of
 
 KEY = ("study", "model", "forward", "backward", "optimiser", "learning_rate", "seed")
 LAYERS = (*KEY, "step", "layer", "cosine", "norm", "reference_norm")
 HEALTH = (*KEY, "step", "activation", "saturated", "constant", "mean", "spread")
+FEEDBACK = (*KEY, "step", "activation", "rms")
 PROBE = 200
 """Training images that the units are looked at with."""
 DENSE, SPARSE = 100, 100
@@ -50,6 +56,8 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, tuple[str, ...]]]] = {
     ),
 }
 SEEDS = (0,)
+SENT = (0, 100, 1000)
+"""The steps before which the feedback is looked at; 1000 is within the second epoch of a perceptron, the fourth of LeNet-5."""
 
 
 def key_of(study: str, trial: Trial) -> dict[str, object]:
@@ -82,38 +90,53 @@ class Enough(Exception):  # noqa: N818 - it is no error
     """All looks have been taken."""
 
 
-def health_rows(study: str, trial: Trial, looks: Sequence[int]) -> tuple[list[dict[str, object]], Result]:
-    """Run a trial and look at its units before some steps, as if every rule were ``tied``. It ends behind the last look.
+def looked_at(
+    study: str,
+    trial: Trial,
+    looks: Sequence[int],
+    look: Callable[[nn.Module, tuple[Tensor, Tensor]], Iterable[dict[str, object]]],
+) -> tuple[list[dict[str, object]], Result]:
+    """Run a trial and look at its network before some steps. It ends behind the last look.
 
     Args:
         study: Its name, for the rows.
         trial: What to run.
         looks: The steps.
+        look: Gets the network and the batch of the step, and gives what the rows of this step have of their own.
     Returns:
-        A row for each activation and look, and the result of the trial.
+        The rows, and the result of the trial.
     """
+    rows: list[dict[str, object]] = []
+
+    def on_step(step: int, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+        if step > max(looks):
+            raise Enough
+        if step in looks:
+            rows.extend({**key_of(study, trial), "step": step, **found} for found in look(model, batch))
+
+    result = run_trial(trial, on_step=on_step)
+    if result.status == "failed" and not (result.error or "").startswith(Enough.__name__):
+        sys.exit(f"{study}, {trial.backward}, seed {trial.seed}: {result.error}")
+    return rows, result
+
+
+def health_rows(study: str, trial: Trial, looks: Sequence[int]) -> tuple[list[dict[str, object]], Result]:
+    """A row for each activation of a trial at each look: its units, as if every rule were ``tied``."""
     _, data = start_of(trial)
     images, labels = data.train_x[:PROBE], data.train_y[:PROBE]
-    rows: list[dict[str, object]] = []
 
     def loss_of(model: nn.Module) -> Tensor:
         return F.cross_entropy(model(images), labels)
 
-    def look(step: int, model: nn.Module, _batch: tuple[Tensor, Tensor]) -> None:
-        if step > max(looks):
-            raise Enough
-        if step not in looks:
-            return
+    def look(model: nn.Module, _batch: tuple[Tensor, Tensor]) -> list[dict[str, object]]:
         sites = sites_of(model)
         with torch.no_grad(), untouched(model, *(site.module for site in sites)):
             if not math.isfinite(float(loss_of(model))):
-                return
+                return []
         # By the derivative: what it would have shut is what an untied rule goes on sending feedback to.
         found = vitals(model, sites, loss_of, {site.name: rule("tied") for site in sites})
-        rows.extend(
+        return [
             {
-                **key_of(study, trial),
-                "step": step,
                 "activation": number,
                 "saturated": short(health.saturated),
                 "constant": short(health.constant or 0.0),
@@ -121,12 +144,31 @@ def health_rows(study: str, trial: Trial, looks: Sequence[int]) -> tuple[list[di
                 "spread": short(health.spread),
             }
             for number, health in enumerate(found, start=1)
-        )
+        ]
 
-    result = run_trial(trial, on_step=look)
-    if result.status == "failed" and not (result.error or "").startswith(Enough.__name__):
-        sys.exit(f"{study}, {trial.backward}, seed {trial.seed}: {result.error}")
-    return rows, result
+    return looked_at(study, trial, looks, look)
+
+
+def feedback_rows(study: str, trial: Trial, looks: Sequence[int]) -> tuple[list[dict[str, object]], Result]:
+    """A row for each activation of a trial at each look: the root mean square of what it sends on, by the batch of the step."""
+    loss = LOSSES[trial.loss]
+
+    def look(model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[dict[str, object]]:
+        inputs, labels = batch
+        taken: list[Tensor] = []
+        modules = [site.module for site in sites_of(model)]
+        with ExitStack() as stack:
+            stack.enter_context(untouched(model))
+            for module in modules:
+                hook = module.register_forward_pre_hook(lambda _, arguments: taken.append(arguments[0]))
+                stack.callback(hook.remove)
+            sent = torch.autograd.grad(loss.mean(model(inputs), labels), taken)
+        return [
+            {"activation": number, "rms": short(float(one.double().square().mean().sqrt()))}
+            for number, one in enumerate(sent, start=1)
+        ]
+
+    return looked_at(study, trial, looks, look)
 
 
 def cases() -> list[tuple[str, Trial, tuple[int, ...]]]:
@@ -138,6 +180,16 @@ def cases() -> list[tuple[str, Trial, tuple[int, ...]]]:
             if plain and trial.seed in SEEDS and trial.backward in by_model.get(trial.model, ()):
                 found.append((study, replace(trial, monitor=0), looks))
     return found
+
+
+def tied_cases(name: str) -> list[Trial]:
+    """The tied runs of a committed table that were judged, at their chosen rates."""
+    results = runs(name)[1]
+    return [
+        result.trial
+        for result in results
+        if result.trial.backward == "tied" and result.trial.test != "never" and result.trial.seed in SEEDS
+    ]
 
 
 def others(file: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
@@ -165,7 +217,10 @@ def main() -> None:
     layers = commands.add_parser("layers", help="what the monitors of finished studies have measured")
     layers.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="of studies that were run with a monitor")
     health = commands.add_parser("health", help="train some cells again and look at their units")
-    for command in (layers, health):
+    feedback = commands.add_parser(
+        "feedback", help="train the tied runs of beyond/noise again and take the size of what is sent"
+    )
+    for command in (layers, health, feedback):
         command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, as CSV")
     options = parser.parse_args()
     try:
@@ -177,11 +232,19 @@ def main() -> None:
             write(options.out, LAYERS, [*others(options.out, rows), *rows])
             return
         torch.set_num_threads(1)
+        if options.command == "health":
+            columns, rows_of, again = HEALTH, health_rows, cases()
+        else:
+            columns, rows_of, again = (
+                FEEDBACK,
+                feedback_rows,
+                [("beyond/noise", one, SENT) for one in tied_cases("noise")],
+            )
         rows = []
-        for study, trial, looks in cases():
-            rows += health_rows(study, trial, looks)[0]
-            print(f"{study}: {trial.backward}, {trial.model}, seed {trial.seed}")
-        write(options.out, HEALTH, rows)
+        for study, trial, looks in again:
+            rows += rows_of(study, trial, looks)[0]
+            print(f"{study}: {trial.backward}, {trial.model}, {trial.optimiser}, seed {trial.seed}")
+        write(options.out, columns, rows)
     except TielessError as error:
         sys.exit(f"Error: {error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +17,7 @@ from robustness import RULES, cells
 
 from tieless.report.plots import COLOURS, MARKS
 from tieless.report.rule_plot import STYLE
-from tieless.study import load_study
+from tieless.study import Result, load_study
 
 __all__ = ["FIGURES", "draw"]
 
@@ -374,6 +375,45 @@ def which_forwards(_rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def deep_networks(_rows: Sequence[Row]) -> Figure:
+    """What each seed reached: a panel for each network, a line for each rule, a mark for each optimiser."""
+    found: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    for result in runs("deep-mlp")[1]:
+        if (trial := result.trial).test != "never":
+            found.setdefault((trial.model, trial.forward), {}).setdefault(trial.backward, []).append(result)
+    optimisers = [
+        o for o in OPTIMISERS if any(r.trial.optimiser == o for own in found.values() for r in chain(*own.values()))
+    ]
+    looks = {
+        o: {"color": COLOURS[i], "marker": MARKS[i], "linestyle": "", "markersize": 5} for i, o in enumerate(optimisers)
+    }
+    heights = [len(rules) for rules in found.values()]
+    figure = Figure(figsize=(7.6, 1.2 + 0.5 * len(found) + 0.26 * sum(heights)), layout="constrained")
+    grid = figure.subplots(len(found), squeeze=False, sharex=True, height_ratios=heights)
+    for (axes,), ((model, forward), rules) in zip(grid, found.items(), strict=True):
+        for place, results in enumerate(rules.values()):
+            for result in results:
+                look = looks[result.trial.optimiser]
+                line = -place + 0.2 * (1 - optimisers.index(result.trial.optimiser))
+                last = result.epochs[-1].test_accuracy if result.status == "done" else None
+                if last is None:
+                    axes.plot([0], [line], **{**look, "marker": "x"}, clip_on=False)
+                else:
+                    axes.plot([100 * last], [line], **look, alpha=0.8)
+        axes.set_yticks([-place for place in range(len(rules))], list(rules), fontsize=7)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(-len(rules) + 0.4, 0.6)
+        axes.set_xlim(0, 100)
+        axes.axvline(10, color=QUIET, linewidth=0.8, linestyle=":")
+        axes.set_title(f"{NAMES.get(forward, forward)}, {model}", loc="left", fontsize=9)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    grid[-1, 0].set_xlabel("% of test images, each seed; dotted: one class in ten")
+    handles = [grid[0, 0].plot([], [], label=NAMES[o], **looks[o])[0] for o in optimisers]
+    handles += grid[0, 0].plot([], [], color=QUIET, marker="x", linestyle="", label="diverged")
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    return figure
+
+
 FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "magnitude": ("magnitude.md", forest),
     "step-functions": ("step-functions.md", forest),
@@ -387,7 +427,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "feedback-weights": ("feedback-weights.md", forest),
     "direction-first": ("direction-first.md", forest),
     "architectures": ("architectures.md", by_network),
-    "deep-networks": ("deep-networks.md", forest),
+    "deep-networks": ("deep-networks.md", deep_networks),
     "which-forwards": ("which-forwards.md", which_forwards),
 }
 """By name: the page whose comparisons it shows, and how it is drawn."""

@@ -132,6 +132,38 @@ def test_feedback_without_its_mean_leaves_of_a_gradient_what_tells_samples_apart
     assert no_bias.norm() < 1e-12 * bias.norm()
 
 
+DEEP = "constant >> centralize(dim=0)"
+
+
+def _deep_gradients(rule, depth, *, gain, dtype):
+    """Of the weights of a deep perceptron whose weights are larger than they start, bottom first."""
+    torch.manual_seed(0)
+    net = MLP(6, (16,) * depth, 3, "logistic", rule).to(dtype)
+    weights = [parameter for parameter in net.parameters() if parameter.dim() == 2]
+    with torch.no_grad():
+        for weight in weights:
+            weight.mul_(gain)
+    nn.functional.cross_entropy(net(_matrix(1, 9, 6, dtype=dtype)), torch.arange(9) % 3).backward()
+    return [weight.grad for weight in weights]
+
+
+def test_a_size_taken_out_at_each_activation_turns_no_gradient():
+    plain = _deep_gradients(DEEP, 12, gain=3, dtype=torch.float64)
+    sized = _deep_gradients(f'{DEEP} >> normalize(per="tensor")', 12, gain=3, dtype=torch.float64)
+    for a, b in zip(plain, sized, strict=True):
+        assert torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() == pytest.approx(1, abs=1e-9)
+    assert plain[0].norm() > 10 * sized[0].norm()
+
+
+def test_fifty_layers_leave_the_range_of_float32_unless_sizes_are_taken_out_on_the_way():
+    """What is sent is multiplied with the weights of each layer, and six for each of fifty are beyond what float32 holds."""
+    plain = _deep_gradients(DEEP, 50, gain=12, dtype=torch.float32)
+    sized = _deep_gradients(f'{DEEP} >> normalize(per="tensor")', 50, gain=12, dtype=torch.float32)
+    assert plain[-1].isfinite().all()
+    assert not plain[0].isfinite().all()
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in sized)
+
+
 @settings(max_examples=40)
 @given(seed=st.integers(0, 1000), exponent=st.integers(-36, 30), shape=SHAPES, lr=st.sampled_from([1e-3, 0.02, 1.0]))
 def test_no_step_is_longer_than_promised(seed, exponent, shape, lr):

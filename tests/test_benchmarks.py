@@ -5,11 +5,14 @@ import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
+
+from tieless.models import MLP
 
 pytest.importorskip("rich")
 
@@ -27,6 +30,7 @@ OPTIONS = {
     "channels_last": "--rounds 1 --images 1",
     "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
     "convert_calls": "",
+    "denormals": "--rounds 1",
     "few_bit_levels": "",
     "first_call": "--rounds 1",
     "gpu": "--rounds 1 --sizes 4 --dtypes float32 --device cpu",
@@ -35,6 +39,7 @@ OPTIONS = {
     "low_memory": "--rounds 1 --threads 1 --sizes 4",
     "mean_component": "",
     "monitor": "--rounds 1 --every 1",
+    "optimisers": "--rounds 1",
     "packed_activations": "--rounds 1",
     "passes": "--rounds 1 --sizes 10",
     "peers": "--rounds 1 --sizes 4",
@@ -47,6 +52,7 @@ PRINTS = {
     "channels_last": r"positive_jam │ [\d.]+ \([\d.]+\) │",
     "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
     "convert_calls": r"in a mode.* [\d.]+",
+    "denormals": r"a few samples │ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│",
     "few_bit_levels": r"silu +│ relu, 1 bit +│ [\d.]+ +│",
     "first_call": r"native relu +│ +[\d.]+ │",
     "gpu": r"gelu \+ regelu2 +│ +[\d.]+ │ +[\d.]+ │ +0\.8 │",
@@ -55,6 +61,7 @@ PRINTS = {
     "low_memory": r"silu \+ few_bit\(3\) │ +[\d.]+ │ +1\.3 / 0\.8 │",
     "mean_component": r"│ +3 │ +[\d.e-]+ │ +[\d.e+-]+, +[\d.]+ % │",
     "monitor": r"heaviside, rectangular +│ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│ [\d.]+ % +│ 10 % ",
+    "optimisers": r"a few rows │ [\d.]+ ms +│ [\d.]+ ms +│ (-|[\d.]+ ms) +│ [\d.]+ ms +│ [\d.]+ +│ [\d.]+ +│",
     "packed_activations": r"The gradients of the three ways were equal bit for bit\.",
     "passes": r"relu \+ full_jam +│ +[\d.]+ │\n.* without its passes │ +-?[\d.]+ │",
     "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
@@ -68,6 +75,9 @@ def _smaller(monkeypatch, name, module):
     if name == "convert_calls":
         monkeypatch.setattr(module, "CALLS", 2)
         monkeypatch.setattr(module, "ROUNDS", 1)
+    elif name == "denormals":
+        few = replace(module.DEEP, data="digits", subset=64, model="mlp(8, 2)", batch=8)
+        monkeypatch.setattr(module, "TRIALS", {"a few samples": few})
     elif name == "few_bit_levels":
         monkeypatch.setattr(module, "FORWARDS", ("tanh",))
     elif name == "first_call":
@@ -82,6 +92,8 @@ def _smaller(monkeypatch, name, module):
         monkeypatch.setattr(module, "batch", lambda: some)
         monkeypatch.setattr(module, "DEPTH", 3)
         monkeypatch.setattr(module, "SHOWN", (0, 2))
+    elif name == "optimisers":
+        monkeypatch.setattr(module, "NETWORKS", {"a few rows": (lambda: MLP(784, [8, 8], 10), 4)})
     elif name == "packed_activations":
         monkeypatch.setattr(
             module,

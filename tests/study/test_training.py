@@ -64,7 +64,10 @@ def _flushes():
 
 def test_denormal_numbers_are_flushed_for_the_run_and_no_longer():
     threads, seen = torch.get_num_threads(), []
-    look = lambda *_: seen.append((_flushes(), torch.get_num_threads()))  # noqa: E731
+
+    def look(*_):
+        seen.append((_flushes(), torch.get_num_threads()))
+
     torch.set_num_threads(2)
     try:
         result = run_trial(_change(denormals="flushed", epochs=1), on_step=look)

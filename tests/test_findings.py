@@ -168,6 +168,10 @@ def test_a_number_that_changed_in_the_data_changes_the_page(tools, copied):
             "<!-- findings: cells suc-ones optimiser=adam -->\n<!-- end -->",
             r"suc-ones has no cells with optimiser=adam",
         ),
+        (
+            "<!-- findings: beside suc-ones Peer optimiser=none\ntied | 1.0\n-->\n<!-- end -->",
+            r"The block 'beside suc-ones Peer optimiser=none' cannot be printed: 'tied'",
+        ),
         ("<!-- findings: again suc-ones -->\n<!-- end -->", r"The block 'again suc-ones' cannot be printed: "),
     ],
 )

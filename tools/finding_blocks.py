@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from finding_data import SAID, STUDIES, Row, cosine, dose, judged, runs, there
 from finding_measured import gradients, lost, predictions, sent, units
@@ -13,7 +13,7 @@ from finding_tables import NAMES, WAITING, once, table
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
 from tieless.report.collect import assemble
-from tieless.report.records import Cell
+from tieless.report.records import Cell, Section
 from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
 
@@ -288,11 +288,7 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
         return WAITING
     wanted = dict(condition.split("=", 1) for condition in conditions)
     forward = wanted.pop("forward", None)
-    sections = [
-        section
-        for section in assemble(*runs(name)).sections
-        if all(str(getattr(section.settings, field)) == value for field, value in wanted.items())
-    ]
+    sections = _sections(name, wanted)
     spoken = [words.settings_words(section.settings) for section in sections]
     fields = dict.fromkeys(field for said in spoken for field in said)
     varied = [field for field in fields if len({said.get(field) for said in spoken}) > 1]
@@ -321,6 +317,15 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     return table(head, body)
 
 
+def _sections(name: str, wanted: Mapping[str, str]) -> list[Section]:
+    """The sections of a table whose settings are those that are wanted."""
+    return [
+        section
+        for section in assemble(*runs(name)).sections
+        if all(str(getattr(section.settings, field)) == value for field, value in wanted.items())
+    ]
+
+
 def _accuracy(cell: Cell | None, *, rated: bool) -> str:
     if cell is None:
         return words.NOTHING
@@ -333,13 +338,16 @@ def _accuracy(cell: Cell | None, *, rated: bool) -> str:
 
 
 def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
-    """``beside NAME PEER``, then lines ``rule | error``: errors of the rules beside those that a peer has published."""
-    name, peer = given
+    """``beside NAME PEER [FIELD=VALUE ...]``, then lines ``rule | error``: errors beside those that a peer has published.
+
+    A field is a setting.
+    """
+    name, peer, *conditions = given
     if not there(name):
         return WAITING
     found = {
         cell.backward: cell
-        for section in assemble(*runs(name)).sections
+        for section in _sections(name, dict(condition.split("=", 1) for condition in conditions))
         for part in section.blocks
         for cell in part.grid.cells
     }

@@ -39,6 +39,7 @@ STUDIES = {
     "mechanism-signs": "mechanism/signs",
     "which-forwards": "beyond/which-forwards",
     "feedback-alignment": "beyond/feedback-alignment",
+    "feedback-direction-first": "beyond/feedback-direction-first",
     "flip": "beyond/flip",
     "rotate": "beyond/rotate",
     "drop": "beyond/drop",

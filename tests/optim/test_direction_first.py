@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from tieless import untie
+from tieless import convert_feedback, untie
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.models import MLP, LeNet5
 from tieless.optim import DirectionFirst
@@ -97,10 +97,10 @@ def test_no_power_of_two_on_a_gradient_changes_a_bit(exponents, seed):
     assert all(torch.equal(a, b) for a, b in zip(plain, scaled, strict=True))
 
 
-def test_a_network_trains_the_same_whatever_its_rules_multiply_the_feedback_with():
-    def run(rule):
+def test_a_network_trains_the_same_whatever_its_rules_and_feedback_weights_multiply_with():
+    def run(rule, feedback="tied"):
         torch.manual_seed(0)
-        net = MLP(6, (8, 8), 3, "tanh", rule)
+        net = convert_feedback(MLP(6, (8, 8), 3, "tanh", rule), feedback)
         optimiser = DirectionFirst(net.parameters())
         for seed in range(4):
             net.zero_grad()
@@ -111,7 +111,10 @@ def test_a_network_trains_the_same_whatever_its_rules_multiply_the_feedback_with
 
     assert torch.equal(run("tied"), run("tied >> scale(1024)"))
     assert torch.equal(run("constant"), run("constant(0.0009765625)"))
+    assert torch.equal(run("tied", "fa"), run("tied", "fa(gain=1024)"))
+    assert torch.equal(run("constant", "dfa"), run("constant", "dfa(gain=0.0009765625)"))
     assert not torch.equal(run("tied"), run("constant"))
+    assert not torch.equal(run("tied"), run("tied", "fa"))
 
 
 def test_feedback_without_its_mean_leaves_of_a_gradient_what_tells_samples_apart():

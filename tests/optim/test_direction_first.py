@@ -246,6 +246,27 @@ def test_what_is_not_finite_is_not_hidden():
     assert weight.isnan().any()
 
 
+def test_the_past_of_a_unit_that_is_off_does_not_fade_to_denormal_numbers():
+    """Of 0.9 to the power of 830 float32 holds fewer digits, and for a thousand steps more it is not 0."""
+    weight = nn.Parameter(torch.ones(3, 4))
+    first = _matrix(0, 3, 4, dtype=torch.float32)
+    off = first * torch.tensor([[1.0], [1.0], [0.0]])
+    optimiser = _trained([weight], [[first], *[[off]] * 1000], lr=0.001)
+    average = optimiser.state[weight]["average"]
+    assert torch.equal(average[2], torch.zeros(4))
+    assert (average[:2].abs() > 1e-3).all()
+
+
+def test_an_element_that_does_not_count_changes_no_step():
+    def step(smallest):
+        weight = nn.Parameter(torch.zeros(2, 2))
+        _trained([weight], [[torch.tensor([[1.0, 2.0], [smallest, 1.0]])]])
+        return weight
+
+    assert torch.equal(step(1e-10), step(0.0))
+    assert not torch.equal(step(1e-6), step(0.0))
+
+
 def test_a_closure_is_called_with_gradients():
     net = LeNet5()
     optimiser = DirectionFirst(net.parameters())

@@ -257,14 +257,17 @@ def test_the_past_of_a_unit_that_is_off_does_not_fade_to_denormal_numbers():
     assert (average[:2].abs() > 1e-3).all()
 
 
-def test_an_element_that_does_not_count_changes_no_step():
+def test_what_is_dropped_changes_no_step_and_what_is_larger_is_kept():
     def step(smallest):
         weight = nn.Parameter(torch.zeros(2, 2))
-        _trained([weight], [[torch.tensor([[1.0, 2.0], [smallest, 1.0]])]])
-        return weight
+        optimiser = _trained([weight], [[torch.tensor([[1.0, 2.0], [smallest, 1.0]])]])
+        return weight, optimiser.state[weight]["average"][1, 0]
 
-    assert torch.equal(step(1e-10), step(0.0))
-    assert not torch.equal(step(1e-6), step(0.0))
+    without, nothing = step(0.0)
+    with_dropped, dropped = step(1e-9)
+    _, kept = step(1e-7)
+    assert torch.equal(with_dropped, without)
+    assert dropped == nothing == 0 < kept
 
 
 def test_a_closure_is_called_with_gradients():

@@ -30,8 +30,8 @@ class DirectionFirst(Grouped):
     five-hundredth of the norm. What has fewer dimensions, such as a bias of ``n`` numbers, takes ``lr sqrt(n) u``: a step of
     the root mean square ``lr`` where its gradients agree, and less where they do not. A gradient of 0 leaves only what the
     average remembers; a parameter without a gradient stays. Elements of ``a`` and ``u`` below the fourth root of the dtype's
-    smallest normal number, 3.3e-10 in float32, count as 0: the average of a unit that is off would fade to numbers for which
-    a CPU takes ten times as long, and powers of it sooner.
+    smallest normal number, 3.3e-10 in float32, count as 0: what is remembered of a unit that is off would fade to denormal
+    numbers, which slow a CPU down, and products of it sooner.
 
     So no positive factor that a rule, a loss or the depth puts on the gradient of a parameter, at any step, changes
     anything, and a step changes no weight by more than ``1.20 lr sqrt(max(1, m / n))`` in the spectral norm, whatever the
@@ -88,8 +88,8 @@ class DirectionFirst(Grouped):
             raise RuleTypeError("DirectionFirst has no sparse and no complex gradients; use dense, real ones.")
         new = unit(_wide(gradient))
         average = self._average(weight)
-        average.copy_(_counting(_wide(average) * momentum + new * (1 - momentum)).view(weight.shape))
-        return _counting(_wide(average) * momentum + new * (1 - momentum))
+        average.copy_(_joined(average, new, momentum).view(weight.shape))
+        return _joined(average, new, momentum)
 
 
 def _wide(value: Tensor) -> Tensor:
@@ -98,9 +98,10 @@ def _wide(value: Tensor) -> Tensor:
     return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
 
 
-def _counting(value: Tensor) -> Tensor:
-    """A direction without the elements that are too small to count; ``DirectionFirst`` says why and which."""
-    return torch.nn.functional.hardshrink(value, torch.finfo(value.dtype).tiny ** 0.25)
+def _joined(past: Tensor, new: Tensor, momentum: float) -> Tensor:
+    """The past and the newest direction, without the elements that ``DirectionFirst`` counts as 0."""
+    joined = _wide(past) * momentum + new * (1 - momentum)
+    return torch.nn.functional.hardshrink(joined, torch.finfo(joined.dtype).tiny ** 0.25)
 
 
 def _move(weight: Tensor, direction: Tensor, rate: float) -> None:

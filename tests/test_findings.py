@@ -377,6 +377,32 @@ def test_the_cells_that_are_looked_at_are_those_of_the_studies(tools):
         assert found == {(model, rule) for model, rules in by_model.items() for rule in rules}
 
 
+def test_measuring_goes_on_where_it_was_interrupted(tools, tmp_path, monkeypatch, capsys):
+    robustness = tools["robustness"]
+    of_seed = [trial for trial in robustness.tested() if trial.forward == "relu" and trial.seed == 0]
+    trials = [trial for trial in of_seed if trial.backward in {"tied", "full_jam"}]
+    begun = []
+    monkeypatch.setattr(robustness, "tested", lambda: trials)
+    monkeypatch.setattr(sys, "argv", ["robustness.py", "measure", "--out", str(tmp_path / "t.csv")])
+
+    def rows_of(trial, left):
+        if len(begun) == left:
+            raise KeyboardInterrupt
+        begun.append(trial)
+        looks = ("0", "100") if trial.backward == "tied" else ("100 untied",)
+        own = {name: getattr(trial, name) for name in robustness.KEY}
+        return [own | {"look": look, "rule": "full_jam", "gain": 0.5} for look in looks]
+
+    for left in (1, 3, len(trials)):
+        monkeypatch.setattr(robustness, "rows_of", lambda trial, left=left: rows_of(trial, left))
+        robustness.main()
+        assert begun == trials[:left]
+    assert capsys.readouterr().out.count("goes on from here") == 2
+    rows = tools["mechanisms"].read(tmp_path / "t.csv")
+    assert len(rows) == sum(2 if trial.backward == "tied" else 1 for trial in trials)
+    assert robustness.missing(trials, rows) == []
+
+
 def test_of_several_properties_the_one_that_decides_is_found(tools):
     """Points are lost by alignment alone, from a level of each group; the other properties are noise."""
     robustness = tools["robustness"]

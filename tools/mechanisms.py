@@ -192,13 +192,18 @@ def tied_cases(name: str) -> list[Trial]:
     ]
 
 
-def others(file: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """What a table that is there already has of other studies than these rows are of."""
+def read(file: Path) -> list[dict[str, object]]:
+    """The rows of a table as they stand in it; none if it is not there."""
     if not file.exists():
         return []
-    studies = {row["study"] for row in rows}
     with file.open(encoding="utf-8", newline="") as stream:
-        return [dict(row) for row in csv.DictReader(stream) if row["study"] not in studies]
+        return [dict(row) for row in csv.DictReader(stream)]
+
+
+def others(file: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """What a table that is there already has of other studies than these rows are of."""
+    studies = {row["study"] for row in rows}
+    return [row for row in read(file) if row["study"] not in studies]
 
 
 def write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, object]]) -> None:

@@ -5,7 +5,8 @@
 
 ``measure`` begins the runs of ``beyond/which-forwards`` again, step for step the same and at the rate that was chosen for
 them, and looks at what lies at their activations: in the tied run before the first step and before step 100, in each untied
-one before step 100. ``predict`` sets that beside what each rule cost in the end, in ``docs/results/which-forwards.csv``.
+one before step 100. What the table has already is kept, so the same command goes on after an interruption. ``predict`` sets
+that beside what each rule cost in the end, in ``docs/results/which-forwards.csv``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from finding_data import RESULTS, measurements, runs
-from mechanisms import Enough, short, write
+from mechanisms import Enough, read, short, write
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -41,6 +42,8 @@ TABLE, PROPERTIES = "which-forwards", "robustness-properties"
 RULES = ("constant(1)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)")
 LOOKS = ("0", "100", "100 untied")
 """Before which step, and whether in the tied run or in the rule's own."""
+ELSEWHERE = "lost elsewhere"
+"""What the rule cost another network with the same forward and optimiser."""
 IMAGES, BATCHES = 250, 4
 SHAPE = ("saturated", "masked", "gain", "flatness")
 """What does not depend on the rule; ``flatness`` is the inverse of the Lipschitz constant."""
@@ -128,6 +131,19 @@ def tested() -> list[Trial]:
     return [one.trial for one in runs(TABLE)[1] if one.trial.test != "never"]
 
 
+def measured(rows: Iterable[Mapping[str, object]]) -> set[tuple[str, ...]]:
+    """The runs that rows are of: what is in ``KEY``, and the rule."""
+    return {
+        (*(str(row[name]) for name in KEY), str(row["rule"]) if row["look"] == LOOKS[-1] else "tied") for row in rows
+    }
+
+
+def missing(trials: Iterable[Trial], rows: Iterable[Mapping[str, object]]) -> list[Trial]:
+    """The runs that no row is of."""
+    done = measured(rows)
+    return [one for one in trials if (*(str(getattr(one, name)) for name in KEY), one.backward) not in done]
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A rule on a forward: what it cost, and what was measured before.
@@ -138,7 +154,7 @@ class Cell:
         tied: Accuracy of the tied network, the mean over seeds.
         lost: Points of accuracy less than that.
         properties: ``name @ look`` to the mean over seeds; ``alignment`` is the cosine of the rule's gradient of all
-            weights with the tied one.
+            weights with the tied one. ``lost elsewhere``, where there is another network: what its cell lost, in points.
     """
 
     group: tuple[str, str, str]
@@ -153,7 +169,7 @@ def cells(model: str | None = None) -> list[Cell]:
     accuracies: dict[tuple[str, str, str, str], list[float]] = {}
     for result in runs(TABLE)[1]:
         trial = result.trial
-        if trial.test == "never" or (model is not None and trial.model != model):
+        if trial.test == "never":
             continue
         # A run that diverged knows no class.
         accuracy = result.epochs[-1].test_accuracy if result.status == "done" else 0.1
@@ -182,7 +198,14 @@ def cells(model: str | None = None) -> list[Cell]:
         reference = fmean(tied)
         lost = 100 * (reference - fmean(reached))
         found.append(Cell((kind, optimiser, rule), name, reference, lost, properties))
-    return found
+    return [_with_others(cell, found) for cell in found if model is None or cell.group[0] == model]
+
+
+def _with_others(cell: Cell, found: Iterable[Cell]) -> Cell:
+    """The cell, with what the same rule on the same forward cost other networks under the same optimiser."""
+    same = (cell.group[1:], cell.forward)
+    lost = [one.lost for one in found if one.group[0] != cell.group[0] and (one.group[1:], one.forward) == same]
+    return replace(cell, properties={**cell.properties, ELSEWHERE: fmean(lost)}) if lost else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +251,14 @@ def order(found: Sequence[Cell], name: str) -> float:
 
 
 def predictions(found: Sequence[Cell]) -> list[Prediction]:
-    """Nothing, each property alone, and all of a look together."""
+    """Nothing, each property alone, all of a look together, and what another network lost where each cell has one."""
     lost = np.array([cell.lost for cell in found])
     mean = predicted(found, ())
     every = [*SHAPE, "alignment"]
     sets = [(), *((f"{name} @ {look}",) for look in LOOKS for name in every if name != "flatness" or look == LOOKS[0])]
     sets += [tuple(f"{name} @ {look}" for name in every) for look in LOOKS]
+    if all(ELSEWHERE in cell.properties for cell in found):
+        sets.append((ELSEWHERE,))
     rows: list[Prediction] = []
     for names in sets:
         guess = predicted(found, names)
@@ -265,11 +290,15 @@ def main() -> None:
                 print(f"{model}:", *lines(cells(model)), sep="\n")
             return
         torch.set_num_threads(1)
-        rows: list[dict[str, object]] = []
-        for trial in tested():
-            rows += rows_of(trial)
-            print(f"{trial.model}, {trial.optimiser}, {trial.forward}, {trial.backward}, {trial.seed}", flush=True)
-        write(options.out, COLUMNS, rows)
+        rows = read(options.out)
+        try:
+            for trial in missing(tested(), rows):
+                rows += rows_of(trial)
+                print(f"{trial.model}, {trial.optimiser}, {trial.forward}, {trial.backward}, {trial.seed}", flush=True)
+        except KeyboardInterrupt:
+            print("Interrupted: the same command goes on from here.")
+        finally:
+            write(options.out, COLUMNS, rows)
     except TielessError as error:
         sys.exit(f"Error: {error}")
 

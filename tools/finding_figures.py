@@ -353,25 +353,34 @@ def _costs(axes: Any, points: Sequence[tuple[float, Row]], look: dict[str, Any],
 
 def which_forwards(_rows: Sequence[Row]) -> Figure:
     """What each rule cost on each forward, over the cosine of its gradient with the tied one after 100 of its own steps."""
-    found = cells("mlp(256, 2)")
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, optimiser in zip(panels, ("sgd", "adam"), strict=True):
-        for number, rule in enumerate(RULES):
-            own = [cell for cell in found if cell.group[1:] == (optimiser, rule)]
-            at = [cell.properties["alignment @ 100 untied"] for cell in own]
-            axes.plot(
-                at, [cell.lost for cell in own], label=rule, color=COLOURS[number], marker=MARKS[number], linestyle=""
-            )
-        axes.axhline(0, color=QUIET, linewidth=0.8)
-        axes.set_title(NAMES[optimiser])
+    found = cells()
+    models = list(dict.fromkeys(cell.group[0] for cell in found))
+    figure = Figure(figsize=(9, 3.4 * len(models)), layout="constrained")
+    grid = figure.subplots(len(models), 2, sharex=True, sharey=True, squeeze=False)
+    for row, model in zip(grid, models, strict=True):
+        for axes, optimiser in zip(row, ("sgd", "adam"), strict=True):
+            for number, rule in enumerate(RULES):
+                own = [cell for cell in found if cell.group == (model, optimiser, rule)]
+                at = [cell.properties["alignment @ 100 untied"] for cell in own]
+                axes.plot(
+                    at,
+                    [cell.lost for cell in own],
+                    label=rule,
+                    color=COLOURS[number],
+                    marker=MARKS[number],
+                    linestyle="",
+                )
+            axes.axhline(0, color=QUIET, linewidth=0.8)
+            axes.set_title(f"{model}, {NAMES[optimiser]}")
+        row[0].set_ylabel("Points lost")
+    for axes in grid[-1]:
         axes.set_xlabel("Cosine with the tied gradient after 100 steps")
-    panels[0].set_ylabel("Points lost")
-    panels[0].set_yscale("symlog", linthresh=1)
-    panels[0].set_ylim(-20, 100)
+    first = grid[0][0]
+    first.set_yscale("symlog", linthresh=1)
+    first.set_ylim(-20, 100)
     ticks = (-10, -1, 0, 1, 10, 100)
-    panels[0].set_yticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
-    panels[1].legend(fontsize=8)
+    first.set_yticks(ticks, [f"{tick:+g}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in ticks])
+    grid[0][-1].legend(fontsize=8)
     return figure
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean, geometric_mean
 from typing import Any
 
 from finding_data import Row, measurements, there
 from finding_tables import NAMES, WAITING, table
-from robustness import RULES, TABLE, Cell, cells, predictions as predicted
+from robustness import RULES, TABLE, Cell, Prediction, cells, predictions as predicted
 
 from tieless.errors import StudyError
 from tieless.report import words
@@ -143,20 +144,50 @@ def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row
 
 
 def predictions(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
-    """``predictions MODEL``: what each property says of the accuracy that a rule costs, forwards held out."""
+    """``predictions MODEL``: what each property says of the accuracy that a rule costs, forwards held out.
+
+    Under all optimisers together, under each alone, and with what another network says.
+    """
     (model,) = given
-    found = cells(model) if there(TABLE) else []
+    every = cells() if there(TABLE) else []
+    found = [cell for cell in every if cell.group[0] == model]
     if not found:
         return WAITING
+    optimisers = list(dict.fromkeys(cell.group[1] for cell in found))
+    elsewhere = [cell for cell in every if cell.group[0] != model]
+    parts = [found, *([cell for cell in found if cell.group[1] == optimiser] for optimiser in optimisers)]
+    whole, *alone = [{one.properties: one for one in predicted(part, elsewhere)} for part in parts]
     body = [
         [
-            ", ".join(one.properties) or "nothing: the mean of the other forwards",
-            f"{one.error:.1f}",
-            words.signed(one.explained),
-            "" if one.order is None else words.signed(one.order),
+            ", ".join(names) or "nothing: the mean of the other forwards",
+            *(_foretold(whole[names]) if names in whole else [""] * 5),
+            *(f"{own[names].error:.1f}, {_explained(own[names].alone)}" if names in own else "" for own in alone),
         ]
-        for one in predicted(found)
+        for names in dict.fromkeys(chain(whole, *alone))
     ]
     forwards, groups = len({cell.forward for cell in found}), len({cell.group for cell in found})
-    head = ["Properties", "Held-out error, points", "Explained", "Rank correlation"]
+    head = [
+        "Properties",
+        "Held-out error, points",
+        "Explained",
+        "Twins held out",
+        "Rank correlation",
+        "Learned elsewhere",
+    ]
+    head += [f"{NAMES[optimiser]} alone" for optimiser in optimisers]
     return f"{table(head, body)}\n\n{forwards} forwards, {groups} pairs of optimiser and rule, {len(found)} cells."
+
+
+def _foretold(one: Prediction) -> list[str]:
+    return [
+        f"{one.error:.1f}",
+        _explained(one.explained),
+        _explained(one.alone),
+        "" if one.order is None else words.signed(one.order),
+        "" if one.carried is None else _explained(one.carried),
+    ]
+
+
+def _explained(share: float) -> str:
+    """A share of the squared errors. Far below 0 its size says nothing: a line drawn far beyond what it was fitted to."""
+    return words.signed(share) if share >= -1 else f"below {words.signed(-1)}"

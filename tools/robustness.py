@@ -42,6 +42,14 @@ TABLE, PROPERTIES = "which-forwards", "robustness-properties"
 RULES = ("constant(1)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)")
 LOOKS = ("0", "100", "100 untied")
 """Before which step, and whether in the tied run or in the rule's own."""
+TWINS = {
+    "leaky_relu(0.01)": "relu",
+    "relu6": "relu",
+    "gelu": "silu",
+    "hard_tanh": "tanh",
+    "hard_sigmoid": "logistic",
+}
+"""Forwards that differ by a bend or in their tails from another: who has seen the one has nearly seen the other."""
 ELSEWHERE = "lost elsewhere"
 """What the rule cost another network with the same forward and optimiser."""
 IMAGES, BATCHES = 250, 4
@@ -174,6 +182,9 @@ def cells(model: str | None = None) -> list[Cell]:
         # A run that diverged knows no class.
         accuracy = result.epochs[-1].test_accuracy if result.status == "done" else 0.1
         accuracies.setdefault((trial.model, trial.optimiser, trial.backward, trial.forward), []).append(accuracy or 0.1)
+    looked_at: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for row in measurements(PROPERTIES):
+        looked_at.setdefault((row["model"], row["optimiser"], row["rule"], row["forward"]), []).append(row)
     found: list[Cell] = []
     for (kind, optimiser, rule, name), reached in accuracies.items():
         if rule not in RULES:
@@ -181,12 +192,7 @@ def cells(model: str | None = None) -> list[Cell]:
         tied = accuracies[kind, optimiser, "tied", name]
         if fmean(tied) < TRAINED:
             continue
-        rows = [
-            row
-            for row in measurements(PROPERTIES)
-            if (row["model"], row["optimiser"], row["forward"], row["rule"]) == (kind, optimiser, name, rule)
-        ]
-        if not rows:
+        if not (rows := looked_at.get((kind, optimiser, rule, name), [])):
             continue
         properties: dict[str, float] = {}
         for look in LOOKS:
@@ -216,22 +222,29 @@ class Prediction:
         properties: Their names; none for the mean of the other forwards.
         error: Mean distance to what was lost, in points.
         explained: ``1 - SSE / SSE of the mean``: 1 is all, below 0 is worse than to know nothing.
+        alone: The same if its twins have not been seen either.
         order: Spearman's rank correlation with the loss, a mean over groups, of a single property.
+        carried: What is explained if the regression has seen another network's cells in place of this one's, and of this
+            one the mean of each group; where there are such cells.
     """
 
     properties: tuple[str, ...]
     error: float
     explained: float
+    alone: float
     order: float | None
+    carried: float | None
 
 
-def predicted(found: Sequence[Cell], names: Sequence[str]) -> np.ndarray:
-    """What each cell would lose, by a ridge regression on the cells of all other forwards. Each group has a level of its own."""
+def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[str]) -> np.ndarray:
+    """What each cell would lose, by a ridge regression on all others but those that are held out with it.
+
+    Each group has a level of its own.
+    """
     groups = sorted({cell.group for cell in found})
     levels = np.array([[float(cell.group == group) for group in groups] for cell in found])
     values = np.array([[cell.properties[name] for name in names] for cell in found]).reshape(len(found), len(names))
     lost = np.array([cell.lost for cell in found])
-    held_out = [cell.forward for cell in found]
     if not names:
         model: Any = Ridge(alpha=1e-9, fit_intercept=False)
         return cross_val_predict(model, levels, lost, groups=held_out, cv=LeaveOneGroupOut())
@@ -250,10 +263,51 @@ def order(found: Sequence[Cell], name: str) -> float:
     return fmean(each) if each else math.nan
 
 
-def predictions(found: Sequence[Cell]) -> list[Prediction]:
-    """Nothing, each property alone, all of a look together, and what another network lost where each cell has one."""
+def centred(found: Sequence[Cell], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Properties and losses, each less the mean of its group."""
+    groups = np.array([str(cell.group) for cell in found])
+    values = np.array([[cell.properties[name] for name in names] for cell in found])
     lost = np.array([cell.lost for cell in found])
-    mean = predicted(found, ())
+    for group in set(groups):
+        own = groups == group
+        values[own] -= values[own].mean(axis=0)
+        lost[own] -= lost[own].mean()
+    return values, lost
+
+
+def carried(found: Sequence[Cell], seen: Sequence[Cell], names: Sequence[str]) -> float:
+    """What a regression on the cells of another network explains of what is lost, beyond the mean of each group.
+
+    The forward that it is asked about is held out of the other network as well; its twins are not.
+    """
+    values, lost = centred(found, names)
+    known, known_lost = centred(seen, names)
+    guess = np.zeros_like(lost)
+    for forward_ in {cell.forward for cell in found}:
+        others = np.array([cell.forward != forward_ for cell in seen])
+        asked = np.array([cell.forward == forward_ for cell in found])
+        model: Any = make_pipeline(StandardScaler(with_mean=False), Ridge(alpha=1.0, fit_intercept=False))
+        guess[asked] = model.fit(known[others], known_lost[others]).predict(values[asked])
+    return 1 - float(((guess - lost) ** 2).sum() / (lost**2).sum())
+
+
+def explained(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[str]) -> float:
+    """By how much the squared errors are less than those of the mean of the others, as a share of them."""
+    lost = np.array([cell.lost for cell in found])
+    mean, guess = (predicted(found, given, held_out) for given in ((), names))
+    return 1 - float(((guess - lost) ** 2).sum() / ((mean - lost) ** 2).sum())
+
+
+def predictions(found: Sequence[Cell], seen: Sequence[Cell] = ()) -> list[Prediction]:
+    """Nothing, each property alone, all of a look together, and what another network lost where each cell has one.
+
+    Args:
+        found: The cells that are asked about.
+        seen: The cells of another network, from which the same may be learned.
+    """
+    lost = np.array([cell.lost for cell in found])
+    forwards = [cell.forward for cell in found]
+    kinds = [TWINS.get(name, name) for name in forwards]
     every = [*SHAPE, "alignment"]
     sets = [(), *((f"{name} @ {look}",) for look in LOOKS for name in every if name != "flatness" or look == LOOKS[0])]
     sets += [tuple(f"{name} @ {look}" for name in every) for look in LOOKS]
@@ -261,19 +315,23 @@ def predictions(found: Sequence[Cell]) -> list[Prediction]:
         sets.append((ELSEWHERE,))
     rows: list[Prediction] = []
     for names in sets:
-        guess = predicted(found, names)
-        explained = 1 - float(((guess - lost) ** 2).sum() / ((mean - lost) ** 2).sum())
-        alone = order(found, names[0]) if len(names) == 1 else None
-        rows.append(Prediction(names, float(np.abs(guess - lost).mean()), explained, alone))
+        error = float(np.abs(predicted(found, names, forwards) - lost).mean())
+        of_all = (explained(found, names, held_out) for held_out in (forwards, kinds))
+        ranked = order(found, names[0]) if len(names) == 1 else None
+        brought = carried(found, seen, names) if seen and names and names != (ELSEWHERE,) else None
+        rows.append(Prediction(names, error, *of_all, ranked, brought))
     return rows
 
 
-def lines(found: Sequence[Cell]) -> Iterator[str]:
-    """The predictions as a table of text."""
-    yield f"{'properties':<60}{'error':>8}{'explained':>11}{'order':>8}"
-    for one in predictions(found):
-        alone = "" if one.order is None else f"{one.order:+.2f}"
-        yield f"{', '.join(one.properties) or 'none: the mean':<60}{one.error:>8.2f}{one.explained:>11.2f}{alone:>8}"
+def lines(model: str) -> Iterator[str]:
+    """The predictions of a network as a table of text."""
+    every = cells()
+    found = [cell for cell in every if cell.group[0] == model]
+    yield f"{'properties':<60}{'error':>8}{'explained':>11}{'alone':>12}{'order':>8}{'carried':>9}"
+    for one in predictions(found, [cell for cell in every if cell.group[0] != model]):
+        ranked, brought = ("" if value is None else f"{value:+.2f}" for value in (one.order, one.carried))
+        named = ", ".join(one.properties) or "none: the mean"
+        yield f"{named:<60}{one.error:>8.2f}{one.explained:>11.2f}{one.alone:>12.2f}{ranked:>8}{brought:>9}"
 
 
 def main() -> None:
@@ -287,7 +345,7 @@ def main() -> None:
     try:
         if options.command == "predict":
             for model in sorted({cell.group[0] for cell in cells()}):
-                print(f"{model}:", *lines(cells(model)), sep="\n")
+                print(f"{model}:", *lines(model), sep="\n")
             return
         torch.set_num_threads(1)
         rows = read(options.out)

@@ -25,6 +25,7 @@ import torch
 from finding_data import RESULTS, measurements, runs
 from mechanisms import Enough, read, short, write
 from scipy.stats import spearmanr
+from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -245,11 +246,10 @@ def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[st
     levels = np.array([[float(cell.group == group) for group in groups] for cell in found])
     values = np.array([[cell.properties[name] for name in names] for cell in found]).reshape(len(found), len(names))
     lost = np.array([cell.lost for cell in found])
-    if not names:
-        model: Any = Ridge(alpha=1e-9, fit_intercept=False)
-        return cross_val_predict(model, levels, lost, groups=held_out, cv=LeaveOneGroupOut())
-    model = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
-    return cross_val_predict(model, np.hstack([levels, values]), lost, groups=held_out, cv=LeaveOneGroupOut())
+    model: Any = make_pipeline(StandardScaler(), Ridge(alpha=1.0)) if names else Ridge(alpha=1e-9, fit_intercept=False)
+    # So small, and so many of them, that checking what is passed on takes longer than fitting.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return cross_val_predict(model, np.hstack([levels, values]), lost, groups=held_out, cv=LeaveOneGroupOut())
 
 
 def order(found: Sequence[Cell], name: str) -> float:
@@ -291,10 +291,8 @@ def carried(found: Sequence[Cell], seen: Sequence[Cell], names: Sequence[str]) -
     return 1 - float(((guess - lost) ** 2).sum() / (lost**2).sum())
 
 
-def explained(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[str]) -> float:
+def explained(lost: np.ndarray, guess: np.ndarray, mean: np.ndarray) -> float:
     """By how much the squared errors are less than those of the mean of the others, as a share of them."""
-    lost = np.array([cell.lost for cell in found])
-    mean, guess = (predicted(found, given, held_out) for given in ((), names))
     return 1 - float(((guess - lost) ** 2).sum() / ((mean - lost) ** 2).sum())
 
 
@@ -307,7 +305,8 @@ def predictions(found: Sequence[Cell], seen: Sequence[Cell] = ()) -> list[Predic
     """
     lost = np.array([cell.lost for cell in found])
     forwards = [cell.forward for cell in found]
-    kinds = [TWINS.get(name, name) for name in forwards]
+    held_out = (forwards, [TWINS.get(name, name) for name in forwards])
+    means = [predicted(found, (), labels) for labels in held_out]
     every = [*SHAPE, "alignment"]
     sets = [(), *((f"{name} @ {look}",) for look in LOOKS for name in every if name != "flatness" or look == LOOKS[0])]
     sets += [tuple(f"{name} @ {look}" for name in every) for look in LOOKS]
@@ -315,8 +314,9 @@ def predictions(found: Sequence[Cell], seen: Sequence[Cell] = ()) -> list[Predic
         sets.append((ELSEWHERE,))
     rows: list[Prediction] = []
     for names in sets:
-        error = float(np.abs(predicted(found, names, forwards) - lost).mean())
-        of_all = (explained(found, names, held_out) for held_out in (forwards, kinds))
+        guesses = [predicted(found, names, labels) for labels in held_out] if names else means
+        error = float(np.abs(guesses[0] - lost).mean())
+        of_all = (explained(lost, guess, mean) for guess, mean in zip(guesses, means, strict=True))
         ranked = order(found, names[0]) if len(names) == 1 else None
         brought = carried(found, seen, names) if seen and names and names != (ELSEWHERE,) else None
         rows.append(Prediction(names, error, *of_all, ranked, brought))

@@ -157,25 +157,29 @@ def predictions(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, l
     elsewhere = [cell for cell in every if cell.group[0] != model]
     parts = [found, *([cell for cell in found if cell.group[1] == optimiser] for optimiser in optimisers)]
     whole, *alone = [{one.properties: one for one in predicted(part, elsewhere)} for part in parts]
-    body = [
-        [
-            ", ".join(names) or "nothing: the mean of the other forwards",
-            *(_foretold(whole[names]) if names in whole else [""] * 5),
-            *(f"{own[names].error:.1f}, {_explained(own[names].alone)}" if names in own else "" for own in alone),
-        ]
-        for names in dict.fromkeys(chain(whole, *alone))
+    body = [[_named(names), *_foretold(one)] for names, one in whole.items()]
+    apart = [
+        [_named(names), *chain.from_iterable(_briefly(own.get(names)) for own in alone)]
+        for names in dict.fromkeys(chain(*alone))
     ]
     forwards, groups = len({cell.forward for cell in found}), len({cell.group for cell in found})
-    head = [
-        "Properties",
-        "Held-out error, points",
-        "Explained",
-        "Twins held out",
-        "Rank correlation",
-        "Learned elsewhere",
+    head = ["Properties", "Held-out error", "Explained", "Twins held out", "Rank correlation", "Learned elsewhere"]
+    said = [
+        f"{NAMES[optimiser]}{what}" for optimiser in optimisers for what in (", held-out error", ", twins held out")
     ]
-    head += [f"{NAMES[optimiser]} alone" for optimiser in optimisers]
-    return f"{table(head, body)}\n\n{forwards} forwards, {groups} pairs of optimiser and rule, {len(found)} cells."
+    return "\n\n".join(
+        [
+            table(head, body),
+            f"{forwards} forwards, {groups} pairs of optimiser and rule, {len(found)} cells. Each optimiser alone:",
+            table(["Properties", *said], apart),
+        ]
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) > 1:
+        return f"all {len(names)} {names[0][names[0].index('@') :]}"
+    return names[0] if names else "none: the mean of the others"
 
 
 def _foretold(one: Prediction) -> list[str]:
@@ -188,6 +192,10 @@ def _foretold(one: Prediction) -> list[str]:
     ]
 
 
+def _briefly(one: Prediction | None) -> list[str]:
+    return ["", ""] if one is None else [f"{one.error:.1f}", _explained(one.alone)]
+
+
 def _explained(share: float) -> str:
     """A share of the squared errors. Far below 0 its size says nothing: a line drawn far beyond what it was fitted to."""
-    return words.signed(share) if share >= -1 else f"below {words.signed(-1)}"
+    return words.signed(share) if share >= -1 else "< \N{MINUS SIGN}1"

@@ -351,10 +351,11 @@ def test_layers_are_those_of_the_monitor(tools):
 
 
 def test_a_table_keeps_what_it_has_of_other_studies(tools, tmp_path):
-    file, columns = tmp_path / "t.csv", ("study", "step")
-    tools["mechanisms"].write(file, columns, [{"study": "a", "step": 0}, {"study": "b", "step": 1}])
-    new = [{"study": "b", "step": 2}]
-    assert tools["mechanisms"].others(file, new) == [{"study": "a", "step": "0"}]
+    file, columns = tmp_path / "t.csv", tools["mechanisms"].LAYERS
+    row = dict.fromkeys(columns, "0")
+    tools["mechanisms"].write(file, columns, [row | {"study": "a"}, row | {"study": "b"}])
+    new = [row | {"study": "b", "step": 2}]
+    assert tools["mechanisms"].others(file, new) == [row | {"study": "a"}]
     assert tools["mechanisms"].others(tmp_path / "none.csv", new) == []
 
 
@@ -362,6 +363,13 @@ def test_the_programs_say_what_is_wrong_in_one_line(tools, tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["mechanisms.py", "layers", str(tmp_path), "--out", str(tmp_path / "t.csv")])
     with pytest.raises(SystemExit, match=r"^Error: [^\n]*$"):
         tools["mechanisms"].main()
+    other = tmp_path / "other.csv"
+    for content in (b"a,b\n1,2\n", b"\xff"):
+        other.write_bytes(content)
+        monkeypatch.setattr(sys, "argv", ["robustness.py", "measure", "--out", str(other)])
+        with pytest.raises(SystemExit, match=r"^Error: [^\n]*other.csv[^\n]*Name another file\.$"):
+            tools["robustness"].main()
+        assert other.read_bytes() == content
     monkeypatch.setattr(tools["findings"], "PAGES", tmp_path)
     with pytest.raises(SystemExit, match=r"^Error: There are no pages in [^\n]*$"):
         tools["findings"].main(["--check"])
@@ -398,7 +406,7 @@ def test_measuring_goes_on_where_it_was_interrupted(tools, tmp_path, monkeypatch
         robustness.main()
         assert begun == trials[:left]
     assert capsys.readouterr().out.count("goes on from here") == 2
-    rows = tools["mechanisms"].read(tmp_path / "t.csv")
+    rows = tools["mechanisms"].read(tmp_path / "t.csv", robustness.COLUMNS)
     assert len(rows) == sum(2 if trial.backward == "tied" else 1 for trial in trials)
     assert robustness.missing(trials, rows) == []
 
@@ -455,7 +463,7 @@ def test_a_forward_is_known_by_its_twin_unless_that_is_held_out_too(tools):
     ]
     told = robustness.predictions(found)[1]
     assert told.explained > 0.8
-    assert told.alone < 0.3
+    assert told.without_twins < 0.3
 
 
 @pytest.mark.parametrize(("sign", "least", "most"), [(1, 0.9, 1), (-1, -4, -2)])
@@ -486,7 +494,7 @@ def test_another_network_is_asked_where_it_has_the_same_cell(tools):
         twin = found.get(((other, *group[1:]), forward))
         assert cell.properties.get(robustness.ELSEWHERE) == (twin.lost if twin else None)
     # The perceptron trains with forwards under SGD with which LeNet-5 does not, and so has cells of which nobody can be asked.
-    asked = {model: robustness.predictions(robustness.cells(model))[-1].properties for model in models}
+    asked = {model: robustness.predictions(robustness.here_and_elsewhere(model)[0])[-1].properties for model in models}
     assert asked["lenet5"] == (robustness.ELSEWHERE,) != asked["mlp(256, 2)"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from finding_data import Row, measurements, there
 from finding_tables import NAMES, WAITING, table
-from robustness import RULES, TABLE, Cell, Prediction, cells, predictions as predicted
+from robustness import RULES, TABLE, Cell, Prediction, cells, here_and_elsewhere, predictions as predicted
 
 from tieless.errors import StudyError
 from tieless.report import words
@@ -126,7 +126,7 @@ def _left(sizes: Sequence[float], sigma: float) -> str:
 def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
     """``lost MODEL OPTIMISER``: what the tied network reaches with each forward, and what each rule costs it, in points."""
     model, optimiser = given
-    found = [cell for cell in cells(model) if cell.group[1] == optimiser] if there(TABLE) else []
+    found = [cell for cell in cells() if cell.group[:2] == (model, optimiser)] if there(TABLE) else []
     if not found:
         return WAITING
     by_forward: dict[str, dict[str, Cell]] = {}
@@ -149,18 +149,16 @@ def predictions(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, l
     Under all optimisers together, under each alone, and with what another network says.
     """
     (model,) = given
-    every = cells() if there(TABLE) else []
-    found = [cell for cell in every if cell.group[0] == model]
+    found, elsewhere = here_and_elsewhere(model) if there(TABLE) else ([], [])
     if not found:
         return WAITING
     optimisers = list(dict.fromkeys(cell.group[1] for cell in found))
-    elsewhere = [cell for cell in every if cell.group[0] != model]
     parts = [found, *([cell for cell in found if cell.group[1] == optimiser] for optimiser in optimisers)]
-    whole, *alone = [{one.properties: one for one in predicted(part, elsewhere)} for part in parts]
+    whole, *by_optimiser = [{one.properties: one for one in predicted(part, elsewhere)} for part in parts]
     body = [[_named(names), *_foretold(one)] for names, one in whole.items()]
     apart = [
-        [_named(names), *chain.from_iterable(_briefly(own.get(names)) for own in alone)]
-        for names in dict.fromkeys(chain(*alone))
+        [_named(names), *chain.from_iterable(_briefly(own.get(names)) for own in by_optimiser)]
+        for names in dict.fromkeys(chain(*by_optimiser))
     ]
     forwards, groups = len({cell.forward for cell in found}), len({cell.group for cell in found})
     head = ["Properties", "Held-out error", "Explained", "Twins held out", "Rank correlation", "Learned elsewhere"]
@@ -186,14 +184,14 @@ def _foretold(one: Prediction) -> list[str]:
     return [
         f"{one.error:.1f}",
         _explained(one.explained),
-        _explained(one.alone),
+        _explained(one.without_twins),
         "" if one.order is None else words.signed(one.order),
         "" if one.carried is None else _explained(one.carried),
     ]
 
 
 def _briefly(one: Prediction | None) -> list[str]:
-    return ["", ""] if one is None else [f"{one.error:.1f}", _explained(one.alone)]
+    return ["", ""] if one is None else [f"{one.error:.1f}", _explained(one.without_twins)]
 
 
 def _explained(share: float) -> str:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from tieless.diagnose.sites import sites_of
 from tieless.diagnose.untouched import untouched
 from tieless.diagnose.vitals import vitals
-from tieless.errors import TielessError
+from tieless.errors import StudyError, TielessError
 from tieless.rules import rule
 from tieless.study import Result, Store, Trial, load_study
 from tieless.study.losses import LOSSES
@@ -192,18 +192,30 @@ def tied_cases(name: str) -> list[Trial]:
     ]
 
 
-def read(file: Path) -> list[dict[str, object]]:
-    """The rows of a table as they stand in it; none if it is not there."""
+def read(file: Path, columns: Sequence[str]) -> list[dict[str, object]]:
+    """The rows of a table as they stand in it; none if it is not there.
+
+    Raises:
+        StudyError: it cannot be read, or has other columns: it would be written over.
+    """
     if not file.exists():
         return []
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [dict(row) for row in csv.DictReader(stream)]
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            table = csv.DictReader(stream)
+            if list(table.fieldnames or ()) != list(columns):
+                raise StudyError(
+                    f"{file} is another table: it does not have the columns {', '.join(columns)}. Name another file."
+                )
+            return [dict(row) for row in table]
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"Cannot read {file}: {error}. Name another file.") from None
 
 
 def others(file: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """What a table that is there already has of other studies than these rows are of."""
     studies = {row["study"] for row in rows}
-    return [row for row in read(file) if row["study"] not in studies]
+    return [row for row in read(file, LAYERS) if row["study"] not in studies]
 
 
 def write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, object]]) -> None:

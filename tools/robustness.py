@@ -140,16 +140,9 @@ def tested() -> list[Trial]:
     return [one.trial for one in runs(TABLE)[1] if one.trial.test != "never"]
 
 
-def measured(rows: Iterable[Mapping[str, object]]) -> set[tuple[str, ...]]:
-    """The runs that rows are of: what is in ``KEY``, and the rule."""
-    return {
-        (*(str(row[name]) for name in KEY), str(row["rule"]) if row["look"] == LOOKS[-1] else "tied") for row in rows
-    }
-
-
 def missing(trials: Iterable[Trial], rows: Iterable[Mapping[str, object]]) -> list[Trial]:
     """The runs that no row is of."""
-    done = measured(rows)
+    done = {(*(str(row[name]) for name in KEY), row["rule"] if row["look"] == LOOKS[-1] else "tied") for row in rows}
     return [one for one in trials if (*(str(getattr(one, name)) for name in KEY), one.backward) not in done]
 
 
@@ -173,8 +166,14 @@ class Cell:
     properties: Mapping[str, float]
 
 
-def cells(model: str | None = None) -> list[Cell]:
-    """The cells of the committed tables; of one model, or of all that were run."""
+def here_and_elsewhere(model: str) -> tuple[list[Cell], list[Cell]]:
+    """The cells of a network, and those of all others."""
+    every = cells()
+    return [cell for cell in every if cell.group[0] == model], [cell for cell in every if cell.group[0] != model]
+
+
+def cells() -> list[Cell]:
+    """The cells of the committed tables."""
     accuracies: dict[tuple[str, str, str, str], list[float]] = {}
     for result in runs(TABLE)[1]:
         trial = result.trial
@@ -205,7 +204,7 @@ def cells(model: str | None = None) -> list[Cell]:
         reference = fmean(tied)
         lost = 100 * (reference - fmean(reached))
         found.append(Cell((kind, optimiser, rule), name, reference, lost, properties))
-    return [_with_others(cell, found) for cell in found if model is None or cell.group[0] == model]
+    return [_with_others(cell, found) for cell in found]
 
 
 def _with_others(cell: Cell, found: Iterable[Cell]) -> Cell:
@@ -223,7 +222,7 @@ class Prediction:
         properties: Their names; none for the mean of the other forwards.
         error: Mean distance to what was lost, in points.
         explained: ``1 - SSE / SSE of the mean``: 1 is all, below 0 is worse than to know nothing.
-        alone: The same if its twins have not been seen either.
+        without_twins: The same if their twins have not been seen either.
         order: Spearman's rank correlation with the loss, a mean over groups, of a single property.
         carried: What is explained if the regression has seen another network's cells in place of this one's, and of this
             one the mean of each group; where there are such cells.
@@ -232,7 +231,7 @@ class Prediction:
     properties: tuple[str, ...]
     error: float
     explained: float
-    alone: float
+    without_twins: float
     order: float | None
     carried: float | None
 
@@ -282,13 +281,13 @@ def carried(found: Sequence[Cell], seen: Sequence[Cell], names: Sequence[str]) -
     """
     values, lost = centred(found, names)
     known, known_lost = centred(seen, names)
-    guess = np.zeros_like(lost)
-    for forward_ in {cell.forward for cell in found}:
-        others = np.array([cell.forward != forward_ for cell in seen])
-        asked = np.array([cell.forward == forward_ for cell in found])
+    guess, mean = np.zeros_like(lost), np.zeros_like(lost)
+    for name in {cell.forward for cell in found}:
+        others = np.array([cell.forward != name for cell in seen])
+        asked = np.array([cell.forward == name for cell in found])
         model: Any = make_pipeline(StandardScaler(with_mean=False), Ridge(alpha=1.0, fit_intercept=False))
         guess[asked] = model.fit(known[others], known_lost[others]).predict(values[asked])
-    return 1 - float(((guess - lost) ** 2).sum() / (lost**2).sum())
+    return explained(lost, guess, mean)
 
 
 def explained(lost: np.ndarray, guess: np.ndarray, mean: np.ndarray) -> float:
@@ -325,13 +324,12 @@ def predictions(found: Sequence[Cell], seen: Sequence[Cell] = ()) -> list[Predic
 
 def lines(model: str) -> Iterator[str]:
     """The predictions of a network as a table of text."""
-    every = cells()
-    found = [cell for cell in every if cell.group[0] == model]
-    yield f"{'properties':<60}{'error':>8}{'explained':>11}{'alone':>12}{'order':>8}{'carried':>9}"
-    for one in predictions(found, [cell for cell in every if cell.group[0] != model]):
+    found, elsewhere = here_and_elsewhere(model)
+    yield f"{'properties':<60}{'error':>8}{'explained':>11}{'without twins':>14}{'order':>8}{'carried':>9}"
+    for one in predictions(found, elsewhere):
         ranked, brought = ("" if value is None else f"{value:+.2f}" for value in (one.order, one.carried))
         named = ", ".join(one.properties) or "none: the mean"
-        yield f"{named:<60}{one.error:>8.2f}{one.explained:>11.2f}{one.alone:>12.2f}{ranked:>8}{brought:>9}"
+        yield f"{named:<60}{one.error:>8.2f}{one.explained:>11.2f}{one.without_twins:>14.2f}{ranked:>8}{brought:>9}"
 
 
 def main() -> None:
@@ -348,7 +346,7 @@ def main() -> None:
                 print(f"{model}:", *lines(model), sep="\n")
             return
         torch.set_num_threads(1)
-        rows = read(options.out)
+        rows = read(options.out, COLUMNS)
         try:
             for trial in missing(tested(), rows):
                 rows += rows_of(trial)

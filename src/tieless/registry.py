@@ -67,7 +67,8 @@ class Named:
     Subclasses are ``@dataclass(frozen=True, slots=True)`` and put the domain of their parameters into ``check``.
     """
 
-    __slots__ = ()
+    # Compilers guard on an object by a weak reference to it.
+    __slots__ = ("__weakref__",)
     __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str] = ""
     known_as: ClassVar[tuple[str, ...]] = ()

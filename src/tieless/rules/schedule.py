@@ -12,7 +12,7 @@ __all__ = ["RuleSchedule"]
 class RuleSchedule(ABC):
     """Base of ``Anneal`` and ``Alternate``, which are values: hashable, comparable, picklable."""
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)  # as a ``Named`` has it
 
     @abstractmethod
     def at(self, step: int) -> Rule:

@@ -1,15 +1,12 @@
 """Kernels among threads and processes: any number of PyTorch's threads, Python's own, and children of a fork."""
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 import torch
 
+from tests.alone import run_alone
 from tieless import untie
 from tieless.kernels import numba_cpu
 from tieless.kernels.threads import runtime
@@ -194,11 +191,4 @@ for result in loader:
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
 def test_a_fork(program):
     """Threads do not live on in the child of a fork, and GNU's OpenMP waits for them there for ever."""
-    words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + program]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        _, errors = process.communicate(timeout=120)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its children too
-    assert process.returncode == 0, errors
+    run_alone(START + program, warnings="ignore::DeprecationWarning", timeout=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor, fx
 from torch.autograd import forward_ad
 
-from tieless import ops
+from tieless import ops, registry
 from tieless._tracing import known_when_traced
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
-from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
+from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
 from tieless.registry import forget_when_registered
@@ -54,7 +55,7 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         tensor([1., 1., 0.])
     """
     if torch.compiler.is_compiling():
-        return _in_graph(z, _name(forward, backward), generator)
+        return _compiled(z, forward, backward, generator)
     return untie_joined(z, join(forward, backward), generator=generator)
 
 
@@ -90,7 +91,7 @@ class Joined:
         packed: The windows and codes whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
         samples: Whether the forward is who draws.
-        opaque, native: Whether the forward is a callable, and whether PyTorch's own derivative is all it needs.
+        opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
     """
 
     def __init__(self, forward: Forward, rule: Rule) -> None:
@@ -152,9 +153,8 @@ class Joined:
         return Plan(self.value, "activate", (*body, None if first is None else first.edges(dtype)))
 
     def value(self, z: Tensor) -> Tensor:
-        """``y`` by PyTorch's operations, checked to be elementwise where the forward is a callable."""
-        y = self.forward.value(z)
-        return _checked(y, z, self.forward) if self.opaque else y
+        """``y`` by PyTorch's operations, without a graph; a callable is held to what a forward may do."""
+        return _called(self.forward, z.detach()) if self.opaque else self.forward.value(z)
 
     def sample(self, z: Tensor, key: Tensor | int | None) -> Tensor:
         """``y`` of a forward that draws."""
@@ -165,7 +165,7 @@ class Joined:
         """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
         if self.samples:
             return self.forward.exported(z.detach())
-        return self.value(z if isinstance(self.rule, Tied) else z.detach())
+        return self.forward.value(z) if isinstance(self.rule, Tied) else self.value(z.detach())
 
     def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
         """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
@@ -190,12 +190,15 @@ def join(forward: ForwardLike, backward: RuleLike) -> Joined:
         >>> joined.forward, joined.rule
         (Relu(), FullJam(minimum=0, maximum=1, replace='slope'))
     """
+    forward = forward_of(forward)
+    if isinstance(forward, Elementwise) and forward.changes:
+        return Joined(forward, rule_of(backward))
     return _join(forward, backward)
 
 
 @lru_cache(maxsize=1024)
-def _join(forward: ForwardLike, backward: RuleLike) -> Joined:
-    return Joined(forward_of(forward), rule_of(backward))
+def _join(forward: Forward, backward: RuleLike) -> Joined:
+    return Joined(forward, rule_of(backward))
 
 
 forget_when_registered(_join.cache_clear)
@@ -204,21 +207,77 @@ forget_when_registered(_join.cache_clear)
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:
     """``untie`` for halves that ``join`` has checked: what modules call, so that a spec is read once."""
     if torch.compiler.is_compiling():
-        return _in_graph(z, _name(joined.forward, joined.rule), generator)
+        return _compiled(z, joined.forward, joined.rule, generator)
     return _untie(z, joined, generator)
+
+
+# Dynamo looks into the next functions, up to those that it is told to take as they are. What it reads on its way, it
+# compares at each later call: the attributes of a callable forward, and the state of the registries.
+
+
+def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: torch.Generator | None) -> Tensor:
+    function = forward.function if isinstance(forward, Elementwise) else forward
+    if isinstance(function, (str, Forward, FixedFunction)):
+        return _in_graph(z, _name(forward, backward, registry.generation), generator)
+    name = _name_around(backward, registry.generation)
+    if name == _NATIVE:
+        return _checked(function(z), z, function)
+    # A copy, which is fused away: a function that writes to its input writes there.
+    y = _elementwise(function(z.detach().clone()), z, function)
+    if name == _FOLLOWS:
+        return _in_graph(z, _name(forward, backward, registry.generation), generator)
+    return _around_in_graph(z, y, name, generator)
 
 
 _IN_GRAPHS: dict[str, Joined] = {}
 """The pairs that compilers have met, by a name that a graph can hold."""
 
 
+_NATIVE, _FOLLOWS = "native", "follows"
+"""Names of no pair: a callable's own derivative is all it needs, or the rule follows that derivative."""
+
+
 @known_when_traced
-def _name(forward: ForwardLike, backward: RuleLike) -> str:
-    joined = join(forward, backward)
+def _name(forward: ForwardLike, backward: RuleLike, generation: str) -> str:
+    return _met(join(forward, backward))
+
+
+@known_when_traced
+def _name_around(backward: RuleLike, generation: str) -> str:
+    """The name of a rule around a callable whose value the compiler has traced."""
+    rule = rule_of(backward)
+    if isinstance(rule, Tied):
+        return _NATIVE
+    try:
+        return _met(Joined(_Traced(), rule))
+    except _AskedForFunctionError:
+        return _FOLLOWS
+
+
+def _met(joined: Joined) -> str:
     torch.compiler.allow_in_graph(_in_graph)
+    torch.compiler.allow_in_graph(_around_in_graph)
     name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
     _IN_GRAPHS[name] = joined
     return name
+
+
+class _AskedForFunctionError(Exception):
+    """A rule asks for the forward's function or derivative."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced(Forward):
+    """A callable whose value a compiler has traced already."""
+
+    def value(self, z: Tensor) -> Tensor:
+        raise _AskedForFunctionError
+
+    def derivative(self) -> None:
+        raise _AskedForFunctionError
+
+    def __str__(self) -> str:
+        return "a callable"
 
 
 def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
@@ -230,28 +289,31 @@ def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor
     return _untie(z, _IN_GRAPHS[name], generator)
 
 
-def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None) -> Tensor:
+def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
+    """``_in_graph`` where ``y`` is there already."""
+    return _untie(z, _IN_GRAPHS[name], generator, y)
+
+
+def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, y: Tensor | None = None) -> Tensor:
     if isinstance(z, fx.Proxy):
         return _in_code(z, joined, generator)
     if not z.is_floating_point():
         raise RuleTypeError(f"untie needs a floating z, got {z.dtype}. Convert it first.")
-    if joined.opaque:
-        if joined.native:
-            return _checked(joined.forward.value(z), z, joined.forward)
-        _refuse_learnable(joined.forward, z)
+    if joined.native:
+        return _checked(joined.forward.value(z), z, joined.forward)
     if _exporting():
         # An exported program has no place for a rule. Cut off, its gradient is missing, where the forward's own
         # derivative in the place of the rule would pass unnoticed.
-        return joined.exported(z)
+        return joined.exported(z) if y is None else y
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
-    if ops.direct(z):
+    if y is None and ops.direct(z):
         drawn = ops.draw_key_now(z, generator) if joined.draws else None
         return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined))[0]
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
-    return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined))[0]
+    return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, y))[0]
 
 
 def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor:
@@ -265,22 +327,37 @@ _exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda:
 """Is ``torch.export`` or the exporter to ONNX at work? Before 2.7 PyTorch did not say."""
 
 
-def _checked(y: Tensor, z: Tensor, forward: Forward) -> Tensor:
-    if y.shape != z.shape or y.device != z.device:
+def _called(forward: Forward, z: Tensor) -> Tensor:
+    """``y`` of a callable, which is refused where it learns or writes to ``z``: the rule would not know."""
+    version = None if z.is_inference() else z._version  # noqa: SLF001  (PyTorch documents it, underscore and all)
+    with torch.enable_grad():
+        y = forward.value(z)
+    if version is not None and version != z._version:  # noqa: SLF001
         raise RuleTypeError(
-            f"The forward {forward} is not elementwise: z has shape {tuple(z.shape)}, its output {tuple(y.shape)}."
+            f"The forward {forward} writes to z, which the rule needs as it was. Give a function that is not in place."
+        )
+    y = _elementwise(y, z, forward)
+    return y.clone() if y is z else y
+
+
+def _elementwise(y: Tensor, z: Tensor, forward: object) -> Tensor:
+    """``y`` of a callable, if nothing that learns went into it."""
+    y = _checked(y, z, forward)
+    if y.requires_grad:
+        raise RuleTypeError(
+            f"The forward {forward} uses tensors that require gradients, and a rule would send them none. Detach them."
+        )
+    return y
+
+
+def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
+    if not isinstance(y, Tensor) or y.shape != z.shape or y.device != z.device:  # pyright: ignore[reportUnnecessaryIsInstance]
+        found = f"shape {tuple(y.shape)} on {y.device}" if isinstance(y, Tensor) else f"a {type(y).__name__}"  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(
+            f"The forward {forward} is not elementwise: z has shape {tuple(z.shape)} on {z.device}, its output is {found}."
         )
     # Autocast computes some functions in float32; what was promised is the dtype of z.
     return y.to(z.dtype)
-
-
-def _refuse_learnable(forward: Forward, z: Tensor) -> None:
-    with torch.enable_grad():
-        if forward.value(z.detach()[:0] if z.dim() else z.detach()).requires_grad:
-            raise RuleTypeError(
-                f"The forward {forward} uses tensors that require gradients, and a rule would send them none. "
-                "Detach them."
-            )
 
 
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
@@ -304,7 +381,7 @@ class _DirectUntie(torch.autograd.Function):
         else:
             y, first = getattr(ops.kernels_for(z), kernel)(z, *arguments)
             packed = [first, *[need.pack(z) for need in joined.packed[1:]]]
-        anchor = torch.empty(0)
+        anchor = z.new_empty(0)
         ctx.key = key
         _keep(ctx, z, joined, y, anchor, packed)
         return y, anchor
@@ -313,10 +390,6 @@ class _DirectUntie(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
             return None, None, None
-        if ops.mapped_by_autograd(grad_output):
-            with ops.Watched():
-                feedback = _feedback(ctx, grad_output, ctx.key, ctx.saved_tensors)
-            return _without_derivative(ctx, feedback, grad_output), None, None
         unread = ctx.joined.keeps_nothing and not torch.is_grad_enabled()
         feedback = _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors)
         return _without_derivative(ctx, feedback, grad_output), None, None
@@ -332,8 +405,8 @@ class _TracedUntie(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, key: Tensor | None, joined: Joined) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = joined.traced_value(z, key)
+    def forward(z: Tensor, key: Tensor | None, joined: Joined, traced: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = joined.traced_value(z, key) if traced is None else traced.clone()
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.
@@ -346,18 +419,18 @@ class _TracedUntie(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        z, key, joined = inputs
+        z, key, joined, _ = inputs
         y, anchor, *packed = output
         ctx.mark_non_differentiable(*packed)
         _keep(ctx, z, joined, y, anchor, [*packed, *([] if key is None else [key])])
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
-            return None, None, None
+            return None, None, None, None
         saved = ctx.saved_tensors
         feedback = _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved)
-        return _without_derivative(ctx, feedback, grad_output), None, None
+        return _without_derivative(ctx, feedback, grad_output), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> None:

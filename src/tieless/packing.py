@@ -262,10 +262,8 @@ def _is_packable(tensor: Tensor) -> bool:
     return (
         type(tensor) is Tensor
         and tensor.dtype in PATTERNS
-        and tensor.layout == torch.strided
-        and not tensor.is_neg()
+        and ops.plain(tensor)
         and not tensor.is_meta
-        and not tensor.is_nested
         and not _is_parameter(tensor)
         # Values cannot be looked at while a CUDA graph is captured.
         and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())

@@ -110,6 +110,9 @@ NamedT = TypeVar("NamedT", bound=Named)
 
 _CACHES: list[Callable[[], None]] = []
 
+generation = "0"
+"""Another text after each registration: compiled code that has read it is compiled anew."""
+
 
 def forget_when_registered(clear: Callable[[], None]) -> None:
     """Call ``clear`` at each registration: a cache by spec must not outlive what the spec meant."""
@@ -117,6 +120,8 @@ def forget_when_registered(clear: Callable[[], None]) -> None:
 
 
 def _forget() -> None:
+    global generation  # noqa: PLW0603
+    generation = str(int(generation) + 1)
     for clear in _CACHES:
         clear()
 

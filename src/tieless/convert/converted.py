@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tieless._tracing import known_when_traced
 from tieless.convert.functions import KINDS, Function, forward_of
 from tieless.errors import ConversionError
-from tieless.forwards import Elementwise, Forward
+from tieless.forwards import Elementwise, FixedFunction, Forward
 from tieless.functional import Joined, join, untie_joined
 from tieless.nn import CALLS, Activation
 from tieless.rules import Rule
@@ -150,7 +150,7 @@ class FunctionAttribute:
 
 
 @dataclass(frozen=True, eq=False)
-class OriginalForward:
+class OriginalForward(FixedFunction):
     """What a module computes, as a function: that of another module of its class with the same settings.
 
     Args:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tieless.forwards import (
     Elementwise,
     Elu,
+    FixedFunction,
     Forward,
     Gelu,
     HardSigmoid,
@@ -118,7 +119,7 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeCall:
+class NativeCall(FixedFunction):
     """PyTorch's own function with its parameters, as a value that is hashable and can be pickled.
 
     Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tieless.forwards.base import Elementwise, Forward, ForwardLike, forward, forwards, register_forward
+from tieless.forwards.base import Elementwise, FixedFunction, Forward, ForwardLike, forward, forwards, register_forward
 from tieless.forwards.flat import Heaviside, Round, Sign, SquareWave, Staircase, Ternary
 from tieless.forwards.piecewise import Abs, Clamp, HardSigmoid, HardTanh, LeakyRelu, Linear, Relu, Relu6, Sawtooth
 from tieless.forwards.quantisers import Ceil, Floor, Quantize, RoundToZero, SpikeCount
@@ -18,6 +18,7 @@ __all__ = [
     "Clamp",
     "Elementwise",
     "Elu",
+    "FixedFunction",
     "Floor",
     "Forward",
     "ForwardLike",

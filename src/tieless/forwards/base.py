@@ -22,6 +22,7 @@ from tieless.spec import Call, parse_call
 
 __all__ = [
     "Elementwise",
+    "FixedFunction",
     "Forward",
     "ForwardLike",
     "WrittenForward",
@@ -70,14 +71,23 @@ class Forward(Named):
         return None
 
 
+class FixedFunction:
+    """Base of callables that are values: equal ones compute the same, for ever, so that what follows from one is kept.
+
+    Of any other callable nothing is kept: its attributes may change, and it may hold on to large tensors.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Elementwise(Forward):
     """Any elementwise callable as a forward. Its derivative is PyTorch's.
 
     Args:
-        function: ``z -> y`` of one shape and dtype, without parameters that learn.
+        function: ``z -> y`` of one shape and dtype, without parameters that learn, which leaves ``z`` as it is.
     Raises:
-        RuleTypeError: it is not callable, or a module with parameters.
+        RuleTypeError: it is not callable, a module with parameters, or one that writes to its input.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -90,6 +100,13 @@ class Elementwise(Forward):
                 f"{type(self.function).__name__} has parameters, and a backward rule would send them no gradient. "
                 "Give a forward without parameters."
             )
+        if isinstance(self.function, nn.Module) and any(vars(m).get("inplace") for m in self.function.modules()):
+            raise RuleTypeError(f"{self.function} writes to z, which the rule needs as it was. Give it inplace=False.")
+
+    @property
+    def changes(self) -> bool:
+        """True unless the function is a value, for which what was found once holds for ever."""
+        return not isinstance(self.function, FixedFunction)
 
     def value(self, z: Tensor) -> Tensor:
         return self.function(z)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-__all__ = ["in_memory_order", "laid_out", "memory_order", "same_layout"]
+__all__ = ["in_memory_order", "laid_out", "laid_out_like", "memory_order", "same_layout"]
 
 
 def memory_order(like: Tensor) -> tuple[int, ...] | None:
@@ -15,7 +18,15 @@ def memory_order(like: Tensor) -> tuple[int, ...] | None:
     """
     if like.is_contiguous():
         return None
-    tensor = torch.empty_like(like, device="meta")
+    # Of sizes and strides alone: so an example has one order inside of a batch that is mapped and by itself.
+    sizes, strides = like.shape, like.stride()
+    if all(type(number) is int for number in (*sizes, *strides)):
+        return _known_order(tuple(sizes), strides)
+    return _order(sizes, strides)  # a compiler's symbols, which have no hash
+
+
+def _order(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...] | None:
+    tensor = torch.empty_like(torch.empty_strided(sizes, strides, device="meta"))
     if tensor.is_contiguous():
         return None
     order: list[int] = []
@@ -25,6 +36,9 @@ def memory_order(like: Tensor) -> tuple[int, ...] | None:
             place -= 1
         order.insert(place, dim)
     return tuple(order)
+
+
+_known_order = lru_cache(maxsize=1024)(_order)
 
 
 def in_memory_order(tensor: Tensor, like: Tensor) -> Tensor:
@@ -48,3 +62,8 @@ def same_layout(tensor: Tensor, order: tuple[int, ...] | None) -> Tensor:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
     inverse = [order.index(dim) for dim in range(len(order))]
     return tensor.permute(order).contiguous().permute(inverse)
+
+
+def laid_out_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """``tensor`` with its elements in the order in memory of ``torch.empty_like(like)``: the order of bits kept of ``like``."""
+    return same_layout(tensor, memory_order(like))

@@ -23,6 +23,7 @@ from tieless.kernels.callbacks import address_of
 from tieless.kernels.chunks import CHUNK
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
+from tieless.kernels.operands import packed_bits, value_like
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
@@ -165,7 +166,7 @@ def activate(
         _run(kernel, elements, _ACTIVATE(elements, *where, 0, 0, 0, 0.0, 0.0, *parameters))
         return y, None
     low, high, open_low, open_high = window
-    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
+    bits = z.new_empty((elements + 7) // 8, dtype=torch.uint8)
     arguments = _ACTIVATE(elements, *where, bits.data_ptr(), open_low, open_high, low, high, *parameters)
     _run(kernel, elements, arguments)
     return y, bits
@@ -173,7 +174,7 @@ def activate(
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
     elements = z.numel()
-    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8)
+    bits = z.new_empty((elements + 7) // 8, dtype=torch.uint8)
     places = None if z.is_contiguous() else _Places(memory_order(z), z)
     where = (z.data_ptr(), 0) if places is None else places.words
     arguments = _WINDOW(elements, *where, bits.data_ptr(), open_low, open_high, low, high)
@@ -181,17 +182,17 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
     return bits
 
 
-def _room_for_codes(elements: int, boundaries: Sequence[float], even: bool) -> tuple[Tensor, tuple[int | float, ...]]:
-    """Where codes will lie, and what kernels must know to find and write them."""
+def _room_for_codes(z: Tensor, boundaries: Sequence[float], even: bool) -> tuple[Tensor, tuple[int | float, ...]]:
+    """Where the codes of ``z`` will lie, and what kernels must know to find and write them."""
     planes = len(boundaries).bit_length()
-    plane = (elements + 7) // 8
-    packed = torch.empty((planes, plane), dtype=torch.uint8)
+    plane = (z.numel() + 7) // 8
+    packed = z.new_empty((planes, plane), dtype=torch.uint8)
     return packed, (packed.data_ptr(), plane, planes, even, *boundaries, *_NO_BOUNDARIES[len(boundaries) :])
 
 
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     elements = z.numel()
-    packed, settings = _room_for_codes(elements, boundaries, even)
+    packed, settings = _room_for_codes(z, boundaries, even)
     places = None if z.is_contiguous() else _Places(memory_order(z), z)
     where = (z.data_ptr(), 0) if places is None else places.words
     _run(_compiled("codes", z.dtype), elements, _CODES(elements, *where, *settings))
@@ -203,7 +204,7 @@ def activate_codes(
 ) -> tuple[Tensor, Tensor]:
     y = torch.empty_like(z)
     elements = z.numel()
-    packed, settings = _room_for_codes(elements, boundaries, even)
+    packed, settings = _room_for_codes(z, boundaries, even)
     parameters += _NO_PARAMETERS[len(parameters) :]
     places = None if _side_by_side(z, y) else _Places(memory_order(z), z, y)
     where = (z.data_ptr(), 0, y.data_ptr(), 0) if places is None else places.words
@@ -213,6 +214,7 @@ def activate_codes(
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
+    bits = packed_bits(bits, grad_output)
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     places = None if _side_by_side(grad_output, sent) else _Places(memory_order(grad_output), grad_output, sent)
@@ -223,18 +225,20 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
+    planes = (len(values) - 1).bit_length()
+    packed = packed_bits(packed, grad_output, planes)
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
-    planes, plane = packed.shape
     places = None if _side_by_side(grad_output, sent) else _Places(memory_order(grad_output), grad_output, sent)
     where = (grad_output.data_ptr(), 0, sent.data_ptr(), 0) if places is None else places.words
     padded = *values, *_NO_VALUES[len(values) :]
-    arguments = _LEVELS(elements, *where, packed.data_ptr(), plane, planes, *padded)
+    arguments = _LEVELS(elements, *where, packed.data_ptr(), packed.shape[1], planes, *padded)
     _run(_compiled("levels", grad_output.dtype), elements, arguments)
     return sent
 
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
+    value = value_like(value, grad_output)
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     parameters += _NO_PARAMETERS[len(parameters) :]
@@ -268,6 +272,7 @@ def jam(
     magnitude: bool,
     bits: Tensor | None,
 ) -> Tensor:
+    bits = None if bits is None else packed_bits(bits, grad_output)
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     key = int(key)
@@ -290,7 +295,7 @@ def jam(
 
 def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
     count = elements.numel()
-    bits = torch.empty((count + 7) // 8, dtype=torch.uint8)
+    bits = elements.new_empty((count + 7) // 8, dtype=torch.uint8)
     verdict = array("q", [0, 0, 0])
     arguments = _TWO_VALUES(count, elements.data_ptr(), bits.data_ptr(), verdict.buffer_info()[0])
     _compiled("two_values", elements.dtype).call(arguments)
@@ -299,6 +304,6 @@ def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
 
 
 def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
-    elements = torch.empty(count, dtype=dtype)
+    elements = bits.new_empty(count, dtype=dtype)
     _run(_compiled("restore", dtype), count, _RESTORE(count, elements.data_ptr(), 0, bits.data_ptr(), low, high))
     return elements

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tieless.kernels.layout import in_memory_order, laid_out
+from tieless.kernels.numbers import next_below, rounded
+from tieless.kernels.operands import packed_bits, value_like
 
 __all__ = [
     "FORWARDS",
@@ -214,7 +216,7 @@ def unpack_bits(bits: Tensor, like: Tensor) -> Tensor:
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     """``grad_output`` times ``inside`` where the bit is set and ``outside`` elsewhere; times 0 is 0, even of inf."""
-    mask = unpack_bits(bits, grad_output)
+    mask = unpack_bits(packed_bits(bits, grad_output), grad_output)
     zeros = torch.zeros_like(grad_output)
     passed = grad_output * inside if inside else zeros
     blocked = grad_output * outside if outside else zeros
@@ -224,6 +226,7 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     """``grad_output`` times the value that each element's code stands for; times 0 is 0, even of inf."""
     dtype = arithmetic_dtype(grad_output.dtype)
+    packed = packed_bits(packed, grad_output, (len(values) - 1).bit_length())
     code = sum(unpack_bits(row, grad_output).long() << plane for plane, row in enumerate(packed.unbind()))
     value = torch.tensor(values, dtype=dtype, device=grad_output.device)[code]
     sent = torch.where(value == 0, torch.zeros_like(value), grad_output.to(dtype) * value)
@@ -233,15 +236,16 @@ def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tens
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
     """``grad_output`` times a named slope of ``value``; rounded once, to the dtype of ``grad_output``."""
     dtype = arithmetic_dtype(grad_output.dtype)
+    value = value_like(value, grad_output)
     return (grad_output.to(dtype) * SLOPES[function](value.to(dtype), *parameters)).to(grad_output.dtype)
 
 
-def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def philox(counter: tuple[Tensor, ...], key: tuple[Tensor | int, Tensor | int]) -> tuple[Tensor, ...]:
     """Philox 4x32-10: four 32-bit words for each counter of four words, under a key of two.
 
     Args:
         counter: Four int64 tensors that broadcast together, each word in 0..2^32-1.
-        key: Two int64 tensors, likewise.
+        key: Two words, as numbers or as int64 tensors, likewise.
     """
     words, keys = counter, key
     for _ in range(PHILOX_ROUNDS):
@@ -268,7 +272,6 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
         stream: Which rule of a chain draws.
         draw: Which of a rule's draws.
     """
-    key = torch.as_tensor(key)
     blocks = torch.arange((like.numel() + 3) // 4, device=like.device)
     words = philox(
         (blocks & WORD, (blocks >> 32) & WORD, torch.full_like(blocks, stream), torch.full_like(blocks, draw)),
@@ -282,9 +285,8 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
 @lru_cache(maxsize=1024)
 def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[float, float, float]:
     """``minimum``, the span, and the largest slope below ``maximum``, each as a number of ``dtype``."""
-    low, span, high = torch.tensor([minimum, maximum - minimum, maximum], dtype=dtype).unbind()
-    below = torch.nextafter(high, torch.full_like(high, -torch.inf))
-    return low.item(), span.item(), max(low, below).item()
+    low, span, high = (rounded(number, dtype) for number in (minimum, maximum - minimum, maximum))
+    return low, span, max(low, next_below(high, dtype))
 
 
 def jam(
@@ -310,7 +312,7 @@ def jam(
         feedback = torch.where(feedback > 0, 1.0, torch.where(feedback < 0, -1.0, feedback * 0)).to(dtype)
     sent = feedback * slope
     if bits is not None:
-        sent = torch.where(unpack_bits(bits, grad_output), sent, torch.zeros_like(sent))
+        sent = torch.where(unpack_bits(packed_bits(bits, grad_output), grad_output), sent, torch.zeros_like(sent))
     return torch.empty_like(grad_output).copy_(sent)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tieless.kernels import reference
 from tieless.kernels.layout import memory_order, same_layout
+from tieless.kernels.operands import packed_bits, value_like
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
 
 bodies: Any
@@ -202,11 +203,12 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     operand = same_layout(grad_output, memory_order(grad_output))
-    _launch(bodies.gate, elements, operand, bits, sent, elements, inside, outside)
+    _launch(bodies.gate, elements, operand, packed_bits(bits, grad_output), sent, elements, inside, outside)
     return sent
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
+    packed = packed_bits(packed, grad_output, (len(values) - 1).bit_length())
     sent = torch.empty_like(grad_output)
     elements = grad_output.numel()
     _launch(
@@ -232,7 +234,7 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
         bodies.slope,
         elements,
         same_layout(grad_output, order),
-        same_layout(value, order),
+        same_layout(value_like(value, grad_output), order),
         sent,
         elements,
         *(parameters + _NO_PARAMETERS)[:5],
@@ -311,7 +313,7 @@ def jam(
         bodies.jam,
         elements,
         same_layout(grad_output, order),
-        bits,
+        None if bits is None else packed_bits(bits, grad_output),
         sent,
         elements,
         *_key_words(key),

@@ -96,8 +96,14 @@ def error_of(levels: Levels, forward: ForwardLike) -> tuple[float, float]:
     return _undisturbed(lambda: _error_of(levels, _derivative(chosen)))
 
 
-@lru_cache(maxsize=256)
 def _derived(forward: Forward, bits: int, pinned: bool) -> Levels:
+    if isinstance(forward, Elementwise) and forward.changes:
+        return _undisturbed(lambda: _derive(forward, bits, pinned))
+    return _kept(forward, bits, pinned)
+
+
+@lru_cache(maxsize=256)
+def _kept(forward: Forward, bits: int, pinned: bool) -> Levels:
     return _undisturbed(lambda: _derive(forward, bits, pinned))
 
 

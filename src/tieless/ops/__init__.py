@@ -8,7 +8,6 @@ backward pass is defined. No arithmetic here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,22 +15,21 @@ from torch import Tensor
 
 from tieless.errors import TransformError
 from tieless.kernels import reference
+from tieless.kernels.numbers import rounded
 from tieless.ops import examples, keys, order
 from tieless.ops.dispatch import (
-    Watched,
     choose,
     choose_for,
     direct,
     forward_mode,
     jit_traced,
-    mapped_by_autograd,
+    plain,
     transformed,
 )
 
 __all__ = [
     "ONE_OPERATION",
     "OWN_VALUES",
-    "Watched",
     "activate",
     "codes",
     "direct",
@@ -43,7 +41,7 @@ __all__ = [
     "jam",
     "kernels_for",
     "levels",
-    "mapped_by_autograd",
+    "plain",
     "restore",
     "rounded",
     "slope",
@@ -154,12 +152,6 @@ examples.register(_LIBRARY, _operators)
 order.keep(_LIBRARY, _operators.draw_key.default, _operators.draw_key_after.default)
 
 
-@lru_cache(maxsize=4096)  # not without end: an annealed window has other edges at each step
-def rounded(value: float, dtype: torch.dtype) -> float:
-    """The nearest number of ``dtype``, so that an element can lie exactly on an edge."""
-    return torch.tensor(value, dtype=dtype).item()
-
-
 ONE_OPERATION = frozenset({"clamp", "hard_sigmoid", "leaky_relu", "linear", "relu", "round"})
 """Forwards that PyTorch has as one operation of its own."""
 
@@ -184,7 +176,7 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
     """``grad_output`` times a slope by the name that kernels know it by; for a compiler PyTorch's own operations."""
-    kernels = choose(grad_output) if direct(grad_output) else reference
+    kernels = choose(grad_output) if direct(grad_output, value) else reference
     return kernels.slope(grad_output, value, function, parameters)
 
 
@@ -201,19 +193,19 @@ def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     """``gate`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    run = choose(grad_output).gate if direct(grad_output) else _operators.gate.default
+    run = choose(grad_output).gate if direct(grad_output, bits) else _operators.gate.default
     return run(grad_output, bits, inside, outside)
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     """``levels`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    run = choose(grad_output).levels if direct(grad_output) else _operators.levels.default
+    run = choose(grad_output).levels if direct(grad_output, packed) else _operators.levels.default
     return run(grad_output, packed, values)
 
 
 def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     """``uniform`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    if direct(like):
+    if direct(like, key if isinstance(key, Tensor) else None):
         return choose(like).uniform(like, key, stream, draw)
     return _operators.uniform.default(like, _tensor(key), stream, draw)
 
@@ -228,13 +220,13 @@ def jam(
     bits: Tensor | None,
 ) -> Tensor:
     """``jam`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
-    if direct(grad_output):
+    if direct(grad_output, bits, key if isinstance(key, Tensor) else None):
         return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
     return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
 
 
 def _tensor(key: Tensor | int) -> Tensor:
-    return key if isinstance(key, Tensor) else torch.tensor(key)
+    return key if isinstance(key, Tensor) else torch.tensor(key, device="cpu")
 
 
 def draw_key_now(z: Tensor, generator: torch.Generator | None = None) -> Tensor | int:

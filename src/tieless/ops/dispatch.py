@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from types import ModuleType
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tieless.errors import KernelError
 from tieless.registry import unknown
@@ -28,24 +27,36 @@ __all__ = [
     "REFERENCE",
     "TRITON",
     "Kernels",
-    "Watched",
     "candidates",
     "choose",
     "choose_for",
     "direct",
     "forward_mode",
     "jit_traced",
-    "mapped_by_autograd",
+    "plain",
     "transformed",
 ]
 
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _transforms_active: Callable[[], bool] = _inner._are_functorch_transforms_active  # noqa: SLF001
-mapped_by_autograd: Callable[[Tensor], bool] = _inner._functorch.is_legacy_batchedtensor  # noqa: SLF001
-"""Is it a batch of feedback, of ``torch.autograd.grad(..., is_grads_batched=True)``? That is not torch.func's vmap."""
 _watching_modes: Callable[[], int] = _inner._len_torch_dispatch_stack  # noqa: SLF001
 _tracing_state: Callable[[], object] = _inner._get_tracing_state  # noqa: SLF001
+_dispatch_keys: Callable[[Tensor], Any] = _inner._dispatch_keys  # noqa: SLF001
+
+
+def _plain_keys() -> int:
+    """The dispatch keys, as one number, of tensors whose elements are what lies at their address, on any device."""
+    devices = ("CPU", "CUDA", "HPU", "IPU", "Lazy", "Meta", "MPS", "MTIA", "PrivateUse1", "XLA", "XPU")
+    names = [f"{prefix}{device}" for prefix in ("", "Autograd", "Autocast") for device in devices]
+    keys = [getattr(_inner.DispatchKey, name, None) for name in (*names, "ADInplaceOrView")]
+    return reduce(int.__or__, (_inner.DispatchKeySet(key).raw_repr() for key in keys if key is not None))
+
+
+_NOT_PLAIN = ~_plain_keys()
+"""What a tensor has none of if it is plain. Whatever else PyTorch's dispatcher knows of a tensor stands here: that it is
+negated or conjugated when it is read, all zeros without memory, a wrapper of a transform, also of one that has ended, of a
+batch, of a subclass, sparse, nested or quantized."""
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -150,21 +161,18 @@ def forward_mode() -> bool:
     return cast("int", forward_ad._current_level) >= 0  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-class Watched(TorchDispatchMode):
-    """Inside, nothing is ``direct``: for tensors that only PyTorch's dispatcher knows to be special."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-def direct(tensor: Tensor) -> bool:
-    """Whether kernels may be called on ``tensor`` without PyTorch's dispatcher: nobody traces, wraps or watches it."""
-    if torch.compiler.is_compiling():
-        return False
+def plain(tensor: Tensor) -> bool:
+    """True if the elements of ``tensor`` are what lies at its address: kernels may read them there."""
     kind = type(tensor)
-    return (
-        (kind is Tensor or kind is Parameter)
-        and not _transforms_active()
-        and not _watching_modes()
-        and not _tracing_state()
-    )
+    return (kind is Tensor or kind is Parameter) and not _dispatch_keys(tensor).raw_repr() & _NOT_PLAIN
+
+
+def direct(*operands: Tensor | None) -> bool:
+    """True if kernels may be called on ``operands`` without PyTorch's dispatcher: nobody traces, wraps or watches them.
+
+    Args:
+        operands: Every tensor that the kernel will read; ``None`` for one that is not there.
+    """
+    if torch.compiler.is_compiling() or _transforms_active() or _watching_modes() or _tracing_state():
+        return False
+    return all(operand is None or plain(operand) for operand in operands)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
 from tieless.errors import TransformError
+from tieless.kernels.layout import memory_order, same_layout
 
 __all__ = ["register"]
 
@@ -47,7 +48,7 @@ def _keys(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
             )
         apart = randomness == "different"
         with _inner._ExcludeDispatchKeyGuard(_ONLY_VMAP):  # noqa: SLF001
-            keys = draw(torch.empty(()), [level.batch_size(), *shape] if apart else shape, generator)
+            keys = draw(torch.empty((), device="cpu"), [level.batch_size(), *shape] if apart else shape, generator)
         return _mapped(keys, level) if apart else keys
 
     return drawn
@@ -94,7 +95,10 @@ def _example_by_example(name: str, operator: Callable[..., Tensor]) -> Callable[
             operator(*(arg[example] if has else arg for arg, has in zip(batched, mapped, strict=True)))
             for example in range(info.batch_size)
         ]
-        return torch.stack(examples), 0
+        together = torch.stack(examples)
+        order = None if name in _PACK else memory_order(examples[0])
+        # Each lies in the batch as it does alone: bits may be next to meet it.
+        return together if order is None else same_layout(together, (0, *(dim + 1 for dim in order))), 0
 
     return rule
 

@@ -19,8 +19,7 @@ _ROOM = 256
 class _Box(threading.local):
     """Room for one key: making a tensor for each takes as long as drawing it."""
 
-    def __init__(self) -> None:
-        self.key = torch.empty((), dtype=torch.int64, device="cpu")
+    key: Tensor | None = None
 
 
 _box = _Box()
@@ -31,7 +30,12 @@ def number(generator: torch.Generator | None = None) -> int:
 
     Always from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
     """
-    return int(_box.key.random_(-(2**63), None, generator=generator).item())
+    room = _box.key
+    if room is None:
+        # An ordinary tensor: one that is made under inference mode could be written there alone.
+        with torch.inference_mode(mode=False):
+            room = _box.key = torch.empty((), dtype=torch.int64, device="cpu")
+    return int(room.random_(-(2**63), None, generator=generator).item())
 
 
 class GraphKeys:
@@ -88,7 +92,7 @@ class GraphKeys:
         graph.replay()
 
     def _fill(self) -> None:
-        drawn = torch.tensor([number(generator) for generator in self._generators], dtype=torch.int64)
+        drawn = torch.tensor([number(generator) for generator in self._generators], dtype=torch.int64, device="cpu")
         for block, numbers in zip(self._blocks, torch.split(drawn, _ROOM), strict=True):
             # From pinned memory, which a copy need not wait for.
             source = numbers.pin_memory() if block.is_cuda else numbers

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from tieless import ops
 from tieless.forwards import Forward
 from tieless.forwards.weights import channel_magnitude
+from tieless.kernels.layout import laid_out_like
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import OwnSlope, Window
 
@@ -58,4 +58,5 @@ class MagnitudeAware(Rule):
         """The channel's mean magnitude inside of the window, 0 outside."""
         # By bits: of a comparison a compiler would keep a mask of bools, which its kernels on the CPU are slow with.
         inside = Window(-float(self.clip), float(self.clip)).pack(value)
-        return ops.gate(torch.empty_like(value).copy_(channel_magnitude(value, self.dim)), inside, 1.0, 0.0)
+        magnitude = channel_magnitude(value, self.dim).expand_as(value)
+        return ops.gate(laid_out_like(magnitude, value), inside, 1.0, 0.0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tieless import ops
 from tieless.draws import Random
 from tieless.forwards import Forward
+from tieless.kernels.layout import laid_out_like
 from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
@@ -60,4 +61,5 @@ class StochasticSpike(Rule):
         assert random is not None
         low, high = ((self.mean + edge) * self.variance for edge in (-0.5, 0.5))
         stirred = ops.jam(grad_output, random.key, random.stream, low, high, False, None)
+        stirred = laid_out_like(stirred, grad_output)  # which batches of autograd's own do not keep, and bits follow
         return ops.gate(grad_output, kept, 1.0, 0.0) + ops.gate(stirred, kept, 0.0, 1.0)

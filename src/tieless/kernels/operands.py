@@ -1,0 +1,55 @@
+"""What kernels ask of the tensors beside the first before they read them at their address.
+
+Such a tensor was kept by a forward pass, and comes back through whatever hooks and transforms lay in between: expanded,
+in another order, moved, or of another size. A kernel that read it unasked would read what is not its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tieless.errors import KernelError
+
+__all__ = ["packed_bits", "value_like"]
+
+
+def packed_bits(bits: Tensor, elements: Tensor, planes: int | None = None) -> Tensor:
+    """The packed bits of ``elements``, one byte after the other in memory.
+
+    Args:
+        bits: 8 elements to a byte; ``(bytes,)``, or ``(planes, bytes)``.
+        elements: Tensor that the bits belong to.
+        planes: Number of rows; ``None`` where there is one, and no dimension for it.
+    Raises:
+        KernelError: they are not bits of so many elements, or on another device.
+    """
+    row = (elements.numel() + 7) // 8
+    expected = (row,) if planes is None else (planes, row)
+    if bits.shape != expected or bits.dtype != torch.uint8 or bits.device != elements.device:
+        raise _changed("bits", bits, expected, torch.uint8, elements.device)
+    return bits if bits.is_contiguous() else bits.contiguous()
+
+
+def value_like(value: Tensor, grad_output: Tensor) -> Tensor:
+    """The value that a slope is taken at, which may lie in memory in any way.
+
+    Args:
+        value: What was kept of the forward pass.
+        grad_output: Feedback that meets it.
+    Raises:
+        KernelError: its shape, dtype or device is not that of the feedback.
+    """
+    if value.shape != grad_output.shape or value.dtype != grad_output.dtype or value.device != grad_output.device:
+        raise _changed("value", value, tuple(grad_output.shape), grad_output.dtype, grad_output.device)
+    return value
+
+
+def _changed(
+    what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> KernelError:
+    return KernelError(
+        f"The {what} kept for the backward pass came back as {tensor.dtype} of shape {tuple(tensor.shape)} on "
+        f"{tensor.device}, and {dtype} of shape {shape} on {device} is needed. A saved-tensor hook must give back what it "
+        "was given."
+    )

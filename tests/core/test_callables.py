@@ -1,0 +1,208 @@
+"""Callables as forwards: what they may do, what is kept of them, and what compiled code knows of them."""
+
+import gc
+import weakref
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from tests.core.test_transforms import _compiled
+from tieless import Activation, Constant, FewBit, register_forward, register_rule, untie
+from tieless.errors import RuleTypeError
+from tieless.testing import temporary_names
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
+Z = torch.tensor([-0.5, 0.25, 1.5])
+
+
+def _gradient(function, *arguments):
+    leaf = Z.clone().requires_grad_()
+    function(leaf, *arguments).sum().backward()
+    return leaf.grad.tolist()
+
+
+# In place.
+
+
+def _writes_later(z):
+    return z.add_(1)
+
+
+@pytest.mark.parametrize("function", [torch.relu_, _writes_later, partial(nn.functional.elu, inplace=True)])
+@pytest.mark.parametrize("backward", ["rectangular(-1, 1)", "atan", "constant", "tied >> noise(0.1)"])
+def test_a_function_that_writes_to_z_is_refused(function, backward):
+    with pytest.raises(RuleTypeError, match="writes to z, which the rule needs as it was"):
+        untie(Z.clone().requires_grad_() * 1, function, backward)
+
+
+@pytest.mark.parametrize("module", [nn.ReLU(inplace=True), nn.Sequential(nn.Hardtanh(), nn.SiLU(inplace=True))])
+def test_a_module_that_writes_to_z_is_refused_before_it_does(module):
+    with pytest.raises(RuleTypeError, match="Give it inplace=False"):
+        Activation(module, "constant")
+
+
+def test_a_function_may_return_z_itself():
+    z = Z.clone().requires_grad_()
+    y = untie(z * 1, lambda z: z, "constant(2)")
+    y.mul_(3).sum().backward()  # in place to y, not to z
+    assert z.grad.tolist() == [6, 6, 6]
+
+
+# What they are given, and what they give.
+
+
+def test_quantisers_that_reduce_are_asked_with_z_itself():
+    """A probe with another tensor would fail: no element has no largest one."""
+
+    def quantised(z):
+        unit = z.abs().max() / 127
+        return (z / unit).round() * unit
+
+    def by_rank(z):
+        return (z > z.kthvalue(2).values).to(z.dtype)
+
+    assert _gradient(lambda z: untie(z, quantised, "rectangular(-1, 1)")) == [1, 1, 0]
+    assert _gradient(lambda z: untie(z, by_rank, "constant(3)")) == [3, 3, 3]
+
+
+@pytest.mark.parametrize("given", [None, 3.0, torch.zeros(2), torch.zeros(3, device="meta")], ids=str)
+def test_what_is_not_elementwise_is_refused(given):
+    for rule in ("constant", "tied"):
+        with pytest.raises(RuleTypeError, match="is not elementwise"):
+            untie(Z, lambda z: given, rule)
+
+
+def test_a_function_that_learns_is_refused_also_when_compiled():
+    width = torch.ones(3, requires_grad=True)
+    with pytest.raises(RuleTypeError, match="Detach"):
+        untie(Z, lambda z: z * width, "constant")
+
+
+@dataclass
+class _Unhashable:
+    bound: float
+
+    def __call__(self, z):
+        return z.clamp(-self.bound, self.bound)
+
+
+def test_a_callable_without_a_hash_is_a_forward():
+    for rule in ("constant(2)", "gated"):
+        assert untie(Z, _Unhashable(1.0), rule).tolist() == [-0.5, 0.25, 1.0]
+
+
+# What is kept of them.
+
+
+def _scaled(factor, z):
+    return z.relu() * factor
+
+
+@pytest.mark.parametrize("backward", ["rectangular", "full_jam", "tied", "tied >> noise(0.1)", "gated"])
+def test_no_callable_is_kept_alive(backward):
+    """The usual straight-through form has a new closure around a tensor in each step."""
+    held = torch.tensor(2.0)
+    function = partial(_scaled, held)
+    untie(Z.clone().requires_grad_(), function, backward).sum().backward()
+    alive = weakref.ref(held)
+    del held, function
+    gc.collect()
+    assert alive() is None
+
+
+class _Hot(nn.Module):
+    temperature = 1.0
+
+    def forward(self, z):
+        return torch.tanh(z * self.temperature)
+
+
+def test_what_follows_from_a_callable_is_found_anew():
+    hot = _Hot()
+    before = untie(Z, hot, "few_bit(2)"), _gradient(lambda z: untie(z, hot, "few_bit(2)"))
+    hot.temperature = 5.0
+    after = _gradient(lambda z: untie(z, hot, "few_bit(2)"))
+    assert after != before[1]
+    assert after == _gradient(lambda z: untie(z, lambda z: torch.tanh(z * 5), FewBit(2)))
+
+
+# What compiled code knows of them.
+
+
+class _Noisy(nn.Module):
+    def forward(self, z):
+        return z + 1 if self.training else z
+
+
+@pytest.mark.parametrize("backward", ["constant(2)", "rectangular(-1, 1)", "atan", "tied", "tied >> scale(2)", "gated"])
+def test_compiled_code_follows_the_attributes_of_a_callable(backward):
+    hot = _Hot()
+
+    def function(z):
+        return untie(z, hot, backward)
+
+    compiled = _compiled(function)
+    for temperature in (1.0, 5.0, 0.5, 5.0):
+        hot.temperature = temperature
+        assert torch.equal(compiled(Z), function(Z))
+        assert _gradient(compiled) == _gradient(function)
+
+
+def test_compiled_code_follows_the_training_flag_of_a_callable():
+    noisy = _Noisy()
+    act = Activation(noisy, "constant")
+    compiled = _compiled(act)
+    assert torch.equal(compiled(Z), Z + 1)
+    noisy.eval()
+    assert torch.equal(compiled(Z), Z)
+
+
+def test_compiled_code_has_the_straight_through_form():
+    def step(z, scale):
+        hard = (z * scale).sign()
+        return untie(z, lambda _: hard.detach(), "rectangular(-1, 1)")
+
+    compiled = _compiled(step)
+    for scale in (torch.tensor(1.0), torch.tensor(-1.0)):
+        assert torch.equal(compiled(Z, scale), step(Z, scale))
+        assert _gradient(compiled, scale) == [1, 1, 0]
+
+
+def test_compiled_code_runs_the_rule_it_is_given():
+    """Objects that are gone, and others at their place in memory."""
+    compiled = _compiled(lambda z, rule: untie(z, "relu", rule))
+    assert [_gradient(compiled, Constant(value))[0] for value in (1, 2, 3, 1, 2, 3)] == [1, 2, 3, 1, 2, 3]
+
+
+def test_compiled_code_runs_the_rule_of_an_attribute_as_it_is_now():
+    class Layer(nn.Module):
+        def forward(self, z):
+            return untie(z, "relu", self.rule)
+
+    layer = Layer()
+    compiled = _compiled(layer)
+    for value in (1, 2, 3, 1, 2):
+        layer.rule = Constant(value)
+        assert _gradient(compiled) == [value] * 3
+
+
+def test_compiled_code_follows_names_that_are_registered_anew():
+    compiled = _compiled(lambda z: untie(z, "own_forward", "own_rule"))
+    for factor in (2.0, 3.0):
+        with temporary_names():
+
+            def own_rule(z, factor=factor):
+                return torch.full_like(z, factor)
+
+            def own_forward(z, factor=factor):
+                return z * factor
+
+            own_rule.__annotations__["factor"] = own_forward.__annotations__["factor"] = float
+            register_rule(own_rule)
+            register_forward(own_forward)
+            assert compiled(Z).tolist() == (Z * factor).tolist()
+            assert _gradient(compiled) == [factor] * 3

@@ -1,0 +1,86 @@
+"""What is on by default where a call happens, a device or a mode, decides nothing but where PyTorch's own would."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tests.alone import run_alone
+from tieless import untie
+
+_SETTING = """
+import warnings
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+def trains(forward, rule):
+    z = torch.randn(100, device="cpu", requires_grad=True)
+    tl.untie(z, forward, rule).backward(torch.ones(100, device="cpu"))
+    return z.grad is not None and z.grad.device.type == "cpu" and bool(z.grad.isfinite().all())
+"""
+_PAIRS = [
+    ("heaviside", "rectangular"),
+    ("gelu", "few_bit(2)"),
+    ("relu", "positive_jam"),
+    ("silu", "gated >> noise(0.1)"),
+    ("bernoulli", "atan"),
+    ("quantize(0.5)", "stochastic_spike >> rotate(30)"),
+]
+_ASKED = f"assert all(trains(*pair) for pair in {_PAIRS})"
+
+
+@pytest.mark.parametrize("kernels", ["reference", "numba"])
+def test_tensors_on_the_cpu_train_under_another_default_device(kernels):
+    """In a process of its own: what was wrong here wrote to addresses that are not ours."""
+    program = f"""{_SETTING}
+import tieless as tl
+
+with torch.device("meta"):
+    {_ASKED}
+torch.set_default_device("meta")
+{_ASKED}"""
+    run_alone(program, environment={"TIELESS_KERNELS": kernels})
+
+
+@pytest.mark.parametrize("mode", ["torch.inference_mode()", "FakeTensorMode()"])
+def test_a_first_call_in_a_mode_leaves_nothing_of_it_behind(mode):
+    """In a process of its own: what is made once is made at the import, at a first pair and at a thread's first draw."""
+    run_alone(f"""{_SETTING}
+import threading
+
+def first():
+    with {mode}:
+        for forward, rule in {_PAIRS}:
+            tl.untie(torch.ones(3, device="cpu"), forward, rule)
+
+def work():
+    first()
+    {_ASKED}
+    done.append(True)
+
+with {mode}:
+    import tieless as tl
+first()
+{_ASKED}
+done = []
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+assert done""")
+
+
+def test_fake_tensors_have_the_form_of_real_ones(forward, rule):
+    with FakeTensorMode():
+        z = torch.empty(3, 4, 5, 6, requires_grad=True).to(memory_format=torch.channels_last)
+        y = untie(z, forward, rule)
+        (grad,) = torch.autograd.grad(y.sum(), z)
+    for made in (y, grad):
+        assert (made.shape, made.dtype, made.stride()) == (z.shape, z.dtype, z.stride())
+
+
+def test_tensors_on_meta_have_the_form_of_real_ones(rule, fitting_forwards):
+    z = torch.empty(3, 8, device="meta", requires_grad=True)
+    y = untie(z, fitting_forwards[0], rule)
+    (grad,) = torch.autograd.grad(y, z, torch.empty_like(y))
+    assert y.is_meta
+    assert grad.is_meta
+    assert y.shape == grad.shape == z.shape

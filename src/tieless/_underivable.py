@@ -1,4 +1,4 @@
-"""An untied gradient refuses to be differentiated."""
+"""A gradient by a rule that is not linear in the feedback refuses to be differentiated."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tieless.errors import SecondDerivativeError
 __all__ = ["NO_FORWARD_MODE", "underivable"]
 
 NO_SECOND = (
-    "An untied gradient has no derivative: a backward rule is not the derivative of anything. "
-    "Use a native activation where second derivatives are needed."
+    "This untied gradient has no derivative: the rule is not linear in the feedback. Where second derivatives are needed, "
+    "use 'tied', a rule with a slope, or a jam of slopes."
 )
 NO_FORWARD_MODE = (
     "untie has no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): a backward rule says what is sent back, "

@@ -27,4 +27,4 @@ class Random(NamedTuple):
 
     def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
         """Numbers on [0, 1) shaped like ``like``, in float32 or float64; another ``draw`` gives independent ones."""
-        return ops.uniform(like, self.key, self.stream, draw)
+        return ops.uniform(like.detach(), self.key, self.stream, draw)

@@ -7,7 +7,7 @@
     ├── RuleValueError (ValueError)          a parameter out of range
     ├── RuleTypeError (TypeError)            a parameter or argument of the wrong type
     ├── UntrainableError (ValueError)        a flat forward joined with the rule that needs its slope
-    ├── SecondDerivativeError (RuntimeError) a derivative of an untied gradient was asked for
+    ├── SecondDerivativeError (RuntimeError) a derivative was asked for of a gradient that has none
     ├── TransformError (RuntimeError)        a function transform that untie does not go through
     ├── KernelError (RuntimeError)           no kernel accepts these tensors
     ├── RuleCheckError (AssertionError)      a rule lacks a property that tieless.testing checks
@@ -63,7 +63,7 @@ class UntrainableError(TielessError, ValueError):
 
 
 class SecondDerivativeError(TielessError, RuntimeError):
-    """A derivative of an untied gradient was asked for; a rule is not the derivative of anything."""
+    """A derivative was asked for of what a rule sends that is not linear in the feedback."""
 
 
 class TransformError(TielessError, RuntimeError):

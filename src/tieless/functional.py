@@ -43,7 +43,7 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
             a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is captured
             without ``GraphKeys``; or ``torch.fx`` met a callable or a generator, which it cannot write down.
-        SecondDerivativeError: from a second backward pass; a rule is not the derivative of anything.
+        SecondDerivativeError: from a second backward pass through a rule that is not linear in the feedback.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
     Example:
@@ -60,12 +60,16 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
 
 
 class Part(NamedTuple):
-    """One rule of a chain: its slope if it is one, which saved tensor it needs, and whether it draws numbers."""
+    """One rule of a chain: its slope if it is one, which saved tensor it needs, and whether it draws numbers.
+
+    One that is ``constant`` multiplies each element of the feedback with a number that no derivative by ``z`` changes.
+    """
 
     rule: Rule
     slope: SlopeForm | None
     saved: int | None
     draws: bool
+    constant: bool
 
 
 class Plan(NamedTuple):
@@ -91,6 +95,7 @@ class Joined:
         packed: The windows and codes whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
         samples: Whether the forward is who draws.
+        linear: True if what is sent is linear in the feedback, so that it has a derivative.
         opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
     """
 
@@ -107,9 +112,16 @@ class Joined:
         self.draws = self.samples or any(part.draws for part in rules)
         self.keeps_nothing = not any(needs)
         self.parts = tuple(
-            Part(part, slope, self._place(need), part.draws)
+            Part(
+                part,
+                slope,
+                self._place(need),
+                part.draws,
+                constant=part.family == "jam" if slope is None else not isinstance(need, str),
+            )
             for part, slope, need in zip(rules, slopes, needs, strict=True)
         )
+        self.linear = all(slope is not None or part.linear for part, slope in zip(rules, slopes, strict=True))
         self.native = isinstance(forward, Elementwise) and isinstance(rule, Tied)
         self.opaque = isinstance(forward, Elementwise)
         self._plans: dict[torch.dtype, Plan] = {}
@@ -361,8 +373,8 @@ def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
 
 
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
-# anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative meets
-# ``underivable`` even where the feedback itself does not depend on z: without it the missing term would be silently 0.
+# anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative that is refused
+# meets ``underivable`` even where the feedback itself does not depend on z: the missing term would be silently 0.
 
 
 class _DirectUntie(torch.autograd.Function):
@@ -387,9 +399,9 @@ class _DirectUntie(torch.autograd.Function):
         return y, anchor
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad_output: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
-            return None, None, None
+            return _zeros(ctx, others[0]), None, None
         unread = ctx.joined.keeps_nothing and not torch.is_grad_enabled()
         feedback = _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors)
         return _without_derivative(ctx, feedback, grad_output), None, None
@@ -425,9 +437,9 @@ class _TracedUntie(torch.autograd.Function):
         _keep(ctx, z, joined, y, anchor, [*packed, *([] if key is None else [key])])
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad_output: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
-            return None, None, None, None
+            return _zeros(ctx, others[0]), None, None, None
         saved = ctx.saved_tensors
         feedback = _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved)
         return _without_derivative(ctx, feedback, grad_output), None, None, None
@@ -442,7 +454,13 @@ def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(anchor, z if joined.keeps_input else None, y if joined.keeps_output else None, *others)
     ctx.joined = joined
+    ctx.shape = z.shape
     ctx.order = None if z.is_contiguous() else memory_order(z)
+
+
+def _zeros(ctx: Any, anchor: Tensor | None) -> Tensor | None:
+    """What is sent where nothing has come but the derivative of bits."""
+    return None if anchor is None else anchor.new_zeros(ctx.shape)
 
 
 def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]) -> Tensor:
@@ -452,20 +470,69 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
     feedback = grad_output
     if order is not None or not feedback.is_contiguous():
         feedback = same_layout(feedback, order)
-    parts: tuple[Part, ...] = ctx.joined.parts
-    for stream, (rule, slope, place, draws) in enumerate(parts):
-        kept = None if place is None else saved[place]
-        if slope is not None:
-            feedback = slope.send(feedback, kept)
+    joined: Joined = ctx.joined
+    # Autograd records what is sent: kernels are no operations that it knows.
+    recorded = joined.linear and torch.is_grad_enabled()
+    for stream, part in enumerate(joined.parts):
+        kept = None if part.saved is None else saved[part.saved]
+        drawn = key if part.draws else None
+        if recorded and part.constant:
+            # Where z has decided, its derivative is 0 and not missing, as that of PyTorch's relu is.
+            anchor = None if kept is None else saved[0]
+            feedback = cast("Tensor", _ConstantSlope.apply(feedback, anchor, kept, drawn, joined, stream))
         else:
-            feedback = rule.feedback(feedback, kept, Random(key, stream) if draws and key is not None else None)
+            feedback = _send(part, feedback, kept, drawn, stream)
         if order is not None or not feedback.is_contiguous():
             feedback = same_layout(feedback, order)
     return feedback
 
 
+def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int | None, stream: int) -> Tensor:
+    """What one rule of a chain sends on."""
+    if part.slope is not None:
+        return part.slope.send(feedback, kept)
+    return part.rule.feedback(feedback, kept, None if key is None else Random(key, stream))
+
+
+class _ConstantSlope(torch.autograd.Function):
+    """A rule that multiplies each element with a constant: its derivative by the feedback is the same product."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        feedback: Tensor,
+        anchor: Tensor | None,
+        kept: Tensor | None,
+        key: Tensor | int | None,
+        joined: Joined,
+        stream: int,
+    ) -> Tensor:
+        sent = _send(joined.parts[stream], feedback, kept, key, stream)
+        return sent.view_as(sent) if sent is feedback else sent
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        feedback, anchor, kept, key, ctx.joined, ctx.stream = inputs
+        ctx.number = None if isinstance(key, Tensor) else key
+        ctx.order = None if feedback.is_contiguous() else memory_order(feedback)
+        ctx.save_for_backward(anchor, kept, key if isinstance(key, Tensor) else None)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        anchor, kept, key = ctx.saved_tensors
+        feedback = same_layout(grad_output, ctx.order)
+        key = ctx.number if key is None else key
+        sent = cast("Tensor", _ConstantSlope.apply(feedback, anchor, kept, key, ctx.joined, ctx.stream))
+        return sent, None if anchor is None else torch.zeros_like(anchor), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(NO_FORWARD_MODE)
+
+
 def _without_derivative(ctx: Any, feedback: Tensor, grad_output: Tensor) -> Tensor:
-    """``feedback``, refusing the derivative of it that somebody may be about to take."""
-    if torch.is_grad_enabled() or ops.forward_mode():
+    """``feedback``, refusing the derivative of it that somebody may be about to take, unless it has one."""
+    if ops.forward_mode() or (torch.is_grad_enabled() and not ctx.joined.linear):
         return underivable(feedback, ctx.saved_tensors[0], grad_output)
     return feedback

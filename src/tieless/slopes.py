@@ -7,7 +7,7 @@ A form says what it keeps (``needs``) before anything runs; ``untie`` keeps that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -150,7 +150,16 @@ class NativeSlope:
     needs: Literal["input", "output"]
 
     def send(self, grad_output: Tensor, kept: Tensor | None) -> Tensor:
+        if self.operation == "silu_backward" and torch.is_grad_enabled():
+            return _recorded_silu_backward(grad_output, cast("Tensor", kept))
         return getattr(torch.ops.aten, self.operation).default(grad_output, kept)
+
+
+def _recorded_silu_backward(grad_output: Tensor, z: Tensor) -> Tensor:
+    """The one derivative of PyTorch's that has none of its own, in operations that have."""
+    wide = z.to(arithmetic_dtype(z.dtype))
+    logistic = torch.sigmoid(wide)
+    return (grad_output * (logistic * (1 + wide * (1 - logistic)))).to(grad_output.dtype)
 
 
 class HasSlope(Protocol):

@@ -479,12 +479,16 @@ def test_compiled_code_asks_which_rule_is_active():
     assert torch.equal(gradient(own), WINDOW)
 
 
-def test_second_derivatives_are_right_without_a_rule_and_refused_with_one():
+def test_second_derivatives_are_right_without_a_rule_and_the_rules_own_or_refused_with_one():
     leaf = Z.clone().requires_grad_()
     (first,) = torch.autograd.grad(fg.Activation("Tanh")(leaf).sum(), leaf, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), leaf)
     torch.testing.assert_close(second, -2 * Z.tanh() * (1 - Z.tanh() ** 2))
-    with fg.use("rectangular"):
-        (first,) = torch.autograd.grad(fg.Activation("Tanh")(leaf).sum(), leaf, create_graph=True)
-    with pytest.raises(tl.errors.SecondDerivativeError):
-        first.sum().backward()
+    for rule, params in (("rectangular", {}), ("clip_norm", {"max_norm": 1.0})):
+        with fg.use(rule, params):
+            (first,) = torch.autograd.grad(fg.Activation("Tanh")(leaf).sum(), leaf, create_graph=True)
+        if rule == "rectangular":
+            assert not torch.autograd.grad(first.sum(), leaf)[0].any()
+        else:
+            with pytest.raises(tl.errors.SecondDerivativeError):
+                first.sum().backward()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad, gradcheck
+from torch.autograd.gradcheck import GradcheckError
 from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 
 from tests.matrix.asking import REFUSED, Check, compared, each, feedback_of, gradient, input_of, layers, loss, worst
@@ -138,14 +139,31 @@ def _forward_mode(forward: str, rule: str) -> str:
 
 
 def _second(forward: str, rule: str) -> str:
-    def backward_twice() -> None:
-        z = input_of().requires_grad_()
-        (first,) = torch.autograd.grad(loss(untie(z, forward, rule)), z, create_graph=True)
-        (first.sum() + z.sum()).backward()  # refused even where the feedback does not depend on z
+    """By finite differences where the rule is linear in the feedback, and in ``torch.func``; refused elsewhere."""
 
-    words = "no derivative"
-    slope = _gradient_of(forward, rule)
-    return worst([_refusal(backward_twice, words), _refusal(lambda: grad(lambda z: slope(z).sum())(input_of()), words)])
+    def once(z: Tensor, feedback: Tensor) -> Tensor:
+        torch.manual_seed(7)
+        return torch.autograd.grad(untie(z, forward, rule), z, feedback, create_graph=True)[0]
+
+    def twice() -> Tensor:
+        z = input_of().requires_grad_()
+        # Refused also where the feedback does not depend on z.
+        return torch.autograd.grad((once(z, feedback_of(z)).sin() + z).sum(), z)[0] - 1
+
+    def nested() -> Tensor:
+        slope = _gradient_of(forward, rule)
+        return _seeded(lambda: grad(lambda z: slope(z).sin().sum())(input_of()))
+
+    if not join(forward, rule).linear:
+        return worst(_refusal(call, "no derivative") for call in (twice, nested))
+    z, feedback = input_of(2, 3).double().requires_grad_(), input_of(3, 2).double().t().requires_grad_()
+    try:
+        gradcheck(lambda feedback: once(z, feedback), feedback)
+        if "magnitude_aware" not in rule:  # whose mean is a constant to it
+            gradcheck(lambda z: once(z, feedback), z)
+    except GradcheckError as wrong:
+        return " ".join(str(wrong).split())
+    return compared(nested(), twice())
 
 
 CHECKS = (
@@ -177,5 +195,11 @@ CHECKS = (
         asked="a third",
     ),
     Check("jvp", "`torch.func.jvp`, `jacfwd` and `forward_ad`: a rule says nothing of them", each(_forward_mode)),
-    Check("double backward", "`create_graph=True` and `grad(grad(f))`: a rule has no derivative", each(_second)),
+    Check(
+        "double backward",
+        "`create_graph=True` against finite differences, and `grad(grad(f))` against it; refused by a rule that is not "
+        "linear in the feedback",
+        each(_second),
+        asked="each",
+    ),
 )

@@ -175,8 +175,11 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
 
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
-    """``grad_output`` times a slope by the name that kernels know it by; for a compiler PyTorch's own operations."""
-    kernels = choose(grad_output) if direct(grad_output, value) else reference
+    """``grad_output`` times a slope by the name that kernels know it by.
+
+    A compiler, and autograd where it records, see PyTorch's own operations.
+    """
+    kernels = choose(grad_output) if direct(grad_output, value) and not torch.is_grad_enabled() else reference
     return kernels.slope(grad_output, value, function, parameters)
 
 

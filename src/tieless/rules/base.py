@@ -47,6 +47,14 @@ class Rule(Named):
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, so that the call needs a key."""
 
+    @property
+    def linear(self) -> bool:
+        """True if ``feedback`` is linear in ``grad_output``, or that and a constant; then it can be differentiated.
+
+        A rule that has a ``slope`` is, whatever this says.
+        """
+        return False
+
     def slope(self, forward: Forward) -> SlopeForm | None:
         """What the feedback is multiplied with, beside ``forward``; ``None`` where the rule does something else."""
         return None

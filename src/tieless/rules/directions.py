@@ -14,7 +14,7 @@ from tieless.errors import RuleValueError
 from tieless.registry import option
 from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
-from tieless.rules.transforms import Transform, per_sample_rms, rms_per
+from tieless.rules.transforms import LinearTransform, Transform, per_sample_rms, rms_per
 
 __all__ = ["Flip", "Rotate", "Sign"]
 
@@ -56,7 +56,7 @@ class Sign(Transform):
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Flip(Transform):
+class Flip(LinearTransform):
     """Turn the sign of each element with probability ``p``, independently.
 
     Args:

@@ -35,6 +35,10 @@ class _Jam(Rule):
     maximum: float
     replace: Replace
 
+    @property
+    def linear(self) -> bool:
+        return self.replace == "slope"
+
     def check(self) -> None:
         self.require(self.minimum < self.maximum, "minimum < maximum")
 
@@ -47,6 +51,10 @@ class _Jam(Rule):
 class _GatedJam(_Jam):
     __slots__ = ()
     gate: Gate
+
+    @property
+    def linear(self) -> bool:
+        return self.replace == "slope" and self.gate == "preactivation"
 
     def window(self) -> Window:
         raise NotImplementedError

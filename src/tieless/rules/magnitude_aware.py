@@ -56,6 +56,7 @@ class MagnitudeAware(Rule):
 
     def slope_at(self, value: Tensor) -> Tensor:
         """The channel's mean magnitude inside of the window, 0 outside."""
+        value = value.detach()
         # By bits: of a comparison a compiler would keep a mask of bools, which its kernels on the CPU are slow with.
         inside = Window(-float(self.clip), float(self.clip)).pack(value)
         magnitude = channel_magnitude(value, self.dim).expand_as(value)

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from tieless.registry import option
 from tieless.rules.base import register_rule
-from tieless.rules.transforms import Transform, rms_per
+from tieless.rules.transforms import LinearTransform, Transform, rms_per
 
 __all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
 
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Scale(Transform):
+class Scale(LinearTransform):
     """``grad_output * factor``.
 
     Args:
@@ -127,7 +127,7 @@ class Normalize(Transform):
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Centralize(Transform):
+class Centralize(LinearTransform):
     """Subtract the mean over one dimension: ``grad_output - mean(grad_output, dim)``.
 
     Args:

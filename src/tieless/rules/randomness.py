@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tieless.draws import Random
 from tieless.rules.base import register_rule
-from tieless.rules.transforms import Transform
+from tieless.rules.transforms import LinearTransform
 
 __all__ = ["Drop", "Noise", "normal"]
 
@@ -24,7 +24,7 @@ def normal(random: Random, like: Tensor) -> Tensor:
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Noise(Transform):
+class Noise(LinearTransform):
     """Add normal noise: ``grad_output + sigma * N(0, 1)``.
 
     Args:
@@ -55,7 +55,7 @@ class Noise(Transform):
 
 @register_rule
 @dataclass(frozen=True, slots=True)
-class Drop(Transform):
+class Drop(LinearTransform):
     """Drop each element with probability ``p`` and divide the others by ``1 - p``, which keeps the mean.
 
     Args:

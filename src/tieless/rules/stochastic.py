@@ -49,6 +49,10 @@ class StochasticSpike(Rule):
     mean: float = 0
     variance: float = 0.2
 
+    @property
+    def linear(self) -> bool:
+        return True
+
     def check(self) -> None:
         self.require(-1e6 <= self.mean <= 1e6, "mean from -1e6 to 1e6")
         self.require(1e-30 <= self.variance <= 1e30, "variance > 0 (1e-30 to 1e30)")

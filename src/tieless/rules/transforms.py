@@ -11,7 +11,7 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.rules.base import Family, Rule
 
-__all__ = ["Transform", "per_sample_rms", "rms_over", "rms_per"]
+__all__ = ["LinearTransform", "Transform", "per_sample_rms", "rms_over", "rms_per"]
 
 
 class Transform(Rule):
@@ -33,6 +33,16 @@ class Transform(Rule):
 
     def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
         return self.transform(grad_output)
+
+
+class LinearTransform(Transform):
+    """A transform that is linear in the feedback, or that and a constant, written in PyTorch's operations."""
+
+    __slots__ = ()
+
+    @property
+    def linear(self) -> bool:
+        return True
 
 
 def per_sample_rms(grad_output: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Subject:
         """What each rule of a chain sends, called as ``untie`` calls it, but with nothing put right in between."""
         joined = Joined(self.forward, self.rule)
         results: list[Tensor] = []
-        for stream, (rule, slope, _, draws) in enumerate(joined.parts):
+        for stream, (rule, slope, _, draws, _) in enumerate(joined.parts):
             need = rule.needs(self.forward)
             kept = z if need == "input" else self.forward.value(z) if need == "output" else None
             if need is not None and not isinstance(need, str):

@@ -105,7 +105,8 @@ def _p_values(points: np.ndarray, sizes: Sequence[int], samples: int) -> tuple[n
     p_for, p_against = np.ones((2, len(points), values.shape[2]))
     for size in sizes:
         seen = values[:, :size]
-        sd = np.maximum(seen.std(1, ddof=1), (1 / common / math.sqrt(6))[:, None])
+        unseen = -np.expm1(math.log(LEVEL) / common / size) * math.sqrt(size) / special.stdtrit(size - 1, 1 - LEVEL)
+        sd = np.maximum(seen.std(1, ddof=1), np.maximum(1 / common / math.sqrt(6), unseen)[:, None])
         t = (seen.mean(1) + MARGIN) / (sd / math.sqrt(size))
         p_for = np.minimum(p_for, len(sizes) * special.stdtr(size - 1, -t))
         p_against = np.minimum(p_against, len(sizes) * special.stdtr(size - 1, t))

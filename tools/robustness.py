@@ -37,6 +37,7 @@ from tieless import Activation, alignment, untie
 from tieless.errors import StudyError, TielessError
 from tieless.forwards import forward
 from tieless.study import Trial
+from tieless.study.comparison import outcome
 from tieless.study.training import run_trial, start_of
 
 TABLE, PROPERTIES = "which-forwards", "robustness-properties"
@@ -172,16 +173,19 @@ def here_and_elsewhere(model: str) -> tuple[list[Cell], list[Cell]]:
     return [cell for cell in every if cell.group[0] == model], [cell for cell in every if cell.group[0] != model]
 
 
-def cells() -> list[Cell]:
-    """The cells of the committed tables."""
+def _reached() -> dict[tuple[str, str, str, str], list[float]]:
+    """What each seed counts with, by network, optimiser, rule and forward."""
     accuracies: dict[tuple[str, str, str, str], list[float]] = {}
     for result in runs(TABLE)[1]:
-        trial = result.trial
-        if trial.test == "never":
-            continue
-        # A run that diverged knows no class.
-        accuracy = result.epochs[-1].test_accuracy if result.status == "done" else 0.1
-        accuracies.setdefault((trial.model, trial.optimiser, trial.backward, trial.forward), []).append(accuracy or 0.1)
+        trial, accuracy = result.trial, outcome(result)
+        if trial.test != "never" and accuracy is not None:
+            accuracies.setdefault((trial.model, trial.optimiser, trial.backward, trial.forward), []).append(accuracy)
+    return accuracies
+
+
+def cells() -> list[Cell]:
+    """The cells of the committed tables."""
+    accuracies = _reached()
     looked_at: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for row in measurements(PROPERTIES):
         looked_at.setdefault((row["model"], row["optimiser"], row["rule"], row["forward"]), []).append(row)

@@ -39,10 +39,11 @@ def _result(trial: Trial, *accuracies: float, **changes: Any) -> Result:
         "epochs": tuple(EpochRecord(0.5, 0.5, 0.5, accuracy, 1.0) for accuracy in accuracies),
         "predicted_classes": 10 if accuracies else None,
         "classes": 10,
+        "test_samples": 10_000,
         "seconds": 3.0,
         "started": "2026-11-23T20:00:00+00:00",
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
-        "hardware": {"cpu": "a processor", "device": "cpu", "threads": "1"},
+        "hardware": {"device": "cpu", "processor": "a processor", "threads": "1"},
     }
     return Result(trial=trial, **{**values, **changes})
 

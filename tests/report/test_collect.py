@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
 
+from tests.report.conftest import _result, _study, _trial
 from tieless.errors import StudyError
 from tieless.report import collect
 from tieless.report.collect import assemble
+from tieless.study import judge, parse_claim
 from tieless.study.store import Store
 
 
@@ -36,21 +42,24 @@ def test_baselines_stand_on_top_and_the_rest_in_the_order_of_the_study(typical, 
     assert backwards.sections[0].blocks[0].grid.forwards == ("heaviside", "logistic", "relu")
 
 
-def test_diverged_seeds_are_counted_and_have_no_accuracy(typical, report_of):
+def test_diverged_seeds_are_counted_and_count_as_chance(typical, report_of):
     report = report_of(typical)
     grid = report.sections[0].blocks[0].grid
     partly, wholly = grid.cell("full_jam", "relu"), grid.cell("full_jam", "logistic")
-    assert (partly.diverged, partly.accuracy.n, partly.to_tied.n) == (1, 2, 2)
-    assert partly.accuracy.mean == pytest.approx(0.65)
-    assert partly.to_tied.mean == pytest.approx((0.66 - 0.82 + 0.64 - 0.81) / 2)
-    assert (wholly.diverged, wholly.accuracy, wholly.to_tied) == (3, None, None)
+    assert (partly.diverged, partly.accuracy.n, partly.to_tied.n) == (1, 3, 3)
+    assert partly.accuracy.mean == pytest.approx((0.1 + 0.66 + 0.64) / 3)
+    assert partly.to_tied.mean == pytest.approx((0.1 - 0.8 + 0.66 - 0.82 + 0.64 - 0.81) / 3)
+    assert (wholly.diverged, wholly.accuracy.mean, wholly.to_tied.mean) == pytest.approx((3, 0.1, 0.1 - 0.71))
+    assert [run.accuracy for run in wholly.runs] == [None] * 3
     assert (report.done, report.diverged, report.run) == (29, 4, 33)
 
 
 def test_one_class_seeds_are_counted_and_count(typical, report_of):
     report = report_of(typical)
     collapsed = report.sections[0].blocks[0].grid.cell("constant(1)", "logistic")
-    assert (collapsed.one_class, collapsed.accuracy.mean, collapsed.accuracy.half) == (3, 0.1, 0.0)
+    assert (collapsed.one_class, collapsed.accuracy.mean) == (3, 0.1)
+    # Three runs of 10,000 test samples each: the exact binomial limit for none of 30,000.
+    assert collapsed.accuracy.half == pytest.approx(1 - 0.025 ** (1 / 30_000))
     assert report.one_class == 3
 
 
@@ -211,3 +220,65 @@ def test_collect_reads_the_store(typical, study, tmp_path):
 def test_a_folder_without_a_study_is_one_clear_line(tmp_path):
     with pytest.raises(StudyError, match=r"^No study in .*: there is no study\.db\."):
         collect(tmp_path)
+
+
+ENDS = st.one_of(st.integers(0, 400).map(lambda right: right / 400), st.sampled_from(["diverged", "failed"]))
+
+
+def ended(backward, ends):
+    """Runs of one cell: accuracies on 400 test samples, or how they ended without one."""
+    for seed, end in enumerate(ends):
+        trial = _trial(backward=backward, seed=seed)
+        made = _result(trial, 0.5, end) if isinstance(end, float) else _result(trial, 0.5, status=end)
+        yield replace(made, test_samples=400)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ends=st.lists(st.tuples(ENDS, ENDS), min_size=3, max_size=8))
+def test_a_table_and_a_claim_of_the_same_runs_say_the_same_numbers(ends):
+    ours, theirs = zip(*ends, strict=True)
+    results = [*ended("tied", theirs), *ended("constant", ours)]
+    plan = _study(result.trial for result in results)
+    cell = assemble(plan, results).sections[0].blocks[0].grid.cell("constant(1)", "relu")
+    (claimed,) = judge([parse_claim("constant is non-inferior to tied by 1 point")], plan, results)[0].cells
+    assert (cell.diverged, cell.failed) == (claimed.candidate.diverged, claimed.candidate.failed)
+    if claimed.candidate.mean is not None:
+        assert cell.accuracy.mean == pytest.approx(claimed.candidate.mean)
+    if claimed.differences is None:
+        assert cell.to_tied is None or cell.to_tied.n == 1
+        return
+    assert (cell.to_tied.n, cell.to_tied.mean) == (claimed.pairs, claimed.differences.mean)
+    assert (cell.to_tied.low, cell.to_tied.high) == claimed.differences.interval
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(0, 360), min_size=2, max_size=8).filter(lambda counts: max(counts) - min(counts) > 9)
+)
+def test_the_interval_of_a_mean_is_that_of_scipy(counts):
+    values = [count / 360 for count in counts]
+    results = [replace(_result(_trial(seed=seed), 0.5, value), test_samples=360) for seed, value in enumerate(values)]
+    found = (
+        assemble(_study(result.trial for result in results), results).sections[0].blocks[0].grid.cell("tied", "relu")
+    )
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=math.fsum(values) / len(values), scale=stats.sem(values))
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
+
+
+def test_one_value_has_no_interval_and_a_pair_needs_both_seeds(trial, result, report_of):
+    made = [result(trial(seed=0), 0.5, 0.75), result(trial(seed=1, backward="constant"), 0.5, 0.5)]
+    grid = report_of(made).sections[0].blocks[0].grid
+    one = grid.cell("tied", "relu").accuracy
+    assert (one.n, one.mean, one.half, one.low, one.high, one.clear) == (1, 0.75, None, None, None, False)
+    assert grid.cell("constant(1)", "relu").to_tied is None
+
+
+def test_a_difference_is_clear_where_its_interval_leaves_out_zero(trial, result, report_of):
+    def to_tied(*values):
+        made = [result(trial(seed=seed), 0.5, 0.5) for seed in range(3)]
+        made += [result(trial(seed=s, backward="constant"), 0.5, 0.5 + value) for s, value in enumerate(values)]
+        return report_of(made).sections[0].blocks[0].grid.cell("constant(1)", "relu").to_tied
+
+    assert to_tied(0.1, 0.11, 0.12).clear
+    assert not to_tied(-0.1, 0.11, 0.12).clear
+    assert not to_tied(0.0, 0.0, 0.0).clear

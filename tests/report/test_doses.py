@@ -63,12 +63,9 @@ def test_feedback_weights_stand_behind_and_runs_that_diverged_are_counted(report
     made.append(result(trial(backward=rules[2], feedback="fa"), status="diverged"))
     (dose,) = report_of(made).doses
     assert (dose.rule, dose.without) == ("constant(value) through fa", None)
-    assert [(point.accuracy is None, point.diverged) for point in dose.lines[0].points] == [
-        *[(False, 0)] * 2,
-        (True, 1),
-    ]
+    assert [(point.accuracy.mean, point.diverged) for point in dose.lines[0].points] == [(0.5, 0), (0.5, 0), (0.1, 1)]
     (stroke,) = dose_chart.draw_dose(dose).strokes
-    assert (len(stroke.marks), len(stroke.crosses), stroke.without) == (2, 1, None)
+    assert (len(stroke.marks), len(stroke.crosses), stroke.without) == (3, 1, None)
 
 
 def line(settings, *points, without=None):

@@ -129,9 +129,11 @@ def test_a_cell_that_does_not_exist_says_why(page):
     assert "There is no tied heaviside" in page.text
 
 
-def test_a_cell_whose_seeds_all_diverged_shows_no_number(page):
+def test_a_cell_whose_seeds_all_diverged_shows_chance_and_says_so(page):
     row = next(row for row in page.rows if row[0].endswith("full_jam"))
-    assert [text.strip() for text in row[4:7]] == ["✕ 3/3 diverged", "\N{EN DASH}", "\N{EN DASH}"]
+    minus = "\N{MINUS SIGN}"
+    # Tied 71, frozen 31, and one class in ten.
+    assert [text.strip() for text in row[4:7]] == ["10.0 ±0.0✕ 3/3 diverged", f"{minus}61.0", f"{minus}21.0"]
 
 
 def test_every_number_gives_its_seeds(page):

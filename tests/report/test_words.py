@@ -34,12 +34,12 @@ def test_a_trace_gives_each_seed_and_how_the_numbers_came_about(typical, report_
     grid = report_of(typical).sections[0].blocks[0].grid
     assert words.trace(grid.cell("full_jam", "relu")).splitlines() == [
         "relu under full_jam, learning rate 0.1",
-        "seed 0: diverged in epoch 2, 20.00 % before",
+        "seed 0: diverged in epoch 2, 20.00 % before, counts as 10.00 %",
         "seed 1: 66.00 %",
         "seed 2: 64.00 %",
-        "mean 65.00 % (n = 2, 95 % interval 52.29 to 77.71)",
-        "to tied −16.50 points (n = 2, 95 % interval −22.85 to −10.15)",  # noqa: RUF001 - the sign is meant
-        "to frozen +12.00 points (n = 2, 95 % interval −13.41 to +37.41)",  # noqa: RUF001
+        "mean 46.67 % (n = 3, 95 % interval −32.25 to 125.59)",  # noqa: RUF001 - the sign is meant
+        "to tied −34.33 points (n = 3, 95 % interval −111.07 to +42.41)",  # noqa: RUF001
+        "to frozen −5.33 points (n = 3, 95 % interval −80.08 to +69.41)",  # noqa: RUF001
     ]
 
 

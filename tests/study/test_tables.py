@@ -1,5 +1,6 @@
 """Exported tables read back: they are judged as the store is, and what no run can have is refused in one line."""
 
+import csv
 import json
 import math
 import re
@@ -11,7 +12,7 @@ import pytest
 from tests.study.fakes import CONFIRMED, SHORT, choosing, claiming, make_result, make_trial, noisy
 from tieless.errors import MissingExtraError, StudyError
 from tieless.report.collect import assemble
-from tieless.study import Store, export_table, judge, load_table, parse_study, tables
+from tieless.study import Store, export, export_table, judge, load_table, parse_study, tables, trial_rows
 from tieless.study.deciding import more_seeds
 from tieless.study.pairing import cell
 from tieless.study.plan import planned
@@ -142,8 +143,29 @@ ROWS = [
     ("seed", "-1", "row 1: Trial: seed must be an integer >= 0, got -1"),
     ("seed", "", "row 1: seed: a run has one, got none"),
     ("learning_rate", "fast", "row 1: learning_rate: expected a number, got 'fast'"),
-    ("backward", "full_jm", "row 1: Unknown rule 'full_jm'"),
-    ("backward", "__import__('os')", "row 1: "),
+    ("backward", "full_jm", "row 1: backward: Unknown rule 'full_jm'"),
+    ("backward", "__import__('os')", "row 1: backward: "),
+    ("device", "abacus", "row 1: device: expected a torch device"),
+    ("epochs", "1e400", "row 1: epochs: expected an integer, got '1e400'"),
+    ("epochs", "9" * 5000, "row 1: epochs: expected an integer, got '999"),
+    ("epochs", "1_0", "row 1: epochs: expected an integer, got '1_0'"),
+    ("learning_rate", "nan", "row 1: Trial: learning_rate must be a finite number > 0, got nan"),
+    ("learning_rate", "1e999", "row 1: Trial: learning_rate must be a finite number > 0, got inf"),
+    ("train_loss", "inf", "row 1: train_loss: expected a finite number, got inf"),
+    ("test_loss", "-inf", "row 1: test_loss: expected a finite number, got -inf"),
+    ("validation_loss", "low", "row 1: validation_loss: expected a number, got 'low'"),
+    ("train_accuracy", "1.5", "row 1: train_accuracy: expected a fraction from 0 to 1, got 1.5"),
+    ("validation_accuracy", "-0.1", "row 1: validation_accuracy: expected a fraction from 0 to 1, got -0.1"),
+    ("classes", "0", "row 1: classes: expected 1 or more, got 0"),
+    ("predicted_classes", "-1", "row 1: predicted_classes: expected 1 or more, got -1"),
+    ("predicted_classes", "3", "row 1: predicted_classes: expected at most the 2 of classes, got 3"),
+    ("test_samples", "0", "row 1: test_samples: expected 1 or more, got 0"),
+    ("seconds", "nan", "row 1: seconds: expected seconds from 0 to 1e+09, got nan"),
+    ("seconds", "inf", "row 1: seconds: expected seconds from 0 to 1e+09, got inf"),
+    ("seconds", "-1", "row 1: seconds: expected seconds from 0 to 1e+09, got -1"),
+    ("seconds", "0:00:07", "row 1: seconds: expected a number, got '0:00:07'"),
+    ("started", "28.11.2026 13:06", "row 1: started: expected a time such as 2026-11-28T13:06:54+00:00, got '28.11."),
+    ("added", "maybe", "row 1: added: expected an integer, got 'maybe'"),
     ("finished_epochs", "1", "row 1: finished_epochs: expected 2 in a run that is done, got 1"),
     ("most_seeds", "many", "row 1: most_seeds: expected an integer, got 'many'"),
     ("most_seeds", "0", "row 1: most_seeds: expected 1 or more, got 0"),
@@ -172,11 +194,124 @@ def test_what_a_run_cannot_have_is_one_line(tmp_path, form):
         load_table(file)
 
 
+def rewritten(file, **cells):
+    """The cells of a CSV's rows exchanged: a value, or what makes one of the old value."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row.update({name: new(row[name]) if callable(new) else new for name, new in cells.items()})
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+WHOLE = [
+    "subset",
+    "batch",
+    "epochs",
+    "seed",
+    "monitor",
+    "finished_epochs",
+    "predicted_classes",
+    "classes",
+    "most_seeds",
+]
+
+
+@pytest.mark.parametrize("written", ["{}.0", "{}.00", " {} ", "+{}", "{}e0"])
+def test_a_whole_number_is_one_however_it_is_written(tmp_path, written):
+    """Pandas makes floating columns of integers where a value is missing."""
+    file = tmp_path / "t.csv"
+    study, results = until_decided()
+    export_table(results, file, form="csv", study=study)
+    expected = load_table(file)
+    rewritten(file, **dict.fromkeys(WHOLE, lambda old: written.format(old) if old else old))
+    assert load_table(file) == expected
+    rewritten(file, added=lambda old: "True" if old == "1" else "false")
+    assert load_table(file) == expected
+
+
+def test_nan_is_nothing_where_a_value_may_be_missing(tmp_path):
+    study, results = plain()
+    file = tmp_path / "t.csv"
+    export_table(results, file, form="csv", study=study)
+    expected = repr(load_table(file))
+    text = file.read_text()
+    blank = [name for name in text.splitlines()[0].split(",") if name not in {"seconds", "error"}]
+    rewritten(file, **dict.fromkeys(blank, lambda old: old or "nan"))
+    assert repr(load_table(file)) == expected
+    export_table(results, tmp_path / "t.json", form="json", study=study)
+    rows = json.loads((tmp_path / "t.json").read_text())
+    expected = repr(load_table(tmp_path / "t.json"))
+    as_pandas = [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+    (tmp_path / "t.json").write_text(json.dumps(as_pandas))
+    assert repr(load_table(tmp_path / "t.json")) == expected
+
+
+@FORMS
+def test_a_run_whose_row_was_changed_is_refused_where_ids_count(tmp_path, form):
+    """With a byte-order mark, without an id, without a column of ids: none of them is a way around."""
+    file = tmp_path / f"t.{form}"
+    export_table([GOOD], file, form=form)
+    assert load_table(file, check_ids=True)[1] == load_table(file)[1]
+    rows = trial_rows([GOOD])
+    changed = [{**rows[0], "learning_rate": 0.2}]
+    without = [{name: value for name, value in changed[0].items() if name != "id"}]
+    for wrong in (changed, [{**rows[0], "id": None}], without, [{**without[0], "\ufeffid": rows[0]["id"]}]):
+        columns = {name: type(value) if value is not None else str for name, value in wrong[0].items()}
+        file.write_bytes(export._WRITERS[form](wrong, columns))
+        load_table(file)
+        with pytest.raises(StudyError, match=r"row 1: id: expected [0-9a-f]{16} of a run with these settings, got"):
+            load_table(file, check_ids=True)
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([GOOD], file, form="csv")
+    expected = load_table(file, check_ids=True)
+    whole = file.read_bytes()
+    file.write_bytes(b"\xef\xbb\xbf" + whole)
+    assert load_table(file, check_ids=True) == expected
+    file.write_bytes(whole)
+    rewritten(file, learning_rate="0.3")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    with pytest.raises(StudyError, match="row 1: id: expected"):
+        load_table(file, check_ids=True)
+
+
+def test_a_run_that_would_end_beyond_the_last_date_is_refused(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([GOOD], file, form="csv")
+    rewritten(file, started="9999-12-31T23:59:59+00:00", seconds="1")
+    with pytest.raises(StudyError, match="row 1: started: expected a time such as"):
+        load_table(file)
+    rewritten(file, started="2026-11-28 13:06:54Z")
+    assert load_table(file)[1][0].started == "2026-11-28T13:06:54+00:00"
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([GOOD], file, form="csv")
+    head, row = file.read_text().splitlines()
+    file.write_text(f"{head},seed\n{row},7\n")
+    with pytest.raises(StudyError, match="it has the column seed twice"):
+        load_table(file)
+
+
+def test_the_number_of_test_samples_comes_back_and_may_be_missing(tmp_path):
+    file = tmp_path / "t.csv"
+    export_table([replace(GOOD, test_samples=400)], file, form="csv")
+    assert load_table(file)[1][0].test_samples == 400
+    rewritten(file, test_samples="")
+    assert load_table(file)[1][0].test_samples is None
+
+
 def test_json_keeps_its_types(tmp_path):
     file = tmp_path / "t.json"
     export_table([GOOD], file, form="json")
     rows = json.loads(file.read_text())
-    for column, value in (("seed", True), ("seed", 1.0), ("data", 3), ("test_accuracy", [1])):
+    for column, value in (("seed", True), ("seed", 1.5), ("seed", 1e300), ("data", 3), ("test_accuracy", [1])):
         file.write_text(json.dumps([rows[0] | {column: value}]))
         with pytest.raises(StudyError, match=rf"row 1: {column}: expected (an integer|a number|text), got "):
             load_table(file)

@@ -91,6 +91,34 @@ def test_a_rule_that_equals_tied_to_the_last_digit_is_equivalent():
     assert coarse.verdict == "undecided", "with four test samples equal accuracies say little"
 
 
+def saturated(samples, seeds=5):
+    trials = [make_trial(backward=rule, seed=seed) for seed in range(seeds) for rule in ("tied", "constant")]
+    results = [replace(made(trial, 1.0), test_samples=samples) for trial in trials]
+    return settle_study(["constant is non-inferior to tied by 1 point"], trials, results)[0]
+
+
+def test_two_perfect_rules_are_decided_by_the_number_of_test_samples():
+    found = saturated(400)
+    assert found.verdict == "holds"
+    limit = stats.binomtest(0, 5 * 400).proportion_ci(0.95, method="exact").high
+    assert found.cells[0].differences.interval == pytest.approx((-limit, limit))
+    few = saturated(40)
+    assert few.text.startswith("undecided, needs about ")
+    assert few.cells[0].reason == "40 test samples show no smaller difference"
+    # A point of 40 samples is less than one of them: seeds alone can tell it, and so many do.
+    assert saturated(40, seeds=5 + few.cells[0].more).verdict == "holds"
+    old = saturated(None)
+    assert old.text == "undecided: the number of test samples is not stored with these runs"
+
+
+def test_runs_that_failed_are_the_reason_where_they_are():
+    trials = [make_trial(backward=rule, seed=seed) for seed in range(5) for rule in ("tied", "constant")]
+    ends = {"tied": "failed", "constant(1)": "diverged"}
+    results = [made(trial, None, status=ends[trial.backward]) for trial in trials]
+    (found,) = settle_study(["constant is non-inferior to tied by 1 point"], trials, results)
+    assert found.text == "undecided: 5 of 5 runs failed and are left out, and a test needs 3 pairs"
+
+
 @pytest.mark.parametrize("value", [None, 0.1], ids=["diverged", "one class"])
 def test_where_neither_rule_trains_there_is_nothing_to_compare(value):
     found = settle("constant is non-inferior to tied by 1 point", [value] * 5, [value] * 5)

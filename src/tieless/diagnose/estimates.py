@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from statistics import fmean, stdev
 
 from tieless.errors import RuleValueError
 
-__all__ = ["Interval", "mean_and_interval", "t_quantile"]
+__all__ = ["Interval", "half_width", "mean_and_interval", "t_quantile"]
 
 Interval = tuple[float, float]
 
@@ -34,10 +35,28 @@ def mean_and_interval(values: Sequence[float], confidence: float) -> tuple[float
     if len(set(values)) == 1:
         return values[0], None if len(values) == 1 else (values[0], values[0])
     mean = fmean(values)
-    half = t_quantile((1 + confidence) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    half = half_width(stdev(values), len(values), confidence)
     return mean, (mean - half, mean + half)
 
 
+def half_width(sd: float, n: int, confidence: float) -> float:
+    """Half of Student's interval around the mean of ``n`` values: ``t(n - 1) * sd / sqrt(n)``. Studies use it too.
+
+    Args:
+        sd: Standard deviation of the values, with ``n - 1`` in the denominator.
+        n: Number of values, 2 or more.
+        confidence: Between 0 and 1.
+    Source:
+        Student 1908, The probable error of a mean, doi:10.1093/biomet/6.1.1.
+    Example:
+        >>> from tieless.diagnose.estimates import half_width
+        >>> round(half_width(0.02, 3, 0.95), 4)
+        0.0497
+    """
+    return t_quantile((1 + confidence) / 2, n - 1) * sd / math.sqrt(n)
+
+
+@cache
 def t_quantile(probability: float, freedom: int) -> float:
     """The quantile of Student's t for whole degrees of freedom.
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from tieless.errors import StudyError, UntrainableError
 from tieless.report.doses import doses
-from tieless.report.estimate import estimate, paired
 from tieless.report.records import (
     Axis,
     Block,
@@ -32,7 +31,9 @@ from tieless.report.records import (
 )
 from tieless.study import specs
 from tieless.study.choose import Choice, Choose, choices
+from tieless.study.comparison import UNKNOWN, Step, outcome, paired, steps
 from tieless.study.spec import Study
+from tieless.study.statistics import Differences
 from tieless.study.store import Store
 from tieless.study.tables import load_table
 from tieless.study.trial import Result, Trial
@@ -85,8 +86,9 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     choose = study.choose
     made = tuple(choices((trial for trial in planned if trial.test == "never"), known, choose)) if choose else ()
     edges = _edges(choose, made, shown) if choose else None
+    found = steps(known)
     sections = tuple(
-        _section(key, trials, results_by_id, rules, flat, edges)
+        _section(key, trials, results_by_id, rules, flat, edges, found.get(key.data, UNKNOWN))
         for key, trials in _group(shown, lambda trial: Settings.of(trial).without_rate()).items()
     )
     return Report(
@@ -127,12 +129,18 @@ def _section(
     rules: Sequence[str],
     flat: frozenset[str],
     edges: Mapping[Trial, int] | None,
+    step: Step,
 ) -> Section:
     chosen = edges is not None
     # Where each cell has the one rate that was chosen for it, all belong in one table.
     by_rate = _group(planned, lambda trial: None if chosen else trial.learning_rate)
     forwards = _distinct(trial.forward for trial in planned)
-    blocks = {rate: _cells(by_rate[rate], results, edges or {}) for rate in sorted(by_rate, key=lambda rate: rate or 0)}
+    blocks = {
+        rate: _cells(by_rate[rate], results, edges or {}, step) for rate in sorted(by_rate, key=lambda rate: rate or 0)
+    }
+
+    def against(cells: Cells) -> Cells:
+        return _against_baselines(cells, results, step)
 
     def grid(cells: Cells) -> Grid:
         down = tuple(rule for rule in rules if any(rule == backward for backward, _ in cells))
@@ -143,9 +151,9 @@ def _section(
     return Section(
         settings=settings,
         learning_rates=tuple(sorted({trial.learning_rate for trial in planned})),
-        best=grid(_against_baselines(_best(blocks.values()))) if len(blocks) > 1 else None,
+        best=grid(against(_best(blocks.values()))) if len(blocks) > 1 else None,
         blocks=tuple(
-            Block(replace(settings, learning_rate=rate), grid(_against_baselines(cells)), _panels(grid(cells)))
+            Block(replace(settings, learning_rate=rate), grid(against(cells)), _panels(grid(cells)))
             for rate, cells in blocks.items()
         ),
         classes=next((r.classes for t in planned if (r := results.get(t.id)) and r.classes is not None), None),
@@ -153,7 +161,7 @@ def _section(
     )
 
 
-def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int]) -> Cells:
+def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
     cells: dict[tuple[str, str], Cell] = {}
     for (backward, forward), trials in _group(planned, lambda trial: (trial.way_back, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
@@ -164,7 +172,7 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mappi
             learning_rate=trials[0].learning_rate,
             planned=len(trials),
             runs=runs,
-            accuracy=estimate([run.accuracy for run in runs if run.accuracy is not None]),
+            accuracy=_estimate([run.counted for run in runs if run.counted is not None], step),
             edge=edges.get(trials[0], 0),
         )
     return cells
@@ -177,19 +185,29 @@ def _run(result: Result) -> Run:
         status=result.status,
         one_class=result.one_class,
         history=tuple(epoch.test_accuracy for epoch in result.epochs),
+        counted=outcome(result),
     )
 
 
-def _against_baselines(cells: Cells) -> Cells:
-    accuracies = {
-        place: {run.seed: run.accuracy for run in cell.runs if run.accuracy is not None}
-        for place, cell in cells.items()
-    }
+def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
+    """The mean and its interval, as claims have them; ``None`` of no values. One alone gives a mean without an interval."""
+    if not values:
+        return None
+    if len(values) == 1:
+        return Estimate(1, values[0], None)
+    found = Differences.of(values, step.size)
+    return Estimate(found.n, found.mean, found.half)
+
+
+def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) -> Cells:
+    runs = {place: {run.seed: results[run.trial] for run in cell.runs} for place, cell in cells.items()}
 
     def difference(cell: Cell, baseline: str) -> Estimate | None:
         if cell.backward == baseline:
             return None
-        return paired(accuracies[cell.backward, cell.forward], accuracies.get((baseline, cell.forward), {}))
+        theirs = runs.get((baseline, cell.forward), {})
+        ours = runs[cell.backward, cell.forward]
+        return _estimate(paired((result, theirs.get(seed)) for seed, result in ours.items()), step)
 
     return {
         place: replace(cell, to_tied=difference(cell, "tied"), to_frozen=difference(cell, "frozen"))

@@ -25,7 +25,7 @@ class DoseStroke:
     """One line, drawn.
 
     Args:
-        line: Path through the means of the doses at which a seed finished; empty where there is none.
+        line: Path through the means of the doses that have one; empty where there is none.
         bars: From the lower to the upper end of an interval: x, top, bottom.
         marks: Where the means stand.
         crosses: On the floor, at doses at which a seed diverged.

@@ -90,8 +90,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One seed of one cell. ``history`` is the test accuracy after each epoch that it finished, ``None`` where it was
-    not tested.
+    """One seed of one cell.
+
+    Args:
+        history: Test accuracy after each epoch that it finished, ``None`` where it was not tested.
+        counted: The accuracy that it counts with, chance if it diverged; ``None`` if it failed.
     """
 
     trial: str
@@ -99,6 +102,7 @@ class Run:
     status: Status
     one_class: bool
     history: tuple[float | None, ...]
+    counted: float | None
 
     @property
     def accuracy(self) -> float | None:
@@ -116,9 +120,10 @@ class Cell:
         learning_rate: Step size that these runs had.
         planned: How many seeds the study asks for.
         runs: The seeds that were run, in order of the seed.
-        accuracy: Test accuracy over the seeds that finished; ``None`` where none did.
+        accuracy: Test accuracy over the seeds, chance where one diverged, as claims count it; ``None`` where no run has
+            come to an end, or all failed.
         to_tied, to_frozen: This cell less the baseline of the same forward, paired by seed; ``None`` in the
-            baseline itself and where no seed finished in both.
+            baseline itself and where no seed came to an end in both.
         edge: The cell was chosen from at least three learning rates, and this is the lowest (-1) or the highest
             (+1) of them; 0 otherwise.
     """
@@ -260,7 +265,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class DosePoint:
-    """What came of one dose: ``accuracy`` over the seeds that finished, and how many ``diverged``."""
+    """What came of one dose: ``accuracy`` over the seeds, chance where one diverged, and how many ``diverged``."""
 
     dose: float
     accuracy: Estimate | None
@@ -304,7 +309,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something true of ``trials`` trials: ``torch`` is ``2.13.0``, ``cpu`` is ``...``."""
+    """Something true of ``trials`` trials: ``torch`` is ``2.13.0``, ``processor`` is ``...``."""
 
     name: str
     value: str

@@ -24,7 +24,8 @@ __all__ = ["claims", "table"]
 
 READING = (
     "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "
-    "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero."
+    "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero. A run that diverged counts with the "
+    "accuracy of chance."
 )
 
 _VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}

@@ -99,7 +99,7 @@ def trace(cell: Cell) -> str:
 
 
 def seed_words(run: Run) -> str:
-    """``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before``."""
+    """``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
     if run.status == "failed":
         return f"seed {run.seed}: failed"
     if run.status == "done" and run.accuracy is None:
@@ -107,7 +107,8 @@ def seed_words(run: Run) -> str:
     if run.accuracy is None:
         tested = [accuracy for accuracy in run.history if accuracy is not None]
         before = f", {percent(tested[-1], 2)} % before" if tested else ""
-        return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}"
+        counts = "" if run.counted is None else f", counts as {percent(run.counted, 2)} %"
+        return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}{counts}"
     return f"seed {run.seed}: {percent(run.accuracy, 2)} %{', one class' if run.one_class else ''}"
 
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from statistics import fmean, stdev
+from typing import Any, Literal, NamedTuple
 
 from tieless.study.claims import Claim
 from tieless.study.pairing import Pairing
-from tieless.study.statistics import LEVEL, Differences, seeds_needed
+from tieless.study.statistics import LEVEL, Differences, resolution, seeds_needed
 from tieless.study.trial import Result, Trial
 
-__all__ = ["LEAST_PAIRS", "Arm", "Cell", "Comparison", "Verdict", "look_sizes", "outcome"]
+__all__ = [
+    "LEAST_PAIRS",
+    "UNKNOWN",
+    "Arm",
+    "Cell",
+    "Comparison",
+    "Step",
+    "Verdict",
+    "look_sizes",
+    "outcome",
+    "paired",
+    "steps",
+]
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -92,6 +105,44 @@ def outcome(result: Result) -> float | None:
     return result.epochs[-1].test_accuracy if result.status == "done" and result.epochs else None
 
 
+def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
+    """The differences of outcomes, first less second, of those pairs of runs that both have one."""
+    values: list[float] = []
+    for ours, theirs in runs:
+        if ours is not None and theirs is not None:
+            candidate, baseline = outcome(ours), outcome(theirs)
+            if candidate is not None and baseline is not None:
+                values.append(candidate - baseline)
+    return values
+
+
+class Step(NamedTuple):
+    """The smallest change of an accuracy, ``size``: 1 over the number of test samples. ``told`` is False where that number
+    is not stored with the results, so that the step is the one in which these accuracies are seen to move.
+    """
+
+    size: float
+    told: bool
+
+
+UNKNOWN = Step(0.0, told=False)
+"""Of a data set that no run was tested on."""
+
+
+def steps(results: Iterable[Result]) -> dict[str, Step]:
+    """The step of the accuracies on each data set."""
+    samples: dict[str, int] = {}
+    accuracies: dict[str, list[float]] = {}
+    for result in results:
+        data = result.trial.data
+        if result.test_samples is not None:
+            samples[data] = min(samples.get(data, result.test_samples), result.test_samples)
+        if result.status == "done" and (accuracy := outcome(result)) is not None:
+            accuracies.setdefault(data, []).append(accuracy)
+    seen = {data: Step(resolution(values), told=False) for data, values in accuracies.items()}
+    return seen | {data: Step(1 / count, told=True) for data, count in samples.items()}
+
+
 def look_sizes(planned: int, most: int | None) -> list[int]:
     """Numbers of pairs at which the data are looked at: those planned, then twice as many each time, up to ``most``.
 
@@ -146,7 +197,7 @@ class Comparison:
         claim: The claim.
         pairing: The cell.
         known: Results by their trial.
-        steps: ``resolution`` of the accuracies on each data set.
+        steps: Of the accuracies on each data set.
         most: Up to how many pairs seeds may be added; ``None`` where the planned ones are all.
         varied: Settings that set the claim's cells apart.
     """
@@ -156,21 +207,22 @@ class Comparison:
         claim: Claim,
         pairing: Pairing,
         known: Mapping[Trial, Result],
-        steps: Mapping[str, float],
+        steps: Mapping[str, Step],
         most: int | None,
         varied: Sequence[str],
     ) -> None:
         self.pairing = pairing
         self.sizes = look_sizes(pairing.planned, most)
         self._for, self._against = _tests(claim)
-        self._step = steps.get(str(pairing.settings["data"]), 0.0)
+        self._step = steps.get(pairing.settings["data"], UNKNOWN)
         self._words = ", ".join(_in_words(name, pairing.settings[name]) for name in varied)
         runs = [(known.get(pairing.candidate[seed]), known.get(pairing.baseline[seed])) for seed in pairing.seeds]
         self._planned = len(runs)
         self.ended = next((i for i, (ours, theirs) in enumerate(runs) if ours is None or theirs is None), len(runs))
         reached = [size for size in self.sizes if size <= self.ended]
         # Before the first look the numbers are shown and not tested: a test at any moment would be a look more.
-        self._runs = [pair for pair in runs[: max(reached, default=self.ended)] if pair[0] and pair[1]]
+        seen = runs[: max(reached, default=self.ended)]
+        self._runs = [(ours, theirs) for ours, theirs in seen if ours is not None and theirs is not None]
         self._arms = tuple(_arm([pair[side] for pair in self._runs], rule) for side, rule in enumerate(_rates(pairing)))
         p_values = [self._p_values(runs[:size]) for size in reached]
         self.trained = _trained(self._runs)
@@ -179,16 +231,16 @@ class Comparison:
         self.p_fails = min([1.0, *(looks * p for _, p in p_values)])
 
     def _p_values(self, runs: Sequence[tuple[Result | None, Result | None]]) -> tuple[float, float]:
-        values = _paired(runs)
+        values = paired(runs)
         if len(values) < LEAST_PAIRS or not _trained(runs):
             return 1.0, 1.0
-        found = Differences.of(values, self._step)
+        found = Differences.of(values, self._step.size)
         return self._for.p_all(found), self._against.p_any(found)
 
     def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> Cell:
         """The cell, once the p-values are adjusted for the family, of which ``open_ones`` are undecided."""
-        values = _paired(self._runs)
-        found = Differences.of(values, self._step) if len(values) > 1 else None
+        values = paired(self._runs)
+        found = Differences.of(values, self._step.size) if len(values) > 1 else None
         cell = Cell(
             settings=self._words,
             candidate=self._arms[0],
@@ -210,13 +262,25 @@ class Comparison:
         if reason or found is None:
             return replace(cell, reason=reason)
         more = self._more(found, open_ones)
-        return replace(cell, more=more, reason="" if more else "the difference lies at the margin")
+        coarse = self._coarse(values, found)
+        return replace(cell, more=more, reason=coarse or ("" if more else "the difference lies at the margin"))
+
+    def _coarse(self, values: Sequence[float], found: Differences) -> str:
+        """That the test set, and not the seeds, is what limits the interval."""
+        if stdev(values) >= found.sd:
+            return ""
+        if not self._step.told:
+            return "the number of test samples is not stored with these runs"
+        return f"{1 / self._step.size:,.0f} test samples show no smaller difference"
 
     def _stuck(self, values: Sequence[float]) -> str:
         """Why no number can be given."""
         planned = self.pairing.planned
         if self.ended < planned:
             return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
+        lost = max(sum(pair[side].status == "failed" for pair in self._runs) for side in (0, 1))
+        if lost and len(values) < LEAST_PAIRS:
+            return f"{lost} of {len(self._runs)} runs failed and are left out, and a test needs {LEAST_PAIRS} pairs"
         if not self.trained:
             return "neither rule trains, so there is nothing to compare"
         if len(values) < LEAST_PAIRS:
@@ -238,14 +302,13 @@ def _rates(pairing: Pairing) -> tuple[float, float]:
     return tuple(next(iter(arm.values())).learning_rate for arm in (pairing.candidate, pairing.baseline))  # pyright: ignore[reportReturnType]
 
 
-def _arm(results: Sequence[Result | None], learning_rate: float) -> Arm:
-    there = [result for result in results if result is not None]
-    accuracies = [accuracy for result in there if (accuracy := outcome(result)) is not None]
+def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
+    accuracies = [accuracy for result in results if (accuracy := outcome(result)) is not None]
     return Arm(
-        mean=sum(accuracies) / len(accuracies) if accuracies else None,
-        diverged=sum(result.status == "diverged" for result in there),
-        one_class=sum(result.one_class for result in there),
-        failed=sum(result.status == "failed" for result in there),
+        mean=fmean(accuracies) if accuracies else None,
+        diverged=sum(result.status == "diverged" for result in results),
+        one_class=sum(result.one_class for result in results),
+        failed=sum(result.status == "failed" for result in results),
         learning_rate=learning_rate,
     )
 
@@ -253,16 +316,6 @@ def _arm(results: Sequence[Result | None], learning_rate: float) -> Arm:
 def _trained(runs: Iterable[tuple[Result | None, Result | None]]) -> bool:
     """Some run of either rule neither diverged nor ended in one class."""
     return any(r is not None and r.status == "done" and not r.one_class for pair in runs for r in pair)
-
-
-def _paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
-    values: list[float] = []
-    for ours, theirs in runs:
-        if ours is not None and theirs is not None:
-            candidate, baseline = outcome(ours), outcome(theirs)
-            if candidate is not None and baseline is not None:
-                values.append(candidate - baseline)
-    return values
 
 
 def _points(fraction: float) -> str:

@@ -45,7 +45,7 @@ _RECORD = _column_types(EpochRecord)
 _ALIGNMENT = {**_column_types(AlignmentRow), "kind": str}
 _FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
 _LOOKS = {"added": int, "most_seeds": int}
-_END = {"predicted_classes": int, "classes": int, "error": str, "seconds": float, "started": str}
+_END = {"predicted_classes": int, "classes": int, "test_samples": int, "error": str, "seconds": float, "started": str}
 
 
 def _of_trial(result: Result) -> _Row:
@@ -56,7 +56,7 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
     """One row a trial: its fields, how it ended, and the figures of its last finished epoch.
 
     ``finished_epochs`` counts those, ``epochs`` those asked for. Versions and hardware are columns such as
-    ``version_torch`` and ``hardware_cpu``. Of a study that may get seeds until its claims are decided, ``most_seeds`` is
+    ``version_torch`` and ``hardware_processor``. Of a study that may get seeds until its claims are decided, ``most_seeds`` is
     up to how many, and ``added`` is 1 for the runs of those that it got; from both follows how often its data are looked
     at.
     """

@@ -15,6 +15,7 @@ from fractions import Fraction
 from statistics import fmean, stdev
 
 from tieless._imports import try_import
+from tieless.diagnose.estimates import half_width
 from tieless.errors import StudyError
 
 with try_import("study") as study_extra:
@@ -27,8 +28,8 @@ __all__ = [
     "POWER",
     "Differences",
     "holm",
+    "least_spread",
     "power",
-    "quantile",
     "resolution",
     "seeds_needed",
 ]
@@ -44,21 +45,8 @@ _MOST_SAMPLES = 10_000_000
 """Accuracies whose common denominator is larger are not counts of a test set."""
 
 
-def quantile(probability: float, freedom: int) -> float:
-    """Of Student's t with ``freedom`` degrees.
-
-    Source:
-        SciPy's ``stdtrit``, the function below ``scipy.stats.t.ppf``.
-    Example:
-        >>> round(quantile(0.975, 9), 3)
-        2.262
-    """
-    study_extra.check()
-    return float(special.stdtrit(freedom, probability))
-
-
 def resolution(accuracies: Iterable[float]) -> float:
-    """The step in which these accuracies move: 1 / (samples of the test set), or more where too few are known.
+    """The step in which these accuracies move, where nobody has told the number of test samples: 1 over it, or more.
 
     An accuracy is a count divided by the number of test samples, so that number is a multiple of every denominator.
 
@@ -78,12 +66,35 @@ def resolution(accuracies: Iterable[float]) -> float:
     return 1 / common
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """``n`` differences, one a seed, by their mean and their standard deviation, as Student's t sees them.
+def least_spread(n: int, step: float) -> float:
+    """The smallest standard deviation that is believed of ``n`` values which are counts of test samples.
+
+    The larger of two. From rounding alone a difference of two accuracies has the standard deviation
+    ``step / sqrt(6)``. And ``n`` runs without an error on ``1 / step`` samples each leave an error rate of
+    ``u = 1 - 0.025 ** (step / n)`` possible, the upper limit of Clopper and Pearson for 0 of ``n / step``: the interval of
+    the mean, ``t(0.975, n - 1) sd / sqrt(n)``, is never narrower than that.
 
     Args:
-        n: Differences, at least 2.
+        n: Values, at least 2.
+        step: 1 over the number of test samples; 0 where it is not known and cannot be told.
+    Source:
+        Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
+    Example:
+        >>> round(least_spread(5, 1 / 400), 6)
+        0.001483
+    """
+    unseen = -math.expm1(math.log(LEVEL) * step / n)
+    return max(step / math.sqrt(6), unseen / half_width(1.0, n, CONFIDENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """``n`` values, one a seed, by their mean and their standard deviation, as Student's t sees them.
+
+    Most often differences of paired runs; of one rule's accuracies the mean has its interval by the same formula.
+
+    Args:
+        n: Values, at least 2.
         mean: Their mean.
         sd: Their standard deviation, with ``n - 1`` in the denominator.
     Source:
@@ -96,26 +107,27 @@ class Differences:
 
     @classmethod
     def of(cls, values: Sequence[float], step: float = 0.0) -> Differences:
-        """From single differences, whose spread is never taken to be smaller than that of rounding alone.
+        """From single values, whose spread is never taken to be smaller than ``least_spread``.
 
         Seeds that agree to the last digit have a standard deviation of 0, which would make any difference certain.
-        But each accuracy is a count: the difference of two, rounded to steps of ``step``, has a standard deviation
-        of ``step / sqrt(6)`` from rounding.
+        But each accuracy is a count of test samples, and so many samples tell no more.
 
         Args:
-            values: One difference a seed.
-            step: ``resolution`` of the accuracies.
+            values: One difference, or one accuracy, a seed.
+            step: 1 over the number of test samples.
         Raises:
             StudyError: there are fewer than two values.
         Example:
-            >>> Differences.of([0.0, 0.0, 0.0], step=0.0001).sd
-            4.08...e-05
+            >>> low, high = Differences.of([0.0, 0.0, 0.0], step=1 / 10_000).interval
+            >>> round(high, 6)  # 1 - 0.025 ** (1 / 30_000)
+            0.000123
         """
         if len(values) < 2:
             raise StudyError(f"A test needs at least two pairs of runs, got {len(values)}.")
-        # stdev of a rounded sum may call equal values different by 1e-17.
-        spread = stdev(values) if len(set(values)) > 1 else 0.0
-        return cls(len(values), fmean(values), max(spread, step / math.sqrt(6)))
+        # The rounded sum of equal values may make a mean and a spread that are off by 1e-17.
+        equal = len(set(values)) == 1
+        mean, spread = (values[0], 0.0) if equal else (fmean(values), stdev(values))
+        return cls(len(values), mean, max(spread, least_spread(len(values), step)))
 
     @property
     def error(self) -> float:
@@ -123,10 +135,14 @@ class Differences:
         return self.sd / math.sqrt(self.n)
 
     @property
+    def half(self) -> float:
+        """Half the width of the 95 % interval: ``t(0.975, n - 1) sd / sqrt(n)``."""
+        return half_width(self.sd, self.n, CONFIDENCE)
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean, ``mean ± t(0.975, n - 1) sd / sqrt(n)``."""
-        half = quantile(1 - LEVEL, self.n - 1) * self.error
-        return self.mean - half, self.mean + half
+        """The 95 % interval of the mean, ``mean ± half``."""
+        return self.mean - self.half, self.mean + self.half
 
     @property
     def effect(self) -> float | None:
@@ -195,7 +211,8 @@ def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
         >>> round(power(50, 0.421637, 1), 4)
         0.8321
     """
-    critical, noncentrality = quantile(1 - level, n - 1), distance * math.sqrt(n) / sd
+    study_extra.check()
+    critical, noncentrality = float(special.stdtrit(n - 1, 1 - level)), distance * math.sqrt(n) / sd
     missed = float(special.nctdtr(n - 1, noncentrality, critical))
     if not math.isnan(missed):
         return 1 - missed

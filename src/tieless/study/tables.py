@@ -10,8 +10,10 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -22,7 +24,7 @@ from tieless.study.claims import Claim
 from tieless.study.export import trial_columns
 from tieless.study.pairing import cells_of
 from tieless.study.spec import Study
-from tieless.study.trial import LATER, EpochRecord, Result, Status, Trial
+from tieless.study.trial import LATER, SPELLINGS, EpochRecord, Result, Status, Trial
 
 with try_import("report") as _parquet_extra:
     import pyarrow as pa
@@ -33,23 +35,31 @@ __all__ = ["load_table"]
 _Row = Mapping[str, Any]
 _COLUMNS = trial_columns()
 # A table of an earlier version lacks what came later, and an id follows from the settings.
-_LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds"}
+_LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
 _NEEDED = frozenset(_COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+_EXACT = 2**53
+"""Below it every whole number is a float."""
+_MOST_EPOCHS = 1_000_000
+"""Of a run that is read: each has a record."""
+_MOST_SECONDS = 1e9
 
 
 def load_table(file: Path, study: Study | None = None, *, check_ids: bool = False) -> tuple[Study, list[Result]]:
     """Read a table of trials, and what is asked as far as the table tells.
 
     A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. One of an
-    earlier version does not tell which seeds ``--until-decided`` added, so there they count as planned.
+    earlier version does not tell which seeds ``--until-decided`` added, so there they count as planned, nor how many test
+    samples there were. What a spreadsheet or pandas has written again is read as it was: ``10.0`` is the integer 10,
+    NaN is nothing.
 
     Args:
         file: What ``export_table`` wrote, one row a trial: ``.csv``, ``.json`` or ``.parquet``.
         study: Its title, question and claims are taken, the claims as far as the table has runs for them. Without one,
             the title is the file's name and there are no claims.
-        check_ids: Refuse a run that this version would not give, for what it computes has changed since: such runs can be
-            judged among themselves, and not beside those of this version.
+        check_ids: True refuses a run that does not have the id of its settings: its row was changed, or what such a run
+            computes has changed since. Those can be judged among themselves, and not beside runs of this version.
     Returns:
         A study whose trials are those of the table, and their results, both in the order of the rows, but for those of
         added seeds, which come last. Where some of the runs were made to choose a learning rate, it is a study that
@@ -73,12 +83,13 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
         raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
     results: dict[Trial, Result] = {}
     added: dict[Trial, Result] = {}
-    most_seeds = rows[0].get("most_seeds")
+    most_seeds: int | None = None
     for place, row in enumerate(rows, start=1):
         try:
             result = _result(row)
             if check_ids:
                 _check_id(row, result.trial)
+            most_seeds = _value(row, "most_seeds") if place == 1 else most_seeds
             late = _is_added(row, most_seeds)
         except TielessError as error:
             raise StudyError(f"{file}, row {place}: {error}") from None
@@ -86,13 +97,14 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
             raise StudyError(f"{file}, row {place}: a row above it is of the same run. One run has one row.")
         (added if late else results)[result.trial] = result
     known = [*results.values(), *added.values()]
-    found = replace(_study(file, known, study), added=len(added), most_seeds=_value(rows[0], "most_seeds"))
+    found = replace(_study(file, known, study), added=len(added), most_seeds=most_seeds)
     return found, known
 
 
 def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        # Spreadsheets begin UTF-8 with a byte-order mark.
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"Cannot read {file}: it is no CSV of UTF-8 text ({error}).") from None
@@ -122,7 +134,7 @@ def _parquet(content: bytes, file: Path) -> list[dict[str, Any]]:
     _parquet_extra.check()
     try:
         rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise StudyError(f"Cannot read {file}: it is no parquet ({str(error).splitlines()[0]}).") from None
     _check_columns(file, list(rows[0]) if rows else [], rows)
     return rows
@@ -143,56 +155,127 @@ def _check_columns(file: Path, names: Sequence[str], rows: Sequence[object]) -> 
     if lacking := sorted(_NEEDED - set(names)):
         what = f"no column {lacking[0]}" if names else "no rows"
         raise StudyError(f"Cannot read {file}: it has {what}; {_AGAIN}.")
+    if twice := [name for name in _COLUMNS if names.count(name) > 1]:
+        raise StudyError(f"Cannot read {file}: it has the column {twice[0]} twice; {_AGAIN}.")
     if not rows:
         raise StudyError(f"Cannot read {file}: it has no rows; run its study first, then {_AGAIN}.")
 
 
 def _value(row: _Row, name: str) -> Any:
     """A value as the type of its column; ``None`` for what is not there."""
-    kind, value = _COLUMNS[name], row.get(name)
-    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+    value, kind = row.get(name), _COLUMNS[name]
+    if value is None or (kind is not float and _is_nan(value)):
+        return None
+    if kind is str and isinstance(value, str):
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is not str and isinstance(value, str):
-        try:
-            return kind(value)
-        except ValueError:
-            pass
+    number = None if kind is str else _number(value)
+    if number is not None and kind is float:
+        return float(number)
+    if isinstance(number, int):
+        return number
+    if number is not None and _is_nan(number):
+        return None
+    if number is not None and number.is_integer() and abs(number) < _EXACT:
+        return int(number)
     expected = {str: "text", int: "an integer", float: "a number"}[kind]
-    raise StudyError(f"{name}: expected {expected}, got {value!r}.")
+    raise StudyError(f"{name}: expected {expected}, got {_shown(value)}.")
 
 
-def _fraction(row: _Row, name: str) -> float | None:
+def _is_nan(value: object) -> bool:
+    """True if pandas has written it for nothing."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _number(value: object) -> int | float | None:
+    """A number, or what text says of one; ``None`` for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            return None
+        # Text of many digits is no integer that Python reads.
+        return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if isinstance(value, float) or abs(value) < 10**19 else math.copysign(math.inf, value)
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _within(row: _Row, name: str, allowed: Callable[[Any], bool], expected: str) -> Any:
+    """A value that is not there, or one that is allowed."""
     value = _value(row, name)
-    if value is not None and not 0 <= value <= 1:
-        raise StudyError(f"{name}: expected a fraction from 0 to 1, got {value:g}.")
+    if value is not None and not allowed(value):
+        raise StudyError(f"{name}: expected {expected}, got {value if isinstance(value, int) else f'{value:g}'}.")
     return value
 
 
-def _number(row: _Row, name: str) -> float:
-    value = _value(row, name)
+def _count(row: _Row, name: str) -> int | None:
+    return _within(row, name, lambda value: value >= 1, "1 or more")
+
+
+def _fraction(row: _Row, name: str) -> float | None:
+    # "nan" and nothing are one where a run has no figure.
+    return _within(row, name, lambda value: math.isnan(value) or 0 <= value <= 1, "a fraction from 0 to 1")
+
+
+def _loss(row: _Row, name: str) -> float | None:
+    return _within(row, name, lambda value: not math.isinf(value), "a finite number")
+
+
+def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _is_added(row: _Row, most_seeds: object) -> bool:
-    """Whether the run's seed was added to those planned; a study has one number of seeds that it may get."""
-    if row.get("most_seeds") != most_seeds:
-        raise StudyError(f"most_seeds: expected {most_seeds} as in the first row, got {row.get('most_seeds')}.")
-    most, added = _value(row, "most_seeds"), _value(row, "added")
-    if most is not None and most < 1:
-        raise StudyError(f"most_seeds: expected 1 or more, got {most}.")
+def _or_none(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _time(row: _Row) -> tuple[str, float]:
+    """When a run started, in ISO 8601 or empty, and how many seconds it took."""
+    expected = f"seconds from 0 to {_MOST_SECONDS:g}"
+    seconds: float = _within(row, "seconds", lambda value: 0 <= value <= _MOST_SECONDS, expected) or 0.0
+    started: str | None = _value(row, "started")
+    if started is None:
+        return "", seconds
+    try:
+        # Python 3.10 does not know Z.
+        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", started.strip()))
+        _ = moment + timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        raise StudyError(
+            f"started: expected a time such as 2026-11-28T13:06:54+00:00, got {_shown(started)}."
+        ) from None
+    return moment.isoformat(timespec="seconds"), seconds
+
+
+def _is_added(row: _Row, most_seeds: int | None) -> bool:
+    """True if the run's seed was added to those planned; a study has one number of seeds that it may get."""
+    most, added = _count(row, "most_seeds"), _flag(row, "added")
+    if most != most_seeds:
+        raise StudyError(f"most_seeds: expected {most_seeds} as in the first row, got {most}.")
     if added not in ((None,) if most is None else (0, 1)):
         raise StudyError(f"added: expected {'nothing, as most_seeds has' if most is None else '0 or 1'}, got {added}.")
     return bool(added)
 
 
+def _flag(row: _Row, name: str) -> int | None:
+    """0 or 1, which some programs write as False and True."""
+    value = row.get(name)
+    words = {"true": 1, "false": 0}
+    known = words.get(str(value).strip().lower())
+    return _value(row, name) if known is None else known
+
+
 def _check_id(row: _Row, trial: Trial) -> None:
     given = _value(row, "id")
-    if given is not None and given != trial.id:
+    if given != trial.id:
         raise StudyError(
-            f"id: expected {trial.id} of a run with these settings, got {given}. The row was changed, or an earlier version"
-            " made it, which computed something else: run the study instead."
+            f"id: expected {trial.id} of a run with these settings, got {given or 'none'}. The row was changed, or an earlier"
+            " version made it, which computed something else: run the study instead."
         )
 
 
@@ -205,30 +288,37 @@ def _result(row: _Row) -> Result:
     if finished is None or not 0 <= finished <= trial.epochs or (status == "done" and finished != trial.epochs):
         expected = trial.epochs if status == "done" else f"0 to {trial.epochs}"
         raise StudyError(f"finished_epochs: expected {expected} in a run that is {status}, got {finished}.")
+    if finished > _MOST_EPOCHS:
+        raise StudyError(f"finished_epochs: expected {_MOST_EPOCHS:,} at most, got {finished}.")
     last = EpochRecord(
-        _number(row, "train_loss"),
-        _number(row, "train_accuracy"),
-        _value(row, "test_loss"),
-        _fraction(row, "test_accuracy"),
+        _or_nan(_loss(row, "train_loss")),
+        _or_nan(_fraction(row, "train_accuracy")),
+        _or_none(_loss(row, "test_loss")),
+        _or_none(_fraction(row, "test_accuracy")),
         math.nan,
-        _value(row, "validation_loss"),
-        _fraction(row, "validation_accuracy"),
+        _or_none(_loss(row, "validation_loss")),
+        _or_none(_fraction(row, "validation_accuracy")),
     )
-    looked = last.validation_accuracy if trial.test == "never" else last.test_accuracy
-    if status == "done" and looked is None:
-        raise StudyError(
-            f"{'validation' if trial.test == 'never' else 'test'}_accuracy: a run that is done has one, got none."
-        )
+    looked_at = "validation_accuracy" if trial.test == "never" else "test_accuracy"
+    if status == "done" and getattr(last, looked_at) is None:
+        if (given := _fraction(row, looked_at)) is not None:
+            raise StudyError(f"{looked_at}: expected a fraction from 0 to 1, got {given:g}.")
+        raise StudyError(f"{looked_at}: a run that is done has one, got none.")
     before = EpochRecord(math.nan, math.nan, None, None, math.nan)
+    classes, predicted = _count(row, "classes"), _count(row, "predicted_classes")
+    if classes is not None and predicted is not None and predicted > classes:
+        raise StudyError(f"predicted_classes: expected at most the {classes} of classes, got {predicted}.")
+    started, seconds = _time(row)
     return Result(
         trial=trial,
         status=status,
         epochs=((before,) * (finished - 1) + (last,)) if finished else (),
-        predicted_classes=_value(row, "predicted_classes"),
-        classes=_value(row, "classes"),
+        predicted_classes=predicted,
+        classes=classes,
+        test_samples=_count(row, "test_samples"),
         error=_value(row, "error"),
-        seconds=_value(row, "seconds") or 0.0,
-        started=_value(row, "started") or "",
+        seconds=seconds,
+        started=started,
         versions=_named(row, "version_"),
         hardware=_named(row, "hardware_"),
     )
@@ -237,14 +327,22 @@ def _result(row: _Row) -> Result:
 def _trial(row: _Row) -> Trial:
     values: dict[str, Any] = {f.name: _value(row, f.name) for f in fields(Trial)}
     values = {name: LATER.get(name) if value is None else value for name, value in values.items()}
+    values["validation"] = _or_none(values["validation"])
     if lacking := [name for name, value in values.items() if value is None and name not in {"subset", "validation"}]:
         raise StudyError(f"{lacking[0]}: a run has one, got none.")
-    return Trial(**values)
+    return Trial(**{name: _spelled(name, value) for name, value in values.items()})
+
+
+def _spelled(name: str, value: Any) -> Any:
+    try:
+        return SPELLINGS[name](value) if name in SPELLINGS else value
+    except TielessError as error:
+        raise StudyError(f"{name}: {error}") from None
 
 
 def _named(row: _Row, prefix: str) -> dict[str, str]:
     found = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in found.items() if value is not None and not _is_nan(value)}
 
 
 def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:

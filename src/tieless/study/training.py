@@ -68,6 +68,7 @@ def run_trial(
     alignments: tuple[AlignmentRow, ...] = ()
     predicted: int | None = None
     classes: int | None = None
+    test_samples: int | None = None
     status: Status = "done"
     error: str | None = None
     threads = torch.get_num_threads()
@@ -75,7 +76,7 @@ def run_trial(
         with torch.random.fork_rng(), _DENORMALS[trial.denormals]():
             threads = torch.get_num_threads()
             run = _Run(trial, on_step)
-            classes = run.data.classes
+            classes, test_samples = run.data.classes, run.data.test_y.numel()
             for epoch in range(trial.epochs):
                 record = run.epoch(last=epoch == trial.epochs - 1)
                 alignments = run.alignments
@@ -94,6 +95,7 @@ def run_trial(
         epochs=tuple(epochs),
         predicted_classes=predicted,
         classes=classes,
+        test_samples=test_samples,
         error=error,
         seconds=time.perf_counter() - clock,
         started=started.isoformat(timespec="seconds"),

@@ -13,7 +13,7 @@ from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study import specs
 
-__all__ = ["LATER", "MEANING", "EpochRecord", "Result", "Status", "Trial"]
+__all__ = ["LATER", "MEANING", "SPELLINGS", "EpochRecord", "Result", "Status", "Trial"]
 
 MEANING = 1
 """Version of what the training code computes. Raise it when the same trial would give other numbers: every id
@@ -21,7 +21,7 @@ changes with it, so a store never mixes results of two meanings."""
 
 Status = Literal["done", "diverged", "failed"]
 
-_SPELLINGS = {
+SPELLINGS = {
     "data": specs.data,
     "model": specs.model,
     "forward": specs.forward,
@@ -36,6 +36,7 @@ _SPELLINGS = {
     "test": specs.test,
     "denormals": specs.denormals,
 }
+"""Fields that are specs, and what writes each in its one spelling."""
 LATER: dict[str, Any] = {
     "weights": "float",
     "feedback": "tied",
@@ -112,7 +113,7 @@ class Trial:
     denormals: str = "kept"
 
     def __post_init__(self) -> None:
-        for name, write in _SPELLINGS.items():
+        for name, write in SPELLINGS.items():
             object.__setattr__(self, name, write(getattr(self, name)))
         for name, lowest in _COUNTS.items():
             value = getattr(self, name)
@@ -183,11 +184,13 @@ class Result:
         predicted_classes: Distinct classes among the predictions on the test set after the last finished epoch, or on
             the validation samples of a run that is never tested; 1 is a network that has collapsed to one answer. ``None`` where no epoch was finished.
         classes: Classes of the data set.
+        test_samples: Labels of its test set, of which an accuracy is a fraction; ``None`` where the data were not read,
+            and in results of earlier versions.
         error: Why it failed, one line; ``None`` otherwise.
         seconds: Wall time of the whole trial.
         started: UTC time at the start, ISO 8601.
         versions: Of python, torch, numba, numpy and tieless.
-        hardware: ``{"device": ..., "cpu": ..., "threads": ...}``.
+        hardware: ``{"device": ..., "processor": ..., "threads": ...}``.
         alignments: What the monitor has measured, if the trial has one, up to the last epoch that began.
     """
 
@@ -196,6 +199,7 @@ class Result:
     epochs: tuple[EpochRecord, ...] = ()
     predicted_classes: int | None = None
     classes: int | None = None
+    test_samples: int | None = None
     error: str | None = None
     seconds: float = 0.0
     started: str = ""
@@ -213,8 +217,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Result:
-        # Alignments came after the first stores were written.
-        values = {f.name: record[f.name] for f in fields(cls) if f.name != "alignments"}
+        # These came after the first stores were written.
+        later = {"alignments", "test_samples"}
+        values = {f.name: record[f.name] for f in fields(cls) if f.name not in later}
+        values["test_samples"] = record.get("test_samples")
         values["alignments"] = tuple(AlignmentRow(**row) for row in record.get("alignments", ()))
         values["trial"] = Trial.from_dict(record["trial"])
         values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])

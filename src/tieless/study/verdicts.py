@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tieless.study.claims import Claim
-from tieless.study.comparison import Cell, Comparison, Verdict, outcome
+from tieless.study.comparison import Cell, Comparison, Verdict, steps
 from tieless.study.pairing import Pairing, cells_of, pairings
 from tieless.study.spec import Study
-from tieless.study.statistics import LEVEL, holm, resolution
+from tieless.study.statistics import LEVEL, holm
 from tieless.study.trial import Result
 
 __all__ = ["ClaimVerdict", "judge", "undecided"]
@@ -87,12 +87,12 @@ def _judged(
     claims: Iterable[Claim], study: Study, results: Iterable[Result]
 ) -> list[tuple[ClaimVerdict, list[Comparison]]]:
     known = {result.trial: result for result in results}
-    steps = _steps(known.values())
+    found_steps = steps(known.values())
     asked: list[tuple[Claim, list[Comparison]]] = []
     for claim in claims:
         found = _found(claim, study)
         varied = _varied(found)
-        asked.append((claim, [Comparison(claim, one, known, steps, study.most_seeds, varied) for one in found]))
+        asked.append((claim, [Comparison(claim, one, known, found_steps, study.most_seeds, varied) for one in found]))
     everything = [comparison for _, comparisons in asked for comparison in comparisons]
     p_holds = holm([comparison.p_holds for comparison in everything])
     p_fails = holm([comparison.p_fails for comparison in everything])
@@ -123,14 +123,6 @@ def _found(claim: Claim, study: Study) -> list[Pairing]:
 def _of_any_length(claim: Claim) -> Claim:
     """Shorter runs choose for those that the claim is about."""
     return replace(claim, where=tuple(one for one in claim.where if one[0] != "epochs"))
-
-
-def _steps(results: Iterable[Result]) -> dict[str, float]:
-    accuracies: dict[str, list[float]] = {}
-    for result in results:
-        if result.status == "done" and (accuracy := outcome(result)) is not None:
-            accuracies.setdefault(result.trial.data, []).append(accuracy)
-    return {data: resolution(values) for data, values in accuracies.items()}
 
 
 def _varied(found: Sequence[Pairing]) -> list[str]:

@@ -16,6 +16,7 @@ from tieless.report.collect import assemble
 from tieless.report.records import Cell, Section
 from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
+from tieless.study.document import write_value
 
 __all__ = ["BLOCKS", "Judged", "block"]
 
@@ -254,7 +255,7 @@ def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: b
 
 
 def _claim(claim: Claim) -> str:
-    points = f"{claim.margin:g} point{'' if claim.margin == 1 else 's'}"
+    points = f"{write_value(claim.margin)} point{'' if claim.margin == 1 else 's'}"
     candidate, baseline = claim.names
     return f"`{candidate}` is {claim.relation} `{baseline}` by {points}"
 
@@ -274,8 +275,8 @@ def _where(row: Row, varied: Sequence[str]) -> str:
     if rate is None:
         return ", ".join(parts)
     if not parts:
-        return f"rate {rate:g}"
-    return f"{', '.join(parts)}{' ' if 'optimiser' in said else ', '}{rate:g}"
+        return f"rate {write_value(rate)}"
+    return f"{', '.join(parts)}{' ' if 'optimiser' in said else ', '}{write_value(rate)}"
 
 
 def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:

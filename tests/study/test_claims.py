@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from tieless.errors import StudyError
 from tieless.study.claims import Claim, parse_claim
@@ -11,52 +11,87 @@ from tieless.study.claims import Claim, parse_claim
 rules = st.sampled_from(
     ["tied", "frozen", "constant(1)", "full_jam", 'positive_jam(gate="feedback")', "rectangular(-1, 1) >> noise(0.1)"]
 )
-fields = st.fixed_dictionaries(
-    {},
-    optional={
-        "forward": st.lists(st.sampled_from(["relu", "logistic", "staircase(4)"]), min_size=1, max_size=2, unique=True),
-        "optimiser": st.just(["adam(weight_decay=0.01)", "sgd"]),
-        "learning_rate": st.lists(st.sampled_from([0.1, 1e-4, 2.0]), min_size=1, max_size=3, unique=True),
-        "data": st.just(["ones(10, 0.5, 2000)"]),
-        "model": st.just(['lenet5(norm="batch")']),
-        "subset": st.sampled_from([[None], [20000]]),
-        "batch": st.just([64, 32]),
-        "epochs": st.just([5]),
-    },
-)
+forwards = ["relu", "logistic", "staircase(4)", "heaviside"]
+optimisers = ["adam(weight_decay=0.01)", "sgd", "adam", "bop(1e-08, 0.0001)"]
+rates = st.floats(1e-300, 1e299) | st.sampled_from([0.1, 1e-4, 2.0, 0.001234567])
+
+
+def some(values):
+    """One value or several, which may be the same."""
+    return st.lists(values, min_size=1, max_size=3).map(tuple)
+
+
+# What a claim may say of the cells it is about, in the order in which it says it.
+fields = {
+    "forward": some(st.sampled_from(forwards)),
+    "optimiser": some(st.sampled_from(optimisers)),
+    "learning_rate": some(rates),
+    "data": some(st.sampled_from(["ones(10, 0.5, 2000)", "digits", "fashion-mnist"])),
+    "model": some(st.sampled_from(['lenet5(norm="batch")', "mlp(64, 2)"])),
+    "weights": some(st.sampled_from(["float", "binary", "k_bit(4)"])),
+    "feedback": some(st.sampled_from(["tied", "fa", "dfa"])),
+    "augment": some(st.sampled_from(["none", "shift(2) >> flip", "flip"])),
+    "schedule": some(st.sampled_from(["constant", "linear(warmup=0.1)"])),
+    "loss": some(st.sampled_from(["mse", "cross_entropy"])),
+    "device": some(st.sampled_from(["cpu", "cuda:0"])),
+    "denormals": some(st.sampled_from(["kept", "flushed"])),
+    "batch": some(st.integers(1, 10**12)),
+    "epochs": some(st.integers(1, 1000)),
+    "subset": some(st.none() | st.integers(1, 10**6)),
+    "validation": some(st.none() | st.floats(1e-9, 1, exclude_max=True)),
+}
+own = {
+    "forward": st.sampled_from(forwards),
+    "feedback": st.sampled_from(["tied", "fa", "dfa"]),
+    "optimiser": st.sampled_from(optimisers),
+    "learning_rate": rates,
+}
 
 
 @st.composite
 def claims(draw):
-    candidate, baseline = draw(st.lists(rules, min_size=2, max_size=2, unique=True))
-    where = tuple((name, tuple(values)) for name, values in draw(fields).items())
+    apart = tuple((name, draw(own[name]), draw(own[name])) for name in own if draw(st.booleans()))
+    chosen = "learning_rate" not in dict(
+        where := [(name, draw(fields[name])) for name in fields if draw(st.booleans())]
+    )
     # What a side has of its own, no clause gives.
-    names = ["forward", "optimiser", "learning_rate"]
-    own = {
-        "forward": ("heaviside", draw(st.sampled_from(["relu", "heaviside"]))),
-        "optimiser": ("adam", draw(st.sampled_from(["sgd", "adam"]))),
-        "learning_rate": (0.02, draw(st.sampled_from([1e-4, 0.02]))),
-    }
-    apart = [(name, *own[name]) for name in names if name not in dict(where) and draw(st.booleans())]
+    where = tuple((name, values) for name, values in where if name not in {one[0] for one in apart})
+    candidate, baseline = draw(rules), draw(rules)
+    assume(candidate != baseline or any(ours != theirs for _, ours, theirs in apart))
+    relation = draw(st.sampled_from(["non-inferior to", "superior to", "inferior to", "equivalent to"]))
     return Claim(
         candidate=candidate,
-        apart=tuple(apart),
-        relation=draw(st.sampled_from(["non-inferior to", "superior to", "inferior to", "equivalent to"])),
+        apart=apart,
+        relation=relation,
         baseline=baseline,
-        margin=draw(st.sampled_from([0.25, 1.0, 20.0])),
+        margin=draw(st.floats(1e-9 if relation == "equivalent to" else 0, 100, exclude_max=True)),
         where=where,
-        chosen=draw(st.booleans()) and "learning_rate" not in {*dict(where), *(name for name, *_ in apart)},
+        chosen=chosen and draw(st.booleans()) and "learning_rate" not in {name for name, *_ in apart},
+        label=draw(st.sampled_from(["", "Claim 4"])),
     )
 
 
+@settings(deadline=None)
 @given(claims())
 def test_what_a_claim_says_of_itself_is_read_back(claim):
-    again = parse_claim(str(claim))
-    assert dict(again.where) == dict(claim.where)
-    assert (again.candidate, again.relation, again.baseline) == (claim.candidate, claim.relation, claim.baseline)
-    assert (again.margin, again.chosen, again.apart) == (claim.margin, claim.chosen, claim.apart)
-    assert str(again) == str(parse_claim(str(again)))
-    assert Claim.from_dict(json.loads(json.dumps(again.to_dict()))) == again
+    assert parse_claim(str(claim), claim.label) == claim
+    assert Claim.from_dict(json.loads(json.dumps(claim.to_dict()))) == claim
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "constant through tied is superior to tied through tied",
+        "constant is superior to tied through tied",
+        "constant through tied under sgd is superior to tied through fa under adam",
+        "constant is superior to tied at 0.001234567",
+        "constant is superior to tied by 0.30000000000000004 points at 1e-05 and 123456789",
+        "constant is superior to tied where augment=shift(2) >> flip and batch=64",
+    ],
+)
+def test_a_claim_that_was_judged_is_the_one_that_is_shown(sentence):
+    claim = parse_claim(sentence)
+    assert parse_claim(str(claim)) == claim
 
 
 def test_a_claim_is_read_word_by_word():
@@ -110,6 +145,13 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("full_jam is superior to tied for relu for linear", "'for' stands there twice"),
         ("full_jam is superior to tied at the best rate", "expected 'the chosen rate', got 'best'"),
         ("full_jam is superior to tied at fast", "expected a number > 0 for learning_rate, got 'fast'"),
+        ("full_jam is superior to tied at 1e999", "expected a number > 0 for learning_rate, got '1e999'"),
+        ("full_jam is superior to tied at .nan", "expected a number > 0 for learning_rate, got '.nan'"),
+        (f"full_jam is superior to tied at {10**400}", "expected a number > 0 for learning_rate, got '1000"),
+        ("full_jam is superior to tied where subset=nothing", "expected an integer > 0 for subset, got 'nothing'"),
+        ("full_jam is superior to tied where batch=3 4", "expected an integer > 0 for batch, got '3 4'"),
+        ('"full_jam is superior to tied', "Cannot read spec"),
+        ("full_jam is superior to tied'", "Cannot read spec"),
         ("full_jam is superior to tied at 0", "expected a number > 0 for learning_rate, got '0'"),
         ("full_jam is superior to tied at the chosen rate where learning_rate=1", "either chosen or given"),
         ("full_jam is superior to tied where bach=3", "Unknown field 'bach'. Did you mean 'batch'"),

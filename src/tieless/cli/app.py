@@ -13,7 +13,9 @@ from tieless.cli.diagnose import diagnose
 from tieless.cli.doctor import doctor
 from tieless.cli.explain import explain_model
 from tieless.cli.study import study
+from tieless.cli.terminal import replace_signs
 from tieless.errors import TielessError
+from tieless.report.printable import printable
 
 __all__ = ["OneLineGroup", "main"]
 
@@ -25,6 +27,7 @@ class OneLineGroup(click.Group):
     """
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        replace_signs()
         try:
             code: Any = super().main(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -37,7 +40,7 @@ class OneLineGroup(click.Group):
             message = (
                 " ".join(error.format_message().split()) if isinstance(error, click.ClickException) else str(error)
             )
-            click.echo(f"Error: {message}", err=True)
+            click.echo(f"Error: {printable(message)}", err=True)
             code = 2
         except click.Abort:
             click.echo("Interrupted.", err=True)

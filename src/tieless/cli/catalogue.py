@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import tieless
+from tieless.cli import terminal
 from tieless.registry import Named
 from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
@@ -52,7 +53,7 @@ def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
     The list has the bits that each keeps for an element of float32. NAME is a name, or a spec such as "atan(0.3)"; of
     parameters that are not given the default is drawn, or a number that shows what the rule does.
     """
-    console = Console()
+    console = terminal.console()
     if spec is not None:
         _tell(console, spec, plot, forward)
     elif plot is not None or forward is not None:
@@ -105,4 +106,4 @@ def _entry(cls: type[Rule]) -> Text:
 @click.command()
 def forwards() -> None:
     """List the forwards."""
-    Console().print(_table(tieless.forwards().values(), {"spec": spec_of}))
+    terminal.console().print(_table(tieless.forwards().values(), {"spec": spec_of}))

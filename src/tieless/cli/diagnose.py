@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tieless.cli import terminal
 from tieless.cli.subject import Subject, is_study, of_spec, of_trial
 from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
 from tieless.diagnose.prognosis import CELLS, cells_of, paragraphs
@@ -83,7 +83,7 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
     steps = descent(network, loss, batches)
     samples = len(batches[0][0])
     about = f"{subject.about}; {len(batches)} x {samples} samples of {subject.data.name}."
-    console = Console()
+    console = terminal.console()
     if console.is_terminal:
         console.print(_table(found))
         console.print(Text("\n".join(["", *paragraphs(found.findings, found.uncalled)])))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tieless.cli import terminal
 from tieless.cli.checkup import Checkup, KernelChoice, check_up
 from tieless.diagnose.words import aligned
 
@@ -25,7 +25,7 @@ def doctor(context: click.Context) -> None:
     Each is compared with the reference on a small tensor; the exit code is 1 if one differs or none runs. The first
     call compiles what is not in the cache yet.
     """
-    console = Console()
+    console = terminal.console()
     with console.status("Trying the kernels ...") if console.is_terminal else nullcontext():
         found = check_up()
     if console.is_terminal:

@@ -6,10 +6,10 @@ import math
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tieless.cli import terminal
 from tieless.data import datasets, load
 from tieless.diagnose import Explanation, explain
 from tieless.diagnose.words import aligned, cells, notes, titles
@@ -42,7 +42,7 @@ def explain_model(model: str, forward: str, backward: str, data: str | None, bat
         raise click.UsageError("--batch needs samples to take: name a data set with --data.")
     found, about = _explained(model, forward, backward, data, batch or BATCH)
     lines = [*notes(found.activations, found.run), about]
-    console = Console()
+    console = terminal.console()
     if console.is_terminal:
         console.print(_table(found))
         console.print(Text("\n".join(["", *lines]), style="dim"))

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless import report
+from tieless.cli import terminal
 from tieless.cli.progress import Labels, show_progress
 from tieless.study import Result, Store, Study, export_table, judge, load_study, load_table, parse_claim, run, shipped
 from tieless.study.export import Format
@@ -50,7 +51,7 @@ def _list() -> None:
             found.title,
             found.table or "-",
         )
-    Console().print(table)
+    terminal.console().print(table)
 
 
 @study.command("run")
@@ -108,7 +109,7 @@ def _run(
     as 'tieless study export' writes it.
     """
     deciding = _deciding(max_seeds, until_decided=until_decided, every_cell=every_cell)
-    console = Console()
+    console = terminal.console()
     found = load_study(name_or_file, overrides)
     taken = {table: load_table(table, check_ids=True) for table in tables}
     folder = out or Path("runs", found.name)
@@ -171,7 +172,7 @@ def _status(folder: Path) -> None:
     table.add_row(str(len(plan.trials) - len(results)), "left")
     if others:
         table.add_row(str(others), "of other settings, not in the plan")
-    console = Console()
+    console = terminal.console()
     console.print(Text(f"{plan.name}: {plan.title}"))
     console.print(table)
     if plan.choose is not None and all(trial.test == "never" for trial in plan.trials):
@@ -199,7 +200,7 @@ def _ask(source: Path, sentence: str) -> None:
     else:
         with Store.open(source) as store:
             verdicts = judge([claim], store.study(), store.results())
-    Console().print(report.claims(verdicts))
+    terminal.console().print(report.claims(verdicts))
 
 
 @study.command("report")
@@ -211,9 +212,11 @@ def _report(source: Path, name: str | None) -> None:
     Of a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
     """
     found = None if name is None else load_study(name, check=False)
-    console = Console()
+    console = terminal.console()
+    # The page first: what prints a table may be closed before its end.
+    page = report.write(source, found)
     console.print(report.table(report.collect(source, found)))
-    console.print(Text(str(report.write(source, found))), soft_wrap=True)
+    console.print(Text(str(page)), soft_wrap=True)
 
 
 @study.command("export")
@@ -236,7 +239,7 @@ def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everythi
         results, plan = store.results(planned=not everything), store.study()
     file = out or folder / f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
     export_table(results, file, form=form, study=plan, per_epoch=epochs, alignments=alignments)
-    Console().print(Text(str(file)), soft_wrap=True)
+    terminal.console().print(Text(str(file)), soft_wrap=True)
 
 
 def _data(trials: tuple[object, ...]) -> str:

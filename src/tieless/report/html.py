@@ -12,6 +12,7 @@ from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
+from tieless.report.printable import printable
 from tieless.report.records import Cell, Report, Settings
 from tieless.study.spec import Study
 
@@ -64,6 +65,8 @@ def render(report: Report) -> str:
         loader=jinja2.PackageLoader("tieless.report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        # Of every expression, before it is escaped.
+        finalize=_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -79,6 +82,11 @@ def render(report: Report) -> str:
         "words": words,
     }
     return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=_titles(report))
+
+
+def _text(value: object) -> object:
+    """What an expression of a template gives, made printable. Markup is of our own templates."""
+    return value if hasattr(value, "__html__") else printable(str(value))
 
 
 def _styles(rules: tuple[str, ...]) -> dict[str, str]:

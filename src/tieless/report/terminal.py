@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tieless._imports import try_import
 from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
+from tieless.report.printable import Printable
 from tieless.report.records import Cell, Estimate, Grid, Report
 from tieless.study.verdicts import ClaimVerdict
 
@@ -66,7 +67,7 @@ def table(report: Report) -> RenderableType:
         )
         for failure in report.failures
     ]
-    return Group(*parts)
+    return Printable(Group(*parts))
 
 
 def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
@@ -85,7 +86,7 @@ def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
         for cell in verdict.cells:
             told = f"{cell.settings}: {cell.verdict}: " if len(verdict.cells) > 1 else ""
             lines.append(Text(f"  {told}{claim_words.cell_line(cell, verdict)}", style="dim"))
-    return Group(*lines, Text(claim_words.method(verdicts), style="italic"))
+    return Printable(Group(*lines, Text(claim_words.method(verdicts), style="italic")))
 
 
 class _FittedGrid:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tieless.report.records import Cell, Estimate, Grid, Report, Run, Settings
+from tieless.study.document import write_value
 
 __all__ = [
     "Mark",
@@ -65,7 +66,7 @@ def signed(value: float) -> str:
 
 def rate(learning_rate: float, edge: int = 0) -> str:
     """A learning rate, with an arrow where none beyond it was tried: ``0.01``, ``0.1↑``."""
-    return f"{learning_rate:g}" + {-1: "↓", 0: "", 1: "↑"}[edge]
+    return write_value(learning_rate) + {-1: "↓", 0: "", 1: "↑"}[edge]
 
 
 def marks(cell: Cell) -> tuple[Mark, ...]:
@@ -88,7 +89,7 @@ def absent(rule: str, forward: str, grid: Grid) -> str:
 
 def trace(cell: Cell) -> str:
     """Where a cell's numbers come from, line by line: the seeds' single values, the mean, both differences."""
-    lines = [f"{cell.forward} under {cell.backward}, learning rate {cell.learning_rate:g}"]
+    lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
     lines += [seed_words(run) for run in cell.runs]
     if cell.accuracy is not None:
         lines.append(f"mean {percent(cell.accuracy.mean, 2)} %{_range(cell.accuracy, signed=False)}")
@@ -121,7 +122,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "subset": "all training samples" if settings.subset is None else f"{settings.subset:,} training samples",
         "augment": "" if settings.augment == "none" else settings.augment,
         "optimiser": settings.optimiser,
-        "learning_rate": "" if settings.learning_rate is None else f"learning rate {settings.learning_rate:g}",
+        "learning_rate": "" if settings.learning_rate is None else f"learning rate {rate(settings.learning_rate)}",
         "schedule": "" if settings.schedule == "constant" else f"{settings.schedule} schedule",
         "validation": "" if settings.validation is None else f"{settings.validation:.0%} held out".replace("%", " %"),
         "test": {"once": "tested once", "never": "never tested"}.get(settings.test, ""),

@@ -29,7 +29,7 @@ from typing import Any, Literal, get_args
 from tieless.errors import StudyError, TielessError
 from tieless.registry import unknown
 from tieless.study import specs
-from tieless.study.document import read_value
+from tieless.study.document import read_value, write_value
 
 __all__ = ["FORMS", "MARGIN", "Claim", "Relation", "parse_claim"]
 
@@ -47,9 +47,12 @@ FORMS = (
 
 _CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
 _BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at")}
+_APART = ("forward", "feedback", *_BEHIND_SIDES.values())
+"""What sides may have of their own, in one order."""
 _IN_SIDES = frozenset({"+", "through"})
 _KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
-_WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
+# A quote that has no end belongs to its word, so that whoever reads the word refuses it.
+_WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"']|["'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
     "data": specs.data,
     "model": specs.model,
@@ -65,6 +68,7 @@ _SPECS: Mapping[str, Callable[[str], str]] = {
 }
 _NUMBERS = ("learning_rate", "batch", "epochs", "subset", "validation")
 _FIELDS = (*_SPECS, *_NUMBERS)
+_TOO_LARGE = 10**300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +108,24 @@ class Claim:
     @property
     def names(self) -> tuple[str, str]:
         """What the claim calls its sides: ``heaviside + rectangular(-1, 1)``."""
-        candidate, baseline = map(_side_in_words, self.sides)
+        sides = self.sides
+        # Where neither side says it, both have whatever feedback weights a cell has.
+        tied = all(side.get("feedback") == "tied" for side in sides)
+        candidate, baseline = (_side_in_words(side, tied=tied) for side in sides)
         return candidate, baseline
 
     def __str__(self) -> str:
         points = "point" if self.margin == 1 else "points"
         candidate, baseline = self.names
-        words = [candidate, "is", self.relation, baseline, "by", f"{self.margin:g}", points]
+        words = [candidate, "is", self.relation, baseline, "by", write_value(self.margin), points]
         named = {field: word for word, field in _CLAUSES.items()}
         for field, values in self.where:
             if field in named:
-                words += [named[field], " and ".join(map(_written, values))]
+                words += [named[field], " and ".join(map(write_value, values))]
         if self.chosen:
             words.append("at the chosen rate")
         others = [
-            f"{field}={_written(value)}" for field, values in self.where if field not in named for value in values
+            f"{field}={write_value(value)}" for field, values in self.where if field not in named for value in values
         ]
         words += ["where", " and ".join(others)] if others else []
         return " ".join(words)
@@ -167,15 +174,11 @@ def parse_claim(text: str, label: str = "") -> Claim:
     return _Sentence(text).claim(label)
 
 
-def _side_in_words(side: Mapping[str, Any]) -> str:
+def _side_in_words(side: Mapping[str, Any], *, tied: bool) -> str:
     forward = f"{side['forward']} + " if "forward" in side else ""
-    feedback = f" through {side['feedback']}" if side.get("feedback", "tied") != "tied" else ""
-    behind = [f" {word} {_written(side[field])}" for word, field in _BEHIND_SIDES.items() if field in side]
+    feedback = f" through {side['feedback']}" if tied or side.get("feedback", "tied") != "tied" else ""
+    behind = [f" {word} {write_value(side[field])}" for word, field in _BEHIND_SIDES.items() if field in side]
     return f"{forward}{side['backward']}{feedback}{''.join(behind)}"
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _words(text: str) -> list[str]:
@@ -247,7 +250,7 @@ class _Sentence:
             relation=relation,
             baseline=theirs["backward"],
             margin=margin,
-            apart=tuple((field, ours[field], theirs[field]) for field in ours if field != "backward"),
+            apart=tuple((field, ours[field], theirs[field]) for field in _APART if field in ours),
             where=tuple((field, where[field]) for field in sorted(where, key=_order)),
             chosen=chosen,
             label=label,
@@ -271,7 +274,7 @@ class _Sentence:
             ours.setdefault("feedback", "tied")
             theirs.setdefault("feedback", "tied")
         if ours == theirs:
-            raise self._error(f"{_side_in_words(ours)} is compared with itself")
+            raise self._error(f"{_side_in_words(ours, tied=False)} is compared with itself")
         if ours.keys() != theirs.keys():
             raise self._error("one side names a forward and the other none; write FORWARD + RULE on both")
         return theirs
@@ -342,7 +345,9 @@ class _Sentence:
         whole = field in ("batch", "epochs", "subset")
         if value is None and field in ("subset", "validation"):
             return None
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
+        kinds = int if whole else (int, float)
+        # Of more digits than a float has room for Python makes an integer, and of 1e999 infinity.
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < _TOO_LARGE:
             raise self._error(f"expected {'an integer' if whole else 'a number'} > 0 for {field}, got {word!r}")
         return value if whole else float(value)
 
@@ -359,6 +364,8 @@ class _Sentence:
         found: dict[str, list[Any]] = {}
         while True:
             field, equals, text = self._take().partition("=")
+            while equals and self._peek() and self._peek() not in _KEYWORDS:
+                text += f" {self._take()}"
             if not (field and equals and text):
                 raise self._error("expected FIELD=VALUE, without spaces, behind 'where'")
             if field not in _FIELDS:

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
 from tieless.study.claims import Claim
+from tieless.study.document import write_value
 from tieless.study.pairing import Pairing
 from tieless.study.statistics import LEVEL, Differences, resolution, seeds_needed
 from tieless.study.trial import Result, Trial
@@ -324,5 +325,7 @@ def _points(fraction: float) -> str:
 
 def _in_words(name: str, value: Any) -> str:
     return (
-        str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value if value is None else f'{value:g}'}"
+        value
+        if isinstance(value, str)
+        else f"{name.replace('_', ' ')} {value if value is None else write_value(value)}"
     )

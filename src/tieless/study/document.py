@@ -18,7 +18,7 @@ import yaml
 
 from tieless.errors import StudyError
 
-__all__ = ["Document", "Path", "read_document", "read_value"]
+__all__ = ["Document", "Path", "read_document", "read_value", "write_value"]
 
 Path = tuple[str | int, ...]
 """Where a value stands: ``("blocks", "sgd", "epochs", 1)``."""
@@ -167,3 +167,16 @@ def read_value(text: str, source: str) -> Any:
         [0, 0.001, 'relu']
     """
     return _compose(text, source, has_lines=False)[0]
+
+
+def write_value(value: float | str | None) -> str:
+    """Write a number, a name or nothing so that ``read_value`` reads it back, in as few digits as that takes.
+
+    Example:
+        >>> [write_value(value) for value in (0.1, 1.0, 0.001234567, 64, None)]
+        ['0.1', '1', '0.001234567', '64', 'null']
+    """
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return "null" if value is None else str(value)

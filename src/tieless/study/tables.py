@@ -21,6 +21,7 @@ from tieless._imports import try_import
 from tieless.errors import StudyError, TielessError
 from tieless.study.choose import Choose
 from tieless.study.claims import Claim
+from tieless.study.document import write_value
 from tieless.study.export import trial_columns
 from tieless.study.pairing import cells_of
 from tieless.study.spec import Study
@@ -209,7 +210,7 @@ def _within(row: _Row, name: str, allowed: Callable[[Any], bool], expected: str)
     """A value that is not there, or one that is allowed."""
     value = _value(row, name)
     if value is not None and not allowed(value):
-        raise StudyError(f"{name}: expected {expected}, got {value if isinstance(value, int) else f'{value:g}'}.")
+        raise StudyError(f"{name}: expected {expected}, got {write_value(value)}.")
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tieless.diagnose import expected_cosine
 from tieless.errors import StudyError
-from tieless.spec import parse_call
+from tieless.spec import parse_chain
 from tieless.study import Claim, ClaimVerdict, Result, Study, judge, load_study, load_table
 from tieless.study.pairing import pairings
 
@@ -109,7 +109,7 @@ def judged(name: str, claims: Iterable[Claim]) -> list[Row]:
 
 def dose(claim: Claim) -> tuple[str, float]:
     """What disturbs the feedback in a claim such as ``tied >> flip(0.05) is ...``, and how strongly: ``"flip", 0.05``."""
-    call = parse_call(str(claim.candidate).rpartition(" >> ")[2])
+    call = parse_chain(claim.candidate)[-1]
     (strength,) = call.args
     return call.name, float(strength)
 

@@ -9,6 +9,7 @@ import pytest
 from tieless.report import dose_chart
 from tieless.report.html import render
 from tieless.report.records import Dose, DoseLine, DosePoint, Estimate
+from tieless.study.trial import Trial
 
 DOSES = {
     "tied >> flip(0.4)": (0.4, 0.42, 0.44),
@@ -66,6 +67,17 @@ def test_feedback_weights_stand_behind_and_runs_that_diverged_are_counted(report
     assert [(point.accuracy.mean, point.diverged) for point in dose.lines[0].points] == [(0.5, 0), (0.5, 0), (0.1, 1)]
     (stroke,) = dose_chart.draw_dose(dose).strokes
     assert (len(stroke.marks), len(stroke.crosses), stroke.without) == (3, 1, None)
+
+
+def test_a_rule_whose_text_says_through_is_not_taken_apart(report_of, trial, result):
+    """A store may have rules that are not registered here: nothing of them but their spec is known."""
+    made = [
+        result(Trial.from_dict(trial(feedback="fa").to_dict() | {"backward": f'hat("a through b", {x})'}), 0.5)
+        for x in (1, 2, 3)
+    ]
+    (dose,) = report_of(made).doses
+    assert (dose.rule, dose.without) == ('hat("a through b", x) through fa', None)
+    assert [point.dose for point in dose.lines[0].points] == [1, 2, 3]
 
 
 def line(settings, *points, without=None):

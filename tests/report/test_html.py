@@ -259,6 +259,8 @@ def test_a_tint_follows_the_number_that_is_printed(points, tint):
     cell = Cell(
         forward="relu",
         backward="constant(1)",
+        rule="constant(1)",
+        feedback="tied",
         learning_rate=0.1,
         planned=1,
         runs=(),

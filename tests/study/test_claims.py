@@ -5,7 +5,9 @@ import json
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
-from tieless.errors import StudyError
+from tests.study.fakes import claiming
+from tieless.errors import StudyError, TielessError
+from tieless.study import judge
 from tieless.study.claims import Claim, parse_claim
 
 rules = st.sampled_from(
@@ -191,3 +193,79 @@ def test_anything_else_is_refused_in_one_line_that_shows_the_forms(sentence, pro
     assert "A claim reads: RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points]" in str(
         caught.value
     )
+
+
+WORDS = [
+    *[
+        "full_jam",
+        "tied",
+        "constant",
+        "is",
+        "non-inferior",
+        "superior",
+        "to",
+        "by",
+        "1",
+        "point",
+        "points",
+        "for",
+        "relu",
+        "logistic",
+        "under",
+        "sgd",
+        "at",
+        "0.1",
+    ]
+]
+WORDS += [
+    "the",
+    "chosen",
+    "rate",
+    "on",
+    "ones",
+    "with",
+    "suc",
+    "where",
+    "batch=32",
+    "and",
+    "through",
+    "fa",
+    "+",
+    "",
+    "\x1b[0m",
+]
+WORDS += [
+    "null",
+    "1e999",
+    "-1",
+    "nan",
+    "'",
+    '"',
+    "(",
+    ")",
+    ">>",
+    "=",
+    "batch=",
+    "\N{DEVANAGARI DIGIT ONE}",
+    "9" * 400,
+    "[",
+    "{",
+    "&a",
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=14), st.booleans())
+def test_whatever_is_asked_is_answered_or_refused_in_one_line(words, whole):
+    """A sentence of slips: of a study that has cells of both rules, of logistic alone."""
+    study = claiming()
+    sentence = " ".join(["full_jam is superior to tied", *words] if whole else words)
+    refused = ""
+    try:
+        (verdict,) = judge([claim := parse_claim(sentence)], study, [])
+    except TielessError as error:
+        refused = str(error)
+    else:
+        assert verdict.text == "undecided: not run yet"
+        assert parse_claim(str(claim)) == claim
+    assert len(refused.splitlines()) <= 1, sentence

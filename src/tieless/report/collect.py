@@ -169,6 +169,8 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mappi
         cells[backward, forward] = Cell(
             forward=forward,
             backward=backward,
+            rule=trials[0].backward,
+            feedback=trials[0].feedback,
             learning_rate=trials[0].learning_rate,
             planned=len(trials),
             runs=runs,

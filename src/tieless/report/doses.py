@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from tieless.report.records import Cell, Dose, DoseLine, DosePoint, Grid, Section
 from tieless.rules import rules
 from tieless.spec import Call, Value, format_call, parse_chain
+from tieless.study.trial import way_back
 
 __all__ = ["LEAST_DOSES", "doses"]
 
@@ -22,14 +23,19 @@ class _Family:
     Args:
         rule: Its spec, with the parameter's name in the place of the number.
         parameter: The name.
-        without: The spec of the chain without the call that has the number; empty if it was the only one.
-        behind: What follows the rule in its row: feedback weights.
+        without: The spec of the chain without the call that has the number; that of ``tied`` if it was the only one.
+        feedback: Spec of the feedback weights.
     """
 
     rule: str
     parameter: str
     without: str
-    behind: str
+    feedback: str
+
+    @property
+    def row(self) -> str:
+        """Name of the row of the rule without the call, as a grid has it."""
+        return way_back(self.without, self.feedback)
 
 
 def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
@@ -39,26 +45,31 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
     """
     found: dict[_Family, dict[str, float]] = {}
     grids = [(section, section.best or section.blocks[0].grid) for section in sections]
+    ways = {cell.backward: (cell.rule, cell.feedback) for _, grid in grids for cell in grid.cells}
     for row in dict.fromkeys(row for _, grid in grids for row in grid.rules):
-        for family, dose in _families(row):
+        for family, dose in _families(*ways[row]):
             found.setdefault(family, {})[row] = dose
     return tuple(
-        Dose(family.rule + family.behind, family.parameter, _without(family, grids), _lines(family, rows, grids))
+        Dose(
+            way_back(family.rule, family.feedback),
+            family.parameter,
+            family.row if any(family.row in grid.rules for _, grid in grids) else None,
+            _lines(family, rows, grids),
+        )
         for family, rows in found.items()
         if len(set(rows.values())) >= LEAST_DOSES
     )
 
 
-def _families(row: str) -> Iterator[tuple[_Family, float]]:
-    """Each number in a row's rule, and the rule around it."""
-    spec, through, feedback = row.partition(" through ")
-    chain = parse_chain(spec)
+def _families(backward: str, feedback: str) -> Iterator[tuple[_Family, float]]:
+    """Each number in a rule, and the rule around it."""
+    chain = parse_chain(backward)
     for place, call in enumerate(chain):
-        without = _written([*chain[:place], *chain[place + 1 :]])
+        without = _written([*chain[:place], *chain[place + 1 :]]) or "tied"
         for name, value, opened in _opened(call):
             rule = _written([*chain[:place], opened, *chain[place + 1 :]])
             rule = rule.replace(f'{name}="{_OPEN}{name}"', name).replace(f'"{_OPEN}{name}"', name)
-            yield _Family(rule, name, without, through + feedback), float(value)
+            yield _Family(rule, name, without, feedback), float(value)
 
 
 _OPEN = "open "
@@ -84,11 +95,6 @@ def _written(calls: Iterable[Call]) -> str:
     return " >> ".join(map(format_call, calls))
 
 
-def _without(family: _Family, grids: Sequence[tuple[Section, Grid]]) -> str | None:
-    row = (family.without or "tied") + family.behind
-    return row if any(row in grid.rules for _, grid in grids) else None
-
-
 def _lines(family: _Family, rows: dict[str, float], grids: Sequence[tuple[Section, Grid]]) -> tuple[DoseLine, ...]:
     lines: list[DoseLine] = []
     for section, grid in grids:
@@ -98,7 +104,7 @@ def _lines(family: _Family, rows: dict[str, float], grids: Sequence[tuple[Sectio
                 key=lambda pair: pair[0],
             )
             if cells:
-                base = grid.cell((family.without or "tied") + family.behind, forward)
+                base = grid.cell(family.row, forward)
                 points = tuple(_point(dose, cell) for dose, cell in cells)
                 lines.append(DoseLine(section.settings, forward, points, None if base is None else base.accuracy))
     return tuple(lines)

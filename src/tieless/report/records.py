@@ -116,7 +116,9 @@ class Cell:
 
     Args:
         forward: Spec of the forward.
-        backward: Spec of the rule, with ``through`` and that of the feedback weights where they are not the layers' own.
+        backward: Name of its row: the spec of the rule, with ``through`` and that of the feedback weights where they are
+            not the layers' own.
+        rule, feedback: Both specs by themselves.
         learning_rate: Step size that these runs had.
         planned: How many seeds the study asks for.
         runs: The seeds that were run, in order of the seed.
@@ -130,6 +132,8 @@ class Cell:
 
     forward: str
     backward: str
+    rule: str
+    feedback: str
     learning_rate: float
     planned: int
     runs: tuple[Run, ...]

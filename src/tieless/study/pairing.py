@@ -88,10 +88,10 @@ def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
     problem = f"The claim {str(claim)!r} matches nothing in this study: "
     for side, name in zip(claim.sides, claim.names, strict=True):
         for field, value in side.items():
-            there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))
-            if str(value) not in there:
+            there = dict.fromkeys(getattr(trial, field) for trial in trials)
+            if value not in there:
                 what = "rule" if field == "backward" else field.replace("_", " ")
-                return f"{problem}no run has the {what} {value}; there are {', '.join(there)}."
+                return f"{problem}no run has the {what} {value}; there are {', '.join(map(str, there))}."
         if not any(map(_having(side), trials)):
             return f"{problem}no run has {name}."
     for field, values in claim.where:

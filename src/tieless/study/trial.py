@@ -13,7 +13,7 @@ from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study import specs
 
-__all__ = ["LATER", "MEANING", "SPELLINGS", "EpochRecord", "Result", "Status", "Trial"]
+__all__ = ["LATER", "MEANING", "SPELLINGS", "EpochRecord", "Result", "Status", "Trial", "way_back"]
 
 MEANING = 1
 """Version of what the training code computes. Raise it when the same trial would give other numbers: every id
@@ -50,6 +50,11 @@ LATER: dict[str, Any] = {
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
+
+
+def way_back(backward: str, feedback: str) -> str:
+    """A rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
+    return backward if feedback == "tied" else f"{backward} through {feedback}"
 
 
 # No slots: the id is kept once it is known. A study of thousands of trials asks for each many times.
@@ -143,7 +148,7 @@ class Trial:
     @property
     def way_back(self) -> str:
         """Its rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
-        return self.backward if self.feedback == "tied" else f"{self.backward} through {self.feedback}"
+        return way_back(self.backward, self.feedback)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -209,6 +209,13 @@ def test_a_result_knows_where_it_was_made_and_survives_json():
     assert Result.from_dict(result.to_dict()) == result
 
 
+def test_a_result_tells_of_how_many_test_samples_its_accuracy_is():
+    result = run_trial(_change(epochs=1))
+    assert result.test_samples == 360  # of digits
+    assert result.epochs[0].test_accuracy * 360 == pytest.approx(round(result.epochs[0].test_accuracy * 360))
+    assert run_trial(_change(model="lenet5", epochs=1)).test_samples is None, "it failed before it had any"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -163,5 +163,12 @@ def test_a_result_is_the_same_after_json(status, epochs, predicted, error, versi
     assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
+def test_a_result_that_an_earlier_version_stored_has_no_number_of_test_samples():
+    record = make_result(make_trial()).to_dict()
+    assert Result.from_dict({**record, "test_samples": 400}).test_samples == 400
+    del record["test_samples"], record["alignments"]
+    assert Result.from_dict(record) == make_result(make_trial())
+
+
 def test_a_result_of_the_fake_is_whole():
     assert make_result(make_trial(epochs=3)).epochs[2].test_accuracy <= 1

@@ -10,19 +10,16 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from tieless._imports import try_import
 from tieless.errors import StudyError, TielessError
+from tieless.study import columns
 from tieless.study.choose import Choose
 from tieless.study.claims import Claim
-from tieless.study.document import write_value
-from tieless.study.export import trial_columns
 from tieless.study.pairing import cells_of
 from tieless.study.spec import Study
 from tieless.study.trial import LATER, SPELLINGS, EpochRecord, Result, Status, Trial
@@ -34,17 +31,12 @@ with try_import("report") as _parquet_extra:
 __all__ = ["load_table"]
 
 _Row = Mapping[str, Any]
-_COLUMNS = trial_columns()
 # A table of an earlier version lacks what came later, and an id follows from the settings.
 _LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
-_NEEDED = frozenset(_COLUMNS) - {"id", *_LATER}
+_NEEDED = frozenset(columns.COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
-_EXACT = 2**53
-"""Below it every whole number is a float."""
 _MOST_EPOCHS = 1_000_000
 """Of a run that is read: each has a record."""
-_MOST_SECONDS = 1e9
 
 
 def load_table(file: Path, study: Study | None = None, *, check_ids: bool = False) -> tuple[Study, list[Result]]:
@@ -90,7 +82,7 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
             result = _result(row)
             if check_ids:
                 _check_id(row, result.trial)
-            most_seeds = _value(row, "most_seeds") if place == 1 else most_seeds
+            most_seeds = columns.read(row, "most_seeds") if place == 1 else most_seeds
             late = _is_added(row, most_seeds)
         except TielessError as error:
             raise StudyError(f"{file}, row {place}: {error}") from None
@@ -156,106 +148,15 @@ def _check_columns(file: Path, names: Sequence[str], rows: Sequence[object]) -> 
     if lacking := sorted(_NEEDED - set(names)):
         what = f"no column {lacking[0]}" if names else "no rows"
         raise StudyError(f"Cannot read {file}: it has {what}; {_AGAIN}.")
-    if twice := [name for name in _COLUMNS if names.count(name) > 1]:
+    if twice := [name for name in columns.COLUMNS if names.count(name) > 1]:
         raise StudyError(f"Cannot read {file}: it has the column {twice[0]} twice; {_AGAIN}.")
     if not rows:
         raise StudyError(f"Cannot read {file}: it has no rows; run its study first, then {_AGAIN}.")
 
 
-def _value(row: _Row, name: str) -> Any:
-    """A value as the type of its column; ``None`` for what is not there."""
-    value, kind = row.get(name), _COLUMNS[name]
-    if value is None or (kind is not float and _is_nan(value)):
-        return None
-    if kind is str and isinstance(value, str):
-        return value
-    number = None if kind is str else _number(value)
-    if number is not None and kind is float:
-        return float(number)
-    if isinstance(number, int):
-        return number
-    if number is not None and _is_nan(number):
-        return None
-    if number is not None and number.is_integer() and abs(number) < _EXACT:
-        return int(number)
-    expected = {str: "text", int: "an integer", float: "a number"}[kind]
-    raise StudyError(f"{name}: expected {expected}, got {_shown(value)}.")
-
-
-def _is_nan(value: object) -> bool:
-    """True if pandas has written it for nothing."""
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _number(value: object) -> int | float | None:
-    """A number, or what text says of one; ``None`` for anything else."""
-    if isinstance(value, str):
-        text = value.strip()
-        if not _NUMBER.fullmatch(text):
-            return None
-        # Text of many digits is no integer that Python reads.
-        return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if isinstance(value, float) or abs(value) < 10**19 else math.copysign(math.inf, value)
-
-
-def _shown(value: object) -> str:
-    """A value in a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _within(row: _Row, name: str, allowed: Callable[[Any], bool], expected: str) -> Any:
-    """A value that is not there, or one that is allowed."""
-    value = _value(row, name)
-    if value is not None and not allowed(value):
-        raise StudyError(f"{name}: expected {expected}, got {write_value(value)}.")
-    return value
-
-
-def _count(row: _Row, name: str) -> int | None:
-    return _within(row, name, lambda value: value >= 1, "1 or more")
-
-
-def _fraction(row: _Row, name: str) -> float | None:
-    # "nan" and nothing are one where a run has no figure.
-    return _within(row, name, lambda value: math.isnan(value) or 0 <= value <= 1, "a fraction from 0 to 1")
-
-
-def _loss(row: _Row, name: str) -> float | None:
-    return _within(row, name, lambda value: not math.isinf(value), "a finite number")
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _or_none(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
-
-
-def _time(row: _Row) -> tuple[str, float]:
-    """When a run started, in ISO 8601 or empty, and how many seconds it took."""
-    expected = f"seconds from 0 to {_MOST_SECONDS:g}"
-    seconds: float = _within(row, "seconds", lambda value: 0 <= value <= _MOST_SECONDS, expected) or 0.0
-    started: str | None = _value(row, "started")
-    if started is None:
-        return "", seconds
-    try:
-        # Python 3.10 does not know Z.
-        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", started.strip()))
-        _ = moment + timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
-        raise StudyError(
-            f"started: expected a time such as 2026-11-28T13:06:54+00:00, got {_shown(started)}."
-        ) from None
-    return moment.isoformat(timespec="seconds"), seconds
-
-
 def _is_added(row: _Row, most_seeds: int | None) -> bool:
     """True if the run's seed was added to those planned; a study has one number of seeds that it may get."""
-    most, added = _count(row, "most_seeds"), _flag(row, "added")
+    most, added = columns.count(row, "most_seeds"), columns.flag(row, "added")
     if most != most_seeds:
         raise StudyError(f"most_seeds: expected {most_seeds} as in the first row, got {most}.")
     if added not in ((None,) if most is None else (0, 1)):
@@ -263,16 +164,8 @@ def _is_added(row: _Row, most_seeds: int | None) -> bool:
     return bool(added)
 
 
-def _flag(row: _Row, name: str) -> int | None:
-    """0 or 1, which some programs write as False and True."""
-    value = row.get(name)
-    words = {"true": 1, "false": 0}
-    known = words.get(str(value).strip().lower())
-    return _value(row, name) if known is None else known
-
-
 def _check_id(row: _Row, trial: Trial) -> None:
-    given = _value(row, "id")
+    given = columns.read(row, "id")
     if given != trial.id:
         raise StudyError(
             f"id: expected {trial.id} of a run with these settings, got {given or 'none'}. The row was changed, or an earlier"
@@ -282,42 +175,42 @@ def _check_id(row: _Row, trial: Trial) -> None:
 
 def _result(row: _Row) -> Result:
     trial = _trial(row)
-    status: Status = _value(row, "status")
+    status: Status = columns.read(row, "status")
     if status not in get_args(Status):
         raise StudyError(f"status: expected one of {', '.join(get_args(Status))}, got {status!r}.")
-    finished = _value(row, "finished_epochs")
+    finished = columns.read(row, "finished_epochs")
     if finished is None or not 0 <= finished <= trial.epochs or (status == "done" and finished != trial.epochs):
         expected = trial.epochs if status == "done" else f"0 to {trial.epochs}"
         raise StudyError(f"finished_epochs: expected {expected} in a run that is {status}, got {finished}.")
     if finished > _MOST_EPOCHS:
         raise StudyError(f"finished_epochs: expected {_MOST_EPOCHS:,} at most, got {finished}.")
     last = EpochRecord(
-        _or_nan(_loss(row, "train_loss")),
-        _or_nan(_fraction(row, "train_accuracy")),
-        _or_none(_loss(row, "test_loss")),
-        _or_none(_fraction(row, "test_accuracy")),
+        columns.or_nan(columns.loss(row, "train_loss")),
+        columns.or_nan(columns.fraction(row, "train_accuracy")),
+        columns.or_none(columns.loss(row, "test_loss")),
+        columns.or_none(columns.fraction(row, "test_accuracy")),
         math.nan,
-        _or_none(_loss(row, "validation_loss")),
-        _or_none(_fraction(row, "validation_accuracy")),
+        columns.or_none(columns.loss(row, "validation_loss")),
+        columns.or_none(columns.fraction(row, "validation_accuracy")),
     )
     looked_at = "validation_accuracy" if trial.test == "never" else "test_accuracy"
     if status == "done" and getattr(last, looked_at) is None:
-        if (given := _fraction(row, looked_at)) is not None:
+        if (given := columns.fraction(row, looked_at)) is not None:
             raise StudyError(f"{looked_at}: expected a fraction from 0 to 1, got {given:g}.")
         raise StudyError(f"{looked_at}: a run that is done has one, got none.")
     before = EpochRecord(math.nan, math.nan, None, None, math.nan)
-    classes, predicted = _count(row, "classes"), _count(row, "predicted_classes")
+    classes, predicted = columns.count(row, "classes"), columns.count(row, "predicted_classes")
     if classes is not None and predicted is not None and predicted > classes:
         raise StudyError(f"predicted_classes: expected at most the {classes} of classes, got {predicted}.")
-    started, seconds = _time(row)
+    started, seconds = columns.time(row)
     return Result(
         trial=trial,
         status=status,
         epochs=((before,) * (finished - 1) + (last,)) if finished else (),
         predicted_classes=predicted,
         classes=classes,
-        test_samples=_count(row, "test_samples"),
-        error=_value(row, "error"),
+        test_samples=columns.count(row, "test_samples"),
+        error=columns.read(row, "error"),
         seconds=seconds,
         started=started,
         versions=_named(row, "version_"),
@@ -326,9 +219,9 @@ def _result(row: _Row) -> Result:
 
 
 def _trial(row: _Row) -> Trial:
-    values: dict[str, Any] = {f.name: _value(row, f.name) for f in fields(Trial)}
+    values: dict[str, Any] = {f.name: columns.read(row, f.name) for f in fields(Trial)}
     values = {name: LATER.get(name) if value is None else value for name, value in values.items()}
-    values["validation"] = _or_none(values["validation"])
+    values["validation"] = columns.or_none(values["validation"])
     if lacking := [name for name, value in values.items() if value is None and name not in {"subset", "validation"}]:
         raise StudyError(f"{lacking[0]}: a run has one, got none.")
     return Trial(**{name: _spelled(name, value) for name, value in values.items()})
@@ -343,7 +236,7 @@ def _spelled(name: str, value: Any) -> Any:
 
 def _named(row: _Row, prefix: str) -> dict[str, str]:
     found = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
-    return {name: str(value) for name, value in found.items() if value is not None and not _is_nan(value)}
+    return {name: str(value) for name, value in found.items() if value is not None and not columns.is_nan(value)}
 
 
 def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:

@@ -75,8 +75,10 @@ def test_a_rule_whose_text_says_through_is_not_taken_apart(report_of, trial, res
         result(Trial.from_dict(trial(feedback="fa").to_dict() | {"backward": f'hat("a through b", {x})'}), 0.5)
         for x in (1, 2, 3)
     ]
-    (dose,) = report_of(made).doses
+    (dose,) = report_of([*made, result(trial(), 0.5)]).doses
     assert (dose.rule, dose.without) == ('hat("a through b", x) through fa', None)
+    (dose,) = report_of([*made, result(trial(feedback="fa"), 0.5)]).doses
+    assert dose.without == "tied through fa"
     assert [point.dose for point in dose.lines[0].points] == [1, 2, 3]
 
 

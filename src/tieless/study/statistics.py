@@ -81,7 +81,7 @@ def least_spread(n: int, step: float) -> float:
         Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
     Example:
         >>> round(least_spread(5, 1 / 400), 6)
-        0.001483
+        0.001484
     """
     unseen = -math.expm1(math.log(LEVEL) * step / n)
     return max(step / math.sqrt(6), unseen / half_width(1.0, n, CONFIDENCE))

@@ -22,6 +22,7 @@ from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
 from tieless.functional import Joined, join, untie_joined
 from tieless.nn import CALLS, Activation
+from tieless.nn.weights import rebuilt
 from tieless.rules import Rule
 
 __all__ = [
@@ -52,6 +53,8 @@ class Changed:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         made, arguments, *rest = cast("tuple[Any, ...]", super().__reduce_ex__(max(2, protocol)))
+        if made is rebuilt:
+            return (_blank_of, (type(self).make, made, arguments), *rest)
         if made is not copyreg.__newobj__ or len(arguments) != 1:  # pyright: ignore[reportAttributeAccessIssue]
             raise ConversionError(
                 f"{self.original.__name__} is copied and pickled in a way of its own. Revert the model before that."
@@ -62,6 +65,13 @@ class Changed:
 def _blank(make: Callable[[type[nn.Module]], type[nn.Module]], original: type[nn.Module]) -> nn.Module:
     cls = make(original)
     return cls.__new__(cls)
+
+
+def _blank_of(make: Callable[[type[nn.Module]], type[nn.Module]], made: Any, arguments: tuple[Any, ...]) -> nn.Module:
+    """That of a layer with quantised weights, which has a class of its own."""
+    module = made(*arguments)
+    module.__class__ = make(type(module))
+    return module
 
 
 class Converted(Changed, Activation):

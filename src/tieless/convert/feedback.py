@@ -16,6 +16,7 @@ from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, FeedbackLike, Geometry, TiedFeedback, feedback as feedback_for, key_of
 from tieless.nn import FeedbackLayer
 from tieless.nn.feedback import CARRIER, TAPS, tap, untap
+from tieless.nn.weights import inputs_first_class
 
 __all__ = ["convert_feedback", "feedback_class", "revert_feedback"]
 
@@ -28,7 +29,7 @@ _METHODS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: _CONVOLUTION,
     nn.Conv3d: _CONVOLUTION,
 }
-"""The methods that say what a layer of each type computes."""
+"""The methods that say what a layer of each type computes. That of GPT-2 is found without transformers."""
 
 _NAMES = ", ".join(f"nn.{cls.__name__}" for cls in _METHODS)
 
@@ -43,8 +44,8 @@ def convert_feedback(
     """Let other weights carry the feedback through linear layers, in place; ``revert_feedback`` takes it back.
 
     For ``y = W x + b`` the gradients of ``W`` and ``b`` stay exactly what they are for the feedback that arrives, and what
-    is sent on below is ``B^T`` times the feedback in the place of ``W^T``. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` and
-    ``nn.Conv3d`` are found, and layers derived from them that compute the same. All modules stay the objects that they
+    is sent on below is ``B^T`` times the feedback in the place of ``W^T``. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``,
+    ``nn.Conv3d`` and the ``Conv1D`` of GPT-2 in transformers are found, and layers derived from them that compute the same. All modules stay the objects that they
     are; the keys of ``state_dict`` do not change, and activations that ``convert`` has untied stay so.
 
     ``B`` is not stored. It follows from ``seed``, the layer's name and the shape, so the same call on the same network
@@ -159,7 +160,8 @@ def _find(model: nn.Module) -> Iterator[Found]:
         names.setdefault(id(module), []).append(name)
         modules[id(module)] = module
     for number, module in modules.items():
-        for base, methods in _METHODS.items():
+        inputs_first = inputs_first_class(module)
+        for base, methods in (_METHODS if inputs_first is None else {inputs_first: _METHODS[nn.Linear]}).items():
             if isinstance(module, base):
                 own = original_class(module)
                 same = all(getattr(own, method) is getattr(base, method) for method in methods)
@@ -191,6 +193,9 @@ def _nothing(model: nn.Module, found: Sequence[Found]) -> str:
 def _geometry(layer: nn.Module) -> Geometry:
     if isinstance(layer, nn.Linear):
         return Geometry((layer.out_features, layer.in_features))
+    if inputs_first_class(layer) is not None:
+        inputs, outputs = cast("nn.Parameter", layer.weight).shape
+        return Geometry((outputs, inputs), transposed=True)
     conv = cast("nn.Conv2d", layer)
     window, dilation = tuple(conv.kernel_size), tuple(conv.dilation)
     shape = (conv.out_channels, conv.in_channels // conv.groups, *window)

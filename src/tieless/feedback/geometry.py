@@ -22,6 +22,7 @@ class Geometry:
         groups: Of a convolution.
         pads: What is put around the input beforehand, as ``F.pad`` takes it, where ``padding`` cannot say it.
         mode: How.
+        transposed: True if the layer has its weights with the inputs first, as GPT-2's ``Conv1D``.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +32,11 @@ class Geometry:
     groups: int = 1
     pads: tuple[int, ...] = ()
     mode: str = "constant"
+    transposed: bool = False
+
+    def outputs_first(self, weight: Tensor) -> Tensor:
+        """The layer's weights in the shape that is said here."""
+        return weight.mT if self.transposed else weight
 
     def padded(self, x: Tensor) -> Tensor:
         """The input with what is put around it beforehand."""

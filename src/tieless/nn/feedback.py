@@ -44,8 +44,9 @@ class FeedbackLayer(nn.Module):
             taps.inputs.append(x)
             taps.carriers.append(carrier)
             return y
-        weight = self.weight if carrier.feedback.reads_weight else None
-        return send(y, carrier.geometry.padded(x), cast("Tensor | None", weight), carrier)
+        geometry = carrier.geometry
+        weight = geometry.outputs_first(cast("Tensor", self.weight)) if carrier.feedback.reads_weight else None
+        return send(y, geometry.padded(x), weight, carrier)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, feedback={cast('Carrier', vars(self)[CARRIER]).feedback}"

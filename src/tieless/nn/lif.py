@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
+from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.activation import Activation
 from tieless.rules import RuleLike
 
@@ -44,7 +45,9 @@ class LIF(nn.Module):
             multiplies). False lets the rule see those spikes too.
         delay_reset: Reset at the next step.
     Shape:
-        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same. Any floating dtype.
+        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same. Any floating dtype; ``v`` keeps its own, which
+        is that of ``x`` at the start. In bfloat16 a potential does not fade any more with a ``beta`` above 0.998: begin with
+        a ``v`` of zeros in float32.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
     Source:
@@ -76,7 +79,7 @@ class LIF(nn.Module):
         delay_reset: bool = False,
     ) -> None:
         super().__init__()
-        values = _checked_beta(beta, learn_beta)
+        _check_beta(beta, learn_beta)
         for name, value in (("gain", gain), ("threshold", threshold)):
             if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise RuleTypeError(f"LIF: {name} must be a number, got {value!r}.")
@@ -90,12 +93,19 @@ class LIF(nn.Module):
         self.detach_reset = detach_reset
         self.delay_reset = delay_reset
         self.spike = Activation(forward, backward)
-        # A plain number takes no place in the state_dict, and keeps the dtype of x what it is.
-        self._beta = float(values) if values.dim() == 0 and not learn_beta else None
+        # A plain number takes no place in the state_dict, keeps the dtype of x what it is, and is there on every device.
+        fixed = not learn_beta and (not isinstance(beta, Tensor) or beta.dim() == 0)
+        self._beta = float(beta) if fixed else None
         if learn_beta:
-            self.raw_beta = nn.Parameter(torch.logit(values))
-        elif self._beta is None:
-            self.register_buffer("fixed_beta", values)
+            dtype = torch.get_default_dtype()
+            raw = (
+                torch.logit(beta.detach())
+                if isinstance(beta, Tensor)
+                else torch.full((), math.log(beta / (1 - beta)), dtype=dtype)
+            )
+            self.raw_beta = nn.Parameter(raw)
+        elif isinstance(beta, Tensor) and not fixed:
+            self.register_buffer("fixed_beta", beta.detach().clone())
 
     @classmethod
     def from_tau(
@@ -152,20 +162,28 @@ class LIF(nn.Module):
         if self._beta is not None:
             return self._beta
         raw = getattr(self, "raw_beta", None)
-        return cast("Tensor", self.fixed_beta) if raw is None else torch.sigmoid(raw)
+        return cast("Tensor", self.fixed_beta) if raw is None else torch.sigmoid(raw.to(arithmetic_dtype(raw.dtype)))
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        beta = self.beta
-        if isinstance(beta, Tensor):
-            beta = beta.to(x.dtype)
         v = torch.zeros_like(x) if state is None else state
         current = x if self.gain == 1 else self.gain * x
         if self.delay_reset:
-            v = self._reset(beta * v, self.spike(v - self.threshold)) + current
-            return self.spike(v - self.threshold), v
-        v = beta * v + current
-        spikes = self.spike(v - self.threshold)
+            v = self._reset(self._left(v), self._fire(v, x)) + current
+            return self._fire(v, x), v
+        v = self._left(v) + current
+        spikes = self._fire(v, x)
         return spikes, self._reset(v, spikes)
+
+    def _left(self, v: Tensor) -> Tensor:
+        beta = self.beta
+        if isinstance(beta, Tensor):
+            # Rounded to bfloat16, a beta of 0.999 would be 1.
+            dtype = arithmetic_dtype(v.dtype)
+            return (beta.to(dtype) * v.to(dtype)).to(v.dtype)
+        return beta * v
+
+    def _fire(self, v: Tensor, x: Tensor) -> Tensor:
+        return self.spike((v - self.threshold).to(x.dtype))
 
     def over_time(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All steps of a sequence: ``(T, batch, ...) -> (T, batch, ...)``, and the state after the last.
@@ -205,15 +223,19 @@ class LIF(nn.Module):
         return f"beta={beta}{gain}, threshold={self.threshold:g}, reset={self.reset}{flags}"
 
 
-def _checked_beta(beta: float | Tensor, learn_beta: bool) -> Tensor:
-    if not isinstance(beta, Tensor):
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"LIF: beta must be a number or a tensor, got {beta!r}.")
-        values = torch.tensor(float(beta), dtype=torch.float64)
+def _check_beta(beta: float | Tensor, learn_beta: bool) -> None:
+    if isinstance(beta, Tensor):
+        inside = beta.is_floating_point() and (beta.is_meta or bool(_inside(beta, learn_beta).all()))
+        if inside and beta.is_meta and beta.dim() == 0 and not learn_beta:
+            raise RuleValueError("LIF: beta is on the meta device and has no value. Give a number.")
+    elif isinstance(beta, bool) or not isinstance(beta, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"LIF: beta must be a number or a tensor, got {beta!r}.")
     else:
-        values = beta.detach().clone()
-    inside = (values > 0) & (values < 1) if learn_beta else (values >= 0) & (values <= 1)
-    if not (values.is_floating_point() and bool(inside.all())):
+        inside = 0 < beta < 1 if learn_beta else 0 <= beta <= 1
+    if not inside:
         interval = "between 0 and 1, both excluded, to be learnt" if learn_beta else "0 to 1"
         raise RuleValueError(f"LIF: beta must be {interval}, got {beta!r}.")
-    return values.to(torch.get_default_dtype()) if learn_beta and not isinstance(beta, Tensor) else values
+
+
+def _inside(beta: Tensor, learn_beta: bool) -> Tensor:
+    return (beta > 0) & (beta < 1) if learn_beta else (beta >= 0) & (beta <= 1)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
-from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale, install, quantizer_of, uninstall
+from tieless.nn.weights import (
+    LATENT,
+    QuantizedLayer,
+    QuantizedWeight,
+    WeightScale,
+    inputs_first_class,
+    install,
+    latent_of,
+    quantizer_of,
+    uninstall,
+)
 from tieless.rules import RuleLike
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "clip_latent_weights",
     "freeze",
     "latent_weights",
+    "load_float",
     "quantize_weights",
     "restore_weights",
     "select_layers",
@@ -52,7 +63,7 @@ def select_layers(model: nn.Module, layers: Layers | None = None, *, keep_ends: 
     found: dict[str, nn.Module] = {
         name: module
         for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
-        if isinstance(module, _TYPES)
+        if isinstance(module, _TYPES) or inputs_first_class(module) is not None
     }
     wanted = _several(layers)
     names = list(found)[1:-1] if keep_ends else list(found)
@@ -93,12 +104,15 @@ def quantize_weights(
 
     Each chosen layer gets ``QuantizedWeight`` as a parametrization (``torch.nn.utils.parametrize``). Its weights as they are
     become the latent weights: the same parameter object, so an optimiser that has it keeps it. In the ``state_dict``
-    ``weight`` becomes ``parametrizations.weight.original``; load a float checkpoint before this call. A layer that is
-    quantised already gets the new way in the place of the old. As with every parametrization, the ``state_dict`` of the
-    model can be pickled, and the model itself cannot before ``freeze`` or ``restore_weights``.
+    ``weight`` becomes ``parametrizations.weight.original``; a float checkpoint is loaded all the same, see ``load_float``.
+    A layer that is quantised already gets the new way in the place of the old.
+
+    ``layer.weight`` is computed at each use. What is written to it in place (``nn.init``, ``reset_parameters``,
+    ``weight.data.copy_``) is written to the latent weights, and a parameter that is assigned to it becomes them.
 
     Args:
-        model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside.
+        model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside, or the ``Conv1D`` that
+            transformers has in GPT-2.
         forward: What latent weights become: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is copied for
             each layer and leaves the next three arguments unused.
         backward: The rule of that forward.
@@ -123,7 +137,9 @@ def quantize_weights(
         forward if isinstance(forward, QuantizedWeight) else QuantizedWeight(forward, backward, scale=scale, unit=unit)
     )
     for layer in select_layers(model, layers, keep_ends=keep_ends).values():
-        install(layer, copy.deepcopy(quantizer))
+        own = copy.deepcopy(quantizer)
+        own.transposed = inputs_first_class(layer) is not None
+        install(layer, own)
     return model
 
 
@@ -141,12 +157,7 @@ def latent_weights(model: nn.Module) -> list[Tensor]:
         >>> [tuple(latent.shape) for latent in latent_weights(torch.nn.Sequential(BinaryLinear(3, 2)))]
         [(2, 3)]
     """
-    return [_latent(layer) for layer in _quantized(model)]
-
-
-def _latent(layer: nn.Module) -> Tensor:
-    steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
-    return cast("Tensor", steps.original)
+    return [latent_of(layer) for layer in _quantized(model)]
 
 
 def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
@@ -163,6 +174,44 @@ def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
             latent.clamp_(-limit, limit)
 
 
+def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> tuple[list[str], list[str]]:
+    """Load the ``state_dict`` of a float model into one whose weights are quantised: its weights become the latent ones.
+
+    ``model.load_state_dict`` takes such a state as well, for a layer that is quantised takes ``weight`` where there is no
+    ``parametrizations.weight.original``. Here nothing but the names of the float model is expected, and what is missing or
+    too much is named by them. A frozen model's ``state_dict`` is one of a float model too.
+
+    Args:
+        model: Any module; changed in place.
+        state: Tensors by the names that they have in the float model.
+        strict: True if a missing or an unexpected name is an error. A tensor of another shape is one in any case.
+    Returns:
+        Which names are missing and which were not expected, as ``load_state_dict`` gives them.
+    Raises:
+        RuleValueError: a name is missing or unexpected, and it is strict.
+        RuntimeError: from PyTorch, where a tensor has another shape.
+    Example:
+        >>> from tieless.nn import load_float, quantize_weights
+        >>> floats = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).state_dict()
+        >>> net = quantize_weights(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), keep_ends=False)
+        >>> load_float(net, floats)
+        <All keys matched successfully>
+        >>> bool((net[1].weight == floats["1.weight"].sign()).all())
+        True
+    """
+    plain = {latent: latent.removesuffix(LATENT) + "weight" for latent in model.state_dict() if latent.endswith(LATENT)}
+    found = model.load_state_dict({name: value for name, value in state.items() if name not in plain}, strict=False)
+    missing = [plain.get(name, name) for name in found.missing_keys]
+    unexpected = [*found.unexpected_keys, *(name for name in state if name in plain)]
+    if strict and (missing or unexpected):
+        said = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names]
+        raise RuleValueError(
+            f"The state is not that of {type(model).__name__} in float: it {' and '.join(said)}. Use load_state_dict for "
+            "that of a quantised model, or strict=False to leave it so."
+        )
+    return type(found)(missing, unexpected)
+
+
 def freeze(model: ModuleT) -> ModuleT:
     """Put the few values in the place of the latent weights: plain layers, with the same outputs bit for bit. In place.
 
@@ -170,10 +219,15 @@ def freeze(model: ModuleT) -> ModuleT:
     requires no gradient any more. ``BinaryLinear`` and its like become ``nn.Linear`` and its like. Biases, batch norm and
     activations stay. The ``state_dict`` is that of a model that was never quantised, and loads strictly into one.
 
+    Layers that share their latent weights share the few values, if they are quantised alike.
+
     Args:
         model: Any module; one without quantised weights stays as it is.
     Returns:
         The model.
+    Raises:
+        RuleValueError: latent weights are also the weight of something that is not quantised, or not alike, such as an
+            embedding to which the head is tied: frozen, they could not stay one parameter. Nothing is changed then.
     Example:
         >>> from tieless.nn import BinaryLinear, freeze
         >>> net = torch.nn.Sequential(BinaryLinear(3, 2), tl.Activation("sign", "rectangular(-1, 1)"))
@@ -207,12 +261,40 @@ def restore_weights(model: ModuleT) -> ModuleT:
 
 
 def _plain(model: ModuleT, *, quantized: bool) -> ModuleT:
+    if quantized:
+        _check_ties(model)
+    frozen: dict[int, nn.Parameter] = {}
     for layer in _quantized(model):
-        with torch.no_grad():
-            values = cast("Tensor", layer.weight).detach().clone()
+        latent = latent_of(layer)
+        if quantized and id(latent) not in frozen:
+            with torch.no_grad():
+                frozen[id(latent)] = nn.Parameter(cast("Tensor", layer.weight).clone(), requires_grad=False)
         uninstall(layer)
         if quantized:
-            layer.weight = nn.Parameter(values, requires_grad=False)
+            layer.weight = frozen[id(latent)]
         if isinstance(layer, QuantizedLayer):
             layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue] - as parametrize itself does
     return model
+
+
+def _check_ties(model: nn.Module) -> None:
+    """Refuse latent weights that somebody uses in another way."""
+    quantizers = {name: quantizer_of(layer) for name, layer in _named(model)}
+    users: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        users.setdefault(id(parameter), []).append(name)
+    for name, quantizer in quantizers.items():
+        if quantizer is None:
+            continue
+        for user in users[id(latent_of(model.get_submodule(name)))]:
+            other = quantizers.get(user.removesuffix(LATENT).removesuffix(".")) if user.endswith(LATENT) else None
+            if other is None or other.settings != quantizer.settings:
+                raise RuleValueError(
+                    f"The latent weights of {name or 'the model'} are also {user}, which is not quantised like them: freeze "
+                    f"would tear them apart. Give the layer its own first: layer.weight = torch.nn.Parameter("
+                    "tieless.nn.latent_weights(layer)[0].detach().clone())."
+                )
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))

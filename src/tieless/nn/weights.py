@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
@@ -12,9 +14,22 @@ from torch.nn.utils import parametrize
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import join, untie_joined
+from tieless.kernels.reference import arithmetic_dtype
+from tieless.nn.computed import computed_weight
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
-__all__ = ["QuantizedLayer", "QuantizedWeight", "WeightScale", "install", "quantizer_of", "uninstall"]
+__all__ = [
+    "LATENT",
+    "QuantizedLayer",
+    "QuantizedWeight",
+    "WeightScale",
+    "inputs_first_class",
+    "install",
+    "latent_of",
+    "quantizer_of",
+    "rebuilt",
+    "uninstall",
+]
 
 WeightScale = Literal["none", "mean", "per-channel"]
 
@@ -28,13 +43,14 @@ class QuantizedWeight(nn.Module):
 
     With ``z = latent / u``, ``q = forward(z)`` and ``g`` the feedback that the weight gets::
 
-        u = unit * mean|latent|                         1 without a unit
-        s = sum(latent q) / sum(q q)                    1 without a scale
+        u = unit * mean|latent|                         1 without a unit, or where all latent weights are 0
+        s = sum(latent q) / sum(q q)                    1 without a scale, or where all q are 0
         gradient of latent = backward(s g, z) / u
 
     ``s`` is the number for which ``s q`` is nearest to the latent weights in the sum of squares; for ``sign`` it is
     ``mean|latent|``. ``u`` and ``s`` are constants to the gradient: nothing flows through them. Sums and means run over
-    all weights, or over those of one output channel (dimension 0) with ``"per-channel"``.
+    all weights, or over those of one output channel (dimension 0) with ``"per-channel"``. Half types are measured and scaled
+    in float32.
 
     Args:
         forward: Spec, ``Forward`` or any elementwise callable.
@@ -42,8 +58,9 @@ class QuantizedWeight(nn.Module):
         scale: ``"none"`` leaves the values of ``forward`` as they are, ``"mean"`` takes one ``s``, ``"per-channel"`` one
             for each output channel.
         unit: What latent weights are measured in before ``forward`` sees them, in mean magnitudes; ``None``: as they are.
+        transposed: True if the inputs come first, as in GPT-2's ``Conv1D``; ``forward`` sees the outputs first.
     Shape:
-        ``(out, ...) -> (out, ...)``, any floating dtype.
+        ``(out, ...) -> (out, ...)``, or ``(in, out) -> (in, out)`` if it is transposed; any floating dtype.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
@@ -64,6 +81,7 @@ class QuantizedWeight(nn.Module):
         *,
         scale: WeightScale = "none",
         unit: float | None = None,
+        transposed: bool = False,
     ) -> None:
         super().__init__()
         if scale not in get_args(WeightScale):
@@ -76,6 +94,7 @@ class QuantizedWeight(nn.Module):
         self.joined = join(forward_of(forward), rule_of(backward))
         self.scale: WeightScale = scale
         self.unit = unit
+        self.transposed = transposed
 
     @classmethod
     def from_bits(cls, bits: int, backward: RuleLike = "constant", *, scale: WeightScale = "mean") -> QuantizedWeight:
@@ -108,14 +127,29 @@ class QuantizedWeight(nn.Module):
         """How their feedback comes back."""
         return self.joined.rule
 
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """What two have in common that compute the same."""
+        return self.forward_fn, self.rule, self.scale, self.unit, self.transposed
+
     def forward(self, latent: Tensor) -> Tensor:
-        fixed = latent.detach()
-        z = latent if self.unit is None else latent / (self.unit * self._mean(fixed.abs())).clamp_min(_tiny(latent))
+        return self._values(latent.mT).mT if self.transposed else self._values(latent)
+
+    def _values(self, latent: Tensor) -> Tensor:
+        dtype = arithmetic_dtype(latent.dtype)
+        fixed = latent.detach().to(dtype)
+        z = latent
+        if self.unit is not None:
+            unit = self.unit * self._mean(fixed.abs())
+            # What is below the normal numbers counts as 0: its reciprocal, by which feedback is multiplied, is infinite.
+            z = (latent.to(dtype) / torch.where(unit < torch.finfo(dtype).tiny, 1.0, unit)).to(latent.dtype)
         q = untie_joined(z, self.joined)
         if self.scale == "none":
             return q
-        values = q.detach()
-        return q * (self._mean(fixed * values) / self._mean(values * values).clamp_min(_tiny(latent)))
+        values = q.detach().to(dtype)
+        squares = self._mean(values * values)
+        scale = torch.where(squares == 0, 1.0, self._mean(fixed * values) / squares)
+        return (q.to(dtype) * scale).to(latent.dtype)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Latent weights for a weight that is assigned: the weight itself."""
@@ -128,21 +162,35 @@ class QuantizedWeight(nn.Module):
 
     def extra_repr(self) -> str:
         unit = "" if self.unit is None else f", unit={self.unit:g}"
-        return f"{self.forward_fn}, {self.rule}, scale={self.scale}{unit}"
+        transposed = ", transposed=True" if self.transposed else ""
+        return f"{self.forward_fn}, {self.rule}, scale={self.scale}{unit}{transposed}"
 
 
-def _tiny(like: Tensor) -> float:
-    # So that weights that are all 0 stay 0; far below any mean magnitude that a network has.
-    return torch.finfo(like.dtype).tiny
+LATENT = "parametrizations.weight.original"
+"""What the parameter of latent weights is called in a layer."""
 
 
 def quantizer_of(layer: nn.Module) -> QuantizedWeight | None:
     """What quantises the weight of a layer; ``None`` where nothing of ours does."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
-    first = cast("nn.ModuleList", steps)[0]
+    first = cast("nn.ModuleList", _steps(layer))[0]
     return first if isinstance(first, QuantizedWeight) else None
+
+
+def latent_of(layer: nn.Module) -> nn.Parameter:
+    """The latent weights of a layer that is quantised."""
+    return cast("nn.Parameter", _steps(layer).original)
+
+
+def _steps(layer: nn.Module) -> nn.Module:
+    return cast("nn.ModuleDict", layer.parametrizations)["weight"]
+
+
+def inputs_first_class(layer: nn.Module) -> type[nn.Module] | None:
+    """The ``Conv1D`` that GPT-2 has in transformers, a linear layer with weights of shape ``(in, out)``, if this is one."""
+    modules = ("transformers.pytorch_utils", "transformers.modeling_utils")  # the latter before 4.21
+    return next((cls for cls in type(layer).__mro__ if cls.__name__ == "Conv1D" and cls.__module__ in modules), None)
 
 
 def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
@@ -159,6 +207,7 @@ def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
             "torch.nn.utils.parametrize.remove_parametrizations."
         )
     parametrize.register_parametrization(layer, "weight", quantizer)
+    _complete(type(layer))
 
 
 def uninstall(layer: nn.Module) -> None:
@@ -172,6 +221,51 @@ def uninstall(layer: nn.Module) -> None:
         if name != "weight":
             delattr(layer, name)
             layer.register_parameter(name, parameter)
+
+
+def _complete(cls: Any) -> None:
+    """Add what parametrize leaves out of a class that it has made: writing to a weight, loading, tying and pickling."""
+    weight: Any = vars(cls)["weight"]
+    base: Any = cls.__base__  # not super(): uninstall copies the class
+
+    def read(self: Any) -> Tensor:
+        return computed_weight(weight.fget(self), latent_of(self), _steps(self))
+
+    def register(self: Any, name: str, parameter: nn.Parameter | None) -> None:
+        if name == "weight" and quantizer_of(self) is not None:
+            _steps(self).original = parameter
+        else:
+            base.register_parameter(self, name, parameter)
+
+    def load(self: Any, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        plain, latent = f"{prefix}weight", f"{prefix}{LATENT}"
+        if quantizer_of(self) is not None and plain in state and latent not in state:
+            state[latent] = state.pop(plain)
+        base._load_from_state_dict(self, state, prefix, *others)  # noqa: SLF001
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        made, arguments, *rest = base.__reduce_ex__(self, max(2, protocol))
+        if made is copyreg.__newobj__:  # pyright: ignore[reportAttributeAccessIssue]
+            arguments = (base,)
+        return (rebuilt, (made, arguments, tuple(self.parametrizations)), *rest)
+
+    cls.weight = property(read, weight.fset)
+    cls.register_parameter = register
+    cls._load_from_state_dict = load
+    cls.__reduce_ex__ = reduce
+    if "__getstate__" in vars(cls):
+        del cls.__getstate__  # parametrize's own, which refuses
+
+
+def rebuilt(made: Callable[..., nn.Module], arguments: tuple[Any, ...], names: tuple[str, ...]) -> nn.Module:
+    """An empty layer of the class that parametrize makes for one with these weights: what a pickle fills."""
+    layer = made(*arguments)
+    nn.Module.__init__(layer)
+    for name in names:
+        layer.register_parameter(name, nn.Parameter(torch.empty(0, device="cpu")))
+        parametrize.register_parametrization(layer, name, nn.Identity())
+    _complete(type(layer))
+    return layer
 
 
 class QuantizedLayer(nn.Module):

@@ -24,7 +24,7 @@ class Bop(Grouped):
         w = -w     where |m| > threshold and sign(m) = sign(w)
 
     Nothing else changes a weight, so each is +1 or -1 at any time. It takes binary weights only; give the other parameters
-    to another optimiser, see ``split_parameters``.
+    to another optimiser, see ``split_parameters``. ``m`` is float32 for weights of half types, also when a state is loaded.
 
     Args:
         params: Parameters, or groups of them with their own ``threshold`` and ``gamma``.
@@ -52,6 +52,10 @@ class Bop(Grouped):
             given = f"threshold={group['threshold']!r}, gamma={group['gamma']!r}"
             raise RuleValueError(f"Bop needs a finite threshold >= 0 and a gamma above 0 to 1, got {given}.")
         for weight in cast("list[Tensor]", group["params"]):
+            if weight.is_meta:
+                raise RuleValueError(
+                    "Bop takes weights of +1 and -1, got one on the meta device. Load the weights first."
+                )
             if not bool((weight.detach().abs() == 1).all()):
                 raise RuleValueError(
                     f"Bop takes weights of +1 and -1, got a parameter of shape {tuple(weight.shape)} with others. "

@@ -31,7 +31,8 @@ class DirectionFirst(Grouped):
     the root mean square ``lr`` where its gradients agree, and less where they do not. A gradient of 0 leaves only what the
     average remembers; a parameter without a gradient stays. Elements of ``a`` and ``u`` below the fourth root of the dtype's
     smallest normal number, 3.3e-10 in float32, count as 0: what is remembered of a unit that is off would fade to denormal
-    numbers, which slow a CPU down, and products of it sooner.
+    numbers, which slow a CPU down, and products of it sooner. ``a`` is float32 for weights of half types, also when a state
+    is loaded.
 
     So no positive factor that a rule, a loss or the depth puts on the gradient of a parameter, at any step, changes
     anything, and a step changes no weight by more than ``1.20 lr sqrt(max(1, m / n))`` in the spectral norm, whatever the

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError
+from tieless.kernels.reference import arithmetic_dtype
 
 __all__ = ["Grouped", "Parameters"]
 
@@ -17,7 +18,12 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, T
 
 
 class Grouped(torch.optim.Optimizer):
-    """Base of the optimisers here: ``step`` is ``_update`` of each group, without gradients."""
+    """Base of the optimisers here: ``step`` is ``_update`` of each group, without gradients.
+
+    What is kept of the past is float32 where weights are half types, and float64 where they are: an average in bfloat16 would
+    neither forget nor see anything smaller than itself by a factor of 256. PyTorch casts it to the dtype of the weights when a
+    state is loaded; here it stays as it was stored.
+    """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
@@ -39,6 +45,34 @@ class Grouped(torch.optim.Optimizer):
             self._update(group)
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave; the averages keep their precision."""
+        loaded: list[Mapping[str, Any]] = []
+
+        def look(_: torch.optim.Optimizer, state: Any) -> None:
+            loaded.append(state)
+
+        def widen(_: torch.optim.Optimizer) -> None:
+            self._widen(loaded[0])
+
+        # Behind every hook that may change the state, and before every one that sees the result.
+        hooks = (
+            self.register_load_state_dict_pre_hook(look),
+            self.register_load_state_dict_post_hook(widen, prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _widen(self, loaded: Mapping[str, Any]) -> None:
+        numbers = [number for group in loaded["param_groups"] for number in group["params"]]
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for number, weight in zip(numbers, weights, strict=True):
+            if (average := loaded["state"].get(number, {}).get("average")) is not None:
+                self.state[weight]["average"] = average.to(weight.device, arithmetic_dtype(weight.dtype))
+
     def _check_numbers(self, group: Mapping[str, Any]) -> None:
         for name in self.defaults:
             if isinstance(group[name], bool) or not isinstance(group[name], (int, float)):
@@ -56,5 +90,7 @@ class Grouped(torch.optim.Optimizer):
         """What is kept of a weight's past; 0 at first."""
         state = self.state[weight]
         if not state:
-            state["average"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            dtype = arithmetic_dtype(weight.dtype)
+            with torch.inference_mode(mode=False):  # what is made inside of it can never be written to outside
+                state["average"] = torch.zeros_like(weight, dtype=dtype, memory_format=torch.preserve_format)
         return state["average"]

@@ -1,0 +1,167 @@
+"""The weight of a quantised layer as its users meet it: it is read as it is computed, and written where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tieless import ops
+from tieless.errors import RuleTypeError
+
+__all__ = ["ComputedWeight", "computed_weight"]
+
+_ASSIGNING = frozenset(
+    f"__{name}__" for name in ("setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What a weight is made of.
+
+    Args:
+        values: What operations get.
+        latent: What is written to; ``None`` behind a view of the values that the latent weights have no like of.
+        whole: The values of the whole weight.
+        compute: Gives them anew.
+    """
+
+    values: Tensor
+    latent: Tensor | None
+    whole: Tensor
+    compute: Callable[[], Tensor]
+
+    def written(self, what: str) -> Tensor:
+        if self.latent is None:
+            raise _lost(what)
+        return self.latent
+
+    def refresh(self) -> None:
+        with torch.no_grad():
+            self.whole.copy_(self.compute())
+
+
+class ComputedWeight(Tensor):
+    """A weight that is computed from latent ones: what reads it sees its values, what writes to it changes the latent ones.
+
+    So ``nn.init``, ``reset_parameters``, ``weight.data.copy_``, ``weight[0] = 0``, ``weight.requires_grad_(False)`` and
+    attributes do to the latent weights what they do to the weights of a plain layer. Views and ``.data`` pass writes on.
+    All operations get, and give, plain tensors.
+    """
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        keywords = kwargs or {}
+        given = (*args, *keywords.values())
+        weight = next((one for one in _flat(given) if isinstance(one, ComputedWeight)), None)
+        if weight is None:
+            return NotImplemented
+        source, name = _source(weight), getattr(func, "__name__", str(func))
+        if given[0] is weight and _writes(name):
+            latent = source.written(name)
+            result = func(*_plain(args, weight, latent), **_plain(keywords, weight, latent))
+            source.refresh()
+            return weight if result is latent else result
+        values = source.values
+        before = _version(values)
+        result = func(*_plain(args, weight, values), **_plain(keywords, weight, values))
+        if _version(values) != before:
+            raise _lost(name)
+        if not any(_same_memory(one, values) for one in _flat((result,))):
+            return result
+        latent = source.latent
+        behind = None if latent is None else func(*_plain(args, weight, latent), **_plain(keywords, weight, latent))
+        return _views(result, behind, source)
+
+    def __getattr__(self, name: str) -> Any:
+        latent = _source(self).latent
+        if latent is None or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(latent, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        source = _source(self)
+        setattr(source.written(f"{name} ="), name, value)
+        source.refresh()
+
+
+def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+    """``values`` that pass writes on to latent weights; as they are where a compiler or a transform looks on.
+
+    Args:
+        values: What ``compute`` gave.
+        latent: What they follow from, element by element.
+        compute: Gives them anew.
+    """
+    if not (ops.direct(latent) and ops.direct(values)):
+        return values
+    return _weight(_Source(values, latent, values, compute))
+
+
+def _weight(source: _Source) -> ComputedWeight:
+    weight = source.values.as_subclass(ComputedWeight)
+    vars(weight)["_tieless_source"] = source
+    return weight
+
+
+def _source(weight: ComputedWeight) -> _Source:
+    return vars(weight)["_tieless_source"]
+
+
+def _writes(name: str) -> bool:
+    return name in _ASSIGNING or (name.endswith("_") and not name.endswith("__"))
+
+
+def _flat(values: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for one in values:
+        found += _flat(cast("Iterable[Any]", one)) if isinstance(one, (list, tuple)) else [one]
+    return found
+
+
+def _plain(given: Any, weight: ComputedWeight, instead: Tensor) -> Any:
+    """Arguments with one tensor in the place of a weight, and the values of others in theirs."""
+    if isinstance(given, dict):
+        return {name: _plain(one, weight, instead) for name, one in cast("dict[str, Any]", given).items()}
+    if isinstance(given, (list, tuple)):
+        several = [_plain(one, weight, instead) for one in cast("Sequence[Any]", given)]
+        return several if isinstance(given, list) else tuple(several)
+    if given is weight:
+        return instead
+    return _source(given).values if isinstance(given, ComputedWeight) else given
+
+
+def _same_memory(one: Any, values: Tensor) -> bool:
+    return isinstance(one, Tensor) and one.layout == torch.strided and one.untyped_storage() is values.untyped_storage()
+
+
+def _views(result: Any, behind: Any, source: _Source) -> Any:
+    """Results that share the memory of the values, each with what it is of the latent weights."""
+    if isinstance(result, (list, tuple)):
+        several = [
+            _views(one, None if behind is None else behind[i], source)
+            for i, one in enumerate(cast("Sequence[Any]", result))
+        ]
+        return several if isinstance(result, list) else tuple(several)
+    if not _same_memory(result, source.values):
+        return result
+    shared = source.latent is not None and _same_memory(behind, source.latent)
+    return _weight(replace(source, values=result, latent=behind if shared else None))
+
+
+def _version(values: Tensor) -> int:
+    # PyTorch documents it, underscore and all; a tensor of inference mode has none.
+    return -1 if values.is_inference() else values._version  # noqa: SLF001
+
+
+def _lost(what: str) -> RuleTypeError:
+    return RuleTypeError(
+        f"{what} would be lost: the weight of a quantised layer is computed from its latent weights. Write to those, "
+        "tieless.nn.latent_weights(layer)[0]."
+    )

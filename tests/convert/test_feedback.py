@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -403,3 +404,60 @@ def test_a_layer_out_of_reach_is_left_unless_it_is_named():
 def test_lenet_is_converted_as_a_whole():
     model = tl.convert_feedback(LeNet5(), "frsf")
     assert list(feedback_of(model)) == ["0", "3", "7", "9", "11"]
+
+
+class Conv1D(nn.Module):
+    """That of GPT-2 in transformers, by whose name and module a layer is recognised."""
+
+    def __init__(self, outputs, inputs):
+        super().__init__()
+        self.nf = outputs
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x):
+        return torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight).view(*x.shape[:-1], self.nf)
+
+
+@pytest.mark.parametrize("spec", [*KINDS, "fa(scale='weights')"])
+def test_the_conv1d_of_gpt_2_is_the_linear_layer_with_the_transposed_weight(monkeypatch, spec):
+    monkeypatch.setattr(Conv1D, "__module__", "transformers.pytorch_utils")
+    torch.manual_seed(0)
+    conv, linear = Conv1D(3, 5), nn.Linear(5, 3)
+    linear.load_state_dict({"weight": conv.weight.detach().T, "bias": conv.bias.detach()})
+    x = torch.randn(4, 5)
+    found = []
+    for model in (nn.Sequential(conv), nn.Sequential(linear)):
+        tl.convert_feedback(model, spec)
+        z = x.clone().requires_grad_()
+        torch.manual_seed(1)
+        model(z).square().sum().backward()
+        found.append([z.grad, model[0].bias.grad, model[0].weight.grad])
+        assert isinstance(model[0], FeedbackLayer)
+        assert not isinstance(tl.revert_feedback(model)[0], FeedbackLayer)
+    found[0][2] = found[0][2].T
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("spec", [*KINDS, "fa(scale='weights')"])
+def test_moved_and_made_elsewhere_it_has_the_same_feedback_weights(spec):
+    """On meta, in another dtype, copied and pickled: they follow from the layer's name alone."""
+    model = tl.convert_feedback(net(), spec, seed=3)
+    expected = gradients(model)
+    with torch.device("meta"):
+        empty = tl.convert_feedback(net(), spec, seed=3)
+        assert equal(gradients(model), expected)
+    assert all(one.is_meta for one in gradients_of_sum(empty, X.to("meta")))
+    filled = pickle.loads(pickle.dumps(empty)).to_empty(device="cpu")
+    filled.load_state_dict(model.state_dict(), strict=True)
+    assert equal(gradients(filled), expected)
+    with FakeTensorMode():
+        gradients_of_sum(tl.convert_feedback(net(), spec, seed=3), torch.randn(X.shape))
+    back = copy.deepcopy(model).double().float()
+    assert equal(gradients(back), expected)
+    wide = gradients(copy.deepcopy(model).double(), x=X.double())
+    torch.testing.assert_close([one.float() for one in wide], expected, rtol=1e-3, atol=1e-5)
+
+
+def gradients_of_sum(model, x):
+    model(x).sum().backward()
+    return [p.grad for p in model.parameters()]

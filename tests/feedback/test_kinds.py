@@ -61,6 +61,14 @@ def test_gain_is_a_factor():
         torch.testing.assert_close(weights(f"{spec}(gain=3)", weight), 3 * weights(spec, weight))
 
 
+@pytest.mark.parametrize("spec", ["fa", "usf", "brsf", "frsf"])
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_the_norm_of_weights_whose_squares_no_float32_holds_is_theirs(spec, size):
+    weight = size * torch.randn(4, 3)
+    found = weights(f"{spec}(scale='weights')", weight)
+    torch.testing.assert_close(found.double().norm(), weight.double().norm(), rtol=1e-5, atol=0)
+
+
 def test_weights_of_zero_carry_nothing_at_any_scale():
     assert not weights("usf(scale='weights')", torch.zeros(3, 2)).any()
 

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from tests.nn.peers import load
@@ -234,6 +235,48 @@ def test_compiled_checkpointed_and_mapped_it_gives_the_same(learn):
 def test_the_dtype_stays(dtype, beta):
     spikes, state = LIF(beta).over_time(torch.randn(3, 4, 2).to(dtype))
     assert spikes.dtype == state.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("learn", [True, False])
+@pytest.mark.parametrize("delay", [True, False])
+def test_half_types_do_not_round_what_is_left_of_a_potential(dtype, learn, delay):
+    """0.9995 is 1 in both. With a state in float32 a potential fades as it does in float64, and spikes are of the type of x."""
+    cell = LIF(0.9995, learn_beta=True) if learn else LIF(torch.tensor([0.9995]))
+    cell.reset, cell.delay_reset = "zero", delay
+    left = 0.9995
+    if learn:
+        cell.to(dtype)
+        left = torch.sigmoid(cell.raw_beta.detach().double()).item()
+    v, x = torch.full((1,), 0.75), torch.zeros(1, dtype=dtype)
+    for _ in range(400):
+        spikes, v = cell(x, v)
+    assert (spikes.dtype, v.dtype) == (dtype, torch.float32)
+    assert v.item() == pytest.approx(0.75 * left**400, rel=1e-4)
+    assert cell(torch.full((1,), 2.0, dtype=dtype), v)[0].item() == 1
+
+
+@pytest.mark.parametrize("learn", [True, False])
+@pytest.mark.parametrize("mode", [lambda: torch.device("meta"), FakeTensorMode, torch.inference_mode, torch.no_grad])
+def test_it_is_made_in_any_mode_and_filled_later(learn, mode):
+    with mode():
+        cell = LIF(0.7, learn_beta=learn)
+    whole = LIF(0.7, learn_beta=learn)
+    cell.load_state_dict(whole.state_dict(), strict=True, assign=True)
+    current = _current(9)
+    assert torch.equal(cell.over_time(current)[0], whole.over_time(current)[0])
+    with mode():
+        LIF.from_tau(2.0, learn_beta=learn)
+
+
+def test_a_beta_for_each_neuron_may_come_with_the_state_dict():
+    beta = torch.tensor([0.2, 0.5])
+    for learn in (True, False):
+        cell = LIF(beta.to("meta"), learn_beta=learn)
+        cell.load_state_dict(LIF(beta, learn_beta=learn).state_dict(), strict=True, assign=True)
+        torch.testing.assert_close(cell.beta, beta)
+    with pytest.raises(RuleValueError, match=r"meta device and has no value\. Give a number"):
+        LIF(torch.tensor(0.5, device="meta"))
 
 
 def test_it_is_copied_and_pickled():

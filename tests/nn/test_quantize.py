@@ -1,17 +1,20 @@
 """Quantised layers and models: the parametrization comes, works like any other, and goes, leaving plain layers."""
 
 import copy
+import io
 import pickle
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
 
-from tieless import Activation
+from tieless import Activation, convert_feedback
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn import (
+    LIF,
     BinaryConv1d,
     BinaryConv2d,
     BinaryLinear,
@@ -25,6 +28,7 @@ from tieless.nn import (
     clip_latent_weights,
     freeze,
     latent_weights,
+    load_float,
     quantize_weights,
     restore_weights,
     select_layers,
@@ -278,10 +282,222 @@ def test_checkpointed_and_under_vmap_it_gives_the_same():
     torch.testing.assert_close(each["1.parametrizations.weight.original"].sum(0), expected)
 
 
-def test_a_model_under_way_says_how_it_is_saved():
-    net = quantize_weights(_net())
-    with pytest.raises(RuntimeError, match="state_dict"):
-        pickle.dumps(net)
-    assert pickle.loads(pickle.dumps(net.state_dict())).keys() == net.state_dict().keys()
+@pytest.mark.parametrize("kind", [*QUANTIZERS, nn.Sequential])
+def test_a_quantised_model_is_pickled_saved_and_copied(kind):
+    """Every copy is whole: it gives the same, learns by itself, and is frozen by itself."""
+    net = quantize_weights(_net()).eval() if kind is nn.Sequential else nn.Sequential(kind(8, 3))
+    x = torch.randn(IMAGES) if kind is nn.Sequential else torch.randn(5, 8)
+    stored = io.BytesIO()
+    torch.save(net, stored)
+    stored.seek(0)
+    twins = [pickle.loads(pickle.dumps(net)), copy.deepcopy(net), torch.load(stored, weights_only=False)]
+    twins.append(pickle.loads(pickle.dumps(twins[0])))
+    expected = net(x)
+    for twin in twins:
+        assert type(twin) is type(net)
+        assert repr(twin) == repr(net)
+        assert list(twin.state_dict()) == list(net.state_dict())
+        assert torch.equal(twin(x), expected)
+        nn.init.zeros_(latent_weights(twin)[0])
+        assert torch.equal(net(x), expected)
+        assert not torch.equal(twin(x), expected)
+        assert not parametrize.is_parametrized(freeze(twin))
+    assert torch.equal(freeze(pickle.loads(pickle.dumps(net)))(x), expected)
+
+
+def test_a_layer_with_other_parametrizations_is_pickled_with_them():
+    layer = parametrize.register_parametrization(nn.Linear(3, 3), "bias", nn.Tanh())
+    net = quantize_weights(nn.Sequential(layer), keep_ends=False)
+    x = torch.randn(2, 3)
+    twin = pickle.loads(pickle.dumps(net))
+    assert torch.equal(twin(x), net(x))
+    assert torch.equal(pickle.loads(pickle.dumps(restore_weights(twin)))(x), restore_weights(net)(x))
+
+
+@pytest.mark.parametrize("order", [("quantize", "feedback"), ("feedback", "quantize")])
+def test_a_layer_with_feedback_weights_too_is_pickled(order):
+    changes = {
+        "quantize": lambda net: quantize_weights(net, keep_ends=False),
+        "feedback": lambda net: convert_feedback(net, "usf"),
+    }
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    for name in order:
+        changes[name](net)
+    x = torch.randn(5, 4, requires_grad=True)
+    twin = pickle.loads(pickle.dumps(net))
+    expected, found = (torch.autograd.grad(one(x).square().sum(), x)[0] for one in (net, twin))
+    assert torch.equal(found, expected)
+    assert [type(one).__name__ for one in twin.modules()] == [type(one).__name__ for one in net.modules()]
+
+
+def _float_names(net):
+    return [name.replace("parametrizations.weight.original", "weight") for name in net.state_dict()]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("load", [load_float, nn.Module.load_state_dict])
+def test_a_float_state_loads_into_a_quantised_model(load, strict):
+    floats = _net(3)
+    net = quantize_weights(_net(4))
+    missing, unexpected = load(net, floats.state_dict(), strict=strict)
+    assert (missing, unexpected) == ([], [])
+    twin = quantize_weights(floats)
     x = torch.randn(IMAGES)
-    assert torch.equal(copy.deepcopy(net)(x), net(x))
+    assert torch.equal(net.eval()(x), twin.eval()(x))
+    latents = [floats[3].parametrizations.weight.original, floats[7].parametrizations.weight.original]
+    assert all(torch.equal(one, other) for one, other in zip(latent_weights(net), latents, strict=True))
+
+
+def test_a_frozen_state_loads_too_and_a_state_of_the_model_itself_as_ever():
+    net = quantize_weights(_net(3))
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    signs = freeze(copy.deepcopy(net)).state_dict()
+    load_float(net, signs)
+    assert torch.equal(latent_weights(net)[0], signs["3.weight"])
+    net.load_state_dict(state, strict=True)
+    assert torch.equal(latent_weights(net)[0], state["3.parametrizations.weight.original"])
+
+
+def test_what_a_float_state_lacks_or_has_too_much_is_named_as_in_the_float_model():
+    net = quantize_weights(_net())
+    floats = _net().state_dict()
+    assert sorted(_float_names(net)) == sorted(floats)
+    floats["extra"] = floats.pop("3.weight")
+    with pytest.raises(RuleValueError, match=r"of Sequential in float: it lacks 3\.weight and has also extra\. Use"):
+        load_float(net, floats)
+    assert load_float(net, floats, strict=False) == (["3.weight"], ["extra"])
+    with pytest.raises(RuleValueError, match=r"lacks 3\.weight, 7\.weight and has also 3\.parametrizations"):
+        load_float(net, net.state_dict())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_float(net, {**_net().state_dict(), "3.weight": torch.zeros(1)})
+
+
+class _Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.body, self.head = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, numbers):
+        return self.head(self.body(self.embedding(numbers)))
+
+
+def test_a_head_that_is_tied_to_an_embedding_is_not_frozen_until_it_is_its_own():
+    net = quantize_weights(_Tied(), keep_ends=False)
+    numbers = torch.arange(7)
+    before = net(numbers).detach()
+    names = list(net.state_dict())
+    with pytest.raises(
+        RuleValueError, match=r"weights of head are also embedding\.weight.*layer\.weight = torch\.nn\.Par"
+    ):
+        freeze(net)
+    assert list(net.state_dict()) == names
+    assert latent_weights(net.head)[0] is net.embedding.weight
+    net.head.weight = nn.Parameter(latent_weights(net.head)[0].detach().clone())
+    assert torch.equal(freeze(net)(numbers), before)
+    beside = quantize_weights(_Tied(), layers="body", keep_ends=False)
+    assert freeze(beside).head.weight is beside.embedding.weight
+
+
+def test_a_tie_is_made_anew_by_assigning_as_transformers_does_it():
+    net = quantize_weights(_Tied(), keep_ends=False)
+    net.embedding.weight = nn.Parameter(torch.randn(7, 4))
+    net.head.weight = net.embedding.weight
+    assert latent_weights(net.head)[0] is net.embedding.weight
+    assert restore_weights(net).head.weight is net.embedding.weight
+
+
+def test_layers_that_share_latent_weights_are_frozen_to_one_parameter_if_they_are_alike():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    x = torch.randn(3, 4)
+    quantize_weights(net, scale="mean", keep_ends=False)
+    before = net(x).detach()
+    unlike = quantize_weights(copy.deepcopy(net), "ternary(0.7)", "constant", layers="1", keep_ends=False)
+    assert latent_weights(unlike)[0] is latent_weights(unlike)[1]
+    with pytest.raises(RuleValueError, match=r"weights of 0 are also 1\.parametrizations"):
+        freeze(unlike)
+    assert torch.equal(freeze(net)(x), before)
+    assert net[0].weight is net[1].weight
+
+
+@pytest.mark.parametrize("mode", [lambda: torch.device("meta"), FakeTensorMode, torch.inference_mode, torch.no_grad])
+def test_layers_are_made_in_any_mode_and_filled_later(mode):
+    with mode():
+        made = nn.Sequential(BinaryLinear(4, 4), TernaryLinear(4, 4), QuantLinear(4, 4), nn.Linear(4, 4))
+        quantize_weights(made, scale="per-channel", unit=2, layers="3", keep_ends=False)
+    whole = nn.Sequential(BinaryLinear(4, 4), TernaryLinear(4, 4), QuantLinear(4, 4), nn.Linear(4, 4))
+    quantize_weights(whole, scale="per-channel", unit=2, layers="3", keep_ends=False)
+    made.load_state_dict(whole.state_dict(), strict=True, assign=True)
+    x = torch.randn(2, 4, requires_grad=True)
+    expected, found = (torch.autograd.grad(one(x).square().sum(), x)[0] for one in (whole, made))
+    assert torch.equal(found, expected)
+
+
+def _conv1d():
+    """The Conv1D of transformers as it is there, which is how a layer is recognised."""
+
+    class Conv1D(nn.Module):
+        def __init__(self, outputs, inputs):
+            super().__init__()
+            self.nf, self.nx = outputs, inputs
+            self.weight = nn.Parameter(torch.randn(inputs, outputs))
+            self.bias = nn.Parameter(torch.zeros(outputs))
+
+        def forward(self, x):
+            return torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight).view(*x.shape[:-1], self.nf)
+
+    Conv1D.__module__ = "transformers.pytorch_utils"
+    return Conv1D
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        QuantizedWeight("sign", "rectangular(-1, 1)", scale="per-channel"),
+        QuantizedWeight("magnitude_aware_sign", "constant"),
+        QuantizedWeight("ternary(0.7)", "constant", scale="mean", unit=1),
+    ],
+    ids=str,
+)
+def test_the_conv1d_of_gpt_2_is_the_linear_layer_with_the_transposed_weight(quantizer):
+    conv, linear = _conv1d()(3, 5), nn.Linear(5, 3)
+    linear.load_state_dict({"weight": conv.weight.detach().T, "bias": conv.bias.detach()})
+    net, twin = (quantize_weights(nn.Sequential(one), quantizer, keep_ends=False) for one in (conv, linear))
+    x = torch.randn(2, 4, 5)
+    torch.testing.assert_close(net(x), twin(x))
+    for one in (net, twin):
+        one(x).square().sum().backward()
+    torch.testing.assert_close(latent_weights(net)[0].grad.T, latent_weights(twin)[0].grad)
+    expected = net(x)
+    assert torch.equal(freeze(net)(x), expected)
+    torch.testing.assert_close(net[0].weight.T, freeze(twin)[0].weight)
+
+
+def test_from_pretrained_fills_quantised_layers_and_cells(tmp_path):
+    """transformers makes the model on meta, loads what was saved, and initialises what was not."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+    class Config(transformers.PretrainedConfig):
+        model_type = "few_values"
+
+    class Model(transformers.PreTrainedModel):
+        config_class = Config
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.first, self.cell, self.learnt = BinaryLinear(4, 8), LIF(0.9), LIF(0.8, threshold=0.5, learn_beta=True)
+            self.last = QuantLinear(8, 2)
+            self.post_init()
+
+        def forward(self, x):
+            return self.last(self.learnt(self.cell(3 * self.first(x))[0])[0])
+
+    torch.manual_seed(0)
+    model = Model(Config()).eval()
+    model.save_pretrained(tmp_path)
+    x = torch.randn(6, 4)
+    assert model(x).count_nonzero()
+    again = Model.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(x), model(x))
+    assert all(torch.equal(a, b) for a, b in zip(latent_weights(again), latent_weights(model), strict=True))

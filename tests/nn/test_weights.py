@@ -105,12 +105,55 @@ def test_the_unit_of_few_bits_is_best_for_normal_weights(bits):
 
 
 @each_kind
-def test_weights_of_zero_stay_finite(kind):
-    latent = torch.zeros(2, 3, requires_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_that_start_at_zero_have_a_unit_of_one(kind, dtype):
+    """So feedback comes as it is, or not at all where signs are scaled by a mean magnitude of 0."""
+    latent = torch.zeros(2, 3, dtype=dtype, requires_grad=True)
     weight = kind(latent)
-    weight.sum().backward()
-    assert weight.isfinite().all()
-    assert latent.grad.isfinite().all()
+    weight.backward(torch.full((2, 3), 2.0, dtype=dtype))
+    scaled_signs = str(kind.forward_fn) == "sign" and kind.scale != "none"
+    assert torch.equal(weight, torch.full_like(weight, kind is KINDS["sign"]))
+    assert torch.equal(latent.grad, torch.full_like(weight, 0.0 if scaled_signs else 2.0))
+
+
+def test_weights_below_the_normal_numbers_count_as_zero():
+    """The reciprocal of their mean magnitude, by which feedback is multiplied, is no number of float32."""
+    latent = torch.full((2, 3), 1e-40, requires_grad=True)
+    KINDS["levels"](latent).sum().backward()
+    assert (latent.grad == 1).all()
+
+
+def test_a_channel_of_zeros_leaves_the_others_alone():
+    kind = QuantizedWeight("ternary(0.7)", "constant", scale="per-channel", unit=1)
+    rows = _latent(4, 3, 6)
+    rows[1] = 0
+    latent, others = rows.clone().requires_grad_(), rows[[0, 2]].requires_grad_()
+    (kind(latent) * 3).sum().backward()
+    (kind(others) * 3).sum().backward()
+    assert torch.equal(latent.grad[[0, 2]], others.grad)
+    assert (latent.grad[1] == 3).all()
+
+
+@each_kind
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_small_weights_of_half_types_have_the_levels_of_float64(kind, dtype):
+    """Their mean magnitude is below the smallest normal float16, and so is the sum of their squares."""
+    latent = (3e-5 * _latent(5, 4, 9)).to(dtype)
+    levels, exact = kind(latent), kind(latent.double())
+    torch.testing.assert_close(levels.double(), exact, rtol=torch.finfo(dtype).eps, atol=6e-8)
+    assert torch.equal(levels.sign(), exact.sign().to(dtype))
+
+
+@each_kind
+def test_transposed_it_is_the_same_of_the_transposed_weight(kind):
+    other = QuantizedWeight(kind.forward_fn, kind.rule, scale=kind.scale, unit=kind.unit, transposed=True)
+    first, second = _latent(6, 4, 7).requires_grad_(), _latent(6, 4, 7).T.contiguous().requires_grad_()
+    feedback = _latent(7, 4, 7)
+    kind(first).backward(feedback)
+    other(second).backward(feedback.T)
+    torch.testing.assert_close(other(second).T, kind(first), rtol=1e-12, atol=0)
+    torch.testing.assert_close(second.grad.T, first.grad, rtol=1e-12, atol=0)
+    assert str(other).endswith("transposed=True)")
 
 
 @each_kind

@@ -1,6 +1,7 @@
 """Bop against its algorithm written out in numbers, and what helps it and latent weights."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tieless import Activation
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.models import MLP
 from tieless.nn import BinaryLinear, freeze, latent_weights, quantize_weights
-from tieless.optim import Bop, clip_after_step, split_parameters
+from tieless.optim import Bop, DirectionFirst, clip_after_step, split_parameters
 
 
 def _signs(seed, *shape):
@@ -81,6 +82,77 @@ def test_training_resumes_from_its_state_bit_for_bit(shape, dtype):
     assert first.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_an_average_forgets_and_sees_small_gradients_in_half_types_too(dtype):
+    """In numbers: one push of 1, then nothing, then a steady -0.1, of which bfloat16 would keep the push and lose the rest."""
+    weight = nn.Parameter(torch.ones(1, dtype=dtype))
+    optimiser = Bop([weight], threshold=0.5, gamma=1e-2)
+    expected = 0.0
+    for step in range(700):
+        gradient = 1.0 if step == 0 else 0.0 if step < 400 else -0.1
+        weight.grad = torch.full((1,), gradient, dtype=dtype)
+        optimiser.step()
+        expected = 0.99 * expected + 0.01 * float(weight.grad)
+        assert optimiser.state[weight]["average"].item() == pytest.approx(expected, rel=1e-4)
+    assert expected == pytest.approx(-0.095, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", [Bop, DirectionFirst])
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_a_stored_average_is_loaded_to_the_last_bit(make, dtype, kept):
+    """PyTorch casts what it loads to the dtype of the weights. Hooks of others have their say, before and after."""
+    first, second = (nn.Parameter(torch.ones(3, 2, dtype=dtype)) for _ in range(2))
+    optimiser, again = make([first]), make([second])
+    first.grad = torch.linspace(0.1, 0.7, 6, dtype=dtype).view(3, 2)
+    optimiser.step()
+    average = optimiser.state[first]["average"].clone()
+    assert average.dtype == kept
+    seen = []
+    again.register_load_state_dict_post_hook(lambda one: seen.append(one.state[second]["average"]))
+    again.load_state_dict(pickle.loads(pickle.dumps(optimiser.state_dict())))
+    assert torch.equal(again.state[second]["average"], average)
+    assert again.state[second]["average"].dtype == kept
+    assert torch.equal(seen[0], average)
+
+    def halved(_, state):
+        return {**state, "state": {0: {"average": state["state"][0]["average"] / 2}}}
+
+    again.register_load_state_dict_pre_hook(halved)
+    again.load_state_dict(optimiser.state_dict())
+    assert torch.equal(again.state[second]["average"], average / 2)
+    assert len(again._optimizer_load_state_dict_pre_hooks) == 1
+
+
+@pytest.mark.parametrize("make", [Bop, DirectionFirst])
+def test_a_state_of_an_older_version_is_widened(make):
+    weight = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+    optimiser = make([weight])
+    state = {"state": {0: {"average": torch.full((2,), 0.5, dtype=torch.bfloat16)}}}
+    optimiser.load_state_dict({**optimiser.state_dict(), **state})
+    assert optimiser.state[weight]["average"].dtype == torch.float32
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": {}})
+    assert not optimiser.state
+
+
+@pytest.mark.parametrize("make", [Bop, DirectionFirst])
+def test_what_is_kept_from_a_step_in_inference_mode_serves_outside_of_it(make):
+    weight = nn.Parameter(torch.ones(3))
+    optimiser = make([weight])
+    weight.grad = torch.ones(3)
+    with torch.inference_mode():
+        optimiser.step()
+    optimiser.step()
+    assert optimiser.state[weight]["average"].gt(0).all()
+
+
 def test_groups_have_their_own_numbers():
     still, quick = _signs(4, 20), _signs(5, 20)
     before = [still.detach().clone(), quick.detach().clone()]
@@ -117,6 +189,11 @@ def _lost(weight, seed):
     ("make", "error", "says"),
     [
         (lambda: Bop([nn.Parameter(torch.tensor([1.0, 0.5]))]), RuleValueError, "split_parameters"),
+        (
+            lambda: Bop([nn.Parameter(torch.ones(2, device="meta"))]),
+            RuleValueError,
+            "meta device. Load the weights first",
+        ),
         (lambda: Bop([_signs(0, 2)], threshold=-1), RuleValueError, "threshold=-1"),
         (lambda: Bop([_signs(0, 2)], gamma=0), RuleValueError, "gamma above 0 to 1"),
         (lambda: Bop([_signs(0, 2)], gamma="1"), RuleTypeError, "gamma must be a number"),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.registry import Named, Registry, forget_when_registered, option
+from tieless.rules.transforms import rms_over
 from tieless.spec import parse_call
 
 __all__ = [
@@ -166,8 +167,8 @@ class _Scaled(Feedback):
         if self.scale == "glorot":
             return pattern * (self.gain * _glorot(shape) / rms)
         assert weight is not None
-        norm = cast("Tensor", torch.linalg.vector_norm(pattern)).clamp_min(torch.finfo(torch.float32).tiny)
-        return pattern * (self.gain * cast("Tensor", torch.linalg.vector_norm(weight.detach().float())) / norm)
+        asked, known = (rms_over(one, range(one.dim())) for one in (weight.detach().float(), pattern))
+        return pattern * (self.gain * asked / known.clamp_min(torch.finfo(torch.float32).tiny))
 
 
 @_REGISTRY.register

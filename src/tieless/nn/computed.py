@@ -12,7 +12,7 @@ from torch import Tensor
 from tieless import ops
 from tieless.errors import RuleTypeError
 
-__all__ = ["ComputedWeight", "computed_weight"]
+__all__ = ["ComputedWeight", "assigned", "computed_weight"]
 
 _ASSIGNING = frozenset(
     f"__{name}__" for name in ("setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
@@ -57,17 +57,19 @@ class ComputedWeight(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        keywords = kwargs or {}
+        keywords, name = kwargs or {}, getattr(func, "__name__", str(func))
         given = (*args, *keywords.values())
+        target = keywords.get("out", given[0] if _writes(name) else None)
+        if isinstance(target, ComputedWeight):
+            source = _source(target)
+            latent = source.written(name)
+            result = func(*_plain(args, target, latent), **_plain(keywords, target, latent))
+            source.refresh()
+            return target if result is latent else result
         weight = next((one for one in _flat(given) if isinstance(one, ComputedWeight)), None)
         if weight is None:
             return NotImplemented
-        source, name = _source(weight), getattr(func, "__name__", str(func))
-        if given[0] is weight and _writes(name):
-            latent = source.written(name)
-            result = func(*_plain(args, weight, latent), **_plain(keywords, weight, latent))
-            source.refresh()
-            return weight if result is latent else result
+        source = _source(weight)
         values = source.values
         before = _version(values)
         result = func(*_plain(args, weight, values), **_plain(keywords, weight, values))
@@ -87,7 +89,12 @@ class ComputedWeight(Tensor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         source = _source(self)
-        setattr(source.written(f"{name} ="), name, value)
+        latent = source.written(f"{name} =")
+        if isinstance(value, ComputedWeight):
+            if _source(value).whole is source.whole:
+                return  # the end of `weight.data += 1`, when the latent weights have it already
+            value = _source(value).values
+        setattr(latent, name, value)
         source.refresh()
 
 
@@ -102,6 +109,19 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
     if not (ops.direct(latent) and ops.direct(values)):
         return values
     return _weight(_Source(values, latent, values, compute))
+
+
+def assigned(value: Tensor, latent: Tensor) -> Tensor | None:
+    """What is to become of latent weights where a weight is assigned; ``None`` where they have it already.
+
+    Args:
+        value: Whatever is assigned.
+        latent: The weights before.
+    """
+    if not isinstance(value, ComputedWeight):
+        return value.detach().clone()
+    source = _source(value)
+    return None if source.latent is latent else source.values.detach().clone()
 
 
 def _weight(source: _Source) -> ComputedWeight:

@@ -15,7 +15,7 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import join, untie_joined
 from tieless.kernels.reference import arithmetic_dtype
-from tieless.nn.computed import computed_weight
+from tieless.nn.computed import assigned, computed_weight
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
 __all__ = [
@@ -224,37 +224,52 @@ def uninstall(layer: nn.Module) -> None:
 
 
 def _complete(cls: Any) -> None:
-    """Add what parametrize leaves out of a class that it has made: writing to a weight, loading, tying and pickling."""
-    weight: Any = vars(cls)["weight"]
-    base: Any = cls.__base__  # not super(): uninstall copies the class
+    """Add what parametrize leaves out of a class that it has made: writing to the weight, tying, loading and pickling."""
+    if "weight" in vars(cls):
+        cls.weight = _passing_on(vars(cls)["weight"])
+    cls.register_parameter = _register_parameter
+    cls._load_from_state_dict = _load
+    cls.__reduce_ex__ = _reduce
+    if "__getstate__" in vars(cls):
+        del cls.__getstate__  # its own, which refuses
 
-    def read(self: Any) -> Tensor:
+
+def _passing_on(weight: Any) -> property:
+    def read(self: nn.Module) -> Tensor:
         return computed_weight(weight.fget(self), latent_of(self), _steps(self))
 
-    def register(self: Any, name: str, parameter: nn.Parameter | None) -> None:
-        if name == "weight" and quantizer_of(self) is not None:
-            _steps(self).original = parameter
-        else:
-            base.register_parameter(self, name, parameter)
+    def write(self: nn.Module, value: Tensor) -> None:
+        if (latent := assigned(value, latent_of(self))) is not None:
+            weight.fset(self, latent)
 
-    def load(self: Any, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        plain, latent = f"{prefix}weight", f"{prefix}{LATENT}"
-        if quantizer_of(self) is not None and plain in state and latent not in state:
-            state[latent] = state.pop(plain)
-        base._load_from_state_dict(self, state, prefix, *others)  # noqa: SLF001
+    return property(read, write)
 
-    def reduce(self: Any, protocol: Any) -> Any:
-        made, arguments, *rest = base.__reduce_ex__(self, max(2, protocol))
-        if made is copyreg.__newobj__:  # pyright: ignore[reportAttributeAccessIssue]
-            arguments = (base,)
-        return (rebuilt, (made, arguments, tuple(self.parametrizations)), *rest)
 
-    cls.weight = property(read, weight.fset)
-    cls.register_parameter = register
-    cls._load_from_state_dict = load
-    cls.__reduce_ex__ = reduce
-    if "__getstate__" in vars(cls):
-        del cls.__getstate__  # parametrize's own, which refuses
+def _base(layer: nn.Module) -> Any:
+    """The class that parametrize has derived a layer's from. Not by super(): uninstall copies the class."""
+    return next(cls for cls in type(layer).__mro__ if vars(cls).get("__reduce_ex__") is _reduce).__base__
+
+
+def _register_parameter(self: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    if name == "weight" and quantizer_of(self) is not None:
+        _steps(self).original = parameter
+    else:
+        _base(self).register_parameter(self, name, parameter)
+
+
+def _load(self: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    plain, latent = f"{prefix}weight", f"{prefix}{LATENT}"
+    if quantizer_of(self) is not None and plain in state and latent not in state:
+        state[latent] = state.pop(plain)
+    _base(self)._load_from_state_dict(self, state, prefix, *others)  # noqa: SLF001
+
+
+def _reduce(self: nn.Module, protocol: Any) -> Any:
+    base = _base(self)
+    made, arguments, *rest = base.__reduce_ex__(self, max(2, protocol))
+    if made is copyreg.__newobj__:  # pyright: ignore[reportAttributeAccessIssue]
+        arguments = (base,)
+    return (rebuilt, (made, arguments, tuple(cast("nn.ModuleDict", self.parametrizations))), *rest)
 
 
 def rebuilt(made: Callable[..., nn.Module], arguments: tuple[Any, ...], names: tuple[str, ...]) -> nn.Module:

@@ -1,0 +1,176 @@
+"""What is written to a quantised weight: the judge is a plain layer, to whose weight the same is done."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from tieless import untie
+from tieless.errors import RuleTypeError
+from tieless.nn import BinaryLinear, QuantConv2d, TernaryLinear, latent_weights, quantize_weights
+from tieless.packing import packed_activations
+
+SHAPE = (6, 4)
+
+
+def _same_start():
+    """A binary layer, and a plain one with its latent weights as weights."""
+    torch.manual_seed(0)
+    layer, plain = BinaryLinear(4, 6), nn.Linear(4, 6)
+    with torch.no_grad():
+        plain.weight.copy_(latent_weights(layer)[0])
+        plain.bias.copy_(layer.bias)
+    return layer, plain
+
+
+def _signs(latent):
+    return torch.where(latent >= 0, 1.0, -1.0)
+
+
+def _rows(weight):
+    for row in weight.data:
+        row.mul_(-2)
+
+
+def _initialise(module):
+    if isinstance(module, nn.Linear):
+        nn.init.kaiming_normal_(module.weight)
+
+
+def _add(layer):
+    layer.weight.data += 1.5
+
+
+def _assign_sum(layer):
+    with torch.no_grad():
+        layer.weight += 1.5
+
+
+def _masked(layer):
+    layer.weight.data[torch.eye(6, 4) > 0] = 0.0
+
+
+WRITES = {
+    "reset_parameters": lambda layer: layer.reset_parameters(),
+    "apply": lambda layer: nn.Sequential(layer).apply(_initialise),
+    "xavier": lambda layer: nn.init.xavier_uniform_(layer.weight),
+    "trunc_normal": lambda layer: nn.init.trunc_normal_(layer.weight, std=0.02),
+    "orthogonal": lambda layer: nn.init.orthogonal_(layer.weight),
+    "eye": lambda layer: nn.init.eye_(layer.weight),
+    "sparse": lambda layer: nn.init.sparse_(layer.weight, 0.5),
+    "constant": lambda layer: nn.init.constant_(layer.weight, -0.3),
+    "data.normal_": lambda layer: layer.weight.data.normal_(),
+    "data.copy_": lambda layer: layer.weight.data.copy_(torch.linspace(-1, 1, 24).view(SHAPE)),
+    "data +=": _add,
+    "weight +=": _assign_sum,
+    "detach": lambda layer: layer.weight.detach().fill_(0.25),
+    "one row": lambda layer: layer.weight.data[2].fill_(-7.0),
+    "one element": lambda layer: layer.weight.data.__setitem__((1, 1), 5.0),
+    "a mask": _masked,
+    "a view": lambda layer: layer.weight.data.view(-1)[3:9].zero_(),
+    "the transposed": lambda layer: layer.weight.data.T[1].neg_(),
+    "each row": lambda layer: _rows(layer.weight),
+    "chunks": lambda layer: layer.weight.data.chunk(2)[1].add_(1),
+    "data =": lambda layer: setattr(layer.weight, "data", torch.full(SHAPE, 0.5)),
+    "out": lambda layer: torch.add(torch.ones(SHAPE), 1, out=layer.weight.data),
+    "clamp_": lambda layer: layer.weight.data.clamp_(-0.1, 0.1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_writes_to_the_weight_of_a_plain_layer_writes_to_the_latent_weights(write):
+    layer, plain = _same_start()
+    before = plain.weight.detach().clone()
+    latent = latent_weights(layer)[0]
+    for one in (layer, plain):
+        torch.manual_seed(1)
+        write(one)
+    assert not torch.equal(plain.weight, before)
+    assert latent_weights(layer)[0] is latent
+    assert torch.equal(latent, plain.weight)
+    assert torch.equal(layer.weight, _signs(plain.weight))
+    assert torch.equal(layer.bias, plain.bias)
+
+
+def test_who_holds_a_weight_that_is_written_to_sees_the_new_values():
+    layer, _ = _same_start()
+    held = layer.weight.data
+    part = held[0]
+    assert nn.init.constant_(held, -0.3) is held
+    assert (held == -1).all()
+    assert (part == -1).all()
+    part.fill_(2.0)
+    assert held.unique().tolist() == [-1, 1]
+
+
+def test_a_write_where_pytorch_forbids_it_is_forbidden():
+    layer, plain = _same_start()
+    for one in (layer, plain):
+        with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+            one.weight[0] = 1.0
+    assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+def test_a_write_that_cannot_be_sent_on_is_an_error_that_names_the_latent_weights():
+    layer, _ = _same_start()
+    with pytest.raises(RuleTypeError, match=r"would be lost.*latent_weights\(layer\)\[0\]"):
+        torch._foreach_add_([layer.weight.data], 1.0)
+
+
+def test_assigning_copies_a_tensor_and_takes_over_a_parameter():
+    layer, _ = _same_start()
+    given = torch.full(SHAPE, -0.5)
+    layer.weight = given
+    given.zero_()
+    assert (latent_weights(layer)[0] == -0.5).all()
+    shared = nn.Embedding(6, 4).weight
+    layer.weight = shared
+    assert latent_weights(layer)[0] is shared
+    other = BinaryLinear(4, 6)
+    other.weight = layer.weight
+    assert torch.equal(latent_weights(other)[0], _signs(shared))
+
+
+def test_flags_and_attributes_are_those_of_the_latent_weights():
+    layer, _ = _same_start()
+    latent = latent_weights(layer)[0]
+    layer.weight.requires_grad_(False)
+    assert not latent.requires_grad
+    layer.weight.requires_grad = True
+    assert latent.requires_grad
+    layer.weight.no_decay = True
+    assert latent.no_decay
+    assert layer.weight.no_decay
+    assert not hasattr(layer.weight, "decay")
+
+
+def test_reading_gives_plain_tensors_and_the_same_gradient():
+    layer, _ = _same_start()
+    latent = latent_weights(layer)[0]
+    values = _signs(latent)
+    assert torch.equal(layer.weight, values)
+    for one in (layer.weight * 1, layer.weight.clone(), torch.stack([layer.weight, layer.weight])):
+        assert type(one) is torch.Tensor
+    assert type(pickle.loads(pickle.dumps(layer.weight.data))) is torch.Tensor
+    assert torch.equal(copy.deepcopy(layer.weight.data), values)
+    assert repr(layer.weight).startswith("tensor([[")
+    untie(layer.weight, "sign", "constant").sum().backward()
+    assert torch.equal(latent.grad, (latent.abs() <= 1).float())
+    assert layer.weight.numpy(force=True).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("layer", [TernaryLinear(4, 4), QuantConv2d(2, 3, 3, bits=3)], ids=["ternary", "bits"])
+def test_the_other_layers_pass_writes_on_too(layer):
+    nn.init.constant_(layer.weight, 0.25)
+    assert (latent_weights(layer)[0] == 0.25).all()
+    assert torch.allclose(layer.weight, torch.tensor(0.25))
+
+
+def test_binary_weights_are_still_packed_to_bits():
+    net = quantize_weights(nn.Sequential(nn.Linear(64, 64, bias=False)), keep_ends=False)
+    x = torch.randn(8, 64, requires_grad=True)
+    with packed_activations(min_elements=2048) as packed:
+        net(x).sum().backward()
+    assert (packed.tensors, packed.bytes_packed) == (1, 64 * 64 // 8)

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
 
-from tieless import Activation, convert_feedback
+from tieless import Activation, convert_feedback, revert_feedback
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn import (
     LIF,
@@ -328,6 +328,20 @@ def test_a_layer_with_feedback_weights_too_is_pickled(order):
     expected, found = (torch.autograd.grad(one(x).square().sum(), x)[0] for one in (net, twin))
     assert torch.equal(found, expected)
     assert [type(one).__name__ for one in twin.modules()] == [type(one).__name__ for one in net.modules()]
+
+
+@pytest.mark.parametrize("undo", [freeze, restore_weights, lambda net: quantize_weights(net, keep_ends=False)])
+def test_a_layer_that_got_feedback_weights_since_is_refused_until_they_are_reverted(undo):
+    net = quantize_weights(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), keep_ends=False)
+    convert_feedback(net, "usf", only="1")
+    x = torch.randn(2, 3)
+    before = net(x)
+    with pytest.raises(
+        RuleTypeError, match=r"to FeedbackParametrizedLinear\. Undo that first: tieless\.revert_feedback"
+    ):
+        undo(net)
+    assert torch.equal(net(x), before)
+    undo(revert_feedback(net))
 
 
 def _float_names(net):

@@ -69,7 +69,7 @@ def _blank(make: Callable[[type[nn.Module]], type[nn.Module]], original: type[nn
 
 def _blank_of(make: Callable[[type[nn.Module]], type[nn.Module]], made: Any, arguments: tuple[Any, ...]) -> nn.Module:
     """That of a layer with quantised weights, which has a class of its own."""
-    module = made(*arguments)
+    module: nn.Module = made(*arguments)
     module.__class__ = make(type(module))
     return module
 

@@ -17,6 +17,7 @@ from tieless.nn.weights import (
     QuantizedLayer,
     QuantizedWeight,
     WeightScale,
+    check_outermost,
     inputs_first_class,
     install,
     latent_of,
@@ -200,9 +201,11 @@ def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = Tru
         True
     """
     plain = {latent: latent.removesuffix(LATENT) + "weight" for latent in model.state_dict() if latent.endswith(LATENT)}
-    found = model.load_state_dict({name: value for name, value in state.items() if name not in plain}, strict=False)
-    missing = [plain.get(name, name) for name in found.missing_keys]
-    unexpected = [*found.unexpected_keys, *(name for name in state if name in plain)]
+    found: Any = model.load_state_dict(
+        {name: value for name, value in state.items() if name not in plain}, strict=False
+    )
+    missing: list[str] = [plain.get(name, name) for name in found.missing_keys]
+    unexpected: list[str] = [*found.unexpected_keys, *(name for name in state if name in plain)]
     if strict and (missing or unexpected):
         said = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names]
         raise RuleValueError(
@@ -228,6 +231,7 @@ def freeze(model: ModuleT) -> ModuleT:
     Raises:
         RuleValueError: latent weights are also the weight of something that is not quantised, or not alike, such as an
             embedding to which the head is tied: frozen, they could not stay one parameter. Nothing is changed then.
+        RuleTypeError: a layer has got feedback weights since its own were quantised; revert these first.
     Example:
         >>> from tieless.nn import BinaryLinear, freeze
         >>> net = torch.nn.Sequential(BinaryLinear(3, 2), tl.Activation("sign", "rectangular(-1, 1)"))
@@ -261,6 +265,8 @@ def restore_weights(model: ModuleT) -> ModuleT:
 
 
 def _plain(model: ModuleT, *, quantized: bool) -> ModuleT:
+    for layer in _quantized(model):
+        check_outermost(layer)
     if quantized:
         _check_ties(model)
     frozen: dict[int, nn.Parameter] = {}

@@ -23,6 +23,7 @@ __all__ = [
     "QuantizedLayer",
     "QuantizedWeight",
     "WeightScale",
+    "check_outermost",
     "inputs_first_class",
     "install",
     "latent_of",
@@ -211,7 +212,12 @@ def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
 
 
 def uninstall(layer: nn.Module) -> None:
-    """Take the parametrization from a layer: its latent weights are its weights again, its parameters in PyTorch's order."""
+    """Take the parametrization from a layer: its latent weights are its weights again, its parameters in PyTorch's order.
+
+    Raises:
+        RuleTypeError: the class of the layer was changed since.
+    """
+    check_outermost(layer)
     # A layer and its deep copies share the class that parametrize has made, and it would take the weight from all of them.
     cls = type(layer)
     own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
@@ -221,6 +227,15 @@ def uninstall(layer: nn.Module) -> None:
         if name != "weight":
             delattr(layer, name)
             layer.register_parameter(name, parameter)
+
+
+def check_outermost(layer: nn.Module) -> None:
+    """Refuse a layer whose class somebody has changed after its weight was quantised."""
+    if "weight" not in vars(type(layer)):
+        raise RuleTypeError(
+            f"The class of a layer was changed after its weight was quantised, to {type(layer).__name__}. Undo that first: "
+            "tieless.revert_feedback does it for feedback weights."
+        )
 
 
 def _complete(cls: Any) -> None:
@@ -252,7 +267,7 @@ def _base(layer: nn.Module) -> Any:
 
 def _register_parameter(self: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
     if name == "weight" and quantizer_of(self) is not None:
-        _steps(self).original = parameter
+        _steps(self).register_parameter("original", parameter)
     else:
         _base(self).register_parameter(self, name, parameter)
 

@@ -200,11 +200,13 @@ def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = Tru
         >>> bool((net[1].weight == floats["1.weight"].sign()).all())
         True
     """
-    plain = {latent: latent.removesuffix(LATENT) + "weight" for latent in model.state_dict() if latent.endswith(LATENT)}
+    plain: dict[str, str] = {
+        name: name.removesuffix(LATENT) + "weight" for name in model.state_dict() if name.endswith(LATENT)
+    }
     found: Any = model.load_state_dict(
         {name: value for name, value in state.items() if name not in plain}, strict=False
     )
-    missing: list[str] = [plain.get(name, name) for name in found.missing_keys]
+    missing = [plain.get(name, name) for name in cast("list[str]", found.missing_keys)]
     unexpected: list[str] = [*found.unexpected_keys, *(name for name in state if name in plain)]
     if strict and (missing or unexpected):
         said = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names]

@@ -224,6 +224,26 @@ def test_a_weight_that_two_layers_share_stays_shared():
     assert latent_weights(net)[0] is latent_weights(net)[1]
 
 
+REDUCING = {
+    "absmax": lambda w: (w / (w.abs().max() / 127)).round() * (w.abs().max() / 127),
+    "min-max": lambda w: ((w - w.min()) / (w.max() - w.min()) * 15).round() / 15 * (w.max() - w.min()) + w.min(),
+    "columns": lambda w: (w / w.abs().amax(0, keepdim=True)).round(),
+    "median": lambda w: w * (w >= w.flatten().kthvalue(w.numel() // 2).values),
+}
+
+
+@pytest.mark.parametrize("quantiser", REDUCING.values(), ids=REDUCING)
+def test_a_callable_that_looks_at_all_weights_together_quantises(quantiser):
+    """Straight-through by detaching is the judge."""
+    linear = nn.Linear(4, 4)
+    latent = linear.weight.detach().clone().requires_grad_()
+    net = quantize_weights(nn.Sequential(linear), quantiser, "constant", keep_ends=False)
+    x = torch.randn(3, 4)
+    nn.functional.linear(x, latent + (quantiser(latent) - latent).detach(), linear.bias).square().sum().backward()
+    net(x).square().sum().backward()
+    torch.testing.assert_close(latent_weights(net)[0].grad, latent.grad)
+
+
 def test_clipping_reaches_latent_weights_only():
     net = quantize_weights(_net())
     with torch.no_grad():

@@ -46,7 +46,7 @@ _TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def select_layers(model: nn.Module, layers: Layers | None = None, *, keep_ends: bool = True) -> dict[str, nn.Module]:
-    """The linear layers and convolutions of a model that are to be quantised, by name.
+    """The linear layers and convolutions of a model that are to be quantised, by name; GPT-2's ``Conv1D`` is one.
 
     Args:
         model: Any module.

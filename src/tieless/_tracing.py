@@ -1,11 +1,14 @@
-"""What a compiler need not look into."""
+"""What compilers and profilers need not look into."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from concurrent.futures.thread import ThreadPoolExecutor
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = ["known_when_traced"]
+__all__ = ["known_when_traced", "unprofiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,3 +22,21 @@ def known_when_traced(function: Callable[P, R]) -> Callable[P, R]:
     """
     function._dynamo_marked_constant = True  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]
     return function
+
+
+def unprofiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run ``function`` in a thread of its own where a profiler follows this one.
+
+    PyTorch's profiler keeps, with ``with_stack=True``, addresses of the names of all code that runs, and reads them when it
+    ends. Of a module that is imported, and of what Numba makes in order to compile, some code is gone by then: the profile
+    is lost (``UnicodeDecodeError``), or has names of something else. A thread that begins later is not followed.
+    """
+
+    @wraps(function)
+    def elsewhere(*args: P.args, **kwargs: P.kwargs) -> R:
+        if sys.getprofile() is None:
+            return function(*args, **kwargs)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function, *args, **kwargs).result()
+
+    return elsewhere

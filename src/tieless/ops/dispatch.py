@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from tieless._tracing import unprofiled
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
@@ -101,6 +102,7 @@ class Kernels:
 
 
 @cache
+@unprofiled
 def _load(module: str) -> ModuleType:
     return importlib.import_module(module)
 

@@ -41,7 +41,7 @@ def explain_model(model: str, forward: str, backward: str, data: str | None, bat
     if batch is not None and data is None:
         raise click.UsageError("--batch needs samples to take: name a data set with --data.")
     found, about = _explained(model, forward, backward, data, batch or BATCH)
-    lines = [*notes(found.activations, found.run), about]
+    lines = [*notes(found.activations, found.run, found.others), about]
     console = terminal.console()
     if console.is_terminal:
         console.print(_table(found))

@@ -103,10 +103,13 @@ class Call(Activation):
         self.exchanged = forward is not None
 
     def forward(self, z: Tensor, parameters: tuple[tuple[str, Any], ...] = (), *, inplace: bool = False) -> Tensor:
-        joined = self.joined
-        if parameters and not self.exchanged:
-            joined = _variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)
-        return _apply(z, joined, inplace=inplace)
+        return _apply(z, self.with_parameters(parameters), inplace=inplace)
+
+    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
+        """The two halves, for a call that gives the function these parameters."""
+        if not parameters or self.exchanged:
+            return self.joined
+        return _variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)
 
     def call(self, kind: str, inplace: bool, /, *given: Any, **keywords: Any) -> Tensor:
         """As PyTorch's function is called: ``z`` first or named ``input``, then its parameters and ``inplace``."""

@@ -26,7 +26,8 @@ from tieless.convert.source import names_in
 from tieless.convert.traced import trace
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
-from tieless.nn import Activation, calls_of
+from tieless.functional import Joined
+from tieless.nn import Activation, LearnableActivation, calls_of
 
 __all__ = ["Found", "check_module", "find"]
 
@@ -123,11 +124,11 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
     """The module as an activation, if it is one."""
     now = module if isinstance(module, Activation) and KEPT in vars(module) else None
     about: dict[str, Any] = {"names": names, "module": module, "place": "module", "where": cls.__name__, "now": now}
-    if issubclass(cls, Activation):
-        if cls.forward is not Activation.forward:
+    if issubclass(cls, (Activation, LearnableActivation)):
+        if cls.forward not in (Activation.forward, LearnableActivation.forward):
             return Found(kind=cls.__name__, why_not="its forward is its own", **about)
-        own = vars(module).get(KEPT, {}).get("joined") or vars(module)["joined"]
-        return Found(kind=str(own.forward), native=own.forward, cls=converted_class(cls), **about)
+        native = _own_forward(module)
+        return Found(kind=str(native), native=native, cls=converted_class(cls), **about)
     kind = kind_of_class(cls)
     if kind is not None:
         parameters = {name: getattr(module, name) for name in KINDS[kind]}
@@ -142,6 +143,14 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
     if cls.__module__ == "transformers.activations" or issubclass(cls, search.whole) or isinstance(module, Converted):
         return _foreign(module, cls, about)
     return None
+
+
+def _own_forward(module: nn.Module) -> Forward:
+    """What one of ours has computed before it was converted."""
+    if isinstance(module, LearnableActivation):
+        return module.setting.forward
+    joined: Joined = vars(module).get(KEPT, {}).get("joined") or vars(module)["joined"]
+    return joined.forward
 
 
 _TRANSFORMERS = {"SiLUActivation": "silu", "MishActivation": "mish"}

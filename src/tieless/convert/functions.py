@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tieless.forwards import (
@@ -33,6 +33,7 @@ from tieless.forwards import (
     Softplus,
     Tanh,
 )
+from tieless.nn import kind_of_class
 
 __all__ = [
     "BY_NAME",
@@ -75,32 +76,6 @@ KINDS: Mapping[str, Parameters] = MappingProxyType(
     }
 )
 """What PyTorch calls its activations, with their parameters in the order of a call and the defaults of the modules."""
-
-_MODULES: Mapping[type[nn.Module], str] = MappingProxyType(
-    {
-        nn.CELU: "celu",
-        nn.ELU: "elu",
-        nn.GELU: "gelu",
-        nn.Hardshrink: "hardshrink",
-        nn.Hardsigmoid: "hardsigmoid",
-        nn.Hardswish: "hardswish",
-        nn.Hardtanh: "hardtanh",
-        nn.LeakyReLU: "leaky_relu",
-        nn.LogSigmoid: "logsigmoid",
-        nn.Mish: "mish",
-        nn.ReLU: "relu",
-        nn.ReLU6: "relu6",
-        nn.SELU: "selu",
-        nn.Sigmoid: "sigmoid",
-        nn.SiLU: "silu",
-        nn.Softplus: "softplus",
-        nn.Softshrink: "softshrink",
-        nn.Softsign: "softsign",
-        nn.Tanh: "tanh",
-        nn.Tanhshrink: "tanhshrink",
-        nn.Threshold: "threshold",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +154,6 @@ def forward_of(kind: str, parameters: Parameters) -> Forward:
     if make is not None:
         return make(**every)
     return _SAME_AT.get((kind, *every.values())) or Elementwise(NativeCall(kind, tuple(every.items())))
-
-
-def kind_of_class(cls: type[nn.Module]) -> str | None:
-    """Which of PyTorch's activations a class is; ``None`` if it is none, or a subclass with another ``forward``."""
-    bases = (base for base in cls.__mro__ if base in _MODULES)
-    return next((_MODULES[base] for base in bases if cls.forward is base.forward), None)
 
 
 METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if hasattr(Tensor, name + ending))

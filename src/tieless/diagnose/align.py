@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tieless.diagnose.agreement import Alignment
 from tieless.diagnose.compare import Sums, comparison, sums_of
-from tieless.diagnose.passes import Batch, Loss, Seen, batches_of, layer_of, look, loss_on, places_of
+from tieless.diagnose.passes import Batch, Loss, Seen, batches_of, layer_of, look, loss_on, places_of, weights_of
 from tieless.diagnose.perturbed import Estimated, estimated, sums_with
 from tieless.diagnose.references import Reference, checked, checked_confidence, sigmas, smoothed, tied_or, words_for
 from tieless.errors import RuleTypeError, RuleValueError
@@ -74,8 +74,7 @@ def alignment(
     if draws < 2:
         raise RuleValueError(f"draws must be 2 or more, got {draws}: one estimate has no scatter to be told from.")
     places = places_of(model, "alignment")
-    parameters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    layers = list(dict.fromkeys(map(layer_of, parameters)))
+    layers = list(dict.fromkeys(map(layer_of, weights_of(model, places))))
     weights: list[list[Sums]] = []
     feedback: list[list[Sums]] = []
     called: list[int] = []

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tieless.diagnose.cures import findings, is_cured, proposal
 from tieless.diagnose.health import Finding, LayerHealth
+from tieless.diagnose.passes import loss_on
 from tieless.diagnose.prognosis import lines_of
 from tieless.diagnose.sites import sites_of
+from tieless.diagnose.slope_bounds import default_loss
 from tieless.diagnose.vitals import vitals
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.rules import Rule
@@ -128,34 +130,17 @@ def _loss_of(batch: Any, loss: Loss | None) -> Callable[[nn.Module], Tensor]:
     pair = cast("tuple[Any, ...]", batch) if isinstance(batch, (tuple, list)) else (batch, None)
     if len(pair) != 2:
         raise RuleTypeError(f"checkup needs inputs or a pair (inputs, targets), got {len(pair)} of them.")
-    inputs, targets = pair
-
-    def loss_of(model: nn.Module) -> Tensor:
-        outputs = model(inputs)
-        value = _loss(outputs, targets, loss)
-        if not isinstance(value, Tensor) or value.dim():
-            raise RuleTypeError(
-                f"checkup needs a scalar loss, got {_what(value)}. Give loss=, such as a mean over the batch."
-            )
-        return value
-
-    return loss_of
+    return loss_on(partial(_loss, loss), pair, "checkup needs a scalar loss")
 
 
-def _loss(outputs: Any, targets: Any, loss: Loss | None) -> object:
+def _loss(loss: Loss | None, outputs: Any, targets: Any) -> Tensor:
     if loss is not None:
         return loss(outputs) if targets is None else loss(outputs, targets)
     if not isinstance(outputs, Tensor):
         raise RuleTypeError(
-            f"checkup cannot weigh what the model gives, {_what(outputs)}. Give loss=, a function of it."
+            f"checkup cannot weigh what the model gives, {type(outputs).__name__}. Give loss=, a function of it."
         )
     if targets is None:
         signs = torch.randint(0, 2, outputs.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
         return (outputs * signs.to(outputs)).mean()
-    if targets.is_floating_point():
-        return F.mse_loss(outputs, targets)
-    return F.cross_entropy(outputs, targets)
-
-
-def _what(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+    return default_loss(outputs, targets)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tieless.diagnose.gate import gate_of
 from tieless.diagnose.health import Cause, Finding, LayerHealth
-from tieless.diagnose.sites import Site
+from tieless.diagnose.sites import Place
 from tieless.diagnose.words import percent
 from tieless.forwards import Forward
 from tieless.rules import Frozen, Normalize, Rectangular, RectangularJam, Rule
@@ -75,7 +75,7 @@ def _too_little(health: LayerHealth) -> tuple[Cause, str]:
     return "outside the window", f"{percent(health.saturated)} of z have under 1 % of the greatest slope; {spread}"
 
 
-def proposal(cause: Cause, site: Site, rule: Rule, health: LayerHealth) -> Rule | None:
+def proposal(cause: Cause, site: Place, rule: Rule, health: LayerHealth) -> Rule | None:
     """A rule of the same kind that should cure the cause; ``None`` where a rule cannot."""
     if cause in {"vanishing", "exploding"}:
         # Not sample by sample: which sample sends how much is worth more than a point of accuracy.

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tieless.diagnose.estimates import Interval, mean_and_interval
-from tieless.diagnose.passes import Batch, Loss, Place, batches_of, look, loss_on, places_of, running
+from tieless.diagnose.passes import Batch, Loss, batches_of, look, loss_on, places_of, running
 from tieless.diagnose.references import checked, checked_confidence, smoothed, tied_or, words_for
+from tieless.diagnose.sites import Place
 from tieless.diagnose.words import NOTHING, aligned
 from tieless.errors import RuleTypeError, RuleValueError
 

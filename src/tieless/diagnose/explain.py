@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from tieless.diagnose.explanation import Explanation
 from tieless.diagnose.gate import gate_of
 from tieless.diagnose.measure import Seen, bits_of, measure
 from tieless.diagnose.native import is_flat
 from tieless.diagnose.records import ActivationRun, ExplainedActivation
+from tieless.diagnose.sites import Place, inside
 from tieless.diagnose.untouched import devices_of
-from tieless.errors import RuleTypeError, RuleValueError
-from tieless.nn import Activation, activations
+from tieless.errors import RuleValueError
 
 __all__ = ["explain"]
 
@@ -40,10 +39,12 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
     - What is seen is what goes through PyTorch's saved tensors. A checkpoint inside the model saves its inputs only.
     - A compiled model is measured as it runs without the compiler.
     - ``untie`` called by itself is in the totals, not in the table; the explanation says so where it is seen.
+    - PyTorch's own activations have no row; the explanation names them.
+    - A slope that learns is told as it is now; a call whose function takes parameters, by those of its last call.
     - Tensors that a forward changes in place, and that are no buffers, stay changed.
 
     Args:
-        model: With one ``Activation`` or more.
+        model: With one ``Activation`` or more, or ``LearnableActivation``.
         inputs, keywords: What to call it with; without any, bytes and fractions are left out.
     Returns:
         A record that prints as a table.
@@ -62,27 +63,34 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
         >>> tl.explain(net, torch.rand(64, 4)).activations[0].run.kept_bytes  # 64 x 8 bits
         64
     """
-    activations = _activations(model)
-    run, parts = None, [None] * len(activations)
+    places = inside(model, "explain")
+    ours = [place for place in places if not place.native]
+    natives = [place for place in places if place.native]
+    if not ours:
+        raise RuleValueError(
+            f"explain found no tieless.Activation in {type(model).__name__}: {_inventory(model, natives)}. Put "
+            'tieless.Activation(forward, backward), such as Activation("relu", "tied"), where its activations are, or '
+            "give those that it has a rule by tieless.convert."
+        )
+    run, parts = None, [None] * len(ours)
     with torch.inference_mode(mode=False), torch.enable_grad():
         if inputs or keywords:
-            run, parts = measure(model, list(activations.values()), (inputs, keywords))
-        rows = [_row(*named, model, part) for named, part in zip(activations.items(), parts, strict=True)]
-    return Explanation(type(model).__name__, tuple(rows), run)
+            run, parts = measure(model, ours, (inputs, keywords))
+        rows = [_row(place, model, part) for place, part in zip(ours, parts, strict=True)]
+    return Explanation(type(model).__name__, tuple(rows), run, tuple(map(_named, natives)))
 
 
-def _row(
-    name: str, activation: Activation, model: nn.Module, part: tuple[ActivationRun, Seen] | None
-) -> ExplainedActivation:
-    run, seen = part or (None, Seen())
+def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Seen] | None) -> ExplainedActivation:
+    run, seen = part or (None, Seen(place.joined))
     dtype, device = seen.dtype or _dtype_of(model), seen.device or devices_of(model)[0]
-    bits, beside = bits_of(activation, dtype, device)
+    forward, rule = seen.joined.forward, seen.joined.rule
+    bits, beside = bits_of(place, seen.joined, dtype, device)
     return ExplainedActivation(
-        name=name,
-        forward=str(activation.forward_fn),
-        backward=str(activation.rule),
-        gate=gate_of(activation.forward_fn, activation.rule, device).region,
-        flat=is_flat(activation.forward_fn),
+        name=place.name,
+        forward=str(forward),
+        backward=str(rule),
+        gate=gate_of(forward, rule, device).region,
+        flat=is_flat(forward),
         dtype=str(dtype).removeprefix("torch."),
         bits_per_element=bits,
         bytes_per_call=beside,
@@ -96,28 +104,16 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
     return floating[0] if floating else torch.get_default_dtype()
 
 
-def _activations(model: object) -> Mapping[str, Activation]:
-    if not isinstance(model, nn.Module):
-        raise RuleTypeError(f"explain needs a torch.nn.Module, got {model!r}. A rule by itself: tieless.Activation.")
-    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
-        raise RuleValueError(
-            f"explain needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
-        )
-    found = activations(model)
-    if not found:
-        raise RuleValueError(
-            f"explain found no tieless.Activation in {type(model).__name__}: {_inventory(list(model.modules()))}. Put "
-            'tieless.Activation(forward, backward), such as Activation("relu", "tied"), where its activations are, or '
-            "give those that it has a rule by tieless.convert."
-        )
-    return found
+def _named(place: Place) -> str:
+    return f"{place.name} ({type(place.module).__name__})"
 
 
-def _inventory(modules: list[nn.Module]) -> str:
+def _inventory(model: nn.Module, natives: Sequence[Place]) -> str:
     """What is there instead: ``7 modules, of PyTorch's activations ReLU (2)``."""
-    counts = Counter(
-        type(module).__name__ for module in modules if type(module).__module__ == nn.modules.activation.__name__
-    )
+    counts = Counter(type(place.module).__name__ for place in natives)
     theirs = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-    plural = "" if len(modules) == 1 else "s"
-    return f"{len(modules)} module{plural}, {f'of PyTorch activations {theirs}' if theirs else 'none an activation of PyTorch'}"
+    modules = len(list(model.modules()))
+    plural = "" if modules == 1 else "s"
+    return (
+        f"{modules} module{plural}, {f'of PyTorch activations {theirs}' if theirs else 'none an activation of PyTorch'}"
+    )

@@ -18,6 +18,7 @@ class Explanation:
         model: The name of its class.
         activations: In the order of the model, each with its gate, its bits and, if inputs were given, its ``run``.
         run: Bytes of the model as a whole, beside the native model's; ``None`` if no inputs were given.
+        others: PyTorch's own activations, each with its class.
     Example:
         >>> explanation = tl.explain(tl.Activation("relu", "tied"))
         >>> explanation.activations[0].gate, explanation.activations[0].bits_per_element
@@ -27,10 +28,11 @@ class Explanation:
     model: str
     activations: tuple[ExplainedActivation, ...]
     run: ModelRun | None
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         table = aligned([titles(self.run), *map(cells, self.activations)])
-        lines = [*table, "", *notes(self.activations, self.run)]
+        lines = [*table, "", *notes(self.activations, self.run, self.others)]
         if self.run is None:
             lines.append("Bytes and how often each fired: give explain a batch too, as in explain(model, x).")
         return "\n".join(lines)

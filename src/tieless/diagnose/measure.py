@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,23 +13,25 @@ from torch import Tensor, nn
 from tieless.diagnose.gate import gate_of
 from tieless.diagnose.memory import Kept, Watch, storages_in, unseen
 from tieless.diagnose.native import native
+from tieless.diagnose.passes import Run, Watcher, fresh, watched
 from tieless.diagnose.records import ActivationRun, ModelRun
+from tieless.diagnose.sites import Place
 from tieless.diagnose.untouched import untouched
-from tieless.nn import Activation
+from tieless.functional import Joined, untie_joined
 
 __all__ = ["Seen", "bits_of", "measure"]
 
 PROBE = (1024, 2048)
 """Elements of two calls: what the second keeps more is kept for each element, the rest for each call."""
 
-Forward = Callable[..., Tensor]
-Call = tuple[tuple[Any, ...], Mapping[str, Any]]
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
 class Seen:
-    """What is seen of an activation while the model runs, over all calls; dtype and device of the last one."""
+    """What is seen of an activation while the model runs, over all calls; halves, dtype and device of the last one."""
 
+    joined: Joined
     calls: int = 0
     elements: int = 0
     fired: int = 0
@@ -37,20 +40,18 @@ class Seen:
 
 
 def measure(
-    model: nn.Module, activations: Sequence[Activation], call: Call
+    model: nn.Module, places: Sequence[Place], arguments: Arguments
 ) -> tuple[ModelRun, list[tuple[ActivationRun, Seen]]]:
     """Run a model as it is and as the native one, and count what each keeps when its forward pass has ended.
 
     Args:
         model: It is left as it was.
-        activations: Those in it, in the order of the results.
-        call: The arguments to call it with, by position and by name.
+        places: Its activations, in the order of the results.
+        arguments: To call it with, by position and by name.
     """
-    watch, seen = Watch(), [Seen() for _ in activations]
-    forwards = [_watched(n, activation, watch, seen[n]) for n, activation in enumerate(activations)]
-    kept, total = _run(model, activations, forwards, call, watch)
-    natives = [_by_z(native(activation.forward_fn)) for activation in activations]
-    _, native_total = _run(model, activations, natives, call, Watch())
+    watch, seen = Watch(), [Seen(place.joined) for place in places]
+    kept, total = _run(model, places, partial(_counted, watch, seen), arguments, watch)
+    _, native_total = _run(model, places, _natively, arguments, Watch())
     model_run = ModelRun(
         training=model.training,
         kept_bytes=total,
@@ -65,58 +66,51 @@ def measure(
     return model_run, list(zip(runs, seen, strict=True))
 
 
-def bits_of(activation: Activation, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
-    """Bits that an activation keeps for each element, and bytes that it keeps however many there are."""
-    few, many = (_bytes_of(activation, torch.linspace(-4, 4, n, device=device).to(dtype)) for n in PROBE)
+def bits_of(place: Place, joined: Joined, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
+    """Bits that an activation with some halves keeps for each element, and bytes that it keeps however many there are."""
+    own: Callable[[Tensor], Tensor] = place.module.forward
+    forward = own if joined is place.joined else partial(untie_joined, joined=joined)
+    without = storages_in(list(place.module.parameters()))
+    few, many = (_bytes_of(place, forward, torch.linspace(-4, 4, n, device=device).to(dtype), without) for n in PROBE)
     each = (many - few) / (PROBE[1] - PROBE[0])
     return 8 * each, round(few - each * PROBE[0])
 
 
-def _bytes_of(activation: Activation, z: Tensor) -> int:
+def _bytes_of(
+    place: Place, forward: Callable[[Tensor], Tensor], z: Tensor, without: Sequence[torch.UntypedStorage]
+) -> int:
     watch = Watch()
-    with untouched(activation), watch.watching():
-        y = activation.forward(z.requires_grad_())
-        kept = watch.kept(()).total
+    with untouched(place.module), watch.watching():
+        y = forward(z.requires_grad_())
+        kept = watch.kept(without).total
         del y
     return kept
 
 
 def _run(
-    model: nn.Module, activations: Sequence[Activation], forwards: Sequence[Forward], call: Call, watch: Watch
+    model: nn.Module, places: Sequence[Place], watcher: Watcher, arguments: Arguments, watch: Watch
 ) -> tuple[Kept, int]:
-    """What the model keeps with these forwards in its activations, and how many bytes, inputs left out."""
-    with untouched(model, *activations):  # untied calls in the code of modules are no children of it
-        for activation, forward in zip(activations, forwards, strict=True):
-            # In the instance it hides the method of the class; `untouched` takes it out again.
-            vars(activation)["forward"] = forward
+    """What the model keeps when a watcher runs its activations, and how many bytes, inputs left out."""
+    given, named = fresh(arguments)
+    with watched(model, places, watcher):
         state = storages_in([*model.parameters(), *model.buffers()])
         with watch.watching():
-            output = model(*call[0], **call[1])
+            output = model(*given, **named)
         kept = watch.kept(without=state)
         del output  # until here it has held the graph
-    return kept, kept.total - kept.among(storages_in(call))
+    return kept, kept.total - kept.among(storages_in([*given, named]))
 
 
-def _watched(number: int, activation: Activation, watch: Watch, seen: Seen) -> Forward:
-    original = activation.forward
-
-    def forward(*args: Any, **keywords: Any) -> Tensor:
-        with watch.owned(number):
-            y = original(*args, **keywords)
-        z: Tensor = args[0] if args else keywords["z"]
-        seen.calls += 1
-        seen.elements += z.numel()
-        with unseen():
-            gate = gate_of(activation.forward_fn, activation.rule, z.device)
-            seen.fired += int(gate.passes(z.detach()).sum())
-        seen.dtype, seen.device = z.dtype, z.device
-        return y
-
-    return forward
+def _counted(watch: Watch, seen: Sequence[Seen], run: Run, z: Tensor) -> Tensor:
+    here, joined = seen[run.place], run.joined
+    with unseen():  # before the call, which may write to z
+        here.fired += int(gate_of(joined.forward, joined.rule, z.device).passes(z.detach()).sum())
+    here.calls += 1
+    here.elements += z.numel()
+    here.joined, here.dtype, here.device = joined, z.dtype, z.device
+    with watch.owned(run.place):
+        return run.own(z)
 
 
-def _by_z(function: Callable[[Tensor], Tensor]) -> Forward:
-    def forward(z: Tensor, *_: Any, **__: Any) -> Tensor:
-        return function(z)
-
-    return forward
+def _natively(run: Run, z: Tensor) -> Tensor:
+    return native(run.joined.forward)(z)

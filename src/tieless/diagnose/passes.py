@@ -1,4 +1,4 @@
-"""One forward and one backward pass of a model whose activations may do something else: looked at, and left as it was."""
+"""One forward and one backward pass of a model whose activations may do something else: watched, and left as it was."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from tieless.diagnose.sites import sites_of
-from tieless.diagnose.untouched import untouched
+from tieless.diagnose.sites import Place, inside, sites_of
+from tieless.diagnose.untouched import seeded, untouched
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.forwards import Forward
-from tieless.functional import Joined
-from tieless.nn import Activation, QuantizedWeight, tied_feedback
+from tieless.functional import Joined, untie_joined
+from tieless.nn import Activation, LearnableActivation, QuantizedWeight, tied_feedback
 from tieless.rules import Rule, Tied
 
 __all__ = [
     "Batch",
     "Call",
     "Loss",
-    "Place",
+    "Run",
     "Seen",
+    "Watcher",
     "batches_of",
+    "fresh",
     "layer_of",
     "look",
     "loss_on",
     "places_of",
     "running",
+    "watched",
+    "weights_of",
 ]
 
 Loss = Callable[[Any, Any], Tensor]
@@ -38,23 +42,24 @@ LossOf = Callable[[nn.Module], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a forward meets a rule.
+class Run:
+    """A call of an activation, as it is about to run.
 
     Args:
-        name: In the model.
-        module: An activation, ours or PyTorch's, or what quantises a weight.
-        forward, rule: Its halves.
-        exchangeable: Whether other halves can be put in; PyTorch's own are tied and stay.
-        weight: Whether it makes a weight.
+        place: Its number.
+        joined: The halves that run, with the parameters of this call.
+        inplace: True if it writes to its input.
+        own: ``z -> y``, which runs it as it is.
     """
 
-    name: str
-    module: nn.Module
-    forward: Forward
-    rule: Rule
-    exchangeable: bool
-    weight: bool = False
+    place: int
+    joined: Joined
+    inplace: bool
+    own: Callable[[Tensor], Tensor]
+
+
+Watcher = Callable[[Run, Tensor], Tensor]
+"""What gets each call and its ``z``, and gives its ``y``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,12 @@ class Call:
 
     Args:
         place: Its number.
+        joined: The halves that ran.
         z, y: Views through which alone its feedback passes.
     """
 
     place: int
+    joined: Joined
     z: Tensor
     y: Tensor
 
@@ -102,20 +109,14 @@ def places_of(model: object, asker: str) -> list[Place]:
 
     Raises:
         RuleTypeError: it is no module.
-        RuleValueError: it has none of either.
+        RuleValueError: it has none of either, or a lazy layer.
     """
     quantisers = [
-        Place(name.partition(".parametrizations.")[0], part, part.forward_fn, part.rule, exchangeable=True, weight=True)
+        Place(name.partition(".parametrizations.")[0], part, part.joined, weight=True)
         for name, part in _modules(model)
         if isinstance(part, QuantizedWeight)
     ]
-    if quantisers and not any(True for _ in _activations(cast("nn.Module", model))):
-        return quantisers
-    found = [
-        Place(site.name, site.module, site.forward, site.rule, exchangeable=isinstance(site.module, Activation))
-        for site in sites_of(model, asker)
-    ]
-    return found + quantisers
+    return (inside(model, asker) if quantisers else sites_of(model, asker)) + quantisers
 
 
 def _modules(model: object) -> Iterator[tuple[str, nn.Module]]:
@@ -123,10 +124,55 @@ def _modules(model: object) -> Iterator[tuple[str, nn.Module]]:
         yield from cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
 
 
-def _activations(model: nn.Module) -> Iterator[Activation]:
-    for _, module in _modules(model):
-        if isinstance(module, Activation):
-            yield module
+@contextmanager
+def watched(
+    model: nn.Module, places: Sequence[Place], watcher: Watcher, halves: Mapping[int, Joined] | None = None
+) -> Generator[None]:
+    """Inside, each call of a place is the watcher's; afterwards the model and all random states are as they were.
+
+    Args:
+        model: Any module with these places.
+        places: As ``sites`` finds them.
+        watcher: Runs each call, as it is or in another way.
+        halves: By the number of a place, which halves run there instead of its own.
+    """
+    # Untied calls in the code of modules are no children of the model.
+    with torch.inference_mode(mode=False), untouched(model, *(place.module for place in places)):
+        for number, place in enumerate(places):
+            # In the instance it hides the method of the class; `untouched` takes it out again.
+            vars(place.module)["forward"] = _told(number, place, (halves or {}).get(number), watcher)
+        yield
+
+
+def _told(number: int, place: Place, joined: Joined | None, watcher: Watcher) -> Callable[..., Tensor]:
+    module = place.module
+    original = cast("Callable[..., Tensor]", module.forward)
+    if joined is not None and "joined" in vars(module):
+        vars(module)["joined"] = joined
+    elif joined is not None:
+        # PyTorch's own, and slopes that learn, hold no halves that could be exchanged.
+        original = _instead(joined)
+
+    def forward(*given: Any, **named: Any) -> Tensor:
+        z, *others = given or (named.pop("z" if "z" in named else "input"),)
+        if not z.is_floating_point():
+            return original(z, *others, **named)  # no feedback comes to it
+        ran = module.with_parameters(others[0] if others else ()) if isinstance(module, Activation) else None
+        inplace = bool(named.get("inplace", vars(module).get("inplace", False)))
+
+        def own(z: Tensor) -> Tensor:
+            return original(z, *others, **named)
+
+        return watcher(Run(number, ran or joined or place.joined, inplace, own), z)
+
+    return forward
+
+
+def _instead(joined: Joined) -> Callable[..., Tensor]:
+    def forward(z: Tensor, *_: Any, **__: Any) -> Tensor:
+        return untie_joined(z, joined)
+
+    return forward
 
 
 def look(
@@ -161,20 +207,31 @@ def look(
         loss = loss_of(model)
         if tied:
             _refuse_untied(loss, model)
-        parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        weights = weights_of(model, places)
         if not loss.requires_grad:
             raise RuleValueError(f"The loss of {type(model).__name__} depends on nothing that has a gradient.")
         seen = tuple(calls)  # a checkpoint calls again in the backward pass
-        at = [*parameters.values(), *(call.z for call in seen), *(call.y for call in seen if received)]
+        at = [*weights.values(), *(call.z for call in seen), *(call.y for call in seen if received)]
         grads = torch.autograd.grad(loss, at, materialize_grads=True, allow_unused=True)
-    split, end = len(parameters), len(parameters) + len(seen)
+    split, end = len(weights), len(weights) + len(seen)
     return Seen(
         loss.detach(),
-        dict(zip(parameters, grads[:split], strict=True)),
+        dict(zip(weights, grads[:split], strict=True)),
         seen,
         tuple(grads[split:end]),
         tuple(grads[end:]),
     )
+
+
+def weights_of(model: nn.Module, places: Sequence[Place]) -> dict[str, nn.Parameter]:
+    """The parameters that the loss trains, by name: not the width and height of a slope, which another objective trains."""
+    slopes = [place.module.parameters() for place in places if isinstance(place.module, LearnableActivation)]
+    others = {id(parameter) for parameters in slopes for parameter in parameters}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in others
+    }
 
 
 @contextmanager
@@ -186,48 +243,30 @@ def running(
     Parameters that are put in the place of others are taken out again too.
     """
     calls: list[Call] = []
-    with torch.inference_mode(mode=False), untouched(model, *(place.module for place in places)):
-        torch.manual_seed(seed)
-        stream = [torch.Generator().manual_seed(seed + 2**32).get_state()]
-        for number, place in enumerate(places):
-            # In the instance it hides the method of the class; `untouched` takes it out again.
-            vars(place.module)["forward"] = _watched(number, place, halves.get(number), stream, calls)
-        yield calls
+    stream = torch.Generator().manual_seed(seed + 2**32).get_state()
 
-
-def _watched(
-    number: int, place: Place, joined: Joined | None, stream: list[Tensor], calls: list[Call]
-) -> Callable[..., Tensor]:
-    module = place.module
-    inplace = bool(vars(module).get("inplace", False))
-    if inplace:
-        vars(module)["inplace"] = False
-    if joined is not None:
-        vars(module)["joined"] = joined
-    halves = vars(module).get("joined")
-    draws = isinstance(halves, Joined) and halves.draws
-    own = cast("Callable[..., Tensor]", module.forward)
-
-    def forward(*given: Any, inplace: bool = inplace, **named: Any) -> Tensor:
-        z, *others = given or (named.pop("z" if "z" in named else "input"),)
+    def seen(run: Run, z: Tensor) -> Tensor:
+        nonlocal stream
         # A view of its own: what arrives at z from elsewhere, past a residual connection, is not what this one sends.
         # Where nothing below learns, z starts the graph, or nothing would be sent.
-        begin = z.clone() if inplace else z.view_as(z)
-        begin = begin if z.requires_grad else begin.detach().requires_grad_()
-        if draws:
-            here = torch.get_rng_state()
-            torch.set_rng_state(stream[0])
-            y = own(begin, *others, **named)
-            stream[0] = torch.get_rng_state()
+        begin = z.clone() if run.inplace else z.view_as(z)
+        begin = begin if begin.requires_grad else begin.detach().requires_grad_()
+        here = torch.get_rng_state() if run.joined.draws else None
+        if here is not None:
+            torch.set_rng_state(stream)
+        y = run.own(begin.clone() if run.inplace else begin)
+        if here is not None:
+            stream = torch.get_rng_state()
             torch.set_rng_state(here)
-        else:
-            y = own(begin, *others, **named)
-        if not place.weight:
+        if not places[run.place].weight:
             y = y.view_as(y)
-            calls.append(Call(number, begin, y))
-        return z.copy_(y) if inplace else y.view_as(y)
+            # What runs without gradients sends and gets none.
+            calls.append(Call(run.place, run.joined, begin, y if y.requires_grad else y.detach().requires_grad_()))
+        return z.copy_(y) if run.inplace else y.view_as(y)
 
-    return forward
+    with watched(model, places, seen, halves):
+        seeded(model, seed)
+        yield calls
 
 
 def _refuse_untied(loss: Tensor, model: nn.Module) -> None:
@@ -238,26 +277,39 @@ def _refuse_untied(loss: Tensor, model: nn.Module) -> None:
         if node is None or node in met:
             continue
         met.add(node)
-        joined = getattr(node, "joined", None)
-        if isinstance(joined, Joined) and not isinstance(joined.rule, Tied):
+        rule = getattr(getattr(node, "joined", getattr(node, "setting", None)), "rule", None)
+        if isinstance(rule, Rule) and not isinstance(rule, Tied):
             raise RuleValueError(
-                f"{type(model).__name__} calls untie by itself, with the rule {joined.rule}, where no reference can be "
+                f"{type(model).__name__} calls untie by itself, with the rule {rule}, where no reference can be "
                 "put in its place. Put a tieless.Activation there."
             )
         waiting += [following for following, _ in node.next_functions]
 
 
-def loss_on(loss_fn: Loss, batch: Batch) -> LossOf:
-    """The loss on a batch as a function of the model."""
+def fresh(value: Any) -> Any:
+    """A copy of what a model is called with: an activation in place would change it, and leave a graph at it."""
+
+    def copied(one: Any) -> Any:
+        return one.detach().clone().requires_grad_(one.requires_grad) if isinstance(one, Tensor) else one
+
+    return tree_map(copied, value)
+
+
+def loss_on(loss_fn: Loss, batch: Batch, needs: str = "loss_fn(outputs, targets) must give a scalar") -> LossOf:
+    """The loss on a batch as a function of the model.
+
+    Args:
+        loss_fn: ``loss_fn(outputs, targets)``.
+        batch: ``(inputs, targets)``; the model gets a copy of the inputs.
+        needs: How the message begins where it is no scalar.
+    """
     inputs, targets = batch
 
     def loss_of(model: nn.Module) -> Tensor:
-        value = loss_fn(model(inputs), targets)
+        value = loss_fn(model(fresh(inputs)), targets)
         if not isinstance(value, Tensor) or value.dim():  # pyright: ignore[reportUnnecessaryIsInstance]
             what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(
-                f"loss_fn(outputs, targets) must give a scalar, got {what}. Take a mean over the batch."
-            )
+            raise RuleTypeError(f"{needs}, got {what}. Take a mean over the batch.")
         return value
 
     return loss_of

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tieless.diagnose.compare import Sums
-from tieless.diagnose.passes import Place, look
+from tieless.diagnose.passes import look
 from tieless.diagnose.references import Noise, noisy, tied_or
+from tieless.diagnose.sites import Place
 from tieless.forwards import Elementwise
 from tieless.functional import Joined
 from tieless.rules import Tied

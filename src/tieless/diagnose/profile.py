@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tieless.diagnose.passes import Place, places_of, running
+from tieless.diagnose.passes import Call, fresh, places_of, running
 from tieless.errors import RuleValueError
 from tieless.forwards import Forward
 from tieless.functional import untie
@@ -72,16 +72,18 @@ def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int =
     """
     places = places_of(model, "slope_profiles")
     with running(model, places, {}, seed=seed) as calls, torch.no_grad():
-        model(inputs)
-    seen: dict[int, list[Tensor]] = {}
+        model(fresh(inputs))
+    seen: dict[int, list[Call]] = {}
     for call in calls:
-        seen.setdefault(call.place, []).append(call.z.detach().flatten().float())
+        seen.setdefault(call.place, []).append(call)
     if not seen:
         raise RuleValueError(f"None of the activations of {type(model).__name__} was called with this batch.")
-    return tuple(_profile(places[number], torch.cat(seen[number]).cpu(), bins) for number in sorted(seen))
+    return tuple(_profile(places[number].name, seen[number], bins) for number in sorted(seen))
 
 
-def _profile(place: Place, z: Tensor, bins: int) -> SlopeProfile:
+def _profile(name: str, calls: Sequence[Call], bins: int) -> SlopeProfile:
+    z = torch.cat([call.z.detach().flatten().float() for call in calls]).cpu()
+    forward, rule = calls[-1].joined.forward, calls[-1].joined.rule
     ordered = z.sort().values
     cut = int(TAIL * (z.numel() - 1))
     low, high = float(ordered[cut]), float(ordered[z.numel() - 1 - cut])
@@ -89,17 +91,17 @@ def _profile(place: Place, z: Tensor, bins: int) -> SlopeProfile:
     edges = torch.linspace(low - margin, high + margin, bins + 1)
     shares = torch.histogram(z, edges).hist / z.numel()
     at = torch.linspace(low - margin, high + margin, POINTS)
-    parts = [part for part in place.rule.parts() if part.family != "transform"]
-    flat = place.forward.derivative() is None
+    parts = [part for part in rule.parts() if part.family != "transform"]
+    flat = forward.derivative() is None
     return SlopeProfile(
-        place.name,
-        str(place.forward),
-        str(place.rule),
+        name,
+        str(forward),
+        str(rule),
         _numbers(edges),
         _numbers(shares),
         _numbers(at),
-        _numbers(_slope(at, place.forward, parts)),
-        None if flat else _numbers(_slope(at, place.forward, [rule_of("tied")])),
+        _numbers(_slope(at, forward, parts)),
+        None if flat else _numbers(_slope(at, forward, [rule_of("tied")])),
     )
 
 

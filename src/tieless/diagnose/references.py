@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from tieless.diagnose.passes import Place, Seen
+from tieless.diagnose.passes import Seen
+from tieless.diagnose.sites import Place
 from tieless.diagnose.smoothed import Smoothed, width_at
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Elementwise, Forward
@@ -77,11 +78,11 @@ def sigmas(places: Sequence[Place], seen: Seen, width: float) -> dict[int, float
 
 
 def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, Joined]:
-    """The tied rule at every place that can be changed, or what is given for it."""
+    """The tied rule at every place that has another, or what is given for it."""
     return {
         number: others.get(number) or Joined(place.forward, Tied())
         for number, place in enumerate(places)
-        if place.exchangeable
+        if number in others or not isinstance(place.rule, Tied)
     }
 
 

@@ -1,50 +1,60 @@
-"""The activations of a model that a check-up looks at: ours, and those modules of PyTorch that are elementwise."""
+"""The activations of a model that diagnoses look at, ours and PyTorch's, each with its halves."""
 
 from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.forwards import Forward
-from tieless.functional import join
-from tieless.nn import Activation, activations
-from tieless.rules import Rule
+from tieless.forwards import Elementwise, Forward
+from tieless.functional import Joined
+from tieless.nn import Activation, activations, native_activations
+from tieless.rules import Rule, Tied
 
-__all__ = ["Site", "sites_of"]
-
-_OTHERS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU, nn.PReLU, nn.RReLU)
-"""Modules that PyTorch files under activations, but that mix elements, learn or draw."""
+__all__ = ["Place", "inside", "sites_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """One activation.
+class Place:
+    """Where a forward meets a rule.
 
     Args:
         name: In the model.
-        module: It.
-        forward, rule: Its halves; of a module of PyTorch the module as a callable, and ``tied``.
+        module: An activation, ours or PyTorch's, or what quantises a weight.
+        joined: Its halves; of a module of PyTorch itself as a callable, and ``tied``.
+        native: True if it is PyTorch's.
+        weight: True if it makes a weight.
     """
 
     name: str
     module: nn.Module
-    forward: Forward
-    rule: Rule
+    joined: Joined
+    native: bool = False
+    weight: bool = False
+
+    @property
+    def forward(self) -> Forward:
+        """The forward half."""
+        return self.joined.forward
+
+    @property
+    def rule(self) -> Rule:
+        """The backward half."""
+        return self.joined.rule
 
 
-def sites_of(model: object, asker: str = "checkup") -> list[Site]:
-    """All of a model: ours, untied calls of functions among them, then PyTorch's.
+def inside(model: object, asker: str) -> list[Place]:
+    """All activations of a model: ours, untied calls of functions among them, then PyTorch's; empty if it has none.
 
     Args:
         model: Any module.
         asker: Who asks, for messages.
     Raises:
         RuleTypeError: it is no module.
-        RuleValueError: it has none, or a lazy layer that has not seen any input yet.
+        RuleValueError: it has a lazy layer that has not seen any input yet.
     """
     if not isinstance(model, nn.Module):
         raise RuleTypeError(f"{asker} needs a torch.nn.Module, got {model!r}.")
@@ -52,9 +62,24 @@ def sites_of(model: object, asker: str = "checkup") -> list[Site]:
         raise RuleValueError(
             f"{asker} needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
         )
-    found = [Site(name, act, act.forward_fn, act.rule) for name, act in activations(model).items()]
-    modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
-    found += [site for name, module in modules.items() if (site := _native(name, module)) is not None]
+    ours = [
+        Place(name, one, one.joined if isinstance(one, Activation) else Joined(one.forward_fn, one.rule))
+        for name, one in activations(model).items()
+    ]
+    return ours + [
+        Place(name, module, Joined(Elementwise(_Native(module)), Tied()), native=True)
+        for name, module in native_activations(model).items()
+    ]
+
+
+def sites_of(model: object, asker: str = "checkup") -> list[Place]:
+    """``inside``, of a model that has activations.
+
+    Raises:
+        RuleTypeError: it is no module.
+        RuleValueError: it has none, or a lazy layer.
+    """
+    found = inside(model, asker)
     if not found:
         raise RuleValueError(
             f"{asker} found no activation in {type(model).__name__}: neither a tieless.Activation nor an activation "
@@ -63,17 +88,18 @@ def sites_of(model: object, asker: str = "checkup") -> list[Site]:
     return found
 
 
-def _native(name: str, module: nn.Module) -> Site | None:
-    # A converted module, which is ours, says that it is from where it was.
-    if type(module).__module__ != nn.modules.activation.__name__ or isinstance(module, (*_OTHERS, Activation)):
-        return None
-    joined = join(_twin(module), "tied")
-    return Site(name, module, joined.forward, joined.rule)
+class _Native:
+    """What a module of PyTorch computes, apart from the module, whose forward is about to be watched: without its hooks, and
+    never in place.
+    """
 
+    def __init__(self, module: nn.Module) -> None:
+        self._twin = copy(module)
+        if hasattr(module, "inplace"):
+            vars(self._twin)["inplace"] = False
 
-def _twin(module: nn.Module) -> nn.Module:
-    """The same function, apart from the module, whose forward is about to be watched; it leaves its input as it is."""
-    twin = copy(module)
-    if hasattr(twin, "inplace"):
-        vars(twin)["inplace"] = False
-    return twin
+    def __call__(self, z: Tensor) -> Tensor:
+        return self._twin.forward(z)
+
+    def __repr__(self) -> str:
+        return repr(self._twin)

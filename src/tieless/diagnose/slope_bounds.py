@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tieless.diagnose.compare import figures, sums_of
-from tieless.diagnose.passes import Batch, Call, Loss, Place, batches_of, look, loss_on, places_of
+from tieless.diagnose.passes import Batch, Call, Loss, batches_of, look, loss_on, places_of
 from tieless.diagnose.references import checked, smoothed
+from tieless.diagnose.sites import Place
 from tieless.diagnose.words import NOTHING, aligned
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.functional import Joined, untie_joined
@@ -138,14 +139,13 @@ def bounds(model: nn.Module, batch: Batch, *, loss_fn: Loss | None = None, sigma
     blurred, _ = smoothed(places, seen, sigma)
     parts: list[SlopeBound] = []
     for number, place in enumerate(places):
-        joined = blurred.get(number) or Joined(place.forward, Tied())
         own = [
             (call, sent, received)
             for call, sent, received in zip(seen.calls, seen.sent, seen.received, strict=True)
             if call.place == number
         ]
         if own:
-            parts.append(_slope_bound(place, joined, own))
+            parts.append(_slope_bound(place, blurred.get(number), own))
     return Bounds(type(model).__name__, tuple(parts))
 
 
@@ -154,8 +154,11 @@ def default_loss(outputs: Any, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
 
-def _slope_bound(place: Place, joined: Joined, calls: Sequence[tuple[Call, Tensor, Tensor]]) -> SlopeBound:
-    pairs = [(sent, _tied(joined, call.z, received)) for call, sent, received in calls]
+def _slope_bound(place: Place, blurred: Joined | None, calls: Sequence[tuple[Call, Tensor, Tensor]]) -> SlopeBound:
+    pairs = [
+        (sent, _tied(blurred or Joined(call.joined.forward, Tied()), call.z, received))
+        for call, sent, received in calls
+    ]
     (sums,) = sums_of([pairs])
     low, high = _extremes(pairs)
     return SlopeBound(place.name, str(place.rule), low, high, _bound(low, high), figures(sums).cosine)

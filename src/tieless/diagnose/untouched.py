@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["devices_of", "untouched"]
+__all__ = ["devices_of", "seeded", "untouched"]
 
 
 @contextmanager
@@ -46,6 +46,17 @@ def untouched(*models: nn.Module) -> Generator[None]:
         finally:
             for place, content in zip(places, before, strict=True):
                 _restore(place, content)
+
+
+def seeded(model: nn.Module, seed: int) -> None:
+    """Seed those of PyTorch's generators that ``untouched`` sets back, and no other.
+
+    ``torch.manual_seed`` seeds those of every device, the ones that start later too.
+    """
+    torch.default_generator.manual_seed(seed)
+    for device in devices_of(model):
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
 def devices_of(model: nn.Module) -> list[torch.device]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from tieless.diagnose.gate import Gate, gate_of
 from tieless.diagnose.health import LayerHealth
-from tieless.diagnose.sites import Site
-from tieless.diagnose.untouched import untouched
-from tieless.functional import join, untie_joined
+from tieless.diagnose.passes import Call, look
+from tieless.diagnose.sites import Place
+from tieless.functional import Joined
 from tieless.rules import Rule
 
 __all__ = ["FAINT", "vitals"]
@@ -29,22 +29,8 @@ SAMPLE = 1 << 20
 """Elements of which the percentiles are taken; of more, as many at equal distances."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of an activation: what it got, and views of ``z`` and ``y`` through which the feedback passes."""
-
-    site: int
-    z: Tensor
-    y: Tensor
-
-
 def vitals(
-    model: nn.Module,
-    sites: Sequence[Site],
-    loss_of: Callable[[nn.Module], Tensor],
-    rules: Mapping[str, Rule],
-    *,
-    seed: int = 0,
+    model: nn.Module, sites: Sequence[Place], loss_of: Callable[[nn.Module], Tensor], rules: Mapping[str, Rule]
 ) -> list[LayerHealth]:
     """How each activation does, in the order of their first calls; those that are not called are left out.
 
@@ -53,51 +39,32 @@ def vitals(
         sites: Its activations.
         loss_of: Runs the model and gives a scalar.
         rules: By the name of an activation, the rule to run in the place of its own.
-        seed: For whatever draws.
     """
-    calls: list[_Call] = []
-    with torch.inference_mode(mode=False), torch.enable_grad(), untouched(model, *(site.module for site in sites)):
-        for number, site in enumerate(sites):
-            # In the instance it hides the method of the class; `untouched` takes it out again.
-            vars(site.module)["forward"] = _watched(number, site, rules.get(site.name, site.rule), calls)
-        torch.manual_seed(seed)
-        loss = loss_of(model)
-        seen = [tensor for call in calls for tensor in (call.y, call.z)]
-        sent = torch.autograd.grad(loss, seen, allow_unused=True) if seen and loss.requires_grad else [None] * len(seen)
-        pairs = list(zip(sent[::2], sent[1::2], strict=True))
-        order = list(dict.fromkeys(call.site for call in calls))
-        healths: list[LayerHealth] = []
-        for number in order:
-            own = [(call, *pair) for call, pair in zip(calls, pairs, strict=True) if call.site == number]
-            healths.append(_health(sites[number], rules.get(sites[number].name, sites[number].rule), own))
-    return _with_ratios(healths)
+    halves = {n: Joined(site.forward, rules[site.name]) for n, site in enumerate(sites) if site.name in rules}
+    seen = look(model, sites, loss_of, halves, seed=0, received=True)
+    calls: dict[int, list[_Fed]] = {}
+    for fed in zip(seen.calls, seen.received, seen.sent, strict=True):
+        calls.setdefault(fed[0].place, []).append(fed)
+    return _with_ratios([_health(sites[number].name, own) for number, own in calls.items()])
 
 
-def _watched(number: int, site: Site, rule: Rule, calls: list[_Call]) -> Callable[..., Tensor]:
-    joined = join(site.forward, rule)
-
-    def forward(z: Tensor, *_: Any, **__: Any) -> Tensor:
-        # A view of its own: what arrives at z from elsewhere, past a residual connection, is not what this one sends.
-        # Where nothing below learns, z starts the graph, or nothing would be sent.
-        start = z.view_as(z) if z.requires_grad else z.detach().requires_grad_()
-        y = untie_joined(start, joined)
-        calls.append(_Call(number, start, y))
-        return y.view_as(y)
-
-    return forward
+_Fed = tuple[Call, Tensor, Tensor]
+"""A call, the feedback that it received, and what it sent."""
 
 
-def _health(site: Site, rule: Rule, calls: Sequence[tuple[_Call, Tensor | None, Tensor | None]]) -> LayerHealth:
-    gate = gate_of(site.forward, rule, calls[0][0].z.device)
-    z = torch.cat([call.z.detach().float().flatten() for call, _, _ in calls])
-    received = torch.cat([_or_zeros(feedback, call.y) for call, feedback, _ in calls])
-    sent = torch.cat([_or_zeros(feedback, call.z) for call, _, feedback in calls])
+def _health(name: str, calls: Sequence[_Fed]) -> LayerHealth:
+    joined = calls[-1][0].joined
+    gate = gate_of(joined.forward, joined.rule, calls[-1][0].z.device)
+    z, received, sent = (
+        torch.cat([one.detach().float().flatten() for one in part])
+        for part in zip(*((call.z, received, sent) for call, received, sent in calls), strict=True)
+    )
     strength, peak, window = _window(gate, z)
     low, high = cast("list[float]", torch.quantile(_sample(z), z.new_tensor(PERCENTILES)).tolist())
     return LayerHealth(
-        name=site.name,
-        forward=str(site.forward),
-        backward=str(rule),
+        name=name,
+        forward=str(joined.forward),
+        backward=str(joined.rule),
         elements=z.numel(),
         arrives=_fraction(received != 0),
         live=_fraction(sent != 0),
@@ -114,10 +81,6 @@ def _health(site: Site, rule: Rule, calls: Sequence[tuple[_Call, Tensor | None, 
     )
 
 
-def _or_zeros(feedback: Tensor | None, like: Tensor) -> Tensor:
-    return (torch.zeros_like(like) if feedback is None else feedback).detach().float().flatten()
-
-
 def _sample(z: Tensor) -> Tensor:
     return z[:: -(-z.numel() // SAMPLE)]
 
@@ -130,7 +93,7 @@ def _rms(values: Tensor) -> float:
     return float(values.double().square().mean().sqrt()) if values.numel() else 0.0
 
 
-def _constant(calls: Sequence[tuple[_Call, Tensor | None, Tensor | None]]) -> float | None:
+def _constant(calls: Sequence[_Fed]) -> float | None:
     outputs = [call.y.detach() for call, _, _ in calls]
     if any(y.dim() == 0 or len(y) < 2 for y in outputs) or not outputs[0].numel():
         return None

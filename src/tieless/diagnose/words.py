@@ -56,13 +56,15 @@ def cells(activation: ExplainedActivation) -> list[str]:
     return [*always, amount(run.kept_bytes), amount(run.own_bytes), fired]
 
 
-def notes(activations: Sequence[ExplainedActivation], run: ModelRun | None) -> list[str]:
+def notes(activations: Sequence[ExplainedActivation], run: ModelRun | None, others: Sequence[str] = ()) -> list[str]:
     """What the table means, and what it leaves out: a line each."""
     dtypes = ", ".join(dict.fromkeys(activation.dtype for activation in activations))
     lines = [f"bits: kept for the backward pass for each element of {dtypes}, measured."]
     beside = sorted({activation.bytes_per_call for activation in activations} - {0})
     if beside:
         lines.append(f"Beside the bits, a call keeps {' or '.join(map(amount, beside))}, such as a key.")
+    if others:
+        lines.append(f"PyTorch's own activations, which are tied, have no row: {', '.join(others)}.")
     if run is None:
         return lines
     lines.append("kept: by the activation, for the backward pass; own: of that, what nothing else keeps.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
-from tieless.functional import join, untie_joined
+from tieless.functional import Joined, join, untie_joined
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
 __all__ = ["Activation"]
@@ -40,6 +42,10 @@ class Activation(nn.Module):
     def rule(self) -> Rule:
         """The backward half."""
         return self.joined.rule
+
+    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
+        """The two halves, for a call that gives its function parameters; here none does."""
+        return self.joined
 
     def forward(self, z: Tensor) -> Tensor:
         return untie_joined(z, self.joined)

@@ -1,18 +1,56 @@
-"""Which activations a model has inside: modules, and calls of functions that a conversion has untied."""
+"""Which activations a model has inside: ours, calls of functions that a conversion has untied, and PyTorch's.
+
+Whoever asks what an activation is, asks here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import cast
 
 from torch import nn
 
 from tieless.nn.activation import Activation
+from tieless.nn.learnable import LearnableActivation
 
-__all__ = ["CALLS", "activations", "calls_of"]
+__all__ = ["CALLS", "activations", "calls_of", "kind_of_class", "native_activations"]
 
 CALLS = "_tieless_calls"
 """The attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
+
+_KINDS: Mapping[type[nn.Module], str] = MappingProxyType(
+    {
+        nn.CELU: "celu",
+        nn.ELU: "elu",
+        nn.GELU: "gelu",
+        nn.Hardshrink: "hardshrink",
+        nn.Hardsigmoid: "hardsigmoid",
+        nn.Hardswish: "hardswish",
+        nn.Hardtanh: "hardtanh",
+        nn.LeakyReLU: "leaky_relu",
+        nn.LogSigmoid: "logsigmoid",
+        nn.Mish: "mish",
+        nn.ReLU: "relu",
+        nn.ReLU6: "relu6",
+        nn.SELU: "selu",
+        nn.Sigmoid: "sigmoid",
+        nn.SiLU: "silu",
+        nn.Softplus: "softplus",
+        nn.Softshrink: "softshrink",
+        nn.Softsign: "softsign",
+        nn.Tanh: "tanh",
+        nn.Tanhshrink: "tanhshrink",
+        nn.Threshold: "threshold",
+    }
+)
+"""PyTorch's modules that compute one function of each element, and its name in ``torch.nn.functional``."""
+
+
+def kind_of_class(cls: type[nn.Module]) -> str | None:
+    """Which of PyTorch's activations a class is; ``None`` if it is none, or a subclass with another ``forward``."""
+    bases = (base for base in cls.__mro__ if base in _KINDS)
+    return next((_KINDS[base] for base in bases if cls.forward is base.forward), None)
 
 
 def calls_of(module: nn.Module) -> Mapping[str, Activation]:
@@ -20,7 +58,7 @@ def calls_of(module: nn.Module) -> Mapping[str, Activation]:
     return cast("Mapping[str, Activation]", vars(module).get(CALLS, {}))
 
 
-def activations(model: nn.Module) -> dict[str, Activation]:
+def activations(model: nn.Module) -> dict[str, Activation | LearnableActivation]:
     """Every activation that tieless runs in a model, by name, in the model's order.
 
     Modules have the name that PyTorch gives them; the calls that ``convert`` has untied in the code of a module have
@@ -31,11 +69,39 @@ def activations(model: nn.Module) -> dict[str, Activation]:
         >>> list(activations(torch.nn.Sequential(torch.nn.Linear(2, 2), Activation("relu", "full_jam"))))
         ['1']
     """
-    found: dict[str, Activation] = {}
-    modules: dict[str, nn.Module] = dict(model.named_modules())  # pyright: ignore[reportUnknownArgumentType]
-    for name, module in modules.items():
-        if isinstance(module, Activation):
+    found: dict[str, Activation | LearnableActivation] = {}
+    for name, module in _named_modules(model):
+        if isinstance(module, (Activation, LearnableActivation)):
             found[name] = module
         for key, call in calls_of(module).items():
             found[f"{name}.{key}" if name else key] = call
     return found
+
+
+def native_activations(model: nn.Module) -> dict[str, nn.Module]:
+    """The activations of a model whose derivative is PyTorch's own, by name: modules of one function of each element.
+
+    They are PyTorch's, classes derived from them with the same ``forward``, and those of transformers. PyTorch files more
+    under activations, which are none here: ``Softmax``, ``GLU`` and their like mix elements, ``PReLU`` learns, ``RReLU``
+    draws.
+
+    Example:
+        >>> from tieless.nn import native_activations
+        >>> list(native_activations(torch.nn.Sequential(torch.nn.Tanh(), torch.nn.PReLU(), Activation("relu", "tied"))))
+        ['0']
+    """
+    return {name: module for name, module in _named_modules(model) if _is_native(module)}
+
+
+def _is_native(module: nn.Module) -> bool:
+    if isinstance(module, (Activation, LearnableActivation)):
+        return False
+    cls = type(module)
+    if cls.__module__ == "transformers.activations":
+        own = (*module.parameters(), *module.buffers(), *module.children())
+        return cls.__name__ != "LinearActivation" and not own
+    return kind_of_class(cls) is not None
+
+
+def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())

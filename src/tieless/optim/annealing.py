@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleTypeError, RuleValueError, UnreachedWarning
 from tieless.forwards import Forward
 from tieless.functional import Joined
-from tieless.nn import activations
-from tieless.rules import Rule, RuleSchedule
+from tieless.nn import Activation, activations, native_activations
+from tieless.rules import Rule, RuleSchedule, Tied
 
 __all__ = ["Annealing"]
 
@@ -20,11 +21,13 @@ __all__ = ["Annealing"]
 class Annealing:
     """Gives the activations of a model the rules of a schedule, step by step.
 
-    Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or the
-    first one of ``alternate``. All others stay as they are. It begins where it is made, with the rule of step 0. A backward
-    pass that is still to come keeps the rule of its own forward pass, but a checkpoint that computes it again takes the rule
-    of that moment: step after the backward pass, as an optimiser does. Eager, no rule of an earlier step is remembered
-    anywhere. A compiled model takes the new rule at its next call and compiles for it, see ``anneal`` on ``stages``.
+    Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or
+    the first one of ``alternate``. All others stay as they are; where the schedule is for a ``LearnableActivation``, or
+    for one of PyTorch's own, whose rule is ``tied``, an ``UnreachedWarning`` names them, for they hold no rule to
+    exchange. It begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule
+    of its own forward pass, but a checkpoint that computes it again takes the rule of that moment: step after the
+    backward pass, as an optimiser does. Eager, no rule of an earlier step is remembered anywhere. A compiled model
+    takes the new rule at its next call and compiles for it, see ``anneal`` on ``stages``.
 
     Args:
         model: Its activations are looked up once, now: modules, also those inside of ``LIF``, and what ``convert`` has
@@ -52,12 +55,18 @@ class Annealing:
         if not isinstance(schedule, RuleSchedule):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"Annealing needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
         every = activations(model)
-        found = {name: one for name, one in every.items() if schedule.belongs_to(one.rule)}
+        found = {
+            name: one for name, one in every.items() if isinstance(one, Activation) and schedule.belongs_to(one.rule)
+        }
+        left = _left(model, schedule)
         if not found:
             names = ", ".join(sorted({str(one.rule) for one in every.values()})) or "none"
             raise RuleValueError(
                 f"No activation of {type(model).__name__} has the rule {schedule.whose()}. Its rules: {names}."
+                f"{' ' * bool(left)}{left}"
             )
+        if left:
+            warnings.warn(left, UnreachedWarning, stacklevel=2)
         self.schedule = schedule
         self.names = tuple(found)
         self._activations = tuple(found.values())
@@ -119,3 +128,19 @@ class Annealing:
             if forward not in made:
                 made[forward] = Joined(forward, rule)
             activation.joined = made[forward]
+
+
+def _left(model: nn.Module, schedule: RuleSchedule) -> str:
+    """Which activations the schedule is for and cannot change, and what makes them such that it can; empty if none."""
+    learn = [
+        name
+        for name, one in activations(model).items()
+        if not isinstance(one, Activation) and schedule.belongs_to(one.rule)
+    ]
+    native = native_activations(model) if schedule.belongs_to(Tied()) else {}
+    parts = [
+        f"{', '.join(learn)}, whose slope learns (settled() gives an Activation)" * bool(learn),
+        f"{', '.join(native)}, of PyTorch's own (convert(model, backward='tied') gives them the rule)" * bool(native),
+    ]
+    named = "; ".join(filter(None, parts))
+    return f"Annealing cannot change activations of {type(model).__name__}: {named}." if named else ""

@@ -81,7 +81,7 @@ def _bytes_of(
 ) -> int:
     watch = Watch()
     with untouched(place.module), watch.watching():
-        y = forward(z.requires_grad_())
+        y = forward(z.requires_grad_().clone())  # to which an activation in place may write
         kept = watch.kept(without).total
         del y
     return kept

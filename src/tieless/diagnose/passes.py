@@ -200,7 +200,7 @@ def look(
             feedback by its own weights.
     Raises:
         RuleTypeError: the loss is no scalar.
-        RuleValueError: see ``tied``; or no activation was called, or the loss depends on no parameter.
+        RuleValueError: see ``tied``; or the loss depends on no parameter, or passes a reentrant checkpoint.
     """
     own_weights = tied_feedback(model) if tied else nullcontext()
     with running(model, places, halves, seed=seed) as calls, own_weights, torch.enable_grad():
@@ -212,7 +212,15 @@ def look(
             raise RuleValueError(f"The loss of {type(model).__name__} depends on nothing that has a gradient.")
         seen = tuple(calls)  # a checkpoint calls again in the backward pass
         at = [*weights.values(), *(call.z for call in seen), *(call.y for call in seen if received)]
-        grads = torch.autograd.grad(loss, at, materialize_grads=True, allow_unused=True)
+        try:
+            grads = torch.autograd.grad(loss, at, materialize_grads=True, allow_unused=True)
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise RuleValueError(
+                f"{type(model).__name__} has a checkpoint with use_reentrant=True, which has no gradients of single "
+                "tensors. Give it use_reentrant=False."
+            ) from error
     split, end = len(weights), len(weights) + len(seen)
     return Seen(
         loss.detach(),

@@ -27,17 +27,18 @@ CALLS = {
     "tanh": lambda z: torch.tanh(input=z),
 }
 SOURCES = {
-    "leaky_relu": "F.leaky_relu(h, 0.2)",
-    "leaky_relu, named": "F.leaky_relu(h, negative_slope=0.2, inplace=True)",
-    "gelu": "F.gelu(h, approximate='tanh')",
-    "hardtanh": "F.hardtanh(h, -0.3, 0.4)",
-    "hardtanh, in place": "F.hardtanh_(h, -0.3, 0.4)",
+    "leaky_relu": "F.leaky_relu(h, self.slope)",
+    "leaky_relu, named": "F.leaky_relu(h, negative_slope=self.slope, inplace=True)",
+    "gelu": "F.gelu(h, approximate=self.kind)",
+    "hardtanh": "F.hardtanh(h, self.low, self.high)",
+    "hardtanh, in place": "F.hardtanh_(h, self.low, self.high)",
     "elu": "F.elu(h, 0.5, inplace=True)",
-    "softplus": "F.softplus(h, beta=3)",
-    "threshold": "F.threshold(h, 0.2, -1.0)",
+    "softplus": "F.softplus(h, beta=self.beta)",
+    "threshold": "F.threshold(h, self.slope, -1.0)",
     "relu_": "h.relu_()",
     "tanh": "torch.tanh(input=h)",
 }
+"""The same in code, where most parameters are known only when it runs."""
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def networks(tmp_path, monkeypatch):
     for number, source in enumerate(SOURCES.values()):
         lines += [
             f"class Net{number}(nn.Module):",
+            "    slope, low, high, beta, kind = 0.2, -0.3, 0.4, 3, 'tanh'",
             "    def __init__(self):",
             "        super().__init__()",
             "        self.below, self.above = nn.Linear(8, 12), nn.Linear(12, 3)",

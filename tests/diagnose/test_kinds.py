@@ -1,5 +1,6 @@
 """Which activations are here: whoever asks sees each kind, or refuses it in one line."""
 
+import pickle
 import warnings
 
 import pytest
@@ -187,6 +188,9 @@ def test_a_slope_that_learns_learns_on_after_a_conversion_and_back():
     assert isinstance(act, tl.Activation)
     F.cross_entropy(net(batch[0]), batch[1]).backward()
     assert act.log_width.grad is None
+    twin = pickle.loads(pickle.dumps(net))
+    assert type(twin[1]) is type(act)
+    assert torch.equal(_grad(twin, batch), _grad(net, batch))
     assert tl.revert(net)[1] is act
     assert type(act) is LearnableActivation
     assert torch.equal(_grad(net, batch), expected)

@@ -45,7 +45,8 @@ def alignment(
     The model is left as it was, bit for bit: parameters, gradients, buffers, modes, hooks, random states.
 
     Args:
-        model: With one activation or more: ``tieless.Activation``, what ``convert`` has untied, PyTorch's, LIF cells.
+        model: With one activation or more: ``tieless.Activation``, ``LearnableActivation``, what ``convert`` has untied,
+            PyTorch's, LIF cells.
         loss_fn: ``loss_fn(model(inputs), targets)``, a scalar.
         batch: ``(inputs, targets)``, or an iterable of such pairs.
         reference: For flat forwards.
@@ -57,8 +58,8 @@ def alignment(
         A record that prints as a table; weights are in ``.whole`` and ``.layers[name]``, feedback in ``.feedback``, likewise.
     Raises:
         RuleTypeError: the model is no module, the batch no pair, or the loss no scalar.
-        RuleValueError: there is no activation, an argument is out of range, ``untie`` is called by itself, or a flat
-            forward cannot be smoothed.
+        RuleValueError: there is no activation, an argument is out of range, ``untie`` is called by itself, a flat forward
+            cannot be smoothed, or a checkpoint in the model is reentrant.
     Example:
         >>> _ = torch.manual_seed(0)
         >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "constant"), torch.nn.Linear(32, 3))

@@ -67,8 +67,9 @@ def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
     - *nothing arrives*: the cause lies above.
     - *constant outputs*: more than half of the units say the same for every sample. No rule changes what goes forward.
 
-    Activations are each ``tieless.Activation``, what ``convert`` has untied, and PyTorch's activation modules, which are
-    taken as tied. Parameters get no gradient; mode, buffers, hooks and random state stay as they were.
+    Activations are each ``tieless.Activation`` and ``LearnableActivation``, what ``convert`` has untied, and activation
+    modules of PyTorch and transformers, which are taken as tied. Each runs as it does plainly, with the parameters of its
+    call and in place where it does so. Parameters get no gradient; mode, buffers, hooks and random state stay as they were.
 
     Args:
         model: With one activation or more.
@@ -80,7 +81,8 @@ def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
         A record that prints as a table; its ``rules`` are what ``convert`` takes: ``convert(model, found.rules)``.
     Raises:
         RuleTypeError: the model is no module, or the loss no scalar.
-        RuleValueError: there is no activation in it, or none was called.
+        RuleValueError: there is no activation in it, or none was called; the loss depends on nothing that has a gradient; or
+            a checkpoint in the model is reentrant.
     Example:
         >>> _ = torch.manual_seed(0)
         >>> net = torch.nn.Sequential(

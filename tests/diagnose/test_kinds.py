@@ -228,6 +228,27 @@ def test_annealing_names_what_it_cannot_change(kind):
     assert "\n" not in str(refused.value)
 
 
+class Hides(nn.Module):
+    """Keeps an activation where no module is looked for."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.below, self.acts, self.seen = nn.Linear(8, 12), [act], nn.Tanh()
+
+    def forward(self, x):
+        return self.seen(self.acts[0](self.below(x)))
+
+
+@pytest.mark.parametrize(
+    "act", [tl.Activation("tanh", RULE), LearnableActivation("tanh", RULE)], ids=["ours", "learns"]
+)
+def test_one_that_hides_is_refused_where_nothing_may_stay_untied(act):
+    for asker in (tl.alignment, descent):
+        with pytest.raises(RuleValueError, match=r"Hides calls untie by itself, with the rule atan\(2") as caught:
+            asker(Hides(act), F.cross_entropy, _net("ours")[1])
+        assert "\n" not in str(caught.value)
+
+
 def test_what_pytorch_files_under_activations_and_is_no_function_of_each_element_is_none():
     others = [nn.Softmax(1), nn.LogSoftmax(1), nn.Softmin(1), nn.GLU(), nn.PReLU(), nn.RReLU()]
     for one in others:

@@ -33,7 +33,7 @@ from tieless.forwards import (
     Softplus,
     Tanh,
 )
-from tieless.nn import kind_of_class
+from tieless.nn import inside
 
 __all__ = [
     "BY_NAME",
@@ -155,6 +155,9 @@ def forward_of(kind: str, parameters: Parameters) -> Forward:
         return make(**every)
     return _SAME_AT.get((kind, *every.values())) or Elementwise(NativeCall(kind, tuple(every.items())))
 
+
+kind_of_class = inside.kind_of_class
+"""Which of PyTorch's activations a class is: what everybody who asks is told."""
 
 METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if hasattr(Tensor, name + ending))
 """Tensor's methods that are activations: ``x.relu()`` and the like."""

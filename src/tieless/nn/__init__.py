@@ -5,7 +5,7 @@ from __future__ import annotations
 from tieless.nn.activation import Activation
 from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
 from tieless.nn.feedback import FeedbackLayer, feedback_of, tied_feedback
-from tieless.nn.inside import CALLS, activations, calls_of, kind_of_class, native_activations
+from tieless.nn.inside import CALLS, activations, calls_of, native_activations
 from tieless.nn.learnable import LearnableActivation
 from tieless.nn.lif import LIF, Reset
 from tieless.nn.objectives import Alignment, Objective, Spread
@@ -51,7 +51,6 @@ __all__ = [
     "clip_latent_weights",
     "feedback_of",
     "freeze",
-    "kind_of_class",
     "latent_weights",
     "load_float",
     "native_activations",

@@ -1,4 +1,4 @@
-"""What compilers and profilers need not look into."""
+"""What compilers and profilers need not look into, and what they cannot."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
-__all__ = ["known_when_traced", "unprofiled"]
+from tieless.errors import TransformError
+
+__all__ = ["known_when_traced", "no_script", "unprofiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,3 +42,15 @@ def unprofiled(function: Callable[P, R]) -> Callable[P, R]:
             return thread.submit(function, *args, **kwargs).result()
 
     return elsewhere
+
+
+def no_script(*_: object) -> NoReturn:
+    """The refusal of ``torch.jit.script``, which asks ``__prepare_scriptable__`` of what it is about to compile.
+
+    Without it TorchScript complains of the first line that it cannot read; or, of a module whose calls a conversion has
+    untied, it compiles the source of the class, in which nothing is untied.
+    """
+    raise TransformError(
+        "torch.jit.script cannot compile what tieless has untied: TorchScript has no place for a backward rule. To take the "
+        "forward elsewhere, use torch.export.export(model, example) or torch.jit.trace(model, example)."
+    )

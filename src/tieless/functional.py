@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,9 +11,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, fx
 from torch.autograd import forward_ad
+from torch.jit._trace import TracerWarning
 
 from tieless import ops, registry
-from tieless._tracing import known_when_traced
+from tieless._kinds import Halves, fake_mode_of, is_array, through_arrays
+from tieless._tracing import known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
@@ -36,9 +39,10 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
         generator: Where a random rule or forward draws its key, on the CPU; torch's default generator unless given.
     Shape:
         ``z``: ``(...)``, float16, bfloat16, float32 or float64, on any device. Result and gradient: like ``z`` in
-        shape, dtype, device and memory layout.
+        shape, dtype, device and memory layout. Nested, sparse and distributed tensors come out in their kind.
     Raises:
-        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
+        SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong; or ``z`` is no tensor,
+            not floating, or of a kind that the halves cannot be applied to.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
         TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
             a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is captured
@@ -173,11 +177,29 @@ class Joined:
         assert key is not None
         return self.forward.sample(z, Random(key, OF_THE_FORWARD))
 
+    def halves(self) -> Halves:
+        """What decides about the kinds of tensors that the pair can be applied to."""
+        return Halves(
+            name=f"{self.forward} with {self.rule}",
+            elementwise=self.forward.elementwise and all(part.is_elementwise() for part in self.rule.parts()),
+            trusted=not self.opaque,
+            draws=self.draws,
+            value=None if self.samples else self._value_of_floating,
+        )
+
+    def _value_of_floating(self, z: Tensor) -> Tensor:
+        return self.value(_floating(z))
+
     def exported(self, z: Tensor) -> Tensor:
         """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
-        if self.samples:
-            return self.forward.exported(z.detach())
-        return self.forward.value(z) if isinstance(self.rule, Tied) else self.value(z.detach())
+        tied = isinstance(self.rule, Tied)
+        y = self.forward.exported(z if tied else z.detach())
+        if not self.opaque:
+            return y
+        with warnings.catch_warnings():
+            # A trace has one shape, and this compares it: nothing that the program could get wrong.
+            warnings.simplefilter("ignore", TracerWarning)
+            return _checked(y, z, self.forward) if tied else _elementwise(y, z, self.forward)
 
     def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
         """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
@@ -240,6 +262,8 @@ def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: to
         return _in_graph(z, _name(forward, backward, registry.generation), generator)
     return _around_in_graph(z, y, name, generator)
 
+
+untie.__prepare_scriptable__ = untie_joined.__prepare_scriptable__ = no_script  # pyright: ignore[reportFunctionMemberAccess]
 
 _IN_GRAPHS: dict[str, Joined] = {}
 """The pairs that compilers have met, by a name that a graph can hold."""
@@ -306,26 +330,50 @@ def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator
     return _untie(z, _IN_GRAPHS[name], generator, y)
 
 
-def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, y: Tensor | None = None) -> Tensor:
-    if isinstance(z, fx.Proxy):
-        return _in_code(z, joined, generator)
-    if not z.is_floating_point():
-        raise RuleTypeError(f"untie needs a floating z, got {z.dtype}. Convert it first.")
+def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced: Tensor | None = None) -> Tensor:
+    """``y``, with the rule behind it.
+
+    Args:
+        traced: ``y`` where a compiler has traced it already.
+    """
+    if not is_array(z):
+        y = _of_another_kind(z, joined, generator)
+        if y is not None:
+            return y
+    _floating(z)
     if joined.native:
         return _checked(joined.forward.value(z), z, joined.forward)
-    if _exporting():
-        # An exported program has no place for a rule. Cut off, its gradient is missing, where the forward's own
+    if ops.written_down():
+        # What is written down has no place for a rule. Cut off, its gradient is missing, where the forward's own
         # derivative in the place of the rule would pass unnoticed.
-        return joined.exported(z) if y is None else y
+        return joined.exported(z) if traced is None else traced
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
-    if y is None and ops.direct(z):
+    if traced is None and ops.direct(z):
         drawn = ops.draw_key_now(z, generator) if joined.draws else None
         return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined))[0]
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
-    return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, y))[0]
+    with fake_mode_of(z):
+        return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, traced))[0]
+
+
+def _floating(z: Tensor) -> Tensor:
+    if z.dtype not in ops.FLOATING:
+        raise RuleTypeError(
+            f"untie needs a floating z, of float16, bfloat16, float32 or float64, got {z.dtype}. Convert it first."
+        )
+    return z
+
+
+def _of_another_kind(z: Tensor | fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor | None:
+    """``y`` of what is no ordinary tensor; ``None`` if the ordinary way is its way."""
+    if isinstance(z, fx.Proxy):
+        return _in_code(z, joined, generator)
+    if joined.native:
+        return None
+    return through_arrays(z, joined.halves(), lambda array: _untie(array, joined, generator))
 
 
 def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor:
@@ -333,10 +381,6 @@ def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> 
     if generator is not None:
         raise TransformError("torch.fx cannot write a generator into its code. Trace the network without one.")
     return cast("Tensor", z.tracer.create_proxy("call_function", untie_joined, (z, joined), {}))
-
-
-_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
-"""Is ``torch.export`` or the exporter to ONNX at work? Before 2.7 PyTorch did not say."""
 
 
 def _called(forward: Forward, z: Tensor) -> Tensor:
@@ -441,7 +485,8 @@ class _TracedUntie(torch.autograd.Function):
         if grad_output is None:
             return _zeros(ctx, others[0]), None, None, None
         saved = ctx.saved_tensors
-        feedback = _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved)
+        with fake_mode_of(grad_output):
+            feedback = _feedback(ctx, grad_output, saved[-1] if ctx.joined.draws else None, saved)
         return _without_derivative(ctx, feedback, grad_output), None, None, None
 
     @staticmethod
@@ -466,6 +511,8 @@ def _zeros(ctx: Any, anchor: Tensor | None) -> Tensor | None:
 def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]) -> Tensor:
     """What is sent on: the feedback, through each rule of the chain in turn."""
     order = ctx.order
+    if grad_output.layout is not torch.strided:
+        grad_output = grad_output.to_dense()
     # Bits follow z in memory, so the feedback has to lie as z does before it meets them.
     feedback = grad_output
     if order is not None or not feedback.is_contiguous():

@@ -78,9 +78,13 @@ class _Context(ContextDecorator):
 
     def __init__(self, min_elements: int) -> None:
         self._min_elements = min_elements
-        self._entered: list[saved_tensors_hooks] = []
+        self._entered: list[saved_tensors_hooks | None] = []
 
     def __enter__(self) -> PackedStatistics:
+        if ops.written_down():
+            # What is written keeps nothing for a backward pass.
+            self._entered.append(None)
+            return PackedStatistics(_Totals())
         if torch.compiler.is_compiling():
             raise TransformError("packed_activations cannot be compiled. Put it around the call of what is compiled.")
         packer = _Packer(self._min_elements)
@@ -92,7 +96,9 @@ class _Context(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         # Hooks are on a stack of each thread, so it does not matter through which of the entries that is popped.
-        self._entered.pop().__exit__(*error)
+        hooks = self._entered.pop()
+        if hooks is not None:
+            hooks.__exit__(*error)
 
 
 Pack = Callable[["_Packer", Tensor], "_Packed | _Kept"]

@@ -97,7 +97,7 @@ def test_what_is_published_is_what_is_true_of_these_pairs():
         assert _refused(answers) == _to_be_refused(check.title, answers)
         of_jams = {answer for pair, answer in answers.items() if pair[1] in JAMS}
         # An exported program has values alone: where they are close, that is the forward's doing.
-        assert check.title in {"export", "ONNX"} or of_jams <= {EQUAL, REFUSED}
+        assert check.title in {"export", "ONNX", "ONNX (older)", "jit.trace"} or of_jams <= {EQUAL, REFUSED}
     assert PAGE.read_text() == render(published)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from tieless._tracing import known_when_traced
+from tieless._tracing import known_when_traced, no_script
 from tieless.convert.functions import KINDS, Function, forward_of
 from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
@@ -48,6 +48,7 @@ ABSENT = "(absent)"
 class Changed:
     """Base of every class that a conversion has made. It is pickled as the class that it was made from."""
 
+    __prepare_scriptable__ = no_script
     original: ClassVar[type[nn.Module]]
     make: ClassVar[Callable[[Any], type[nn.Module]]]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tieless import ops
+from tieless._kinds import refuse_all_but_arrays
 from tieless._tracing import known_when_traced
 from tieless._underivable import underivable
 from tieless.errors import ConversionError, RuleTypeError, TransformError
@@ -106,11 +107,14 @@ def undelivered(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tensor:
+    refuse_all_but_arrays(x, "Feedback weights")
     key = ops.draw_key(y.detach()) if carrier.feedback.draws else None
     return cast("tuple[Tensor, ...]", _Sent.apply(y, x, weight, key, carrier))[0]
 
 
 def _deliver(output: Tensor, carriers: tuple[Carrier, ...], inputs: Sequence[Tensor]) -> Tensor:
+    for one in (output, *inputs):
+        refuse_all_but_arrays(one, "Feedback weights")
     return cast("tuple[Tensor, ...]", _Delivered.apply(output, carriers, *inputs))[0]
 
 

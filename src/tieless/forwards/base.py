@@ -43,6 +43,8 @@ class Forward(Named):
     __slots__ = ()
     draws: ClassVar[bool] = False
     """Whether ``y`` is random, so that the call needs a key."""
+    elementwise: ClassVar[bool] = True
+    """Whether each element of ``y`` follows from one of ``z``."""
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]] | None:
         """The name that kernels know it by, with its parameters as numbers of ``dtype``; ``None`` if they do not."""
@@ -63,8 +65,13 @@ class Forward(Named):
         raise NotImplementedError
 
     def exported(self, z: Tensor) -> Tensor:
-        """``y`` of a forward that ``draws``, by PyTorch's own random numbers: an exported program has no key."""
-        raise NotImplementedError
+        """``y`` in a program for another runtime: by operators that every exporter of PyTorch's knows.
+
+        Of a forward that ``draws``, by PyTorch's own random numbers, for such a program has no key.
+        """
+        if self.draws:
+            raise NotImplementedError
+        return self.value(z)
 
     def derivative(self) -> SlopeForm | None:
         """The slope that the rule ``tied`` uses; ``None`` where it is 0 almost everywhere."""

@@ -45,6 +45,7 @@ class MagnitudeAwareSign(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Larq MagnitudeAwareSign",)
+    elementwise: ClassVar[bool] = False
     dim: int = 0
 
     def value(self, z: Tensor) -> Tensor:
@@ -67,6 +68,7 @@ class TernaryWeight(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Larq SteTern",)
+    elementwise: ClassVar[bool] = False
     factor: float = 0.7
 
     def check(self) -> None:

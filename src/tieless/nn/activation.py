@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tieless._tracing import no_script
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import Joined, join, untie_joined
 from tieless.rules import Rule, RuleLike, rule as rule_of
@@ -32,6 +33,8 @@ class Activation(nn.Module):
     def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:
         super().__init__()
         self.joined = join(forward_of(forward), rule_of(backward))
+
+    __prepare_scriptable__ = no_script
 
     @property
     def forward_fn(self) -> Forward:

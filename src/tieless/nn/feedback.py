@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tieless import ops
+from tieless._tracing import no_script
 from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, deliver, send, undelivered
 
@@ -29,13 +31,15 @@ class FeedbackLayer(nn.Module):
     back: its forward is the same. ``feedback_of`` lists such layers.
     """
 
+    __prepare_scriptable__ = no_script
+
     def forward(self, x: Tensor) -> Tensor:
         if vars(self).get(_TIED, False):
             return super().forward(x)
         carrier: Carrier = vars(self)[CARRIER]
         y = super().forward(x.detach())
-        if _exporting():
-            # As with untie: cut off, its gradient is missing in an exported program, where another would pass unnoticed.
+        if ops.written_down():
+            # As with untie: cut off, its gradient is missing in what is written, where another would pass unnoticed.
             return y
         if carrier.feedback.direct:
             taps: Taps = vars(self)[TAPS]
@@ -50,9 +54,6 @@ class FeedbackLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, feedback={cast('Carrier', vars(self)[CARRIER]).feedback}"
-
-
-_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 class Taps:
@@ -116,7 +117,7 @@ class _End:
 
     def __call__(self, module: nn.Module, given: Any, output: Any) -> Any:
         carriers, inputs = self.taps.end()
-        if output is None or _exporting():  # None: the forward has raised
+        if output is None or ops.written_down():  # None: the forward has raised
             return output
         if not isinstance(output, Tensor) or not output.is_floating_point():
             what = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__

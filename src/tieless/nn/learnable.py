@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from tieless import ops
-from tieless._tracing import known_when_traced
+from tieless._kinds import refuse_all_but_arrays
+from tieless._tracing import known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
@@ -102,6 +103,8 @@ class LearnableActivation(nn.Module):
         self.log_width = nn.Parameter(torch.tensor(math.log(rule.width), dtype=torch.get_default_dtype()))
         self.log_height = nn.Parameter(torch.tensor(math.log(rule.height), dtype=torch.get_default_dtype()))
 
+    __prepare_scriptable__ = no_script
+
     @property
     def forward_fn(self) -> Forward:
         """The forward half."""
@@ -164,8 +167,9 @@ def _in_graph(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, name:
 
 
 def _learn(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, setting: _Setting) -> Tensor:
-    if torch.compiler.is_exporting():
+    if ops.written_down():
         return y
+    refuse_all_but_arrays(z, "A slope that learns")
     return cast("tuple[Tensor, Tensor]", _Learn.apply(y, z, log_width, log_height, setting))[0]
 
 

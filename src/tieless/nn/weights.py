@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tieless._tracing import no_script
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import join, untie_joined
@@ -96,6 +97,8 @@ class QuantizedWeight(nn.Module):
         self.scale: WeightScale = scale
         self.unit = unit
         self.transposed = transposed
+
+    __prepare_scriptable__ = no_script
 
     @classmethod
     def from_bits(cls, bits: int, backward: RuleLike = "constant", *, scale: WeightScale = "mean") -> QuantizedWeight:

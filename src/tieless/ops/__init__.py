@@ -18,16 +18,18 @@ from tieless.kernels import reference
 from tieless.kernels.numbers import rounded
 from tieless.ops import examples, keys, order
 from tieless.ops.dispatch import (
+    FLOATING,
     choose,
     choose_for,
     direct,
     forward_mode,
-    jit_traced,
     plain,
     transformed,
+    written_down,
 )
 
 __all__ = [
+    "FLOATING",
     "ONE_OPERATION",
     "OWN_VALUES",
     "activate",
@@ -49,6 +51,7 @@ __all__ = [
     "two_values",
     "uniform",
     "window_bits",
+    "written_down",
 ]
 
 kernels_for = choose
@@ -169,7 +172,7 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
         return reference.FORWARDS[function](z, *parameters)
     if direct(z):
         return choose(z).activate(z, function, parameters, None)[0]
-    if function in OWN_VALUES and z.is_cpu and not jit_traced():
+    if function in OWN_VALUES and z.is_cpu and not written_down():
         return _operators.activate.default(z, function, parameters)
     return reference.FORWARDS[function](z, *parameters)
 

@@ -24,6 +24,7 @@ from tieless.registry import unknown
 
 __all__ = [
     "FASTEST_FIRST",
+    "FLOATING",
     "NUMBA",
     "REFERENCE",
     "TRITON",
@@ -33,9 +34,9 @@ __all__ = [
     "choose_for",
     "direct",
     "forward_mode",
-    "jit_traced",
     "plain",
     "transformed",
+    "written_down",
 ]
 
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
@@ -43,6 +44,9 @@ _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _transforms_active: Callable[[], bool] = _inner._are_functorch_transforms_active  # noqa: SLF001
 _watching_modes: Callable[[], int] = _inner._len_torch_dispatch_stack  # noqa: SLF001
 _tracing_state: Callable[[], object] = _inner._get_tracing_state  # noqa: SLF001
+_exporting: Callable[[], bool] = getattr(
+    torch.compiler, "is_exporting", lambda: False
+)  # before 2.7 PyTorch did not say
 _dispatch_keys: Callable[[Tensor], Any] = _inner._dispatch_keys  # noqa: SLF001
 
 
@@ -153,9 +157,12 @@ def transformed() -> bool:
     return _transforms_active()
 
 
-def jit_traced() -> bool:
-    """Whether ``torch.jit.trace``, or the older exporter to ONNX, writes down what runs."""
-    return bool(_tracing_state())
+def written_down() -> bool:
+    """Whether what runs is written down for another runtime: by ``torch.export``, an exporter to ONNX or ``torch.jit.trace``.
+
+    That runtime has no operator of ours and no place for a rule.
+    """
+    return _exporting() or bool(_tracing_state())
 
 
 def forward_mode() -> bool:

@@ -64,6 +64,14 @@ class Rule(Named):
         slope = self.slope(forward)
         return None if slope is None else slope.needs
 
+    def is_elementwise(self) -> bool:
+        """Whether each element of what is sent follows from that element of the feedback and of ``z`` alone.
+
+        So it is for a slope. A rule with ``feedback`` of its own says so itself: nested, sparse and distributed tensors,
+        which have no place for a look at the others, are else refused or gathered.
+        """
+        return type(self).feedback is Rule.feedback
+
     def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
         """What is sent on, by a rule that has no ``slope``.
 

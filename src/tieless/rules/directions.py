@@ -46,6 +46,9 @@ class Sign(Transform):
 
     norm: Literal["none", "sample", "tensor"] = option("none")
 
+    def is_elementwise(self) -> bool:
+        return self.norm == "none"
+
     def transform(self, grad_output: Tensor) -> Tensor:
         signs = torch.sign(grad_output)
         if self.norm == "none":
@@ -78,6 +81,9 @@ class Flip(LinearTransform):
 
     def check(self) -> None:
         self.require(0 <= self.p <= 1, "0 <= p <= 1")
+
+    def is_elementwise(self) -> bool:
+        return True
 
     def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
         return torch.where(random.uniform(grad_output) < self.p, -grad_output, grad_output)

@@ -42,6 +42,9 @@ class _Jam(Rule):
     def check(self) -> None:
         self.require(self.minimum < self.maximum, "minimum < maximum")
 
+    def is_elementwise(self) -> bool:
+        return True
+
     def jam(self, grad_output: Tensor, bits: Tensor | None, random: Random | None) -> Tensor:
         assert random is not None
         low, high, magnitude = float(self.minimum), float(self.maximum), self.replace == "magnitude"

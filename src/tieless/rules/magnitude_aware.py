@@ -51,6 +51,9 @@ class MagnitudeAware(Rule):
     def check(self) -> None:
         self.require(self.clip > 0, "clip > 0")
 
+    def is_elementwise(self) -> bool:
+        return False
+
     def slope(self, forward: Forward) -> OwnSlope:
         return OwnSlope(self, "input")
 

@@ -35,6 +35,9 @@ class Scale(LinearTransform):
     known_as: ClassVar[tuple[str, ...]] = ("freegrad scale",)
     factor: float
 
+    def is_elementwise(self) -> bool:
+        return True
+
     def transform(self, grad_output: Tensor) -> Tensor:
         return grad_output * self.factor
 
@@ -62,6 +65,9 @@ class Clip(Transform):
 
     def check(self) -> None:
         self.require(self.value > 0, "value > 0")
+
+    def is_elementwise(self) -> bool:
+        return True
 
     def transform(self, grad_output: Tensor) -> Tensor:
         return grad_output.clamp(-self.value, self.value)

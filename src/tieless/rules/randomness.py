@@ -49,6 +49,9 @@ class Noise(LinearTransform):
     def check(self) -> None:
         self.require(self.sigma >= 0, "sigma >= 0")
 
+    def is_elementwise(self) -> bool:
+        return True
+
     def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
         return grad_output + self.sigma * normal(random, grad_output)
 
@@ -78,6 +81,9 @@ class Drop(LinearTransform):
 
     def check(self) -> None:
         self.require(0 <= self.p < 1, "0 <= p < 1")
+
+    def is_elementwise(self) -> bool:
+        return True
 
     def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
         return torch.where(random.uniform(grad_output) < self.p, 0.0, grad_output / (1 - self.p))

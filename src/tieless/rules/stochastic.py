@@ -57,6 +57,9 @@ class StochasticSpike(Rule):
         self.require(-1e6 <= self.mean <= 1e6, "mean from -1e6 to 1e6")
         self.require(1e-30 <= self.variance <= 1e30, "variance > 0 (1e-30 to 1e30)")
 
+    def is_elementwise(self) -> bool:
+        return True
+
     def needs(self, forward: Forward) -> Window:
         return Window(0.0, math.inf, open="low")
 

@@ -93,6 +93,28 @@ def test_import_tieless_loads_the_core_and_starts_nothing():
     assert after["cuda"] is False
 
 
+def test_the_core_imports_nothing_that_it_does_not_declare():
+    """What runs when its modules are imported; an import under TYPE_CHECKING does not."""
+    core = [path for path in MODULES if not {*path.relative_to(SOURCE).parts} & {*ROOMS_ABOVE, "diagnose"}]
+    found = {name for path in core for name in imported(ast.parse(path.read_text(encoding="utf-8")).body)}
+    declared = {
+        "torch",
+        "numba",
+        "numpy",
+        "llvmlite",
+        "triton",
+    }  # numba brings the next two, torch the last where it is used
+    assert found - set(sys.stdlib_module_names) - {"tieless"} <= declared
+
+
+def imported(statements: list[ast.stmt]) -> set[str]:
+    """The packages that statements import when they run."""
+    found = {node.module.partition(".")[0] for node in statements if isinstance(node, ast.ImportFrom) and node.module}
+    return found | {
+        name.name.partition(".")[0] for node in statements if isinstance(node, ast.Import) for name in node.names
+    }
+
+
 def test_diagnose_is_imported_when_something_of_it_is_asked_for():
     for use in ("import tieless; tieless.checkup", "import tieless; tieless.diagnose.bounds", "from tieless import *"):
         assert "tieless.diagnose.checkup" in loaded_after(use)["modules"], use

@@ -66,6 +66,44 @@ def test_what_is_wrong_is_shown(text, says):
     assert says in str(caught.value)
 
 
+HOSTILE = {
+    "whole": "a({0}x)".format,
+    "fraction": "a(1.{0}x)".format,
+    "exponent": "a(1e{0}x)".format,
+    "digits and dots": lambda digits: f"a({'1.' * len(digits)})",
+    "names": lambda digits: "a-" * len(digits),
+    "calls": lambda digits: "a(b=" * len(digits),
+    "surrogates": lambda digits: "\ud800" * len(digits),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_the_work_grows_with_the_length_of_the_text(make):
+    with pytest.raises(SpecError) as caught:
+        parse_chain(make("1" * 20_000))  # quadratic time is 20 s, cubic one longer than anybody waits
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("digits", ["9" * 309, "9" * 400, "-" + "9" * 400, "+" + "9" * 5000, "1" + "0" * 309])
+def test_a_whole_number_is_at_most_what_a_float_can_hold(digits):
+    with pytest.raises(SpecError, match="expected a number that a float can hold at column 3"):
+        parse_chain(f"a({digits})")
+
+
+def test_the_largest_whole_numbers_are_read():
+    assert parse_call(f"a({'9' * 308}, {'0' * 5000}7, -0)").args == (int("9" * 308), 7, 0)
+
+
+@pytest.mark.parametrize("text", ["a(\u0663)", "a(\uff13.\uff15)", "a(1\u0663)", "a(1e\u0663)", "a(\u00b2)"])
+def test_digits_are_those_of_python_numbers(text):
+    with pytest.raises(SpecError, match="column 3"):
+        parse_chain(text)
+
+
+def test_names_have_letters_of_any_script():
+    assert parse_call("\u00e4hnlich(\u00f6=1)") == Call("\u00e4hnlich", (), {"\u00f6": 1})
+
+
 def test_one_call_is_not_a_chain():
     with pytest.raises(SpecError, match="got 2 joined"):
         parse_call("a >> b")

@@ -151,13 +151,15 @@ class Joined:
         return tracer.create_node("call_function", join, (str(self.forward), str(self.rule)), {})
 
     def plan(self, dtype: torch.dtype) -> Plan:
-        """How the forward runs in ``dtype``, worked out at its first call."""
+        """How the forward runs in ``dtype``, worked out at its first call, which refuses parameters that are none in it."""
         plan = self._plans.get(dtype)
         if plan is None:
             plan = self._plans[dtype] = self._make_plan(dtype)
         return plan
 
     def _make_plan(self, dtype: torch.dtype) -> Plan:
+        for half in (self.forward, *self.rule.parts()):
+            half.meet_dtype(dtype)
         first, body = self.packed[0] if self.packed else None, self.forward.body(dtype)
         if body is None:
             return Plan(self.value)
@@ -224,15 +226,15 @@ def join(forward: ForwardLike, backward: RuleLike) -> Joined:
         >>> joined.forward, joined.rule
         (Relu(), FullJam(minimum=0, maximum=1, replace='slope'))
     """
-    forward = forward_of(forward)
+    forward, backward = forward_of(forward), rule_of(backward)
     if isinstance(forward, Elementwise) and forward.changes:
-        return Joined(forward, rule_of(backward))
+        return Joined(forward, backward)
     return _join(forward, backward)
 
 
 @lru_cache(maxsize=1024)
-def _join(forward: Forward, backward: RuleLike) -> Joined:
-    return Joined(forward, rule_of(backward))
+def _join(forward: Forward, backward: Rule) -> Joined:
+    return Joined(forward, backward)
 
 
 forget_when_registered(_join.cache_clear)
@@ -346,6 +348,7 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
     if ops.written_down():
         # What is written down has no place for a rule. Cut off, its gradient is missing, where the forward's own
         # derivative in the place of the rule would pass unnoticed.
+        joined.plan(z.dtype)
         return joined.exported(z) if traced is None else traced
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
@@ -354,6 +357,7 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
         return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined))[0]
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
+    joined.plan(z.dtype)
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
     with fake_mode_of(z):
         return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, traced))[0]

@@ -7,19 +7,71 @@ plain fields are always printed, those made by ``option`` only where they differ
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
+import numbers
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, field, fields
-from functools import cache
+from functools import _lru_cache_wrapper, lru_cache  # pyright: ignore[reportPrivateUsage]  the type of what it returns
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Generic, Literal, SupportsIndex, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import torch
 
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
-from tieless.spec import Call, Value, format_call
+from tieless.spec import Call, Value, format_call, is_name, is_text, shown
 
-__all__ = ["Named", "Registry", "forget_when_registered", "option", "unknown"]
+__all__ = [
+    "Named",
+    "Registry",
+    "forget_when_registered",
+    "is_value_type",
+    "loadable",
+    "number",
+    "option",
+    "plain_number",
+    "remembered",
+    "types_of",
+    "unknown",
+    "whole_number",
+]
+
+T = TypeVar("T")
+
+_CACHES: list[Callable[[], None]] = []
+
+generation = "0"
+"""Another text after each registration: compiled code that has read it is compiled anew."""
+
+
+def forget_when_registered(clear: Callable[[], None]) -> None:
+    """Call ``clear`` at each registration: a cache by spec must not outlive what the spec meant."""
+    _CACHES.append(clear)
+
+
+def remembered(function: Callable[..., T]) -> _lru_cache_wrapper[T]:
+    """``function`` with a cache that is forgotten when a name is registered, or what it meant for a while is over."""
+    cached = lru_cache(maxsize=1024)(function)
+    forget_when_registered(cached.cache_clear)
+    return cached
+
+
+ClassT = TypeVar("ClassT", bound=type)
+
+
+def loadable(cls: ClassT) -> ClassT:
+    """Class decorator: ``torch.load(weights_only=True)`` takes values of this class, which hold nothing but values."""
+    torch.serialization.add_safe_globals([cls])
+    return cls
+
+
+def _forget() -> None:
+    global generation  # noqa: PLW0603
+    generation = str(int(generation) + 1)
+    for clear in _CACHES:
+        clear()
 
 
 def option(default: Value) -> Any:
@@ -32,7 +84,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {kind} {name!r}.{hint} There are: {', '.join(names) or 'none'}."
+    return f"Unknown {kind} {shown(name)}.{hint} There are: {', '.join(names) or 'none'}."
 
 
 def _bare(name: str) -> str:
@@ -40,19 +92,95 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-@cache
+@remembered
 def _types(cls: type) -> Mapping[str, Any]:
-    return get_type_hints(cls)
+    return types_of(cls)
 
 
-def _accepts(expected: Any, value: object) -> bool:
-    if get_origin(expected) is Literal:
-        return isinstance(value, str) and value in get_args(expected)
-    if expected is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, expected)
+def types_of(written: Callable[..., Any]) -> Mapping[str, Any]:
+    """The types of a class's fields or of a function's parameters.
+
+    Raises:
+        SpecError: a name in them does not exist, or not where they are read.
+    """
+    try:
+        return get_type_hints(written)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise SpecError(
+            f"The types of {shown(getattr(written, '__name__', written))} cannot be read: {error}. "
+            "Define what they name at the top of the module."
+        ) from None
+
+
+def plain_number(value: object) -> int | float | None:
+    """A number as Python's own ``int`` or ``float``, which a spec can hold; ``None`` if it is none, or a boolean.
+
+    Example:
+        >>> import numpy as np
+        >>> plain_number(np.float64(0.5)), plain_number(np.int32(3)), plain_number(True), plain_number("1")
+        (0.5, 3, None, None)
+    """
+    if type(value) is float or type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def number(name: str, value: object) -> int | float:
+    """A finite number as Python's own; ``name`` is whose it is, for messages.
+
+    Raises:
+        RuleTypeError: it is none.
+        RuleValueError: it is not finite, or larger than a float can be.
+    """
+    plain = plain_number(value)
+    if plain is None:
+        raise RuleTypeError(f"{name} must be a number, got {shown(value)}.")
+    if domain := _outside(float, plain):
+        raise RuleValueError(f"{name} must be {domain}, got {shown(value)}.")
+    return plain
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """An integer of 64 bits as Python's own; ``name`` is whose it is, for messages.
+
+    Raises:
+        RuleTypeError: it is none.
+        RuleValueError: it is less than ``least``, or has more bits.
+    """
+    plain = plain_number(value)
+    if not isinstance(plain, int):
+        raise RuleTypeError(f"{name} must be an integer, got {shown(value)}.")
+    if plain < least:
+        raise RuleValueError(f"{name} must be at least {least}, got {shown(plain)}.")
+    if domain := _outside(int, plain):
+        raise RuleValueError(f"{name} must be {domain}, got {shown(plain)}.")
+    return plain
+
+
+def _plain(expected: Any, value: object) -> object:
+    """``value`` as the type that is expected, of Python's own kind; ``None`` if it is of another."""
+    if expected is float or expected is int:
+        number = plain_number(value)
+        return number if expected is float or isinstance(number, int) else None
+    if expected is bool:
+        return value if isinstance(value, bool) else None
+    if isinstance(value, str) and (expected is str or value in get_args(expected)):
+        return str.__str__(value)
+    return None
+
+
+def is_value_type(kind: Any) -> bool:
+    """Whether a spec can hold values of a type."""
+    if get_origin(kind) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(kind))
+    return kind in (float, int, bool, str)
 
 
 def _in_words(expected: Any) -> str:
@@ -73,14 +201,19 @@ class Named:
     name: ClassVar[str] = ""
     known_as: ClassVar[tuple[str, ...]] = ()
     """What other libraries call it, such as ``"snnTorch atan"``: a spec with such a name is told ours."""
+    _wide: ClassVar[bool] = False
+    """Whether its parameters are used in float32 where ``z`` is of a half type."""
 
     def __post_init__(self) -> None:
         for parameter in fields(self):
-            value, expected = getattr(self, parameter.name), _types(type(self))[parameter.name]
-            if not _accepts(expected, value):
-                raise RuleTypeError(f"{self.name}: {parameter.name} must be {_in_words(expected)}, got {value!r}.")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise RuleValueError(f"{self.name}: {parameter.name} must be finite, got {value!r}.")
+            given, expected = getattr(self, parameter.name), _types(type(self))[parameter.name]
+            value = _plain(expected, given)
+            if value is None:
+                raise RuleTypeError(f"{self.name}: {parameter.name} must be {_in_words(expected)}, got {shown(given)}.")
+            if domain := _outside(expected, value):
+                raise RuleValueError(f"{self.name}: {parameter.name} must be {domain}, got {shown(value)}.")
+            if value is not given:
+                object.__setattr__(self, parameter.name, value)
         self.check()
 
     def check(self) -> None:
@@ -89,8 +222,25 @@ class Named:
     def require(self, holds: bool, expected: str) -> None:
         """Raise ``RuleValueError`` unless ``holds``: what was expected, and all that was given."""
         if not holds:
-            given = ", ".join(f"{p.name}={getattr(self, p.name)!r}" for p in fields(self))
+            given = ", ".join(f"{p.name}={shown(getattr(self, p.name))}" for p in fields(self))
             raise RuleValueError(f"{self.name} needs {expected}, got {given}.")
+
+    def _sizes(self) -> dict[str, float]:
+        """The numbers that the dtype of ``z`` must have, by name: all that are declared as ``float``, if nothing else is said."""
+        return {p.name: float(getattr(self, p.name)) for p in fields(self) if p.type in ("float", float)}
+
+    def meet_dtype(self, dtype: torch.dtype) -> None:
+        """Raise ``RuleValueError`` where a parameter would silently become infinite or 0 beside a ``z`` of ``dtype``."""
+        used = torch.float32 if self._wide and dtype.itemsize < 4 else dtype
+        info = torch.finfo(used)
+        for name, size in self._sizes().items():
+            # Half a unit in the last place beyond the largest number is rounded to it; half of the smallest to 0.
+            becomes = "infinite" if abs(size) > info.max * (1 + info.eps / 4) else "0"
+            if becomes == "infinite" or 0 < abs(size) <= info.tiny * info.eps / 2:
+                raise RuleValueError(
+                    f"{self.name}: {name}={size!r} is {becomes} in {used}, for a z of {dtype}. "
+                    f"Give a size from {info.tiny * info.eps:.3g} to {info.max:.6g}, or a z of a wider dtype."
+                )
 
     def call(self) -> Call:
         """The spec of this value, as a ``Call``."""
@@ -105,25 +255,28 @@ class Named:
     def __str__(self) -> str:
         return format_call(self.call())
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """By kind and name, as a spec has it, so that a file holds no class; what no registry knows is by its class."""
+        kind = next((kind for kind, known in _REGISTRIES.items() if known.knows(type(self))), None)
+        if kind is None or type(self).__reduce__ is not object.__reduce__:
+            return super().__reduce_ex__(protocol)
+        parameters = {parameter.name: getattr(self, parameter.name) for parameter in fields(self)}
+        return _restored, (kind, type(self).__module__, self.name, parameters)
+
 
 NamedT = TypeVar("NamedT", bound=Named)
 
-_CACHES: list[Callable[[], None]] = []
 
-generation = "0"
-"""Another text after each registration: compiled code that has read it is compiled anew."""
-
-
-def forget_when_registered(clear: Callable[[], None]) -> None:
-    """Call ``clear`` at each registration: a cache by spec must not outlive what the spec meant."""
-    _CACHES.append(clear)
-
-
-def _forget() -> None:
-    global generation  # noqa: PLW0603
-    generation = str(int(generation) + 1)
-    for clear in _CACHES:
-        clear()
+def _outside(expected: Any, value: object) -> str | None:
+    """The domain that every value of a type has, if it is outside of it."""
+    if isinstance(value, str):
+        return None if is_text(value) else "a text without both kinds of quotation marks, which no spec can hold"
+    if expected is int and not -(2**63) <= cast("int", value) < 2**63:
+        return "an integer of 64 bits"
+    try:
+        return None if math.isfinite(cast("float", value)) else "finite"
+    except OverflowError:
+        return "a number that a float can hold"
 
 
 class Registry(Generic[NamedT]):
@@ -136,21 +289,43 @@ class Registry(Generic[NamedT]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._classes: dict[str, type[NamedT]] = {}
+        _REGISTRIES[kind] = self
 
     def register(self, cls: type[NamedT]) -> type[NamedT]:
         """Add a class under its ``name``, or under its own name in snake case where it has none.
 
         Raises:
-            SpecError: the name is taken by another class.
+            SpecError: the name is taken by another class, or it or a parameter cannot be written in a spec.
+            RuleTypeError: the class is no frozen dataclass.
         """
         name = cls.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         taken = self._classes.get(name)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise SpecError(f"The {self.kind} {name!r} exists already ({taken.__module__}.{taken.__qualname__}).")
+        self._check(cls, name)
         cls.name = name
         self._classes[name] = cls
         _forget()
         return cls
+
+    def _check(self, cls: type[NamedT], name: object) -> None:
+        """Raise unless a spec can hold what the class makes."""
+        settings = getattr(cls, "__dataclass_params__", None)
+        if settings is None or not settings.frozen or cls.__hash__ is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise RuleTypeError(
+                f"The {self.kind} {shown(name)} is a value, got {cls.__qualname__}, which is no frozen dataclass. "
+                "Write @dataclass(frozen=True, slots=True) above the class."
+            )
+        for one in (name, *[parameter.name for parameter in fields(cls)]):
+            if not isinstance(one, str) or not is_name(one):
+                raise SpecError(
+                    f"A spec cannot hold the name {shown(one)} of the {self.kind} {cls.__qualname__}. "
+                    "Take letters, digits and '_', a letter first."
+                )
+
+    def knows(self, cls: type[Named]) -> bool:
+        """Whether it is this class that specs with its name make."""
+        return self._classes.get(cls.name) is cls
 
     @contextmanager
     def temporary(self) -> Generator[None, None, None]:
@@ -189,19 +364,44 @@ class Registry(Generic[NamedT]):
             raise SpecError(self._elsewhere(call.name) + unknown(self.kind, call.name, self._classes))
         names = [parameter.name for parameter in fields(cls)]
         takes = f"{call.name} takes {', '.join(names)}" if names else f"{call.name} takes no parameters"
+        written = shown(format_call(call))[1:-1]
         if len(call.args) > len(names):
-            raise SpecError(f"Too many parameters in {format_call(call)}: {takes}.")
+            raise SpecError(f"Too many parameters in {written}: {takes}.")
         values: dict[str, Value] = dict(zip(names, call.args, strict=False))
         for name, value in call.kwargs.items():
             if name not in names:
                 near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise SpecError(f"Unknown parameter {name!r} in {format_call(call)}.{hint} {takes}.")
+                raise SpecError(f"Unknown parameter {shown(name)} in {written}.{hint} {takes}.")
             if name in values:
-                raise SpecError(f"Parameter {name!r} is given twice in {format_call(call)}.")
+                raise SpecError(f"Parameter {name!r} is given twice in {written}.")
             values[name] = value
-        missing = [p.name for p in fields(cls) if p.name not in values and p.default is MISSING]
+        missing = [
+            p.name
+            for p in fields(cls)
+            if p.name not in values and p.default is MISSING and p.default_factory is MISSING
+        ]
         if missing:
-            raise SpecError(f"{format_call(call)} lacks {', '.join(missing)}: {takes}.")
+            raise SpecError(f"{written} lacks {', '.join(missing)}: {takes}.")
         make: Callable[..., NamedT] = cls
         return make(**values)
+
+
+_REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+def _restored(kind: str, module: str, name: str, parameters: dict[str, Any]) -> Named:
+    """What a pickle holds in the place of a value."""
+    if kind not in _REGISTRIES or name not in _REGISTRIES[kind].catalogue():
+        importlib.import_module(module)  # as pickle does for any class
+    return _REGISTRIES[kind].build(Call(name, (), parameters))
+
+
+def _restored_from_what_is_known(kind: str, module: str, name: str, parameters: dict[str, Any]) -> Named:
+    """The same for ``torch.load(weights_only=True)``: a file that nobody vouches for imports nothing."""
+    if kind not in _REGISTRIES or name not in _REGISTRIES[kind].catalogue():
+        raise SpecError(f"The file holds the {kind} {shown(name)}, which nobody has registered. Import {module} first.")
+    return _REGISTRIES[kind].build(Call(name, (), parameters))
+
+
+torch.serialization.add_safe_globals([(_restored_from_what_is_known, f"{__name__}.{_restored.__name__}")])

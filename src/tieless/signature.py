@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, SpecError
-from tieless.registry import Named
+from tieless.registry import Named, is_value_type, types_of
+from tieless.spec import shown
 
 __all__ = ["Function", "class_of", "companion_of", "parameters_of", "same_shape", "signature_of"]
 
@@ -53,11 +54,11 @@ def signature_of(function: Callable[..., Tensor]) -> Function:
     """
     name = getattr(function, "__name__", "")
     if not callable(function) or not name.isidentifier():
-        raise RuleTypeError(f"Register a class, or a function with a name of its own, got {function!r}.")
-    given = list(inspect.signature(function).parameters.values())
+        raise RuleTypeError(f"Register a class, or a function with a name of its own, got {shown(function)}.")
+    given = _parameters(function)
     if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
         raise SpecError(f"{name} must take a tensor first: def {name}(z, width: float = 1.0).")
-    types = get_type_hints(function)
+    types = types_of(function)
     found: list[tuple[str, Any, Any]] = []
     for parameter in given[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -65,13 +66,22 @@ def signature_of(function: Callable[..., Tensor]) -> Function:
                 f"{name}: {parameter} cannot be written in a spec. Name each parameter: width: float = 1.0."
             )
         kind = types.get(parameter.name)
-        if not _is_value(kind):
-            what = "no type" if kind is None else f"the type {kind!r}"
+        if not is_value_type(kind):
+            what = "no type" if kind is None else f"the type {shown(kind)}"
             raise SpecError(
                 f"{name}: {parameter.name} has {what}. A spec holds float, int, bool, str or a Literal of strings."
             )
         found.append((parameter.name, kind, MISSING if parameter.default is parameter.empty else parameter.default))
     return Function(function, "output" if given[0].name == "y" else "input", tuple(found))
+
+
+def _parameters(function: Callable[..., Tensor]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise RuleTypeError(
+            f"{shown(function)} does not say what it takes. Write a function around it: def name(z): return ..."
+        ) from None
 
 
 def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Function | None:
@@ -82,7 +92,7 @@ def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Func
     """
     if function is None:
         return None
-    names = list(inspect.signature(function).parameters)
+    names = [parameter.name for parameter in _parameters(function)]
     wanted = [name for name, _, _ in main.parameters]
     if not names or names[1:] != wanted:
         raise SpecError(
@@ -90,12 +100,6 @@ def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Func
             f"got ({', '.join(names)})."
         )
     return Function(function, "output" if names[0] == "y" else "input", main.parameters)
-
-
-def _is_value(kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return all(isinstance(choice, str) for choice in get_args(kind))
-    return kind in (float, int, bool, str)
 
 
 def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) -> type[NamedT]:
@@ -137,7 +141,7 @@ def same_shape(result: object, value: Tensor, owner: Named) -> Tensor:
         RuleTypeError: it is no tensor, or has another shape.
     """
     if not isinstance(result, Tensor) or result.shape != value.shape:
-        found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else f"{result!r}"
+        found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else shown(result)
         raise RuleTypeError(
             f"{owner.name} is not elementwise: it was given shape {tuple(value.shape)} and returned {found}."
         )

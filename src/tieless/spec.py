@@ -7,30 +7,40 @@ A spec is data. It is read by the grammar below and by nothing else, so reading 
     argument = [ name "=" ] value          (positional ones first)
     value  = number | string | boolean
     name   = a letter or "_", then letters, digits, "_", and "-" between two of them
-    number = as in Python: 3, -0.5, 1e-3        string = 'text' or "text", without escapes
+    number = as in Python, by the digits 0 to 9: 3, -0.5, 1e-3; a whole one is at most what a float can hold
+    string = 'text' or "text", without escapes
     boolean = true | false | True | False
+
+It may come from anywhere: reading takes time in proportion to its length, and all that is refused is a ``SpecError``.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tieless.errors import SpecError
 
-__all__ = ["Call", "Value", "format_call", "format_value", "parse_call", "parse_chain"]
+__all__ = ["Call", "Value", "format_call", "format_value", "is_name", "is_text", "parse_call", "parse_chain", "shown"]
 
 Value = int | float | bool | str
 
+# Each character can be matched in one way only, so that no text makes the matcher go back over what it has read.
+_NAME = r"[^\W\d]\w*(?:-\w+)*"
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)
-      | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    rf"""(?P<space>\s+)
+      | (?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
       | (?P<string>"[^"]*"|'[^']*')
-      | (?P<name>[A-Za-z_]\w*(?:-\w+)*)
+      | (?P<name>{_NAME})
       | (?P<symbol>>>|[(),=])""",
     re.VERBOSE,
 )
+_LONGEST = 80
+"""Characters of a value that a message shows."""
+_LONGEST_WHOLE = 310
+"""Characters of a whole number that may be one a float can hold."""
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -58,8 +68,10 @@ class _Parser:
 
     def _error(self, expected: str, position: int) -> SpecError:
         rest = self._text[position:].strip()
-        found = repr(rest) if rest else "the end"
-        return SpecError(f"Cannot read spec {self._text!r}: expected {expected} at column {position + 1}, got {found}.")
+        found = shown(rest) if rest else "the end"
+        return SpecError(
+            f"Cannot read spec {shown(self._text)}: expected {expected} at column {position + 1}, got {found}."
+        )
 
     def _tokenize(self) -> list[_Token]:
         tokens: list[_Token] = []
@@ -110,7 +122,7 @@ class _Parser:
         token = self._peek()
         if token.kind == "name" and self._peek(1).text == "=":
             if token.text in kwargs:
-                raise self._error(f"each parameter once ({token.text!r} was given before)", token.position)
+                raise self._error(f"each parameter once ({shown(token.text)} was given before)", token.position)
             self._next += 2
             kwargs[token.text] = self._value()
         elif kwargs:
@@ -122,12 +134,21 @@ class _Parser:
         token = self._peek()
         self._next += 1
         if token.kind == "number":
-            return int(token.text) if re.fullmatch(r"[+-]?\d+", token.text) else float(token.text)
+            return self._number(token)
         if token.kind == "string":
             return token.text[1:-1]
         if token.kind == "name" and token.text in _BOOLEANS:
             return _BOOLEANS[token.text]
         raise self._error("a number, a quoted string, true or false", token.position)
+
+    def _number(self, token: _Token) -> int | float:
+        if not token.text.lstrip("+-").isdigit():
+            return float(token.text)
+        digits = token.text.lstrip("+-").lstrip("0") or "0"
+        # Python refuses to read more digits than 4300, or fewer where it was told so.
+        if len(digits) > _LONGEST_WHOLE or math.isinf(float(digits)):
+            raise self._error("a number that a float can hold", token.position)
+        return -int(digits) if token.text.startswith("-") else int(digits)
 
 
 def parse_chain(text: str) -> tuple[Call, ...]:
@@ -159,6 +180,31 @@ def parse_call(text: str) -> Call:
     if len(calls) != 1:
         raise SpecError(f"Expected one name(args), got {len(calls)} joined by '>>': {text!r}.")
     return calls[0]
+
+
+def is_name(text: str) -> bool:
+    """Whether the grammar reads ``text`` as one name."""
+    return re.fullmatch(_NAME, text) is not None
+
+
+def is_text(text: str) -> bool:
+    """Whether a spec can hold ``text``: a string has no escapes, so it cannot have both kinds of quotation marks."""
+    return '"' not in text or "'" not in text
+
+
+def shown(value: object) -> str:
+    """A value for a message: in one line, its middle left out where it is long, whatever it is.
+
+    Example:
+        >>> shown("atan"), len(shown("1" * 10000))
+        ("'atan'", 80)
+    """
+    try:
+        text = " ".join(line.strip() for line in repr(value).splitlines())
+    except Exception:  # noqa: BLE001  a message about a value must not fail for what the value makes of itself
+        text = f"a value of the type {type(value).__name__}, which cannot be shown"
+    kept = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: kept - 2]}...{text[1 - kept :]}"
 
 
 def format_value(value: Value) -> str:

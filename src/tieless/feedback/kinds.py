@@ -6,16 +6,15 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
 from tieless import ops
 from tieless.errors import RuleTypeError
-from tieless.registry import Named, Registry, forget_when_registered, option
-from tieless.rules.transforms import rms_over
+from tieless.kernels.reductions import of_order_one
+from tieless.registry import Named, Registry, option, remembered
 from tieless.spec import parse_call
 
 __all__ = [
@@ -101,12 +100,9 @@ def feedback(spec: FeedbackLike) -> Feedback:
     return _read(spec)
 
 
-@lru_cache
+@remembered
 def _read(spec: str) -> Feedback:
     return _REGISTRY.build(parse_call(spec))
-
-
-forget_when_registered(_read.cache_clear)
 
 
 def key_of(seed: int, name: str) -> int:
@@ -160,15 +156,16 @@ class _Scaled(Feedback):
     gain: float
 
     def check(self) -> None:
-        self.require(self.gain > 0, "gain > 0")
+        self.require(1e-30 <= self.gain <= 1e30, "gain > 0 (1e-30 to 1e30)")
 
     def sized(self, pattern: Tensor, rms: float, shape: Sequence[int], weight: Tensor | None) -> Tensor:
         """``pattern``, whose root mean square is known, at the size that is asked for."""
         if self.scale == "glorot":
             return pattern * (self.gain * _glorot(shape) / rms)
         assert weight is not None
-        asked, known = (rms_over(one, range(one.dim())) for one in (weight.detach().float(), pattern))
-        return pattern * (self.gain * asked / known.clamp_min(torch.finfo(torch.float32).tiny))
+        norm = cast("Tensor", torch.linalg.vector_norm(pattern)).clamp_min(torch.finfo(torch.float32).tiny)
+        shares, unit = of_order_one(weight.detach().float(), range(weight.dim()))
+        return pattern * (self.gain * cast("Tensor", torch.linalg.vector_norm(shares)) / norm) * unit
 
 
 @_REGISTRY.register
@@ -183,7 +180,7 @@ class FeedbackAlignment(_Scaled):
         scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
         gain: Positive; a factor to the size.
     Raises:
-        RuleValueError: ``gain <= 0``.
+        RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
         Lillicrap et al. 2016, doi:10.1038/ncomms13276; the size: Glorot and Bengio 2010, and BioTorch (Sanfiz and Akrout
         2021, arXiv:2108.13446).
@@ -220,7 +217,7 @@ class UniformSign(_Scaled):
             (strict normalisation).
         gain: Positive; a factor to the size.
     Raises:
-        RuleValueError: ``gain <= 0``.
+        RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
         Liao et al. 2016, arXiv:1510.05067; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), after Xiao et al.
         2018, arXiv:1811.03567; strict normalisation: Moskovitz et al. 2018, arXiv:1812.06488.
@@ -263,7 +260,7 @@ class FixedSign(_RandomSign):
         scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
         gain: Positive; a factor to the size.
     Raises:
-        RuleValueError: ``gain <= 0``.
+        RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
         Liao et al. 2016, arXiv:1510.05067; the magnitudes: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446).
     Example:
@@ -292,7 +289,7 @@ class BatchwiseSign(_RandomSign):
         scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
         gain: Positive; a factor to the size.
     Raises:
-        RuleValueError: ``gain <= 0``.
+        RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
         Liao et al. 2016, arXiv:1510.05067; the magnitudes: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446).
     Example:
@@ -321,7 +318,7 @@ class DirectFeedbackAlignment(Feedback):
     Args:
         gain: Positive; a factor to the size.
     Raises:
-        RuleValueError: ``gain <= 0``.
+        RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
         Nøkland 2016, arXiv:1609.01596; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), which for convolutions
         has weights of the window's size instead, shared over the places.
@@ -341,7 +338,7 @@ class DirectFeedbackAlignment(Feedback):
     gain: float = option(1)
 
     def check(self) -> None:
-        self.require(self.gain > 0, "gain > 0")
+        self.require(1e-30 <= self.gain <= 1e30, "gain > 0 (1e-30 to 1e30)")
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
         # With one hidden layer the same numbers as feedback alignment, to the last bit.

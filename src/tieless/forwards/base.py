@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
+from types import BuiltinFunctionType, ModuleType
 from typing import Any, ClassVar, TypeVar, cast, overload
 
 import torch
@@ -14,13 +13,14 @@ from torch import Tensor, nn
 
 from tieless import ops
 from tieless.draws import OF_THE_FORWARD, Random
-from tieless.errors import RuleTypeError
-from tieless.registry import Named, Registry, forget_when_registered
-from tieless.signature import Function, class_of, companion_of, parameters_of, same_shape, signature_of
+from tieless.errors import RuleTypeError, UntrainableError
+from tieless.registry import Named, Registry, remembered
+from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import OwnSlope, SlopeForm
-from tieless.spec import Call, parse_call
+from tieless.spec import parse_call, shown
 
 __all__ = [
+    "STRAIGHT_THROUGH",
     "Elementwise",
     "FixedFunction",
     "Forward",
@@ -29,7 +29,9 @@ __all__ = [
     "forward",
     "forwards",
     "register_forward",
+    "remembered_by_forward",
     "temporary_forwards",
+    "untrainable",
 ]
 
 
@@ -57,7 +59,7 @@ class Forward(Named):
             return self.sample(z, Random(key, OF_THE_FORWARD))
         body = self.body(z.dtype)
         if body is None:
-            raise NotImplementedError
+            raise RuleTypeError(f"The forward {type(self).__name__} has no value: it needs a method value or body.")
         return ops.activate(z, *body)
 
     def sample(self, z: Tensor, random: Random) -> Tensor:
@@ -77,6 +79,22 @@ class Forward(Named):
         """The slope that the rule ``tied`` uses; ``None`` where it is 0 almost everywhere."""
         return None
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        """Rules that train a flat forward, best first: the spec of each, and why. Others are told so in the messages."""
+        return (_WINDOW, ("atan", "falls off smoothly and keeps z"), STRAIGHT_THROUGH)
+
+
+T = TypeVar("T")
+
+STRAIGHT_THROUGH = ("constant", "straight-through, and keeps nothing")
+_WINDOW = ("rectangular(-1, 1)", "a window around 0, and keeps one bit an element")
+
+
+def untrainable(forward: Forward, why: str) -> UntrainableError:
+    """The refusal of a flat forward, which names the rules that train it."""
+    *most, last = (f"{spec!r} ({reason})" for spec, reason in forward.trained_by())
+    return UntrainableError(f"{forward} is flat {why}. Give it {', '.join(most)} or {last}.")
+
 
 class FixedFunction:
     """Base of callables that are values: equal ones compute the same, for ever, so that what follows from one is kept.
@@ -91,17 +109,27 @@ class FixedFunction:
 class Elementwise(Forward):
     """Any elementwise callable as a forward. Its derivative is PyTorch's.
 
+    Two are equal if their callables are; of callables without a hash, which may change, only if they are one object.
+
     Args:
         function: ``z -> y`` of one shape and dtype, without parameters that learn, which leaves ``z`` as it is.
     Raises:
-        RuleTypeError: it is not callable, a module with parameters, or one that writes to its input.
+        RuleTypeError: it is not callable, a class, a module with parameters, or one that writes to its input; or what it
+            returns is no tensor.
     """
 
     function: Callable[[Tensor], Tensor]
 
     def __post_init__(self) -> None:
+        if isinstance(self.function, type):
+            raise RuleTypeError(
+                f"A forward is a spec, a Forward or an elementwise callable, got the class {self.function.__name__}. "
+                f"Make one of it: {self.function.__name__}(...)."
+            )
         if not callable(self.function):
-            raise RuleTypeError(f"A forward is a spec, a Forward or an elementwise callable, got {self.function!r}.")
+            raise RuleTypeError(
+                f"A forward is a spec, a Forward or an elementwise callable, got {shown(self.function)}."
+            )
         if isinstance(self.function, nn.Module) and any(True for _ in self.function.parameters()):
             raise RuleTypeError(
                 f"{type(self.function).__name__} has parameters, and a backward rule would send them no gradient. "
@@ -112,11 +140,28 @@ class Elementwise(Forward):
 
     @property
     def changes(self) -> bool:
-        """True unless the function is a value, for which what was found once holds for ever."""
-        return not isinstance(self.function, FixedFunction)
+        """True unless the function is a value or PyTorch's own, for which what was found once holds for ever."""
+        function = self.function
+        built_in = isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, (type, ModuleType))
+        return not (built_in or isinstance(function, FixedFunction))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Elementwise):
+            return NotImplemented
+        if self.function is other.function:
+            return True
+        return _has_hash(self.function) and _has_hash(other.function) and bool(self.function == other.function)
+
+    def __hash__(self) -> int:
+        return hash(self.function) if _has_hash(self.function) else id(self.function)
 
     def value(self, z: Tensor) -> Tensor:
-        return self.function(z)
+        y = self.function(z)
+        if not isinstance(y, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuleTypeError(
+                f"The forward {self} is not elementwise: it was given a tensor and returned {shown(y)}."
+            )
+        return y
 
     def derivative(self) -> SlopeForm:
         return OwnSlope(self, "input")
@@ -126,7 +171,25 @@ class Elementwise(Forward):
         return _derivative(self.function, value)
 
     def __str__(self) -> str:
-        return getattr(self.function, "__name__", repr(self.function))
+        return getattr(self.function, "__name__", shown(self.function))
+
+
+def remembered_by_forward(work: Callable[..., T]) -> Callable[..., T]:
+    """``work`` with a cache by its arguments, the first of which is a forward; nothing is kept of a callable that changes."""
+    by_value = remembered(work)
+
+    def found(forward: Forward, *others: Any) -> T:
+        return (work if isinstance(forward, Elementwise) and forward.changes else by_value)(forward, *others)
+
+    return found
+
+
+def _has_hash(function: Callable[[Tensor], Tensor]) -> bool:
+    try:
+        hash(function)
+    except TypeError:
+        return False
+    return True
 
 
 def _derivative(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -138,6 +201,7 @@ class WrittenForward(Forward):
     """A forward that was registered as one function, in PyTorch's operations."""
 
     __slots__ = ()
+    _wide: ClassVar[bool] = True
     written: ClassVar[Function]
     written_slope: ClassVar[Function | None] = None
     flat: ClassVar[bool] = False
@@ -155,16 +219,6 @@ class WrittenForward(Forward):
         if self.written_slope is None:
             return _derivative(self.value, value)
         return same_shape(self.written_slope(value, self), value, self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By name: the class itself is not found where it was made inside of a function.
-        return _restored, (type(self).__module__, self.name, parameters_of(self))
-
-
-def _restored(module: str, name: str, parameters: dict[str, Any]) -> Forward:
-    if name not in _REGISTRY.catalogue():
-        importlib.import_module(module)  # as pickle does for any class
-    return _REGISTRY.build(Call(name, (), parameters))
 
 
 ForwardLike = str | Forward | Callable[[Tensor], Tensor]
@@ -212,7 +266,7 @@ def register_forward(definition: Any = None, *, slope: Value | None = None, flat
     if not isinstance(definition, type):
         definition = _written(definition, slope, flat)
     if not issubclass(cast("type", definition), Forward):
-        raise RuleTypeError(f"Register a function, or a class derived from Forward, got {definition!r}.")
+        raise RuleTypeError(f"Register a function, or a class derived from Forward, got {shown(definition)}.")
     return _REGISTRY.register(definition)
 
 
@@ -256,9 +310,6 @@ def forward(spec: ForwardLike) -> Forward:
     return Elementwise(spec)
 
 
-@lru_cache
+@remembered
 def _read(spec: str) -> Forward:
     return _REGISTRY.build(parse_call(spec))
-
-
-forget_when_registered(_read.cache_clear)

@@ -8,10 +8,24 @@ from typing import ClassVar
 import torch
 
 from tieless import ops
-from tieless.forwards.base import Forward, register_forward
+from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
 from tieless.registry import option
 
-__all__ = ["Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary"]
+__all__ = ["ROUNDED", "Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary", "within"]
+
+ROUNDED = (
+    ("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
+    ("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),
+)
+"""What trains a forward that rounds, and has no ends."""
+
+
+def within(low: float, high: float) -> tuple[tuple[str, str], ...]:
+    """What trains a forward that rounds between two ends."""
+    return (
+        (f"rectangular({low!r}, {high!r})", "straight-through within its range, and keeps one bit an element"),
+        STRAIGHT_THROUGH,
+    )
 
 
 @register_forward
@@ -34,6 +48,13 @@ class Heaviside(Forward):
     def check(self) -> None:
         self.require(self.at_zero in {0, 1}, "at_zero 0 or 1")
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("atan", "the usual first choice for spiking networks, and keeps z"),
+            ("rectangular", "a window around the threshold, and keeps one bit an element"),
+            STRAIGHT_THROUGH,
+        )
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, 0.0, float(self.at_zero), 1.0)
 
@@ -49,6 +70,16 @@ class Sign(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas binary_sign", "Larq SteSign")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return (
+            (
+                "rectangular(-1, 1)",
+                "the clipped straight-through estimator of binary networks, and keeps one bit an element",
+            ),
+            ("triangular(1, height=2)", "nearer to a step in shape: ApproxSign, and keeps z"),
+            STRAIGHT_THROUGH,
+        )
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, -1.0, 1.0, 1.0)
@@ -72,6 +103,13 @@ class Ternary(Forward):
     def check(self) -> None:
         self.require(self.threshold >= 0, "threshold >= 0")
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        edge = max(1, self.threshold)
+        return (
+            (f"rectangular({-edge!r}, {edge!r})", "a window over both thresholds, and keeps one bit an element"),
+            STRAIGHT_THROUGH,
+        )
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         threshold = ops.rounded(float(self.threshold), dtype)
         return "three_level", (-threshold, threshold, -1.0, 0.0, 1.0)
@@ -88,6 +126,9 @@ class Round(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_ste", "SpikingJelly quantize.round")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return ROUNDED
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "round", ()
@@ -113,6 +154,9 @@ class Staircase(Forward):
     def check(self) -> None:
         self.require(self.levels >= 2, "levels >= 2")
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return within(0, 1)
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "staircase", (float(self.levels - 1),)
 
@@ -123,7 +167,7 @@ class SquareWave(Forward):
     """``y = 1`` in the first half of each period, -1 in the second; the first begins at 0. Infinite ``z`` gives NaN.
 
     Args:
-        period: In units of ``z``; positive.
+        period: In units of ``z``; 1e-29 to 1e30.
     Example:
         >>> forward("square_wave").value(torch.tensor([0.0, 0.5, 1.0]))
         tensor([ 1.,  1., -1.])
@@ -132,7 +176,14 @@ class SquareWave(Forward):
     period: float = 2.0
 
     def check(self) -> None:
-        self.require(self.period > 0, "period > 0")
+        self.require(1e-29 <= self.period <= 1e30, "period > 0 (1e-29 to 1e30)")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        quarter = self.period / 4
+        return (
+            (f"square_wave_series({quarter!r})", "follows the wave, and keeps z"),
+            (f"rectangular({-quarter!r}, {quarter!r})", "the first half wave alone, and keeps one bit an element"),
+        )
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "square_wave", (float(self.period),)

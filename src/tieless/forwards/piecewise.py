@@ -186,6 +186,9 @@ class Sawtooth(Forward):
     def check(self) -> None:
         self.require(self.period > 0, "period > 0")
 
+    def _sizes(self) -> dict[str, float]:
+        return {"period": float(self.period), "2 / period": 2 / self.period}
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "sawtooth", (float(self.period),)
 

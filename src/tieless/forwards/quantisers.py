@@ -12,9 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleValueError
 from tieless.forwards.base import Forward, register_forward
+from tieless.forwards.flat import ROUNDED, within
 from tieless.kernels.reference import arithmetic_dtype
+from tieless.registry import whole_number
 
 __all__ = ["Ceil", "Floor", "Quantize", "RoundToZero", "SpikeCount"]
 
@@ -30,6 +32,9 @@ class Ceil(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas ceil_ste", "SpikingJelly quantize.ceil")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return ROUNDED
 
     def value(self, z: Tensor) -> Tensor:
         return torch.ceil(z)
@@ -47,6 +52,9 @@ class Floor(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas floor_ste", "SpikingJelly quantize.floor")
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return ROUNDED
+
     def value(self, z: Tensor) -> Tensor:
         return torch.floor(z)
 
@@ -62,6 +70,9 @@ class RoundToZero(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_to_zero_ste",)
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return ROUNDED
 
     def value(self, z: Tensor) -> Tensor:
         return torch.trunc(z)
@@ -89,6 +100,9 @@ class Quantize(Forward):
     def check(self) -> None:
         self.require(1e-30 <= self.step <= 1e30, "step > 0 (1e-30 to 1e30)")
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return ROUNDED
+
     @classmethod
     def from_bits(cls, k: int) -> Quantize:
         """SpikingJelly's k_bit_quantize: steps of ``1 / (2^k - 1)``. DoReFa's activations are ``staircase(2^k)``.
@@ -97,9 +111,8 @@ class Quantize(Forward):
             >>> tl.forwards()["quantize"].from_bits(2)
             Quantize(step=0.3333333333333333)
         """
-        if not isinstance(k, int) or isinstance(k, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"Quantize.from_bits: k must be an integer, got {k!r}.")
-        if not 1 <= k <= 32:
+        k = whole_number("Quantize.from_bits: k", k, 1)
+        if k > 32:
             raise RuleValueError(f"Quantize.from_bits needs k from 1 to 32, got k={k}.")
         return cls(1 / (2**k - 1))
 
@@ -127,6 +140,12 @@ class SpikeCount(Forward):
 
     def check(self) -> None:
         self.require(1 <= self.maximum <= 2**24, "maximum from 1 to 2^24")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return within(0, self.maximum)
+
+    def _sizes(self) -> dict[str, float]:
+        return {"maximum": float(self.maximum)}
 
     def value(self, z: Tensor) -> Tensor:
         return torch.round(z.clamp(0, self.maximum))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tieless.forwards.base import Forward, register_forward
+from tieless.forwards.flat import within
 
 __all__ = ["SignedStaircase"]
 
@@ -31,6 +32,9 @@ class SignedStaircase(Forward):
 
     def check(self) -> None:
         self.require(1 <= self.steps <= 2**24, "steps from 1 to 2^24")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return within(-1, 1)
 
     def value(self, z: Tensor) -> Tensor:
         # In half types the product would round to another step.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tieless.draws import Random
-from tieless.forwards.base import Forward, register_forward
+from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
 from tieless.registry import option
 
 __all__ = ["Bernoulli"]
@@ -52,6 +52,20 @@ class Bernoulli(Forward):
 
     def check(self) -> None:
         self.require(1e-30 <= self.width <= 1e30, "width > 0 (1e-30 to 1e30)")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        width, slope = self.width, 1 / self.width
+        mean = f"sigmoid({width!r}, {min(max(slope / 4, 1e-30), 1e30)!r})"
+        if self.chance == "clamp":
+            mean = f"rectangular(0, {width!r}, height={slope!r})"
+        return (
+            (mean, "the derivative of y's mean"),
+            ("rectangular", "a window, and keeps one bit an element"),
+            STRAIGHT_THROUGH,
+        )
+
+    def _sizes(self) -> dict[str, float]:
+        return {}  # the arithmetic is that of float64
 
     def probability(self, z: Tensor) -> Tensor:
         """``p(z)``, in float64."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tieless.forwards.base import Forward, register_forward
+from tieless.kernels.reductions import mean_over
 from tieless.kernels.reference import arithmetic_dtype
 
 __all__ = ["MagnitudeAwareSign", "TernaryWeight", "channel_magnitude"]
@@ -24,7 +25,7 @@ def channel_magnitude(z: Tensor, dim: int) -> Tensor:
         return magnitude
     kept = range(z.dim())[dim]
     others = [other for other in range(z.dim()) if other != kept]
-    return magnitude.mean(others, keepdim=True) if others else magnitude
+    return mean_over(magnitude, others) if others else magnitude
 
 
 @register_forward
@@ -48,6 +49,12 @@ class MagnitudeAwareSign(Forward):
     elementwise: ClassVar[bool] = False
     dim: int = 0
 
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return (
+            (f"magnitude_aware(1, {self.dim})", "the paper's: a window times the channel's mean magnitude"),
+            ("rectangular(-1, 1)", "the window alone, and keeps one bit an element"),
+        )
+
     def value(self, z: Tensor) -> Tensor:
         scale = channel_magnitude(z, self.dim).to(z.dtype)
         return torch.where(z.isnan(), z, torch.where(z >= 0, scale, -scale))
@@ -69,6 +76,7 @@ class TernaryWeight(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Larq SteTern",)
     elementwise: ClassVar[bool] = False
+    _wide: ClassVar[bool] = True
     factor: float = 0.7
 
     def check(self) -> None:
@@ -78,7 +86,7 @@ class TernaryWeight(Forward):
         if z.numel() == 0:
             return z.clone()
         wide = z.to(arithmetic_dtype(z.dtype))
-        threshold = wide.abs().mean() * self.factor
+        threshold = mean_over(wide.abs(), range(z.dim())) * self.factor
         # No comparing: where the threshold is computed too, Inductor would keep the masks from forward to backward.
         level = torch.sign(wide - wide.clamp(-threshold, threshold))
         return torch.where(z.isnan(), z, level.to(z.dtype))

@@ -13,22 +13,25 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 
-from tieless.errors import RuleTypeError, RuleValueError, UntrainableError
+from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
+from tieless.forwards.base import remembered_by_forward, untrainable
 from tieless.levels.search import Array, Function, cheapest, curve_on, integrals, points, polished
 from tieless.levels.value import Levels
+from tieless.registry import plain_number
 from tieless.slopes import Packed, TwoValuedSlope
+from tieless.spec import shown
 
-__all__ = ["error_of", "optimal_levels"]
+__all__ = ["error_of", "optimal_levels", "resembles"]
 
 _END = 10.0
 _SETTLED = 1e-3
+_ALIKE = 0.05
 # Those on which the exp and erf of two machines agree with room to spare, and more than float32 has near 1.
 _DIGITS = 8
 _GRID = 0.5 * np.sinh(math.asinh(2 * _END) * np.linspace(-1, 1, 1025))
@@ -67,15 +70,16 @@ def optimal_levels(forward: ForwardLike, bits: int, outer: Literal["limit", "mea
         >>> levels.relative_error
         0.06675379
     """
-    if not isinstance(bits, int) or isinstance(bits, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"bits must be an integer from 1 to 4, got {bits!r}.")
-    if not 1 <= bits <= 4:
+    count = plain_number(bits)
+    if not isinstance(count, int):
+        raise RuleTypeError(f"bits must be an integer from 1 to 4, got {shown(bits)}.")
+    if not 1 <= count <= 4:
         raise RuleValueError(
-            f"Few-bit levels need bits from 1 to 4, got {bits}. For more, keep z: use the rule 'tied'."
+            f"Few-bit levels need bits from 1 to 4, got {shown(bits)}. For more, keep z: use the rule 'tied'."
         )
     if outer not in {"limit", "mean"}:
-        raise RuleValueError(f"outer must be 'limit' or 'mean', got {outer!r}.")
-    return _derived(forward_of(forward), bits, outer == "limit")
+        raise RuleValueError(f"outer must be 'limit' or 'mean', got {shown(outer)}.")
+    return _derived(forward_of(forward), count, outer == "limit")
 
 
 def error_of(levels: Levels, forward: ForwardLike) -> tuple[float, float]:
@@ -96,14 +100,19 @@ def error_of(levels: Levels, forward: ForwardLike) -> tuple[float, float]:
     return _undisturbed(lambda: _error_of(levels, _derivative(chosen)))
 
 
+@remembered_by_forward
+def resembles(forward: Forward, other: Forward) -> bool:
+    """Whether a forward is another one, or comes within a twentieth of it on ``-10 <= z <= 10``, as its variants do."""
+
+    def apart() -> float:
+        z = torch.from_numpy(_GRID)
+        return float((forward.value(z.clone()) - other.value(z)).abs().max())
+
+    return type(forward) is type(other) or _undisturbed(apart) < _ALIKE
+
+
+@remembered_by_forward
 def _derived(forward: Forward, bits: int, pinned: bool) -> Levels:
-    if isinstance(forward, Elementwise) and forward.changes:
-        return _undisturbed(lambda: _derive(forward, bits, pinned))
-    return _kept(forward, bits, pinned)
-
-
-@lru_cache(maxsize=256)
-def _kept(forward: Forward, bits: int, pinned: bool) -> Levels:
     return _undisturbed(lambda: _derive(forward, bits, pinned))
 
 
@@ -157,10 +166,7 @@ def _derivative(forward: Forward) -> Function:
 
     sample = None if form is None else slope(_GRID)
     if sample is None or not sample.any():
-        raise UntrainableError(
-            f"{forward} is flat on -10 <= z <= 10, so there is no derivative to approximate. "
-            "Give it a rule with a slope of its own: 'rectangular', 'triangular' or 'constant'."
-        )
+        raise untrainable(forward, "on -10 <= z <= 10, so there is no derivative to approximate")
     if not np.isfinite(sample).all():
         raise RuleValueError(
             f"The derivative of {forward} is not finite at z = {_GRID[~np.isfinite(sample)][0]:.3g}, so no levels are "

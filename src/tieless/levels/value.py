@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tieless.errors import RuleValueError
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.registry import loadable, number
+from tieless.spec import shown
 
 __all__ = ["REGELU2", "RESILU2", "Levels"]
 
 
+@loadable
 @dataclass(frozen=True, slots=True)
 class Levels:
     """A step function: ``slope(z) = values[number of boundaries c with z > c]``, or with ``|z| > c`` where ``even``.
@@ -29,6 +32,7 @@ class Levels:
         relative_error: ``error / sqrt(mean of phi'(z)^2)`` over the same.
     Raises:
         RuleValueError: the boundaries do not ascend, there is not one value more, or a number is not finite.
+        RuleTypeError: they are no numbers.
     Example:
         >>> levels = tl.levels.Levels((-1.0, 1.0), (0.0, 0.5, 1.0))
         >>> levels.bits
@@ -46,17 +50,17 @@ class Levels:
     relative_error: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("boundaries", "values"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         if not 1 <= len(self.values) <= 16 or len(self.values) != len(self.boundaries) + 1:
             raise RuleValueError(
                 f"Levels need 1 to 16 values and one boundary less, got {len(self.values)} values and "
                 f"{len(self.boundaries)} boundaries."
             )
-        if not all(map(math.isfinite, self.boundaries + self.values)):
-            raise RuleValueError(f"Levels need finite numbers, got {self.boundaries} and {self.values}.")
         edges = (0.0, *self.boundaries) if self.even else self.boundaries
         if any(left >= right for left, right in itertools.pairwise(edges)):
             raise RuleValueError(
-                f"Levels need strictly ascending boundaries{' above 0' * self.even}, got {self.boundaries}."
+                f"Levels need strictly ascending boundaries{' above 0' * self.even}, got {shown(self.boundaries)}."
             )
 
     @property
@@ -76,6 +80,14 @@ class Levels:
     def slope(self, z: Tensor) -> Tensor:
         """The value of each element's region, in the dtype of ``z``."""
         return torch.tensor(self.values, dtype=z.dtype, device=z.device)[self.codes(z).long()]
+
+
+def _numbers(name: str, given: Iterable[object]) -> tuple[float, ...]:
+    try:
+        each = tuple(given)
+    except TypeError:
+        raise RuleTypeError(f"Levels need {name} in a tuple, got {shown(given)}.") from None
+    return tuple(number(f"Levels need finite numbers: one of {name}", one) for one in each)
 
 
 REGELU2 = Levels(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tieless.errors import RuleTypeError, RuleValueError, SpecError
+from tieless.errors import RuleValueError, SpecError
+from tieless.registry import loadable, whole_number
 from tieless.rules.base import Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule
-from tieless.spec import Call, format_call, parse_chain
+from tieless.spec import Call, format_call, parse_chain, shown
 
 __all__ = ["Alternate", "alternate", "alternation"]
 
 
+@loadable
 @dataclass(frozen=True, slots=True)
 class Alternate(RuleSchedule):
     """What ``alternate`` makes. ``str`` of it is a spec that a study takes.
@@ -64,11 +66,7 @@ def alternate(*rules: RuleLike, every: int = 1) -> Alternate:
     """
     if len(rules) < 2:
         raise RuleValueError(f"alternate needs at least two rules, got {len(rules)}. One alone is a rule: give that.")
-    if isinstance(every, bool) or not isinstance(every, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"alternate: every must be an integer, got {every!r}.")
-    if every < 1:
-        raise RuleValueError(f"alternate: every must be at least 1, got {every!r}.")
-    return Alternate(tuple(map(rule_of, rules)), every)
+    return Alternate(tuple(map(rule_of, rules)), whole_number("alternate: every", every, 1))
 
 
 def alternation(spec: str) -> Alternate | None:
@@ -88,10 +86,10 @@ def alternation(spec: str) -> Alternate | None:
     if all(call.name != "alternate" for call in calls):
         return None
     if len(calls) != 1:
-        raise SpecError(f"alternate(...) stands alone: put what follows it into its rules, in {spec!r}.")
+        raise SpecError(f"alternate(...) stands alone: put what follows it into its rules, in {shown(spec)}.")
     (call,) = calls
     if unknown := sorted(set(call.kwargs) - {"every"}):
-        raise SpecError(f"alternate has no parameter {unknown[0]!r}. It takes rules, quoted, and every.")
+        raise SpecError(f"alternate has no parameter {shown(unknown[0])}. It takes rules, quoted, and every.")
     if wrong := [one for one in call.args if not isinstance(one, str)]:
-        raise SpecError(f"alternate takes rules as quoted specs, got {wrong[0]!r} in {spec!r}.")
+        raise SpecError(f"alternate takes rules as quoted specs, got {shown(wrong[0])} in {shown(spec)}.")
     return alternate(*map(str, call.args), **call.kwargs)  # pyright: ignore[reportArgumentType]  alternate checks it

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.registry import loadable, number, whole_number
 from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule
+from tieless.spec import shown
 
 __all__ = ["Anneal", "Curve", "anneal"]
 
 Curve = Literal["linear", "geometric"]
 
 
+@loadable
 @dataclass(frozen=True, slots=True)
 class Anneal(RuleSchedule):
     """What ``anneal`` makes.
@@ -39,7 +42,7 @@ class Anneal(RuleSchedule):
             >>> [str(schedule.at(step)) for step in (0, 5, 10, 99)]
             ['rectangular(-2.0, 2.0)', 'rectangular(-1.5, 1.5)', 'rectangular(-1.0, 1.0)', 'rectangular(-1.0, 1.0)']
         """
-        done = min(max(step, 0) / self.steps, 1.0)
+        done = min(max(step, 0), self.steps) / self.steps
         if self.stages is not None:
             done = min(int(done * self.stages), self.stages - 1) / (self.stages - 1)
         return self.after(done)
@@ -110,14 +113,14 @@ def anneal(
     _numbers("to", to)
     if set(from_) != set(to):
         raise RuleValueError(f"anneal needs the same parameters in from_ and to, got {sorted(from_)} and {sorted(to)}.")
-    _integer("steps", steps, 1)
+    steps = whole_number("anneal: steps", steps, 1)
     if stages is not None:
-        _integer("stages", stages, 2)
+        stages = whole_number("anneal: stages", stages, 2)
     if curve not in get_args(Curve):
-        raise RuleValueError(f"anneal: curve must be one of {', '.join(get_args(Curve))}, got {curve!r}.")
+        raise RuleValueError(f"anneal: curve must be one of {', '.join(get_args(Curve))}, got {shown(curve)}.")
     ends = tuple((name, float(from_[name]), float(to[name])) for name in sorted(from_))
     for name, first, last in ends:
-        if curve == "geometric" and not first * last > 0:
+        if curve == "geometric" and (first == 0 or last == 0 or (first > 0) != (last > 0)):
             raise RuleValueError(
                 f"anneal: a geometric curve needs two numbers of one sign, got {name} from {first!r} to {last!r}. "
                 "Take curve='linear'."
@@ -129,19 +132,13 @@ def anneal(
     return schedule
 
 
-def _numbers(name: str, values: object) -> None:
-    if not isinstance(values, Mapping) or not values:
-        raise RuleTypeError(f"anneal: {name} must map parameters to numbers, such as {{'width': 1}}, got {values!r}.")
-    for parameter, value in cast("Mapping[object, object]", values).items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise RuleTypeError(f"anneal: {parameter} in {name} must be a number, got {value!r}.")
-
-
-def _integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RuleTypeError(f"anneal: {name} must be an integer, got {value!r}.")
-    if value < least:
-        raise RuleValueError(f"anneal: {name} must be at least {least}, got {value!r}.")
+def _numbers(name: str, values: Mapping[str, float]) -> None:
+    if not isinstance(values, Mapping) or not values:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(
+            f"anneal: {name} must map parameters to numbers, such as {{'width': 1}}, got {shown(values)}."
+        )
+    for parameter, value in values.items():
+        number(f"anneal: {parameter} in {name}", value)
 
 
 def _with_parameters(rule: Rule, values: Mapping[str, float]) -> Rule:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeVar, cast, overload
 
 from torch import Tensor
@@ -14,10 +12,10 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
-from tieless.registry import Named, Registry, forget_when_registered
-from tieless.signature import Function, class_of, companion_of, parameters_of, same_shape, signature_of
+from tieless.registry import Named, Registry, loadable, remembered
+from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import Need, OwnSlope, SlopeForm
-from tieless.spec import Call, parse_chain
+from tieless.spec import parse_chain, shown
 
 __all__ = [
     "Chain",
@@ -79,8 +77,10 @@ class Rule(Named):
             grad_output: dL/dy, ``(...)``.
             kept: What ``needs`` asked for: packed bits (uint8), ``z`` or ``y``; ``None`` if nothing.
             random: The call's random numbers, if the rule ``draws``.
+        Raises:
+            RuleTypeError: the rule has neither ``slope`` nor ``feedback``.
         """
-        raise NotImplementedError
+        raise RuleTypeError(f"The rule {type(self).__name__} sends nothing: it needs a method slope or feedback.")
 
     def primitive(self, z: Tensor) -> Tensor | None:
         """The function of ``z`` whose derivative the slope is, where one was given: ``tieless.testing`` compares them."""
@@ -92,23 +92,28 @@ class Rule(Named):
 
     def __rshift__(self, other: object) -> Chain:
         if not isinstance(other, Rule):
-            raise RuleTypeError(f"'>>' joins two rules, got {other!r} on its right.")
+            raise RuleTypeError(f"'>>' joins two rules, got {shown(other)} on its right.")
         return Chain(self.parts() + other.parts())
 
 
+@loadable
 @dataclass(frozen=True, slots=True)
 class Chain(Rule):
     """Rules in a row, written ``a >> b``: the feedback passes ``a``, then ``b``.
 
     Args:
         rules: At least two, none of them a chain.
+    Raises:
+        RuleTypeError: it is anything else.
     """
 
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
-        if len(self.rules) < 2 or any(isinstance(part, Chain) for part in self.rules):
-            raise RuleTypeError(f"A chain holds two or more single rules, got {self.rules!r}. Join rules with '>>'.")
+        if not _are_single(self.rules):
+            raise RuleTypeError(
+                f"A chain holds a tuple of two or more single rules, got {shown(self.rules)}. Join rules with '>>'."
+            )
 
     def parts(self) -> tuple[Rule, ...]:
         return self.rules
@@ -117,10 +122,17 @@ class Chain(Rule):
         return " >> ".join(str(part) for part in self.rules)
 
 
+def _are_single(rules: object) -> bool:
+    if not isinstance(rules, tuple) or len(cast("tuple[object, ...]", rules)) < 2:
+        return False
+    return all(isinstance(one, Rule) and not isinstance(one, Chain) for one in cast("tuple[object, ...]", rules))
+
+
 class WrittenRule(Rule):
     """A rule that was registered as one function: a slope of ``z``, or of ``y``, in PyTorch's operations."""
 
     __slots__ = ()
+    _wide: ClassVar[bool] = True
     written: ClassVar[Function]
     antiderivative: ClassVar[Function | None] = None
 
@@ -133,16 +145,6 @@ class WrittenRule(Rule):
 
     def primitive(self, z: Tensor) -> Tensor | None:
         return None if self.antiderivative is None else same_shape(self.antiderivative(z, self), z, self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By name: the class itself is not found where it was made inside of a function.
-        return _restored, (type(self).__module__, self.name, parameters_of(self))
-
-
-def _restored(module: str, name: str, parameters: dict[str, Any]) -> Rule:
-    if name not in _REGISTRY.catalogue():
-        importlib.import_module(module)  # as pickle does for any class
-    return _REGISTRY.build(Call(name, (), parameters))
 
 
 RuleLike = str | Rule
@@ -194,7 +196,7 @@ def register_rule(definition: Any = None, *, primitive: Slope | None = None) -> 
     if not isinstance(definition, type):
         definition = _written(definition, primitive)
     if not issubclass(cast("type", definition), Rule):
-        raise RuleTypeError(f"Register a function, or a class derived from Rule, got {definition!r}.")
+        raise RuleTypeError(f"Register a function, or a class derived from Rule, got {shown(definition)}.")
     return _REGISTRY.register(definition)
 
 
@@ -234,16 +236,18 @@ def rule(spec: RuleLike) -> Rule:
         'rectangular(-1, 1) >> clip_norm(1.0)'
     """
     if isinstance(spec, Rule):
+        if type(spec).__hash__ is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise RuleTypeError(
+                f"A rule is a value, and {shown(spec)} can change. Write @dataclass(frozen=True) above it."
+            )
         return spec
     if not isinstance(spec, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"A backward rule is a spec or a Rule, got {spec!r}. For example 'full_jam'.")
+        hint = f"Make one of the class: {spec.__name__}(...)" if isinstance(spec, type) else "For example 'full_jam'"
+        raise RuleTypeError(f"A backward rule is a spec or a Rule, got {shown(spec)}. {hint}.")
     return _read(spec)
 
 
-@lru_cache
+@remembered
 def _read(spec: str) -> Rule:
     parts = tuple(_REGISTRY.build(call) for call in parse_chain(spec))
     return parts[0] if len(parts) == 1 else Chain(parts)
-
-
-forget_when_registered(_read.cache_clear)

@@ -8,16 +8,18 @@ family. Two families are compared at one ``half_width``, the ``|z|`` at which th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import ClassVar, TypeVar, cast
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
+from tieless.registry import plain_number
 from tieless.rules.base import Rule
 from tieless.slopes import NamedSlope, SlopeForm
+from tieless.spec import shown
+
+if TYPE_CHECKING:  # Python has it from 3.11 on
+    from typing_extensions import Self
 
 __all__ = ["Bump", "Scaled", "positive"]
 
@@ -25,13 +27,15 @@ SMALLEST, LARGEST = 1e-30, 1e30
 """Between them a number and its inverse are normal numbers of float32, in which the arithmetic is done."""
 
 
-def positive(constructor: str, **parameters: float) -> None:
-    """Raise unless each of a peer's parameters is a positive number, so that no constructor divides by 0."""
-    for name, value in parameters.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"{constructor}: {name} must be a number, got {value!r}.")
-        if not 0 < value < math.inf:
-            raise RuleValueError(f"{constructor} needs {name} > 0 and finite, got {name}={value!r}.")
+def positive(constructor: str, **parameters: float) -> tuple[int | float, ...]:
+    """A peer's parameters, each a number from 1e-30 to 1e30, so that its inverse is one too."""
+    plain = {name: plain_number(value) for name, value in parameters.items()}
+    for name, value in plain.items():
+        if value is None:
+            raise RuleTypeError(f"{constructor}: {name} must be a number, got {shown(parameters[name])}.")
+        if not SMALLEST <= value <= LARGEST:
+            raise RuleValueError(f"{constructor} needs {name} > 0 (1e-30 to 1e30), got {name}={shown(value)}.")
+    return tuple(value for value in plain.values() if value is not None)
 
 
 class Scaled(Rule):
@@ -51,9 +55,6 @@ class Scaled(Rule):
 
     def slope(self, forward: Forward) -> SlopeForm:
         return NamedSlope(self.name, self.scales())
-
-
-BumpT = TypeVar("BumpT", bound="Bump")
 
 
 class Bump(Scaled):
@@ -81,7 +82,7 @@ class Bump(Scaled):
             >>> tl.Triangular.from_half_width(0.5)
             Triangular(width=1.0, height=1)
         """
-        positive(f"{cls.__name__}.from_half_width", half_width=half_width, height=height)
+        half_width, height = positive(f"{cls.__name__}.from_half_width", half_width=half_width, height=height)
         make = cast("Callable[..., Self]", cls)
         unit = make(width=1)
         return make(width=half_width / unit.half_width, height=height)

@@ -34,8 +34,8 @@ FAMILIES: dict[Family, str] = {
     "transform": "Transforms: of the feedback alone",
 }
 
-# One of each kind: nothing kept, a bit, y, z, and no derivative at all.
-_FORWARDS = ("linear", "leaky_relu", "tanh", "gelu", "heaviside")
+# One of each kind: nothing kept, a bit, y, z, and no derivative at all; and the one that goes with resilu2.
+_FORWARDS = ("linear", "leaky_relu", "tanh", "gelu", "heaviside", "silu")
 # For parameters without a default.
 _NUMBERS = (0.5, 1, 2, 3, 4)
 _EXAMPLES: dict[str, float] = {"clip_norm": 5, "few_bit": 3, "noise": 0.2, "quantize": 3, "rotate": 30}

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from tieless.draws import Random
 from tieless.errors import RuleValueError
+from tieless.kernels.reductions import of_order_one, root_mean_square
 from tieless.registry import option
 from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
-from tieless.rules.transforms import LinearTransform, Transform, per_sample_rms, rms_per
+from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 
 __all__ = ["Flip", "Rotate", "Sign"]
 
@@ -53,8 +54,10 @@ class Sign(Transform):
         signs = torch.sign(grad_output)
         if self.norm == "none":
             return signs
-        has, wanted = rms_per(signs, self.norm), rms_per(grad_output, self.norm)
-        return signs * (wanted / torch.where(has == 0, 1.0, has))
+        dimensions = dimensions_of(grad_output, self.norm)
+        shares, unit = of_order_one(grad_output, dimensions)
+        has, wanted = root_mean_square(signs, dimensions), root_mean_square(shares, dimensions)
+        return signs * (wanted / torch.where(has == 0, 1.0, has) * unit)
 
 
 @register_rule
@@ -78,6 +81,9 @@ class Flip(LinearTransform):
 
     draws: ClassVar[bool] = True
     p: float
+
+    def _sizes(self) -> dict[str, float]:
+        return {}  # a probability is no size
 
     def check(self) -> None:
         self.require(0 <= self.p <= 1, "0 <= p <= 1")
@@ -116,20 +122,24 @@ class Rotate(Transform):
     draws: ClassVar[bool] = True
     degrees: float
 
+    def _sizes(self) -> dict[str, float]:
+        return {}  # an angle is no size
+
     def check(self) -> None:
         self.require(0 <= self.degrees <= 180, "0 <= degrees <= 180")
 
     def disturb(self, grad_output: Tensor, random: Random) -> Tensor:
-        dims = tuple(range(1, grad_output.dim())) or tuple(range(grad_output.dim()))
+        dims = dimensions_of(grad_output, "sample")
         if grad_output.numel() == 0:
             return grad_output
         samples = grad_output.shape[0] if grad_output.dim() > 1 else 1
         if grad_output.numel() == samples:
             raise RuleValueError("rotate needs at least 2 elements a sample to turn in, and the feedback has 1.")
-        rms = per_sample_rms(grad_output)
-        unit = grad_output / torch.where(rms > 0, rms, 1.0)
+        shares, unit = of_order_one(grad_output, dims)
+        rms = root_mean_square(shares, dims)
+        along = shares / torch.where(rms > 0, rms, 1.0)
         aside = normal(random, grad_output)
-        aside = aside - unit * (aside * unit).mean(dims, keepdim=True)
-        aside = aside / per_sample_rms(aside)
+        aside = aside - along * (aside * along).mean(dims, keepdim=True)
+        aside = aside / root_mean_square(aside, dims)
         angle = math.radians(self.degrees)
-        return grad_output * math.cos(angle) + rms * aside * math.sin(angle)
+        return grad_output * math.cos(angle) + rms * aside * math.sin(angle) * unit

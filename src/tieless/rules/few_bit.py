@@ -5,12 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tieless.forwards import Forward
+from tieless.errors import RuleValueError
+from tieless.forwards import Forward, forward as forward_of
+from tieless.forwards.base import untrainable
 from tieless.levels import REGELU2, RESILU2, Levels, optimal_levels
+from tieless.levels.optimal import resembles
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import Codes, FixedSlope, LevelSlope
 
 __all__ = ["FewBit", "ReGELU2", "ReSiLU2"]
+
+
+def _beside(rule: Rule, name: str, forward: Forward) -> None:
+    """Raise unless a forward is the one whose derivative the rule's numbers follow."""
+    if forward.derivative() is None:
+        raise untrainable(forward, f"almost everywhere, and the rule {rule.name!r} follows the derivative of {name}")
+    if not resembles(forward, forward_of(name)):
+        raise RuleValueError(
+            f"The rule {rule.name!r} follows the derivative of {name}, and {forward} is another function. "
+            "Give it 'few_bit(2)' (2 bits an element that follow its own derivative) or 'tied' (the derivative itself)."
+        )
 
 
 def _slope(levels: Levels) -> LevelSlope | FixedSlope:
@@ -63,6 +77,9 @@ class ReGELU2(Rule):
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: joined with a forward that is not gelu or a variant of it, such as its tanh form.
+        UntrainableError: joined with a forward that is flat almost everywhere.
     Source:
         Yang et al. 2024, arXiv:2406.16282.
     Use:
@@ -77,6 +94,7 @@ class ReGELU2(Rule):
     name: ClassVar[str] = "regelu2"
 
     def slope(self, forward: Forward) -> LevelSlope | FixedSlope:
+        _beside(self, "gelu", forward)
         return _slope(REGELU2)
 
 
@@ -87,6 +105,9 @@ class ReSiLU2(Rule):
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
+    Raises:
+        RuleValueError: joined with a forward that is not silu or a variant of it.
+        UntrainableError: joined with a forward that is flat almost everywhere.
     Source:
         Yang et al. 2024, arXiv:2406.16282.
     Use:
@@ -101,4 +122,5 @@ class ReSiLU2(Rule):
     name: ClassVar[str] = "resilu2"
 
     def slope(self, forward: Forward) -> LevelSlope | FixedSlope:
+        _beside(self, "silu", forward)
         return _slope(RESILU2)

@@ -45,6 +45,9 @@ class _Jam(Rule):
     def is_elementwise(self) -> bool:
         return True
 
+    def _sizes(self) -> dict[str, float]:
+        return {**super()._sizes(), "maximum - minimum": float(self.maximum) - float(self.minimum)}
+
     def jam(self, grad_output: Tensor, bits: Tensor | None, random: Random | None) -> Tensor:
         assert random is not None
         low, high, magnitude = float(self.minimum), float(self.maximum), self.replace == "magnitude"

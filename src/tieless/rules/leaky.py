@@ -96,7 +96,7 @@ class PiecewiseLeakyReLU(Rule):
             >>> PiecewiseLeakyReLU.from_w(2, 0)
             PiecewiseLeakyReLU(width=2, height=0.25, leak=0)
         """
-        positive("PiecewiseLeakyReLU.from_w", w=w)
+        (w,) = positive("PiecewiseLeakyReLU.from_w", w=w)
         return cls(w, 1 / (2 * w), c)
 
     def slope(self, forward: Forward) -> TwoValuedSlope:

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
+from tieless.kernels.reductions import mean_over, of_order_one, root_mean_square
 from tieless.registry import option
 from tieless.rules.base import register_rule
-from tieless.rules.transforms import LinearTransform, Transform, rms_per
+from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 
 __all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
 
@@ -79,7 +80,8 @@ class ClipNorm(Transform):
     """Limit the norm of the whole feedback: ``grad_output * min(1, max_norm / |grad_output|)``.
 
     Args:
-        max_norm: Positive. The norm is over the whole tensor, batch included.
+        max_norm: Positive. The norm is over the whole tensor, batch included. Feedback with an infinity or a NaN has none,
+            and is sent on as it is.
     Raises:
         RuleValueError: ``max_norm <= 0``.
     Source:
@@ -93,14 +95,16 @@ class ClipNorm(Transform):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("freegrad clip_norm",)
+    _wide: ClassVar[bool] = True
     max_norm: float
 
     def check(self) -> None:
         self.require(self.max_norm > 0, "max_norm > 0")
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        norm = cast("Tensor", torch.linalg.vector_norm(grad_output))
-        return torch.where(norm > self.max_norm, grad_output * (self.max_norm / norm), grad_output)
+        shares, unit = of_order_one(grad_output, dimensions_of(grad_output, "tensor"))
+        norm = cast("Tensor", torch.linalg.vector_norm(shares))
+        return torch.where(norm > self.max_norm / unit, shares * (self.max_norm / norm), grad_output)
 
 
 @register_rule
@@ -127,8 +131,10 @@ class Normalize(Transform):
     per: Literal["sample", "tensor"] = option("sample")
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        rms = rms_per(grad_output, self.per)
-        return grad_output / torch.where(rms == 0, 1.0, rms)
+        dimensions = dimensions_of(grad_output, self.per)
+        shares, _ = of_order_one(grad_output, dimensions)
+        rms = root_mean_square(shares, dimensions)
+        return shares / torch.where(rms == 0, 1.0, rms)
 
 
 @register_rule
@@ -154,7 +160,7 @@ class Centralize(LinearTransform):
     dim: int = -1
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        return grad_output - grad_output.mean(self.dim, keepdim=True)
+        return grad_output - mean_over(grad_output, (self.dim,))
 
 
 @register_rule

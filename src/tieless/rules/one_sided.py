@@ -59,7 +59,7 @@ class S2NN(Scaled):
             >>> S2NN.from_alpha(4, 1)
             S2NN(width=0.25, height=1, left=1.0)
         """
-        positive("S2NN.from_alpha", alpha=alpha, beta=beta)
+        alpha, beta = positive("S2NN.from_alpha", alpha=alpha, beta=beta)
         return cls(1 / alpha, beta, alpha / 4)
 
     def slope(self, forward: Forward) -> NamedSlope:
@@ -144,7 +144,7 @@ class SparseFastSigmoid(Scaled):
             >>> SparseFastSigmoid.from_slope(25, 1)
             SparseFastSigmoid(width=0.04, height=1, bound=1, part='above')
         """
-        positive("SparseFastSigmoid.from_slope", slope=slope)
+        (slope,) = positive("SparseFastSigmoid.from_slope", slope=slope)
         return cls(1 / slope, 1, bound, "above")
 
     def slope(self, forward: Forward) -> NamedSlope:

@@ -79,6 +79,9 @@ class Drop(LinearTransform):
     draws: ClassVar[bool] = True
     p: float
 
+    def _sizes(self) -> dict[str, float]:
+        return {}  # a probability is no size
+
     def check(self) -> None:
         self.require(0 <= self.p < 1, "0 <= p < 1")
 

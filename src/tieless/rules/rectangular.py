@@ -72,7 +72,7 @@ class Rectangular(Rule):
             >>> Rectangular.from_alpha(2)
             Rectangular(low=-0.25, high=0.25, height=2)
         """
-        positive("Rectangular.from_alpha", alpha=alpha)
+        (alpha,) = positive("Rectangular.from_alpha", alpha=alpha)
         return cls(-0.5 / alpha, 0.5 / alpha, alpha)
 
     @classmethod
@@ -83,7 +83,7 @@ class Rectangular(Rule):
             >>> Rectangular.from_clip(1)
             Rectangular(low=-1, high=1, height=1)
         """
-        positive("Rectangular.from_clip", clip_value=clip_value)
+        (clip_value,) = positive("Rectangular.from_clip", clip_value=clip_value)
         return cls(-clip_value, clip_value)
 
     @classmethod
@@ -94,5 +94,5 @@ class Rectangular(Rule):
             >>> Rectangular.from_half_width(0.5)
             Rectangular(low=-0.5, high=0.5, height=1)
         """
-        positive("Rectangular.from_half_width", half_width=half_width, height=height)
+        half_width, height = positive("Rectangular.from_half_width", half_width=half_width, height=height)
         return cls(-half_width, half_width, height)

@@ -60,6 +60,9 @@ class StochasticSpike(Rule):
     def is_elementwise(self) -> bool:
         return True
 
+    def _sizes(self) -> dict[str, float]:
+        return {"variance": float(self.variance), "(|mean| + 0.5) * variance": (abs(self.mean) + 0.5) * self.variance}
+
     def needs(self, forward: Forward) -> Window:
         return Window(0.0, math.inf, open="low")
 

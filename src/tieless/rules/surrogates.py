@@ -50,7 +50,7 @@ class ATan(Bump):
             >>> ATan.from_alpha(2)
             ATan(width=0.3183098861837907, height=1.0)
         """
-        positive("ATan.from_alpha", alpha=alpha)
+        (alpha,) = positive("ATan.from_alpha", alpha=alpha)
         return cls(2 / (math.pi * alpha), alpha / 2)
 
 
@@ -92,7 +92,7 @@ class Sigmoid(Bump):
             >>> Sigmoid.from_alpha(4)
             Sigmoid(width=0.25, height=1.0)
         """
-        positive("Sigmoid.from_alpha", alpha=alpha)
+        (alpha,) = positive("Sigmoid.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha / 4)
 
     @classmethod
@@ -103,7 +103,7 @@ class Sigmoid(Bump):
             >>> Sigmoid.from_tanh(2)
             Sigmoid(width=0.25, height=1)
         """
-        positive("Sigmoid.from_tanh", k=k)
+        (k,) = positive("Sigmoid.from_tanh", k=k)
         return cls(0.5 / k)
 
 
@@ -150,7 +150,7 @@ class FastSigmoid(Bump):
             >>> FastSigmoid.from_slope(25)
             FastSigmoid(width=0.04, height=1)
         """
-        positive("FastSigmoid.from_slope", slope=slope)
+        (slope,) = positive("FastSigmoid.from_slope", slope=slope)
         return cls(1 / slope)
 
     @classmethod
@@ -161,7 +161,7 @@ class FastSigmoid(Bump):
             >>> FastSigmoid.from_soft_sign(2)
             FastSigmoid(width=0.5, height=1.0)
         """
-        positive("FastSigmoid.from_soft_sign", alpha=alpha)
+        (alpha,) = positive("FastSigmoid.from_soft_sign", alpha=alpha)
         return cls(1 / alpha, alpha / 2)
 
     @classmethod
@@ -172,7 +172,7 @@ class FastSigmoid(Bump):
             >>> FastSigmoid.from_super_spike(3)
             FastSigmoid(width=1, height=3)
         """
-        positive("FastSigmoid.from_super_spike", alpha=alpha)
+        (alpha,) = positive("FastSigmoid.from_super_spike", alpha=alpha)
         return cls(1, alpha)
 
 
@@ -214,7 +214,7 @@ class Erf(Bump):
             >>> Erf.from_alpha(2)
             Erf(width=0.5, height=1.1283791670955126)
         """
-        positive("Erf.from_alpha", alpha=alpha)
+        (alpha,) = positive("Erf.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha / math.sqrt(math.pi))
 
     @classmethod
@@ -225,5 +225,5 @@ class Erf(Bump):
             >>> Erf.from_erfc(2)
             Erf(width=0.5, height=1.1283791670955126)
         """
-        positive("Erf.from_erfc", k=k)
+        (k,) = positive("Erf.from_erfc", k=k)
         return cls(1 / k, 2 / math.sqrt(math.pi))

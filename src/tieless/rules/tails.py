@@ -56,7 +56,7 @@ class PiecewiseExp(Bump):
             >>> PiecewiseExp.from_alpha(2)
             PiecewiseExp(width=0.5, height=1.0, center=0)
         """
-        positive("PiecewiseExp.from_alpha", alpha=alpha)
+        (alpha,) = positive("PiecewiseExp.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha / 2)
 
     @classmethod
@@ -67,7 +67,7 @@ class PiecewiseExp(Bump):
             >>> PiecewiseExp.from_escape_rate()
             PiecewiseExp(width=1.0, height=25, center=1)
         """
-        positive("PiecewiseExp.from_escape_rate", beta=beta, slope=slope)
+        beta, slope = positive("PiecewiseExp.from_escape_rate", beta=beta, slope=slope)
         return cls(1 / beta, slope, 1)
 
     def slope(self, forward: Forward) -> NamedSlope:
@@ -111,7 +111,7 @@ class SignLogAbs(Bump):
             >>> SignLogAbs.from_alpha(2)
             SignLogAbs(width=0.5, height=2)
         """
-        positive("SignLogAbs.from_alpha", alpha=alpha)
+        (alpha,) = positive("SignLogAbs.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha)
 
 
@@ -163,7 +163,8 @@ class QPseudoSpike(Bump):
             >>> QPseudoSpike.from_alpha(3)
             QPseudoSpike(width=1.0, height=1, power=3)
         """
-        positive("QPseudoSpike.from_alpha", alpha=alpha, alpha_minus_1=alpha - 1)
+        (alpha,) = positive("QPseudoSpike.from_alpha", alpha=alpha)
+        positive("QPseudoSpike.from_alpha", alpha_minus_1=alpha - 1)
         return cls((alpha - 1) / 2, 1, alpha)
 
     def slope(self, forward: Forward) -> OwnSlope:
@@ -212,7 +213,7 @@ class FakeNumericalGradient(Bump):
             >>> FakeNumericalGradient.from_alpha(0.5)
             FakeNumericalGradient(width=2.0, height=0.5)
         """
-        positive("FakeNumericalGradient.from_alpha", alpha=alpha)
+        (alpha,) = positive("FakeNumericalGradient.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha)
 
 
@@ -253,7 +254,7 @@ class Circ(Bump):
             >>> Circ.from_alpha(0.5)
             Circ(width=0.5, height=1)
         """
-        positive("Circ.from_alpha", alpha=alpha)
+        (alpha,) = positive("Circ.from_alpha", alpha=alpha)
         return cls(alpha)
 
     def slope(self, forward: Forward) -> OwnSlope:

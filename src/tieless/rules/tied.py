@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tieless.errors import UntrainableError
 from tieless.forwards import Forward
-from tieless.rules.base import Rule, register_rule, rules
+from tieless.forwards.base import untrainable
+from tieless.rules.base import Rule, register_rule
 from tieless.slopes import FixedSlope, SlopeForm
 
 __all__ = ["Frozen", "Tied"]
@@ -37,13 +37,7 @@ class Tied(Rule):
     def slope(self, forward: Forward) -> SlopeForm:
         derivative = forward.derivative()
         if derivative is None:
-            trainers = [
-                name for name, cls in rules().items() if cls.family in ("slope", "jam") and cls not in (Tied, Frozen)
-            ]
-            raise UntrainableError(
-                f"{forward} is flat almost everywhere, so the rule 'tied' would send nothing back. "
-                f"Give it one of: {', '.join(trainers)}."
-            )
+            raise untrainable(forward, "almost everywhere, so the rule 'tied' would send nothing back")
         return derivative
 
 

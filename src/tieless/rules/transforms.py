@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.rules.base import Family, Rule
 
-__all__ = ["LinearTransform", "Transform", "per_sample_rms", "rms_over", "rms_per"]
+__all__ = ["LinearTransform", "Transform", "dimensions_of"]
 
 
 class Transform(Rule):
@@ -45,23 +44,10 @@ class LinearTransform(Transform):
         return True
 
 
-def per_sample_rms(grad_output: Tensor) -> Tensor:
-    """Root mean square of each sample, which broadcasts against the feedback.
+def dimensions_of(grad_output: Tensor, per: Literal["sample", "tensor"]) -> tuple[int, ...]:
+    """The dimensions of one sample, or all.
 
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
     """
-    return rms_over(grad_output, range(1, grad_output.dim()) or range(grad_output.dim()))
-
-
-def rms_per(grad_output: Tensor, per: Literal["sample", "tensor"]) -> Tensor:
-    """Root mean square of each sample or of the whole feedback, which broadcasts against it."""
-    return per_sample_rms(grad_output) if per == "sample" else rms_over(grad_output, range(grad_output.dim()))
-
-
-def rms_over(grad_output: Tensor, dimensions: Sequence[int]) -> Tensor:
-    """Root mean square over some dimensions, which broadcasts against the feedback. 0-dim: the magnitude."""
-    dims = tuple(dimensions)
-    # The largest element is divided out first: squares of tiny or huge feedback would leave the dtype's range.
-    largest = grad_output.abs().amax(dims, keepdim=True) if grad_output.numel() else grad_output.abs()
-    unit = torch.where(largest > 0, largest, 1.0)
-    return (grad_output / unit).square().mean(dims, keepdim=True).sqrt() * unit
+    whole = tuple(range(grad_output.dim()))
+    return whole[1:] or whole if per == "sample" else whole

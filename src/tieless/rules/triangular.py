@@ -56,7 +56,7 @@ class Triangular(Bump):
             >>> Triangular.from_alpha(2)
             Triangular(width=0.5, height=2)
         """
-        positive("Triangular.from_alpha", alpha=alpha)
+        (alpha,) = positive("Triangular.from_alpha", alpha=alpha)
         return cls(1 / alpha, alpha)
 
     @classmethod
@@ -67,5 +67,5 @@ class Triangular(Bump):
             >>> Triangular.from_norse(0.3)
             Triangular(width=1, height=0.3)
         """
-        positive("Triangular.from_norse", alpha=alpha)
+        (alpha,) = positive("Triangular.from_norse", alpha=alpha)
         return cls(1, alpha)

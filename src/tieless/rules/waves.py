@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -61,8 +61,9 @@ class SquareWaveSeries(Scaled):
             >>> SquareWaveSeries.from_period(2, 8)
             SquareWaveSeries(width=2.0, height=0.5, terms=1)
         """
-        positive("SquareWaveSeries.from_period", n=n, period=period, n_minus_1=n - 1)
-        return cls(period / 4, 4 * (n - 1) / period, n - 1)
+        count, period = positive("SquareWaveSeries.from_period", n=n, period=period)
+        positive("SquareWaveSeries.from_period", n_minus_1=count - 1)
+        return cls(period / 4, 4 * (count - 1) / period, cast("int", count - 1))
 
     def slope(self, forward: Forward) -> OwnSlope:
         return OwnSlope(self, "input")
@@ -117,7 +118,7 @@ class SwishSign(Bump):
             >>> SwishSign.from_beta(5)
             SwishSign(width=0.2, height=5)
         """
-        positive("SwishSign.from_beta", beta=beta)
+        (beta,) = positive("SwishSign.from_beta", beta=beta)
         return cls(1 / beta, beta)
 
     def slope(self, forward: Forward) -> OwnSlope:

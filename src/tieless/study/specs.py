@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 
 import torch
 
@@ -16,7 +15,7 @@ from tieless.feedback import feedback as feedback_of
 from tieless.forwards import forward as forward_of
 from tieless.functional import join
 from tieless.models import model_spec
-from tieless.registry import unknown
+from tieless.registry import remembered, unknown
 from tieless.rules import alternate, alternation, rule as rule_of
 from tieless.spec import Call, Value, format_call, parse_call, parse_chain
 from tieless.study.augmentations import augmentations
@@ -70,7 +69,7 @@ def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
     return name
 
 
-@cache
+@remembered
 def rule(spec: str) -> str:
     """The backward rule that ``spec`` names, or the rules in turn, in their one spelling.
 
@@ -91,19 +90,19 @@ def first_rule(spec: str) -> str:
     return spec if turns is None else str(turns.at(0))
 
 
-@cache
+@remembered
 def forward(spec: str) -> str:
     """The forward that ``spec`` names, in its one spelling."""
     return _plain(str(forward_of(spec)))
 
 
-@cache
+@remembered
 def model(spec: str) -> str:
     """The model that ``spec`` names, in its one spelling."""
     return _plain(str(model_spec(spec)))
 
 
-@cache
+@remembered
 def data(spec: str) -> str:
     """The data set that ``spec`` names, in its one spelling."""
     return _plain(str(SOURCES.build(parse_call(spec))))
@@ -114,31 +113,31 @@ def loss(name: str) -> str:
     return _chosen("loss", name, LOSSES)
 
 
-@cache
+@remembered
 def optimiser(spec: str) -> str:
     """The optimiser that ``spec`` names, in its one spelling."""
     return _plain(str(OPTIMISERS.build(parse_call(spec))))
 
 
-@cache
+@remembered
 def schedule(spec: str) -> str:
     """The schedule that ``spec`` names, in its one spelling."""
     return _plain(str(SCHEDULES.build(parse_call(spec))))
 
 
-@cache
+@remembered
 def weights(spec: str) -> str:
     """The kind of weights that ``spec`` names, in its one spelling."""
     return _plain(str(WEIGHTS.build(parse_call(spec))))
 
 
-@cache
+@remembered
 def feedback(spec: str) -> str:
     """The kind of feedback weights that ``spec`` names, in its one spelling."""
     return _plain(str(feedback_of(spec)))
 
 
-@cache
+@remembered
 def augment(spec: str) -> str:
     """The augmentations that ``spec`` names, in their one spelling."""
     return _plain(" >> ".join(map(str, augmentations(spec))) or "none")
@@ -162,7 +161,7 @@ def device(name: str) -> str:
         raise StudyError(f"expected a torch device such as 'cpu' or 'cuda', got {name!r}") from None
 
 
-@cache
+@remembered
 def check_pair(forward: str, backward: str) -> None:
     """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
     turns = alternation(backward)

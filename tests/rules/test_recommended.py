@@ -1,0 +1,145 @@
+"""What a refusal recommends works: each rule that a message names for a forward is accepted there, and trains it."""
+
+import gc
+import re
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tieless as tl
+from tests.pairs import FORWARDS
+from tieless.errors import RuleValueError, UntrainableError
+from tieless.forwards import forward as forward_of
+from tieless.functional import join
+
+VARIANTS = [
+    "heaviside(at_zero=1)",
+    "ternary(0.001)",
+    "ternary(40)",
+    "square_wave(0.01)",
+    "square_wave(1e-29)",
+    "staircase(2)",
+    "spike_count(1)",
+    "quantize(1e-30)",
+    "bernoulli(1e-30)",
+    "bernoulli(1e30)",
+    'bernoulli(0.25, chance="clamp")',
+    'bernoulli(1e-30, chance="clamp")',
+    "magnitude_aware_sign(1)",
+]
+FLAT = [name for name in [*FORWARDS, *VARIANTS] if forward_of(name).derivative() is None]
+
+
+def refusal(forward, rule):
+    with pytest.raises((RuleValueError, UntrainableError)) as caught:
+        join(forward, rule)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def recommended(message):
+    return re.findall(r"'([^']+)' \(", message)
+
+
+def trains(forward, spec):
+    z = torch.linspace(-0.1, 0.1, 12, dtype=torch.float64).view(3, 4)
+    z = torch.cat([z, z * 1e-29]).requires_grad_()
+    tl.untie(z, forward, spec).sum().backward()
+    return bool(z.grad.any()) and bool(z.grad.isfinite().all())
+
+
+def flat_functions():
+    @tl.register_forward(flat=True)
+    def thirds(z, width: float = 3.0):
+        return torch.floor(z * width) / width
+
+    return thirds(2)
+
+
+@pytest.mark.parametrize("rule", ["tied", "few_bit(2)", "gated", "regelu2", "resilu2", "tied >> clip_norm(1)"])
+@pytest.mark.parametrize("name", FLAT)
+def test_each_rule_that_is_recommended_trains_the_forward(name, rule):
+    specs = recommended(refusal(name, rule))
+    assert 2 <= len(specs) <= 3
+    assert all(trains(name, spec) for spec in specs), specs
+
+
+def test_so_it_is_for_forwards_of_the_users():
+    for flat in (flat_functions(), torch.floor):
+        specs = recommended(refusal(flat, "few_bit(2)"))
+        assert len(specs) == 3
+        assert all(trains(flat, spec) for spec in specs)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("sign", "rectangular(-1, 1)"),
+        ("heaviside", "atan"),
+        ("round", "constant"),
+        ("staircase(4)", "rectangular(0, 1)"),
+        ("spike_count(3)", "rectangular(0, 3)"),
+        ("bernoulli(0.5)", "sigmoid(0.5, 0.5)"),
+        ("square_wave(8)", "square_wave_series(2.0)"),
+        ("magnitude_aware_sign", "magnitude_aware(1, 0)"),
+    ],
+)
+def test_the_best_one_stands_first(name, first):
+    assert recommended(refusal(name, "tied"))[0] == first
+
+
+def test_the_mean_of_bernoulli_is_followed():
+    """``sigmoid(width, 1 / (4 width))`` is the derivative of ``sigma(z / width)``: by autograd."""
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
+    (spec, *_) = recommended(refusal("bernoulli(0.7)", "tied"))
+    tl.untie(z, "bernoulli(0.7)", spec).sum().backward()
+    (expected,) = torch.autograd.grad(torch.sigmoid(z / 0.7).sum(), z)
+    torch.testing.assert_close(z.grad, expected)
+
+
+NOT_FLAT = [name for name in FORWARDS if name not in FLAT]
+OTHERS = [("regelu2", name) for name in NOT_FLAT if name != "gelu"]
+OTHERS += [("resilu2", name) for name in NOT_FLAT if name != "silu"]
+
+
+@pytest.mark.parametrize(("rule", "name"), OTHERS)
+def test_the_levels_of_one_forward_are_refused_beside_another(rule, name):
+    message = refusal(name, rule)
+    assert f"{rule!r} follows the derivative of {'gelu' if rule == 'regelu2' else 'silu'}, and {name}" in message
+    specs = recommended(message)
+    assert specs == ["few_bit(2)", "tied"]
+    assert all(trains(name, spec) for spec in specs)
+
+
+@pytest.mark.parametrize(
+    ("rule", "function"),
+    [
+        ("regelu2", F.gelu),
+        ("regelu2", nn.GELU(approximate="tanh")),
+        ("regelu2", lambda z: z * torch.sigmoid(1.702 * z)),
+        ("resilu2", F.silu),
+        ("resilu2", nn.SiLU()),
+    ],
+    ids=range(5),
+)
+def test_a_callable_that_is_the_forward_or_a_variant_is_taken(rule, function):
+    z = torch.tensor([-1.0, 1.0], requires_grad=True)
+    tl.untie(z, function, rule).sum().backward()
+    named = torch.tensor([-1.0, 1.0], requires_grad=True)
+    tl.untie(named, "gelu" if rule == "regelu2" else "silu", rule).sum().backward()
+    assert torch.equal(z.grad, named.grad)
+
+
+@pytest.mark.parametrize("rule", ["few_bit(1)", "gated", "regelu2"])
+def test_the_levels_of_a_callable_do_not_keep_it_alive(rule):
+    def function(z):
+        return F.gelu(z)
+
+    assert tl.rule(rule).slope(forward_of(function)) is not None
+    reference = weakref.ref(function)
+    del function
+    gc.collect()
+    assert reference() is None

@@ -17,6 +17,7 @@
     └── MissingExtraError (ImportError)      an optional package is not installed
 
     UnreachedWarning (UserWarning)           activations that a conversion has met and could not reach
+    SharedWarning (UserWarning)              a conversion has changed modules that another model uses too
 
 Each message says what was given, what was expected and what to do next, and most fit on one line: the
 command line prints them as they are.
@@ -33,6 +34,7 @@ __all__ = [
     "RuleTypeError",
     "RuleValueError",
     "SecondDerivativeError",
+    "SharedWarning",
     "SpecError",
     "StudyError",
     "TielessError",
@@ -102,3 +104,7 @@ class MissingExtraError(TielessError, ImportError):
 
 class UnreachedWarning(UserWarning):
     """A conversion has met activations that it could not reach: they are as they were, and the message names them."""
+
+
+class SharedWarning(UserWarning):
+    """A conversion has changed modules that another model uses too: there they are changed as well."""

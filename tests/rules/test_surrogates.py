@@ -170,7 +170,7 @@ def test_finite_for_every_finite_input_at_every_legal_parameter(rule, dtype):
         return
     sent = slope(rule, z)
     assert sent.isfinite().all()
-    assert (sent.abs() <= 1).all()
+    assert (sent.abs() <= 1 + limits.eps).all()  # a quotient near 1 is rounded
 
 
 INFINITE = [rule for rule in EXTREMES if rule not in (tl.QPseudoSpike(1e30, 1, 1e-3), tl.QPseudoSpike(1e-30, 1, 1e-3))]

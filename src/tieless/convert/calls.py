@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from types import CellType
+from types import CellType, MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tieless.convert.converted import Call, FunctionAttribute
+from tieless.convert.converted import Call, change_class, converted_class
 from tieless.convert.functions import BY_NAME, Function, function_of
+from tieless.convert.outside import activation_of
 
-__all__ = ["ROOMS", "call", "cell", "helper", "method", "named", "reference"]
+__all__ = ["ROOMS", "Reference", "call", "cell", "helper", "made", "method", "named", "reference"]
 
 Calls = Mapping[str, Call]
 
@@ -49,15 +51,43 @@ def method(calls: Calls, key: str, receiver: Any, name: str, /, *given: Any, **n
     return calls[key].call(known.kind, known.inplace, *given, **named)
 
 
-def reference(calls: Calls, key: str, kind: str, inplace: bool, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` for somebody else to call, untied if this place is converted."""
-    site = calls.get(key)
-    return function if site is None else FunctionAttribute(site, Function(kind, inplace))
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A function for somebody else to call, or to keep: it is untied as long as its place is converted."""
+
+    calls: Calls
+    key: str
+    known: Function
+    function: Callable[..., Any]
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return call(self.calls, self.key, self.known.kind, self.known.inplace, self.function, *given, **named)
 
 
-def helper(function: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
-    """A function with changed code for somebody else to call."""
-    return partial(function, calls)
+def reference(
+    calls: Calls, key: str, kind: str, inplace: bool, function: Callable[..., Any], found: Callable[..., Any], /
+) -> Callable[..., Any]:
+    """``found`` as a value, untied if this place is converted and ``function`` still is what is found there."""
+    if key not in calls or found is not function:
+        return found
+    return Reference(calls, key, Function(kind, inplace), function)
+
+
+def helper(
+    calls: Calls, function: Callable[..., Any], changed: Callable[..., Any], found: Callable[..., Any], /
+) -> Any:
+    """``found``, with changed code if it is ``function`` or a method that has it."""
+    if isinstance(found, MethodType):  # first, as to a compiler a class method is its function
+        return partial(changed, calls, found.__self__) if found.__func__ is function else found
+    return partial(changed, calls) if found is function else found
+
+
+def made(calls: Calls, key: str, module: nn.Module, /) -> nn.Module:
+    """A module that was just made, converted if this place is."""
+    site, known = calls.get(key), activation_of(module)
+    if site is not None and known is not None:
+        change_class(module, converted_class(type(module)), joined=site.with_parameters(known.parameters))
+    return module
 
 
 def cell(value: object) -> CellType:

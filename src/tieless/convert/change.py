@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, TypeVar, cast
 
@@ -33,7 +34,8 @@ from tieless.convert.select import (
     listed,
     whole_types,
 )
-from tieless.errors import ConversionError, RuleTypeError, UnreachedWarning
+from tieless.convert.shared import give_back, outside_owners, stand_in
+from tieless.errors import ConversionError, RuleTypeError, SharedWarning, UnreachedWarning
 from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
 from tieless.nn import CALLS, calls_of
@@ -64,7 +66,8 @@ def convert(
     (``TransformerEncoderLayer.activation``) and calls in the code of modules (``F.relu(x)``, ``x.tanh()``). A call is
     named by its module, its function and a number: ``"block.relu@1"``. Each keeps the values of its own function, its
     parameters and in-place writing included, unless ``forward`` exchanges it. All modules stay the objects that they
-    are, with their hooks, modes and parameters; the keys of ``state_dict`` do not change.
+    are, with their hooks, modes and parameters; the keys of ``state_dict`` do not change. An activation that is not this
+    model's alone, such as a global that a second model has too, is exchanged for an object of this model's own.
 
     Selectors are a name or glob (``*`` passes dots too), a class (``nn.ReLU`` stands for ``F.relu`` too), or a function
     ``(name, module) -> bool``. Where several fit, the narrowest counts: the one whose activations are all among those of
@@ -81,7 +84,8 @@ def convert(
             computes in a way that no reading of code can see are reported too.
     Raises:
         ConversionError: nothing is there to be converted; a selector fits nothing, or two overlap; shared modules would
-            get two rules; with ``strict``, something cannot be reached.
+            get two rules; with ``strict``, something cannot be reached; the model does not run on the example. The model
+            is then as it was.
         SpecError, RuleTypeError, RuleValueError, UntrainableError: the halves are wrong, or do not go together.
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
@@ -103,9 +107,10 @@ def convert(
         warnings.warn(message, UnreachedWarning, stacklevel=2)
     # All that can be refused is refused here, while the model is as it was.
     joined = [None if chosen is None else _joined(found, chosen) for found, chosen in choices]
+    choices = _owned(model, choices)
     for (found, chosen), both in zip(choices, joined, strict=True):
         if chosen is None or both is None:
-            _undo(found)
+            _undo(model, found)
         else:
             _apply(found, chosen, both)
     _leave_fast_paths(model)
@@ -135,12 +140,13 @@ def conversion(
         all         1       1          0
         <BLANKLINE>
         unreached: 1: sigmoid and tanh of nn.GRU (they are computed inside one fused kernel)
+        unreached: nothing more that reading shows; with example= a run is looked at too
     """
     if layers is None and backward is None and forward is None and only is None:
         found, unreached = find(check_module(model, "conversion"))
         chosen: dict[int, Halves | None] = {}
         if example is not None:
-            unreached = [*unreached, *_probed(model, found, example)]
+            unreached = [*unreached, *_probed(model, found, unreached, example)]
     else:
         choices, unreached, found = _plan(model, layers, backward, forward, only, example, "conversion")
         chosen = {id(one): given for one, given in choices}
@@ -150,6 +156,7 @@ def conversion(
         tuple(record for record in records if record.backward is not None),
         tuple(record for record in records if record.backward is None),
         tuple(unreached),
+        ran=example is not None,
     )
 
 
@@ -170,6 +177,7 @@ def revert(model: Model) -> Model:
         original_class(module)  # raises before anything is undone
     for module in modules:
         restore(module)
+        give_back(model, module)
     untap(model)
     return model
 
@@ -185,18 +193,22 @@ def _plan(
 ) -> tuple[list[Choice], list[Unreached], list[Found]]:
     entries = _entries(layers, backward, forward, only, who)
     found, unreached = find(check_module(model, who), whole_types(entries))
+    if example is not None:
+        unreached = [*unreached, *_probed(model, found, unreached, example)]
     if not any(one.why_not is None for one in found):
         beside = [f"{one.names[0]} ({one.kind}: {one.why_not})" for one in found] + [str(one) for one in unreached]
         raise ConversionError(
             f"{who} found nothing to convert in {_name(model)}. "
-            f"{'Out of reach: ' + '; '.join(beside) if beside else 'It has no activation'}."
+            f"{'Out of reach: ' + '; '.join(beside[:6]) + '; ...' * (len(beside) > 6) if beside else _nothing(example is not None)}."
         )
     choices = choose(found, entries)
     if not choices:
         raise ConversionError(f"Nothing that is selected can be converted. There are: {listed(found)}.")
-    if example is not None:
-        unreached = [*unreached, *_probed(model, found, example)]
     return choices, [one for one in unreached if concerns(one, entries)], found
+
+
+def _nothing(ran: bool) -> str:
+    return f"It has no activation{'' if ran else ' that reading its code shows; with example= a run is looked at too'}"
 
 
 def _entries(
@@ -246,10 +258,30 @@ def _selector(given: object) -> Selector:
     raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
 
 
-def _probed(model: nn.Module, found: list[Found], example: Sequence[Any] | Mapping[str, Any]) -> list[Unreached]:
+def _probed(
+    model: nn.Module, found: list[Found], unreached: list[Unreached], example: Sequence[Any] | Mapping[str, Any]
+) -> list[Unreached]:
     if isinstance(example, Mapping):
-        return probe(model, found, (), example)
-    return probe(model, found, example if isinstance(example, (tuple, list)) else (example,), {})
+        return probe(model, found, unreached, (), example)
+    return probe(model, found, unreached, example if isinstance(example, (tuple, list)) else (example,), {})
+
+
+def _owned(model: nn.Module, choices: list[Choice]) -> list[Choice]:
+    """The choices, with objects that are this model's alone where activations are others' too."""
+    changed = {id(one.module): one for one, chosen in choices if chosen is not None and KEPT not in vars(one.module)}
+    owners = outside_owners(model, [one.module for one in changed.values()])
+    others = [(one, owners[number]) for number, one in changed.items() if number in owners and one.place != "module"]
+    if others:
+        said = "; ".join(f"{one.names[0]} (in {owner})" for one, owner in others[:6])
+        warnings.warn(
+            f"What is converted in {_name(model)} is also converted elsewhere, where the same modules are used: {said}"
+            f"{'; ...' * (len(others) > 6)}. Copy the model before, if that is not meant.",
+            SharedWarning,
+            stacklevel=3,
+        )
+    shared = {number: one for number, one in changed.items() if number in owners and one.place == "module"}
+    instead = {number: stand_in(model, one.module) for number, one in shared.items()}
+    return [(replace(one, module=instead.get(id(one.module), one.module)), chosen) for one, chosen in choices]
 
 
 def _joined(found: Found, chosen: Halves) -> Joined:
@@ -266,22 +298,26 @@ def _apply(found: Found, chosen: Halves, joined: Joined) -> None:
     assert found.key is not None
     assert found.function is not None
     site = Call(found.function, chosen.forward, chosen.backward)
-    attributes: dict[str, object] = {CALLS: {**calls_of(module), found.key: site}}
+    attributes: dict[str, object] = {}
+    if CALLS in vars(module):
+        vars(module)[CALLS][found.key] = site
+    else:
+        attributes[CALLS] = {found.key: site}
     if found.place == "attribute":
         attributes[found.key] = FunctionAttribute(site, found.function)
     change_class(module, found.cls or type(module), **attributes)
 
 
-def _undo(found: Found) -> None:
+def _undo(model: nn.Module, found: Found) -> None:
     """Make one activation what it was."""
     if found.now is None:
         return
     module = found.module
-    calls = {key: call for key, call in calls_of(module).items() if key != found.key}
-    if found.place == "module" or not calls:
+    if found.place == "module" or not set(calls_of(module)) - {found.key}:
         restore(module)
+        give_back(model, module)
         return
-    vars(module)[CALLS] = calls
+    del vars(module)[CALLS][found.key]
     if found.place == "attribute" and found.key is not None:
         vars(module)[found.key] = vars(module)[KEPT].pop(found.key)
 

@@ -8,10 +8,12 @@ in every parent that shares it, the keys of ``state_dict``; and to revert is to 
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,9 @@ from tieless.nn.weights import rebuilt
 from tieless.rules import Rule
 
 __all__ = [
+    "EVERY_MODULE",
     "KEPT",
+    "STANDS_FOR",
     "Call",
     "Changed",
     "Converted",
@@ -34,6 +38,7 @@ __all__ = [
     "OriginalForward",
     "change_class",
     "converted_class",
+    "derived_class",
     "original_class",
     "original_forward",
     "restore",
@@ -42,6 +47,9 @@ __all__ = [
 KEPT = "_tieless_kept"
 """The attribute in which a changed module has what its attributes were before."""
 
+STANDS_FOR = "_tieless_stands_for"
+"""The attribute in which a module that was put in the place of a shared one has that one."""
+
 ABSENT = "(absent)"
 
 
@@ -49,18 +57,25 @@ class Changed:
     """Base of every class that a conversion has made. It is pickled as the class that it was made from."""
 
     __prepare_scriptable__ = no_script
-    original: ClassVar[type[nn.Module]]
-    make: ClassVar[Callable[[Any], type[nn.Module]]]
+    tieless_original: ClassVar[type[nn.Module]]
+    tieless_make: ClassVar[Callable[[Any], type[nn.Module]]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Not what the original class does where somebody derives from it, such as to list the class somewhere."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         made, arguments, *rest = cast("tuple[Any, ...]", super().__reduce_ex__(max(2, protocol)))
+        make = type(self).tieless_make
         if made is rebuilt:
-            return (_blank_of, (type(self).make, made, arguments), *rest)
+            return (_blank_of, (make, made, arguments), *rest)
         if made is not copyreg.__newobj__ or len(arguments) != 1:  # pyright: ignore[reportAttributeAccessIssue]
             raise ConversionError(
-                f"{self.original.__name__} is copied and pickled in a way of its own. Revert the model before that."
+                f"{self.tieless_original.__name__} is copied and pickled in a way of its own. Revert the model before "
+                "that."
             )
-        return (_blank, (type(self).make, self.original), *rest)
+        # A shallow copy, too, has calls of its own.
+        own = {name: dict(rest[0][name]) for name in (CALLS, KEPT) if name in rest[0]}
+        return (_blank, (make, self.tieless_original), {**rest[0], **own}, *rest[1:])
 
 
 def _blank(make: Callable[[type[nn.Module]], type[nn.Module]], original: type[nn.Module]) -> nn.Module:
@@ -116,9 +131,15 @@ class Call(Activation):
         """As PyTorch's function is called: ``z`` first or named ``input``, then its parameters and ``inplace``."""
         if len(given) == 1 and not keywords:
             return self.forward(given[0], inplace=inplace)
-        parameters = dict(zip(("input", *KINDS[kind], "inplace"), given, strict=False))
+        names = ("input", *KINDS[kind], "inplace")
+        parameters = dict(zip(names, given, strict=False))
         parameters.update(keywords)
         inplace = bool(parameters.pop("inplace", inplace))
+        if len(given) > len(names) or "input" not in parameters:
+            raise ConversionError(
+                f"A converted call of {kind} takes {', '.join(names)}, got {len(given)} arguments"
+                f"{' and ' * bool(keywords)}{', '.join(keywords)}. Leave this call out of the conversion."
+            )
         z = parameters.pop("input")
         for name, value in parameters.items():
             if name not in KINDS[kind] or isinstance(value, Tensor):
@@ -199,7 +220,8 @@ class OriginalForward(FixedFunction):
         return self.cls.__name__
 
 
-_EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, CALLS, "joined"}
+EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, CALLS, STANDS_FOR, "joined"}
+"""Attributes that are none of a class's own."""
 
 
 def original_forward(module: nn.Module) -> Forward:
@@ -208,7 +230,7 @@ def original_forward(module: nn.Module) -> Forward:
     Args:
         module: Without parameters, buffers and children.
     """
-    settings = tuple((name, value) for name, value in vars(module).items() if name not in _EVERY_MODULE)
+    settings = tuple((name, value) for name, value in vars(module).items() if name not in EVERY_MODULE)
     return Elementwise(OriginalForward(original_class(module), settings))
 
 
@@ -221,24 +243,49 @@ def original_class(module: nn.Module) -> type[nn.Module]:
     cls = type(module)
     if not issubclass(cls, Changed):
         return cls
-    if "original" not in vars(cls):
+    if "tieless_original" not in vars(cls):
         raise ConversionError(
-            f"The class of a converted {cls.original.__name__} was changed again, to {cls.__name__}. Undo this first."
+            f"The class of a converted {cls.tieless_original.__name__} was changed again, to {cls.__name__}. Undo this "
+            "first."
         )
-    return cls.original
+    return cls.tieless_original
 
 
-@cache
+_CONVERTED: WeakKeyDictionary[type[nn.Module], ref[type[nn.Module]]] = WeakKeyDictionary()
+"""Classes that were made, as long as a module has them: a class of somebody's is never kept alive from here."""
+
+
 def converted_class(cls: type[nn.Module]) -> type[nn.Module]:
     """The class that a module of ``cls`` gets when it is converted as a whole."""
-    name = f"Converted{cls.__name__}"
-    content = {
-        "__module__": cls.__module__,
-        "__doc__": cls.__doc__,
-        "original": cls,
-        "make": staticmethod(converted_class),
-    }
-    return type(name, (Converted, cls), content)
+    known = _CONVERTED.get(cls)
+    made = known and known()
+    if made is None:
+        made = derived_class(cls, converted_class, f"Converted{cls.__name__}", Converted)
+        _CONVERTED[cls] = ref(made)
+    return made
+
+
+def derived_class(
+    cls: type[nn.Module],
+    make: Callable[[Any], type[nn.Module]],
+    name: str | None = None,
+    base: type = Changed,
+    content: Mapping[str, Any] = MappingProxyType({}),
+) -> type[nn.Module]:
+    """A class that a conversion makes of ``cls``.
+
+    Args:
+        cls: The class that a module had.
+        make: What makes the same of ``cls`` when a copy of a module is made.
+        name: The name of ``cls`` unless given.
+        base: ``Changed``, or a class derived from it.
+        content: What the class has beside.
+    """
+    made = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+    if name is None:
+        made["__qualname__"] = cls.__qualname__
+    own = {"tieless_original": cls, "tieless_make": staticmethod(make)}
+    return cast("type[nn.Module]", type(name or cls.__name__, (base, cls), {**made, **own, **content}))
 
 
 def change_class(module: nn.Module, cls: type[nn.Module], **attributes: object) -> None:
@@ -256,6 +303,7 @@ def restore(module: nn.Module) -> bool:
         return False
     module.__class__ = original_class(module)
     kept = vars(module).pop(KEPT)
+    vars(module).get(CALLS, {}).clear()  # what somebody has kept of its code looks in there
     for name, value in kept.items():
         if isinstance(value, str) and value == ABSENT:
             vars(module).pop(name, None)

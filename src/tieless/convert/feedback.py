@@ -119,8 +119,8 @@ def feedback_class(cls: type[nn.Module]) -> type[nn.Module]:
     content = {
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
-        "original": cls,
-        "make": staticmethod(feedback_class),
+        "tieless_original": cls,
+        "tieless_make": staticmethod(feedback_class),
     }
     return type(f"Feedback{cls.__name__}", (FeedbackLayer, Changed, cls), content)
 

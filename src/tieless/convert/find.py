@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
-from types import FunctionType
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from tieless.convert.code import read_class, rewired_class
+from tieless.convert.code import ClassCode, read_classes
 from tieless.convert.converted import (
+    EVERY_MODULE,
     KEPT,
     Converted,
     FunctionAttribute,
@@ -20,9 +19,9 @@ from tieless.convert.converted import (
     original_class,
     original_forward,
 )
-from tieless.convert.functions import KINDS, NAMES, Function, forward_of, function_of, kind_of_class
+from tieless.convert.functions import KINDS, LEFT, Function, forward_of, function_of, kind_of_class
+from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
-from tieless.convert.source import names_in
 from tieless.convert.traced import trace
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
@@ -48,6 +47,7 @@ class Found:
         cls: The class that ``module`` gets.
         now: What runs it if it is converted.
         why_not: Why it cannot be converted.
+        called: Whether a call is made at ``where``; else the function is given on from there.
     """
 
     names: tuple[str, ...]
@@ -61,11 +61,14 @@ class Found:
     cls: type[nn.Module] | None = None
     now: Activation | None = None
     why_not: str | None = None
+    called: bool = True
 
 
 @dataclass(slots=True)
 class _Search:
     whole: tuple[type[nn.Module], ...]
+    codes: dict[type[nn.Module], ClassCode]
+    modules: set[int]
     found: list[Found] = field(default_factory=list[Found])
     unreached: list[Unreached] = field(default_factory=list[Unreached])
 
@@ -77,16 +80,17 @@ def find(model: nn.Module, whole: tuple[type[nn.Module], ...] = ()) -> tuple[lis
         model: It is left as it is.
         whole: Classes that are activations as a whole, whatever is inside.
     """
-    search = _Search(whole)
     names: dict[int, list[str]] = {}
     modules: dict[int, nn.Module] = {}
-    inside: set[int] = set()
+    within: set[int] = set()
     for name, module in _named_modules(model):
         names.setdefault(id(module), []).append(name)
         modules[id(module)] = module
+    read = {original_class(one): None for one in modules.values() if not isinstance(one, torch.jit.ScriptModule)}
+    search = _Search(whole, read_classes(read), set(modules))
     for number, module in modules.items():
-        if number not in inside and _look(search, module, tuple(names[number])):
-            inside.update(id(child) for child in module.modules() if child is not module)
+        if number not in within and _look(search, module, tuple(names[number])):
+            within.update(id(child) for child in module.modules() if child is not module)
     return search.found, search.unreached
 
 
@@ -108,8 +112,7 @@ def _look(search: _Search, module: nn.Module, names: tuple[str, ...]) -> bool:
         search.found.append(replace(found, why_not=_PATCHED) if "forward" in vars(module) else found)
         return True
     _attributes(search, module, names)
-    if not cls.__module__.startswith(("torch.", "tieless.")):
-        _calls(search, module, cls, names)
+    _calls(search, module, cls, names)
     return False
 
 
@@ -134,12 +137,7 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
         parameters = {name: getattr(module, name) for name in KINDS[kind]}
         return Found(kind=kind, native=forward_of(kind, parameters), cls=converted_class(cls), **about)
     if cls in (nn.PReLU, nn.RReLU):
-        why = (
-            "its slope learns, and a rule would send it no gradient"
-            if cls is nn.PReLU
-            else "its slope is drawn anew in each call"
-        )
-        return Found(kind=cls.__name__, why_not=why, **about)
+        return Found(kind=cls.__name__, why_not=LEFT[cls.__name__.lower()], **about)
     if cls.__module__ == "transformers.activations" or issubclass(cls, search.whole) or isinstance(module, Converted):
         return _foreign(module, cls, about)
     return None
@@ -176,10 +174,10 @@ def _foreign(module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> 
 def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> None:
     """Functions that are kept in attributes, such as ``TransformerEncoderLayer.activation``."""
     for attribute, value in vars(module).items():
-        if attribute.startswith("_"):
+        if attribute in EVERY_MODULE:
             continue
         kept = vars(module).get(KEPT, {}).get(attribute, value) if isinstance(value, FunctionAttribute) else value
-        if function := function_of(kept):
+        if function := activation_of(kept):
             search.found.append(
                 Found(
                     names=tuple(_join(name, attribute) for name in names),
@@ -193,39 +191,36 @@ def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> N
                     now=calls_of(module).get(attribute),
                 )
             )
-        elif what := _hidden(kept):
-            _miss(search, names, f"{what}, in the attribute {attribute}", "only a function by itself can be exchanged")
-
-
-def _hidden(value: object) -> str | None:
-    """The activation that a function or a container in an attribute has inside."""
-    if isinstance(value, FunctionType):
-        return next(iter(sorted(names_in(value.__code__) & NAMES)), None)
-    if isinstance(value, partial):
-        return _hidden(value.func) or getattr(function_of(value.func), "kind", None)
-    if isinstance(value, dict):
-        value = list(cast("dict[object, object]", value).values())
-    if isinstance(value, (list, tuple)):
-        inner = (function_of(v) for v in cast("list[object]", value))
-        return next((function.kind for function in inner if function), None)
-    return None
+        elif what := inside(kept, search.modules):
+            _miss(search, names, f"{', '.join(what[:6])}, in the attribute {attribute}", reason(kept))
+    hooks = [hook for kind in ("_forward_hooks", "_forward_pre_hooks") for hook in vars(module)[kind].values()]
+    for hook in hooks:
+        if what := inside(hook, search.modules):
+            _miss(search, names, f"{', '.join(what[:6])}, in a hook", "hooks stay as they are")
 
 
 def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> None:
     """Calls in the code of the module."""
-    code = read_class(cls)
-    sites, changed, blind = code.sites, rewired_class(cls), code.blind
+    code = search.codes[cls]
+    sites, blind, changed = code.sites, code.blind, None
     if code.unreadable is not None:
         traced = trace(module)
         if isinstance(traced, str):
             blind = tuple((what, f"{why}, and {traced}") for what, why in blind)
         else:
-            sites, changed, blind = traced.sites, traced.cls, ()
+            sites, changed, blind = traced.sites, traced.cls, traced.blind
+    elif sites:
+        try:
+            changed = code.rewired
+        except Exception as error:  # noqa: BLE001  a metaclass can refuse in as many ways as code can be written
+            why = f"no class can be derived from {cls.__name__}: {' '.join(str(error).split())[:120]}"
+            blind, sites = (*blind, *((site.key, why) for site in sites)), ()
     if "forward" in vars(module):
         blind, sites = (*blind, *((site.key, _PATCHED) for site in sites)), ()
     for what, why in blind:
         _miss(search, names, what, why)
     for site in sites:
+        left = site.why_not is not None
         search.found.append(
             Found(
                 names=tuple(_join(name, site.key) for name in names),
@@ -235,9 +230,11 @@ def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
                 where=site.where,
                 key=site.key,
                 function=site.function,
-                native=forward_of(site.function.kind, dict(site.function.parameters)),
+                native=None if left else forward_of(site.function.kind, dict(site.function.parameters)),
                 cls=changed,
                 now=calls_of(module).get(site.key),
+                why_not=site.why_not,
+                called=site.called,
             )
         )
 

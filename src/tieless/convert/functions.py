@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.nn import functional as F
 
 from tieless.forwards import (
@@ -38,6 +39,7 @@ from tieless.nn import inside
 __all__ = [
     "BY_NAME",
     "KINDS",
+    "LEFT",
     "METHODS",
     "NAMES",
     "Function",
@@ -45,7 +47,9 @@ __all__ = [
     "forward_of",
     "function_of",
     "kind_of_class",
+    "left_of",
     "name_of",
+    "operator_name",
 ]
 
 Parameters = Mapping[str, float | str]
@@ -163,12 +167,23 @@ METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if h
 """Tensor's methods that are activations: ``x.relu()`` and the like."""
 
 
+_ROOMS: Mapping[str, Any] = MappingProxyType(
+    {
+        "torch.nn.functional": F,
+        "torch": torch,
+        "torch.Tensor": Tensor,
+        "torch._C._nn": torch._C._nn,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    }
+)
+
+
 def _functions() -> Mapping[str, tuple[Any, Function]]:
     found: dict[str, tuple[Any, Function]] = {"torch.special.expit": (torch.special.expit, Function("sigmoid"))}
-    for room, path in ((F, "torch.nn.functional"), (torch, "torch"), (Tensor, "torch.Tensor")):
+    for path, room in _ROOMS.items():
         for kind in KINDS:
             for name in (kind, f"{kind}_"):
-                if function := getattr(room, name, None):
+                # The operator of an ELU has two parameters more than PyTorch's function.
+                if (function := getattr(room, name, None)) and (kind, path) != ("elu", "torch._C._nn"):
                     found[f"{path}.{name}"] = function, Function(kind, inplace=name.endswith("_"))
     return MappingProxyType(found)
 
@@ -194,6 +209,59 @@ def name_of(function: object) -> str:
 NAMES = frozenset(name + ending for name in KINDS for ending in ("", "_")) | {"expit"}
 """How these functions are called in code."""
 
+LEFT: Mapping[str, str] = MappingProxyType(
+    {
+        "prelu": "its slope learns, and a rule would send it no gradient",
+        "rrelu": "its slope is drawn anew in each call",
+    }
+)
+"""Activations that stay as they are, by PyTorch's name, and why."""
+
+_LEFT = {
+    getattr(room, name): name.removesuffix("_")
+    for room in _ROOMS.values()
+    for name in (*LEFT, "rrelu_")
+    if hasattr(room, name)
+}
+
+_OPERATORS = {"log_sigmoid": "logsigmoid", "_prelu_kernel": "prelu", "rrelu_with_noise": "rrelu"}
+"""Names that PyTorch's operators have where its functions have others."""
+
+
+def operator_name(value: object) -> str | None:
+    """The name of an operator such as ``torch.ops.aten.relu.default``, as PyTorch's functions are called.
+
+    Example:
+        >>> from tieless.convert.functions import operator_name
+        >>> operator_name(torch.ops.aten.log_sigmoid.default), operator_name(torch.relu)
+        ('logsigmoid', None)
+    """
+    if isinstance(value, OpOverload):
+        name = value._schema.name  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    elif isinstance(value, OpOverloadPacket):
+        name = value._qualified_op_name  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    else:
+        return None
+    name = str(name).removeprefix("aten::")
+    return _OPERATORS.get(name, name)
+
+
+def left_of(value: object) -> str | None:
+    """The name in ``LEFT`` of a function that is there; ``None`` for any other value.
+
+    Example:
+        >>> from tieless.convert.functions import left_of
+        >>> left_of(torch.prelu), left_of(torch.relu)
+        ('prelu', None)
+    """
+    name = operator_name(value)
+    if name is None:
+        try:
+            return _LEFT.get(value)
+        except TypeError:  # it has no hash
+            return None
+    return name.removesuffix("_") if name.removesuffix("_") in LEFT else None
+
 
 def function_of(value: object) -> Function | None:
     """The activation that a function is, or a ``functools.partial`` of one; ``None`` if it is none.
@@ -211,6 +279,11 @@ def function_of(value: object) -> Function | None:
         parameters = {**dict(whole.parameters), **call.keywords}
         inplace = bool(parameters.pop("inplace", whole.inplace))
         return Function(whole.kind, inplace, tuple(parameters.items()))
+    if name := operator_name(value):
+        kind = name.removesuffix("_")
+        whole = getattr(value, "_overloadname", "default") == "default"
+        # The operator of an ELU has two parameters more than PyTorch's function.
+        return Function(kind, name.endswith("_")) if whole and kind in KINDS and kind != "elu" else None
     try:
         return _FUNCTIONS.get(value)
     except TypeError:  # it has no hash, so it is no function

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tieless.convert.converted import original_class
 from tieless.convert.find import Found
-from tieless.convert.functions import function_of
+from tieless.convert.functions import function_of, left_of, operator_name
 from tieless.convert.records import Unreached
+from tieless.errors import ConversionError
 from tieless.functional import untie_joined
 
 __all__ = ["probe"]
 
 
-def probe(model: nn.Module, found: Sequence[Found], given: Sequence[Any], named: Mapping[str, Any]) -> list[Unreached]:
-    """Activations that run when the model is called, and are not among those found.
+def probe(
+    model: nn.Module,
+    found: Sequence[Found],
+    unreached: Sequence[Unreached],
+    given: Sequence[Any],
+    named: Mapping[str, Any],
+) -> list[Unreached]:
+    """Activations that run when the model is called, and are not among those that the search has met.
 
     The model runs once without gradients, in the mode in which it is. Buffers and PyTorch's random state are
     afterwards as they were.
@@ -30,73 +40,108 @@ def probe(model: nn.Module, found: Sequence[Found], given: Sequence[Any], named:
     Args:
         model: Converted or not.
         found: What the search has found.
+        unreached: What it has seen and cannot reach.
         given, named: What to call it with.
+    Raises:
+        ConversionError: the model does not run with them.
     """
-    names: dict[int, str] = {}
-    for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
-        names.setdefault(id(module), name)
-    owners: list[nn.Module] = []
-    watch = _Watch(names, owners, found)
-
-    def enter(module: nn.Module, _: Any) -> None:
-        owners.append(module)
-
-    def leave(module: nn.Module, *_: Any) -> None:
-        if owners and owners[-1] is module:
-            owners.pop()
-
+    watch = _Watch(model, found, unreached)
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a run that is for nothing but to look on
         stack.enter_context(torch.random.fork_rng())  # pyright: ignore[reportUnknownArgumentType]
         stack.enter_context(torch.no_grad())
         stack.enter_context(_copied_buffers(model))
-        for handle in (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)):
-            stack.callback(handle.remove)
-        with watch:
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and to import it takes a second
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(watch)
+        stack.enter_context(_Below())
+        try:
             model(*given, **named)
+        except Exception as error:
+            raise ConversionError(
+                f"{original_class(model).__name__} does not run on the example: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
     return watch.unreached
 
 
+class _Below(TorchDispatchMode):
+    """Calls each operator again, so that the mode above is asked for those too that TorchScript has called."""
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
 class _Watch(TorchFunctionMode):
-    def __init__(self, names: Mapping[int, str], owners: list[nn.Module], found: Sequence[Found]) -> None:
+    def __init__(self, model: nn.Module, found: Sequence[Found], unreached: Sequence[Unreached]) -> None:
         super().__init__()
-        self._names, self._owners = names, owners
+        self._names: dict[int, str] = {}
+        for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
+            self._names.setdefault(id(module), name)
         self._whole = {id(one.module) for one in found if one.place == "module"}
-        self._lines = {(one.where, one.kind) for one in found if one.place == "call"}
-        self._kinds = {
-            (id(one.module), one.kind) for one in found if one.place == "attribute" or one.where.startswith("traced")
-        }
+        self._lines = {(id(one.module), one.kind, one.where) for one in found if one.place == "call"}
+        self._kinds = {(id(one.module), one.kind) for one in found if one.place == "attribute" or not one.called}
+        self._told = {(one.name, one.what.rpartition(", ")[2]) for one in unreached}
         self.unreached: list[Unreached] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        function = function_of(func)
-        if function is not None and args and isinstance(args[0], Tensor):
-            self._see(function.kind)
+        kind = _kind(func)
+        if kind is not None and isinstance(next(iter((*args, *(kwargs or {}).values())), None), Tensor):
+            self._see(kind)
         return func(*args, **(kwargs or {}))
 
     def _see(self, kind: str) -> None:
-        owner = self._owners[-1] if self._owners else None
-        if owner is not None and (id(owner) in self._whole or (id(owner), kind) in self._kinds):
-            return
         places: list[str] = []
         here = inspect.currentframe()
         frame = here and here.f_back and here.f_back.f_back  # past the mode itself
+        module: nn.Module | None = None
         while frame is not None:
             code = frame.f_code
             if code is untie_joined.__code__:
                 return  # a rule is at work: whatever its forward calls is untied
-            if code is nn.Module.__call__.__code__ or code is nn.Module._call_impl.__code__:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportFunctionMemberAccess]
-                break
             places.append(f"{code.co_filename}:{frame.f_lineno}")
+            this = _this(frame)
+            if this is not None and id(this) in self._names:
+                module = module or this
+                if self._is_known(this, kind, places):
+                    return
+                if code is nn.Module._call_impl.__code__:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                    break
             frame = frame.f_back
-        if self._lines.isdisjoint((place, kind) for place in places):
-            where = next((place for place in places if "/torch/" not in place), places[0] if places else "?")
-            name = self._names.get(id(owner), "") if owner is not None else ""
-            seen = Unreached(name, f"{kind}, {where}", "the search has not found this call, which ran")
-            if seen not in self.unreached:
-                self.unreached.append(seen)
+        where = next((place for place in places if "/torch/" not in place), places[0] if places else "?")
+        name = "" if module is None else self._names[id(module)]
+        seen = Unreached(name, f"{kind}, {where}", "the search has not found this call, which ran")
+        if seen not in self.unreached:
+            self.unreached.append(seen)
+
+    def _is_known(self, module: nn.Module, kind: str, places: Sequence[str]) -> bool:
+        return (
+            id(module) in self._whole
+            or (id(module), kind) in self._kinds
+            or any((id(module), kind, place) in self._lines for place in places)
+            or any((self._names[id(module)], place) in self._told for place in places)
+            or isinstance(module, (nn.RNNBase, nn.RNNCellBase, torch.jit.ScriptModule))
+        )
+
+
+def _kind(function: object) -> str | None:
+    """What runs, if it is an activation."""
+    known = function_of(function)
+    if known is not None:
+        return known.kind
+    name = left_of(function) or operator_name(function) or getattr(function, "__name__", "")
+    return name if name in {"prelu", "rrelu", "elu", "elu_", "erf", "erf_"} else None
+
+
+def _this(frame: FrameType) -> nn.Module | None:
+    """The module whose method runs in a frame."""
+    code = frame.f_code
+    this = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    return this if isinstance(this, nn.Module) else None
 
 
 @contextmanager

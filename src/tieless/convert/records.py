@@ -64,6 +64,7 @@ class Conversion:
         converted: Activations with a rule of their own.
         left: Activations that are as they were.
         unreached: What was seen and cannot be exchanged.
+        ran: True if an ``example`` was run, so that what reading does not show was looked for too.
     Example:
         >>> print(tl.conversion(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GELU()), {"0": "full_jam"}))
         activation  before  converted  left
@@ -71,13 +72,14 @@ class Conversion:
         relu        1       1          0
         all         2       1          1
         <BLANKLINE>
-        unreached: nothing
+        unreached: nothing that reading shows; with example= a run is looked at too
     """
 
     model: str
     converted: tuple[FoundActivation, ...]
     left: tuple[FoundActivation, ...]
     unreached: tuple[Unreached, ...]
+    ran: bool = False
 
     @property
     def found(self) -> tuple[FoundActivation, ...]:
@@ -104,7 +106,11 @@ class Conversion:
         rows.append(["all", *map(str, sums)])
         lines = [*_aligned(rows), ""]
         lines += [f"left: {found.name} ({found.kind}): {found.why_left}" for found in self.left if found.why_left]
-        lines += [f"unreached: {unreached}" for unreached in self.unreached] or ["unreached: nothing"]
+        lines += [f"unreached: {unreached}" for unreached in self.unreached]
+        more = "nothing more" if self.unreached else "nothing"
+        lines.append(
+            f"unreached: {more}{'' if self.ran else ' that reading shows; with example= a run is looked at too'}"
+        )
         return "\n".join(lines)
 
 

@@ -32,7 +32,8 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
         SourceError: there is no source, or it is not what the function was compiled from.
     """
     try:
-        lines, first = inspect.getsourcelines(function)
+        # Of the code, not of the function: that would be the source of what a decorator has wrapped.
+        lines, first = inspect.getsourcelines(function.__code__)
     except (OSError, TypeError):
         raise SourceError("its source is not there to be read") from None
     # Indented as it is: to move it would change the strings inside that go over several lines.
@@ -93,7 +94,8 @@ def _compile(definition: ast.FunctionDef, like: FunctionType, names: Sequence[st
     outer.args.args = [ast.arg(name) for name in (*like.__code__.co_freevars, *names)]
     outer.body = [definition]
     # CPython compiles calls such as torch.relu(x) in another way where the file itself imports torch.
-    imports: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in _imported(like.__code__.co_filename)]
+    text = "".join(linecache.getlines(like.__code__.co_filename))
+    imports: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in _imported(text)]
     module = ast.fix_missing_locations(ast.Module([*imports, outer], []))
     flags = like.__code__.co_flags & _FUTURE
     compiled = compile(module, like.__code__.co_filename, "exec", flags=flags, dont_inherit=True)
@@ -101,10 +103,10 @@ def _compile(definition: ast.FunctionDef, like: FunctionType, names: Sequence[st
 
 
 @lru_cache(maxsize=64)
-def _imported(filename: str) -> tuple[str, ...]:
+def _imported(text: str) -> tuple[str, ...]:
     """The names that a file imports at its top level."""
     try:
-        body = ast.parse("".join(linecache.getlines(filename))).body
+        body = ast.parse(text).body
     except (SyntaxError, ValueError):
         return ()
     names = (alias for node in body if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names)

@@ -11,16 +11,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from dis import get_instructions
-from functools import cache, wraps
-from types import CodeType, FunctionType
-from typing import Any, cast
+from functools import wraps
+from types import FunctionType
+from typing import Any
 
 from torch import fx, nn
 
 from tieless.convert import calls
 from tieless.convert.code import CallSite
-from tieless.convert.converted import Changed
-from tieless.convert.functions import METHODS, Function, function_of, name_of
+from tieless.convert.converted import derived_class, original_class
+from tieless.convert.functions import METHODS, Function, function_of, name_of, operator_name
+from tieless.convert.lookup import Mark, mark, same_mark
+from tieless.convert.outside import inside, outer_values, reason
 from tieless.convert.source import names_in
 from tieless.errors import ConversionError
 from tieless.nn import CALLS
@@ -40,10 +42,14 @@ class Traced:
     Args:
         cls: The class that the module gets when calls in it are converted.
         sites: The calls that can be exchanged.
+        made_from: The methods, and what is around them, as they were.
+        blind: What was recorded and cannot be exchanged: what and why.
     """
 
     cls: type[nn.Module]
     sites: tuple[CallSite, ...]
+    made_from: tuple[Mark, ...]
+    blind: tuple[tuple[str, str], ...] = ()
 
 
 class _UntraceableError(Exception):
@@ -57,29 +63,42 @@ class _Tracer(fx.Tracer):
 
 def trace(module: nn.Module) -> Traced | str:
     """Record the ``forward`` of one module; its children stay calls of modules. Else, why that cannot be done."""
-    done = vars(type(module)).get(_TRACED)
-    if isinstance(done, Traced):
+    cls, done = original_class(module), vars(type(module)).get(_TRACED)
+    if isinstance(done, Traced) and _same(done.made_from, _made_from(cls)):
         return done
+    now = type(module)
     try:
+        module.__class__ = cls
         return _trace(module)
     except _UntraceableError as refusal:
         return str(refusal)
     except Exception as error:  # noqa: BLE001  FX fails in as many ways as code can be written
         return f"FX cannot trace it: {' '.join(str(error).split())[:120]}"
+    finally:
+        module.__class__ = now
+
+
+def _made_from(cls: type[nn.Module]) -> tuple[Mark, ...]:
+    methods = _methods(cls, cls.forward) if isinstance(cls.forward, FunctionType) else []
+    return tuple(mark(value) for method in methods for value in (method, *outer_values(method).values()))
+
+
+def _same(one: tuple[Mark, ...], other: tuple[Mark, ...]) -> bool:
+    return len(one) == len(other) and all(same_mark(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _trace(module: nn.Module) -> Traced:
     cls = type(module)
     guards = _guards(module)
     training = module.training
-    runs: dict[bool, tuple[list[CallSite], Callable[..., Any]]] = {}
+    runs: dict[bool, tuple[list[CallSite], list[tuple[str, str]], Callable[..., Any]]] = {}
     try:
         for mode in (True, False):
             vars(module)["training"] = mode  # of this module alone: children are not looked into
             runs[mode] = _record(module)
     finally:
         vars(module)["training"] = training
-    (sites, train), (others, evaluate) = runs[True], runs[False]
+    (sites, blind, train), (others, blind_too, evaluate) = runs[True], runs[False]
     if sites != others:
         raise _UntraceableError("it calls other activations in evaluation than in training")
 
@@ -93,13 +112,8 @@ def _trace(module: nn.Module) -> Traced:
                 )
         return (train if self.training else evaluate)(self, *given)
 
-    content = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    made = type(
-        cls.__name__,
-        (Changed, cls),
-        {**content, "original": cls, "make": staticmethod(_untraced_class), "forward": forward},
-    )
-    traced = Traced(cast("type[nn.Module]", made), tuple(sites))
+    made = derived_class(cls, _untraced_class, content={"forward": forward})
+    traced = Traced(made, tuple(sites), _made_from(cls), tuple(dict.fromkeys([*blind, *blind_too])))
     setattr(made, _TRACED, traced)
     return traced
 
@@ -113,7 +127,7 @@ def _guards(module: nn.Module) -> tuple[tuple[str, Any], ...]:
     if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters):
         raise _UntraceableError("FX would fix the arguments of its forward that need not be given")
     read: set[str] = set()
-    for code in _codes(type(module), forward):
+    for code in [method.__code__ for method in _methods(type(module), forward)]:
         read |= names_in(code)
         if any(i.opname in {"STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR"} for i in get_instructions(code)):
             raise _UntraceableError("it changes something when it runs, which FX would leave out")
@@ -125,31 +139,35 @@ def _guards(module: nn.Module) -> tuple[tuple[str, Any], ...]:
     return tuple((name, vars(module)[name]) for name in own)
 
 
-def _codes(cls: type[nn.Module], function: FunctionType) -> list[CodeType]:
-    """The code of a method, and of all methods of the class that it leads to."""
-    codes, waiting = [function.__code__], [function]
+def _methods(cls: type[nn.Module], function: FunctionType) -> list[FunctionType]:
+    """A method, and all methods of the class that it leads to."""
+    methods, waiting = [function], [function]
     while waiting:
         for name in names_in(waiting.pop().__code__):
             method = getattr(cls, name, None)
-            if isinstance(method, FunctionType) and not hasattr(nn.Module, name) and method.__code__ not in codes:
-                codes.append(method.__code__)
+            if isinstance(method, FunctionType) and not hasattr(nn.Module, name) and method not in methods:
+                methods.append(method)
                 waiting.append(method)
-    return codes
+    return methods
 
 
-def _record(module: nn.Module) -> tuple[list[CallSite], Callable[..., Any]]:
+def _record(module: nn.Module) -> tuple[list[CallSite], list[tuple[str, str]], Callable[..., Any]]:
     graph = _Tracer().trace(module)
     sites: list[CallSite] = []
+    blind: list[tuple[str, str]] = []
     for node in list(graph.nodes):
         function, method = function_of(node.target), None
         if node.op == "call_method" and node.target in METHODS:
             method = str(node.target)
             function = Function(method.removesuffix("_"), method.endswith("_"))
+        if node.op == "call_function" and (function is None or operator_name(node.target)):
+            blind += [(what, reason(node.target)) for what in inside(node.target)]
+            continue
         if function is None or node.op not in {"call_function", "call_method"}:
             continue
         number = 1 + sum(site.function.kind == function.kind for site in sites)
         key = f"{function.kind}@{number}"
-        sites.append(CallSite(key, function, f"traced forward of {type(module).__name__}"))
+        sites.append(CallSite(key, function, f"traced forward of {type(module).__name__}", called=False))
         with graph.inserting_before(node):
             start: tuple[Any, ...] = (graph.create_node("get_attr", CALLS), key)
             if method is None:
@@ -163,10 +181,9 @@ def _record(module: nn.Module) -> tuple[list[CallSite], Callable[..., Any]]:
     names = dict(code.globals)
     # The text is FX's own, of the graph above.
     exec(compile(code.src, f"<traced forward of {type(module).__name__}>", "exec"), names)  # noqa: S102
-    return sites, names["forward"]
+    return sites, blind, names["forward"]
 
 
-@cache
 def _untraced_class(cls: type[nn.Module]) -> type[nn.Module]:
     """What a pickle makes first: traced again as soon as it has its attributes."""
 
@@ -178,5 +195,4 @@ def _untraced_class(cls: type[nn.Module]) -> type[nn.Module]:
             raise ConversionError(f"The converted {cls.__name__} cannot be traced again: {again}.")
         self.__class__ = again.cls
 
-    made = {"original": cls, "make": staticmethod(_untraced_class), "__setstate__": set_state}
-    return cast("type[nn.Module]", type(cls.__name__, (Changed, cls), {"__module__": cls.__module__, **made}))
+    return derived_class(cls, _untraced_class, content={"__setstate__": set_state})

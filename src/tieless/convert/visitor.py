@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable
-from types import FunctionType, ModuleType
+from collections.abc import Iterable, Mapping
+from functools import partial
+from importlib import import_module
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Protocol, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverloadPacket
 
 from tieless.convert import calls
-from tieless.convert.functions import KINDS, NAMES, Function, function_of
-from tieless.convert.outside import foreign, mentions, outer_values
+from tieless.convert.byhand import written_out
+from tieless.convert.functions import KINDS, LEFT, METHODS, NAMES, Function, function_of, kind_of_class, left_of
+from tieless.convert.lookup import Scope, defined
+from tieless.convert.outside import AUTOGRAD, MISSING, activation_of, foreign, inside, outer_value, reason
 from tieless.nn import CALLS
 
 __all__ = ["CALLS_NAME", "Reader", "Visitor"]
-
-_MISSING: Any = object()
 
 
 class Reader(Protocol):
@@ -26,59 +30,105 @@ class Reader(Protocol):
     cls: type[nn.Module]
     blind: list[tuple[str, str]]
 
-    def site(self, function: Function, where: str) -> str:
+    def site(self, function: Function, where: str, why_not: str | None = None, *, called: bool = True) -> str:
         """Note a call; its key."""
         ...
 
-    def helper(self, function: FunctionType) -> FunctionType | None:
+    def helper(self, function: FunctionType, *, of_class: bool) -> FunctionType | None:
         """A function that is called, with its own calls made exchangeable; ``None`` if it has none."""
         ...
 
-    def follow_if_method(self, name: str) -> bool:
+    def look_up(self, scope: Scope, names: tuple[str, ...], *, raw: bool = False) -> Any:
+        """What a name stands for."""
+        ...
+
+    def ask(self, name: str) -> None:
+        """Note a name that is asked for of an object that is not known."""
+        ...
+
+    def follow_if_method(self, name: str) -> None:
         """Read a method of the class too, if the name is one."""
+        ...
+
+    def follow_all(self) -> None:
+        """Read all methods of the class."""
         ...
 
 
 CALLS_NAME = "_tieless_calls_"
 
+_NOT_CALLED: Mapping[str, Any] = {}
+"""What a module has instead of converted calls after it was reverted, for code of it that somebody has kept."""
+
+_DECIDED_LATER = "which function it is, is decided when it runs"
+
 
 class Visitor(ast.NodeTransformer):
-    """Makes the calls in one function exchangeable."""
+    """Makes the calls in one function exchangeable.
 
-    def __init__(self, reader: Reader, function: FunctionType, tree: ast.FunctionDef, *, method: bool) -> None:
-        self.reader, self.function = reader, function
-        arguments = [*tree.args.posonlyargs, *tree.args.args]
-        self.this = arguments[0].arg if method and arguments else None
+    Args:
+        reader: Of the class.
+        function: Whose definition is visited.
+        tree: Its definition.
+        this: Its argument that is the object, or the class, that it belongs to.
+        carries: Whether that is an object, which has the converted calls.
+    """
+
+    def __init__(
+        self, reader: Reader, function: FunctionType, tree: ast.FunctionDef, *, this: str | None, carries: bool
+    ) -> None:
+        self.reader, self.function, self.this, self.carries = reader, function, this, carries
         self.local = frozenset(_bound(tree))
-        self.outer = outer_values(function)
+        self.imports = _imports(tree, function, self.local)
+        self.defaults = _defaults(function)
         self.values: dict[str, object] = {}
         self.changed = False
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         callee, value = node.func, self._value(node.func)
         function = function_of(value)
-        if function is not None:
+        if function is not None and self._is_fixed(callee):
             return self._call_of_function(node, function)
-        if isinstance(callee, ast.Attribute):
-            if value is _MISSING and callee.attr in NAMES and not self._is_this(callee.value):
+        if (left := left_of(value)) or (left := self._left_method(callee, value)):
+            self.reader.site(Function(left), self._where(node), LEFT[left])
+            if isinstance(callee, ast.Attribute):
+                callee.value = cast("ast.expr", self.visit(callee.value))
+            return self._visit_given(node)
+        if isinstance(value, type):
+            return self._call_of_class(node, value)
+        if written := written_out(node):
+            self._cannot(node, f"a rule needs a function, and this is written out as {written}", written)
+        if isinstance(callee, ast.Attribute) and callee.attr in NAMES:  # noqa: SIM102  two questions
+            if value is MISSING and not self._is_this(callee.value):
                 return self._call_of_method(node, callee)
-            if isinstance(callee.value, ast.Call) and ast.unparse(callee.value.func) == "super":
-                self._call_of_super(callee.attr)
-        if value is builtins.getattr and node.args and self._value(node.args[0]) in calls.ROOMS:
-            self._cannot(node, "which function it is, is decided when it runs")
-        if isinstance(callee, ast.Subscript) and _has_functions(self._value(callee.value)):
-            self._cannot(callee, "which function it is, is decided when it runs")
-        if isinstance(value, FunctionType) and (helper := self.reader.helper(value)):
-            node.args.insert(0, self._calls())
-            node.func = self._name(f"_tieless_{helper.__name__}_{id(helper):x}", helper, callee)
-            node.args[1:] = [cast("ast.expr", self.visit(argument)) for argument in node.args[1:]]
-            node.keywords = [cast("ast.keyword", self.visit(keyword)) for keyword in node.keywords]
+        if value is builtins.getattr and len(node.args) > 1:
+            self._getattr(node)
+        if value is isinstance or value is issubclass:
+            node.args[:1] = [cast("ast.expr", self.visit(argument)) for argument in node.args[:1]]
             return node
         return self.generic_visit(node)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        for base in map(self._value, node.bases):
+            if isinstance(base, type) and issubclass(base, torch.autograd.Function):
+                self._cannot(ast.copy_location(ast.Name(node.name, ast.Load()), node), AUTOGRAD)
+                return node
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if written := written_out(node):
+            self._cannot(node, f"a rule needs a function, and this is {written}", written)
+        return self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if self._is_this(node.value):
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super":
+            return self._of_super(node)
+        if self._is_this(node.value) or self._is_class(node.value):
             self.reader.follow_if_method(node.attr)
+        elif self._value(node) is MISSING:
+            self.reader.ask(node.attr)
+            if node.attr in METHODS and isinstance(node.ctx, ast.Load) and _root(node) != self.this:
+                self._cannot(node, _DECIDED_LATER, node.attr)
         return self._reference(node) or self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -93,25 +143,36 @@ class Visitor(ast.NodeTransformer):
         )
 
     def _reference(self, node: ast.Attribute | ast.Name) -> ast.AST | None:
-        """A function that is not called here but given to somebody, such as ``checkpoint``."""
+        """A function or module that is not called here by its own name but given to somebody, such as ``checkpoint``."""
         if not isinstance(node.ctx, ast.Load):
             return None
         value = self._value(node)
-        if function := function_of(value):
-            key = self.reader.site(function, self._where(node))
+        if function := activation_of(value):
+            key = self.reader.site(function, self._where(node), called=False)
             start = [self._calls(), ast.Constant(key), ast.Constant(function.kind), ast.Constant(function.inplace)]
-            return self._made("reference", calls.reference, node, [*start, node])
-        if isinstance(value, FunctionType) and (helper := self.reader.helper(value)):
-            name = self._name(f"_tieless_{helper.__name__}_{id(helper):x}", helper, node)
-            return self._made("helper", calls.helper, node, [name, self._calls()])
+            return self._made("reference", calls.reference, node, [*start, self._bind(value, node), node])
+        code = value.__func__ if isinstance(value, MethodType) else value
+        if isinstance(code, FunctionType) and not hasattr(code, "_torchdynamo_orig_callable"):
+            if helper := self.reader.helper(code, of_class=self._is_of_class(node, value)):
+                start = [self._calls(), self._bind(code, node), self._bind(helper, node)]
+                return self._made("helper", calls.helper, node, [*start, node])
+            if not foreign(code.__module__):
+                return None  # it has been read
+        if isinstance(value, type):
+            mentioned = [kind] if issubclass(value, nn.Module) and (kind := kind_of_class(value)) else []
+        else:
+            mentioned = inside(value)
+        if mentioned:
+            self._cannot(node, reason(cast("object", value)), ", ".join(mentioned[:6]))
+            return node
         return None
 
     def _call_of_function(self, node: ast.Call, function: Function) -> ast.AST:
         if any(keyword.arg == "out" for keyword in node.keywords):
             self._cannot(node, "it writes to a tensor that is given as out=")
-            node.args = [cast("ast.expr", self.visit(argument)) for argument in node.args]
-            return node
-        known = Function(function.kind, function.inplace, _literals(function.kind, node.args[1:], node.keywords))
+            return self._visit_given(node)
+        literals = _literals(function.kind, node.args[1:], node.keywords)
+        known = Function(function.kind, function.inplace, (*function.parameters, *literals))
         key = self.reader.site(known, self._where(node))
         start = [
             self._calls(),
@@ -120,38 +181,87 @@ class Visitor(ast.NodeTransformer):
             ast.Constant(function.inplace),
             node.func,
         ]
-        given = [cast("ast.expr", self.visit(argument)) for argument in node.args]
-        keywords = [cast("ast.keyword", self.visit(keyword)) for keyword in node.keywords]
-        return self._made("call", calls.call, node, [*start, *given], keywords)
+        self._visit_given(node)
+        return self._made("call", calls.call, node, [*start, *node.args], node.keywords)
 
     def _call_of_method(self, node: ast.Call, callee: ast.Attribute) -> ast.AST:
         kind = callee.attr.removesuffix("_")
         function = Function("sigmoid" if kind == "expit" else kind, callee.attr.endswith("_"))
         key = self.reader.site(function, self._where(node))
         receiver = cast("ast.expr", self.visit(callee.value))
-        given = [cast("ast.expr", self.visit(argument)) for argument in node.args]
-        keywords = [cast("ast.keyword", self.visit(keyword)) for keyword in node.keywords]
+        self._visit_given(node)
         start = [self._calls(), ast.Constant(key), receiver, ast.Constant(callee.attr)]
-        return self._made("method", calls.method, node, [*start, *given], keywords)
+        return self._made("method", calls.method, node, [*start, *node.args], node.keywords)
 
-    def _call_of_super(self, name: str) -> None:
-        for base in self.reader.cls.__mro__:
-            function = vars(base).get(name)
-            if isinstance(function, FunctionType) and function is not self.function and not foreign(base.__module__):
-                self.reader.blind += [
-                    (f"{what}, in {function.__qualname__}", "it is called through super()")
-                    for what in mentions(function.__code__, function)
-                ]
+    def _call_of_class(self, node: ast.Call, cls: type) -> ast.AST:
+        """A module that is made when the code runs."""
+        kind = kind_of_class(cls) if issubclass(cls, nn.Module) else None
+        if kind is not None:
+            function = Function(kind, parameters=_literals(kind, node.args, node.keywords))
+            key = self.reader.site(function, self._where(node), called=False)
+            self._visit_given(node)
+            return self._made("made", calls.made, node, [self._calls(), ast.Constant(key), node])
+        if issubclass(cls, nn.Module) and (mentioned := inside(cls)):
+            self._cannot(node, "it is in a module that is made when it runs", ", ".join(mentioned[:6]))
+        return self.generic_visit(node)
 
-    def _cannot(self, node: ast.expr, why: str) -> None:
-        self.reader.blind.append((f"{ast.unparse(node)}, {self._where(node)}", why))
+    def _of_super(self, node: ast.Attribute) -> ast.AST:
+        """A method of a base class, called through ``super()``."""
+        line = self.reader.cls.__mro__
+        own = outer_value(self.function, "__class__")
+        bases = line[line.index(own) + 1 :] if own in line else ()
+        base = next((base for base in bases if node.attr in vars(base)), None)
+        method = MISSING if base is None else self.reader.look_up(base, (node.attr,), raw=True)
+        if isinstance(method, FunctionType) and self.this is not None:
+            if helper := self.reader.helper(method, of_class=True):
+                # No object can have another one in its place; and compilers cannot look at what super() gives.
+                this = ast.copy_location(ast.Name(self.this, ast.Load()), node)
+                return self._made("partial", partial, node, [self._bind(helper, node), self._calls(), this])
+        elif mentioned := inside(method):
+            self._cannot(node, "it is called through super()", ", ".join(mentioned[:6]))
+        return node
+
+    def _getattr(self, node: ast.Call) -> None:
+        receiver, name = node.args[0], node.args[1]
+        if any(self._value(receiver) is room for room in calls.ROOMS):
+            self._cannot(node, _DECIDED_LATER)
+        elif isinstance(name, ast.Constant) and isinstance(name.value, str):
+            if self._is_this(receiver):
+                self.reader.follow_if_method(name.value)
+            elif name.value in METHODS:
+                self._cannot(node, _DECIDED_LATER)
+        elif self._is_this(receiver):
+            self.reader.follow_all()
+
+    def _left_method(self, callee: ast.expr, value: Any) -> str | None:
+        """The name of a method of tensors that stays as it is."""
+        if value is MISSING and isinstance(callee, ast.Attribute) and _root(callee) != self.this:
+            return left_of(getattr(Tensor, callee.attr, None))
+        return None
+
+    def _visit_given(self, node: ast.Call) -> ast.Call:
+        """Visit what a call is given, and not what is called."""
+        node.args = [cast("ast.expr", self.visit(argument)) for argument in node.args]
+        node.keywords = [cast("ast.keyword", self.visit(keyword)) for keyword in node.keywords]
+        return node
+
+    def _cannot(self, node: ast.expr, why: str, what: str = "") -> None:
+        text = ast.unparse(node)
+        said = f"{what} in {text}" if what not in {"", text} else text
+        self.reader.blind.append((f"{said}, {self._where(node)}", why))
 
     def _made(
         self, name: str, function: object, node: ast.expr, given: list[ast.expr], keywords: Iterable[ast.keyword] = ()
     ) -> ast.expr:
-        self.changed = True
         callee = self._name(f"_tieless_{name}", function, node)
-        return ast.copy_location(ast.Call(callee, given, list(keywords)), node)
+        made = ast.copy_location(ast.Call(callee, given, list(keywords)), node)
+        if (line := _line(node)) != node.lineno:
+            made.lineno, made.col_offset = line, 0
+        return made
+
+    def _bind(self, value: object, node: ast.expr) -> ast.Name:
+        """A name for a value that the code has not by itself."""
+        return self._name(f"_tieless_{id(value):x}", value, node)
 
     def _name(self, name: str, value: object, node: ast.expr) -> ast.Name:
         self.changed = True
@@ -159,26 +269,72 @@ class Visitor(ast.NodeTransformer):
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
     def _calls(self) -> ast.expr:
-        if self.this is None:
+        if not self.carries or self.this is None:
             return ast.Name(CALLS_NAME, ast.Load())
-        return ast.Attribute(ast.Name(self.this, ast.Load()), CALLS, ast.Load())
+        self.values["_tieless_getattr"], self.values["_tieless_none"] = getattr, _NOT_CALLED
+        given: list[ast.expr] = [
+            ast.Name(self.this, ast.Load()),
+            ast.Constant(CALLS),
+            ast.Name("_tieless_none", ast.Load()),
+        ]
+        return ast.Call(ast.Name("_tieless_getattr", ast.Load()), given, [])
+
+    def _is_fixed(self, callee: ast.expr) -> bool:
+        """Is a function called by its own name, and not by one that objects of a class may have for another?"""
+        if isinstance(callee, ast.Attribute):
+            room = self._value(callee.value)
+            return isinstance(room, (ModuleType, OpOverloadPacket)) or room is Tensor
+        return self._place(callee) is not None
 
     def _is_this(self, node: ast.expr) -> bool:
         return self.this is not None and isinstance(node, ast.Name) and node.id == self.this
 
+    def _is_class(self, node: ast.expr) -> bool:
+        """Is it ``type(self)`` or ``self.__class__``?"""
+        if isinstance(node, ast.Call):
+            return ast.unparse(node.func) == "type" and len(node.args) == 1 and self._is_this(node.args[0])
+        return isinstance(node, ast.Attribute) and node.attr == "__class__" and self._is_this(node.value)
+
+    def _is_of_class(self, node: ast.Attribute | ast.Name, value: Any) -> bool:
+        """Is it a class method of the class that is read?"""
+        if isinstance(value, MethodType):
+            return isinstance(value.__self__, type) and issubclass(self.reader.cls, value.__self__)
+        return isinstance(node, ast.Attribute) and isinstance(defined(self.reader.cls, node.attr), classmethod)
+
     def _where(self, node: ast.expr) -> str:
-        return f"{self.function.__code__.co_filename}:{node.lineno}"
+        return f"{self.function.__code__.co_filename}:{_line(node)}"
 
     def _value(self, node: ast.expr) -> Any:
-        """What an expression stands for, if it is a name from outside or an attribute of a module that is."""
+        """What an expression stands for, if it is a name from outside, an argument's default, or an attribute."""
+        if isinstance(node, ast.Name) and node.id in self.defaults:
+            return self.defaults[node.id]
+        place = self._place(node)
+        return MISSING if place is None else self.reader.look_up(*place)
+
+    def _place(self, node: ast.expr) -> tuple[Scope, tuple[str, ...]] | None:
+        """Where an expression is looked up."""
         if isinstance(node, ast.Name):
-            if node.id in self.local:
-                return _MISSING
-            return self.outer.get(node.id, getattr(builtins, node.id, _MISSING))
-        if isinstance(node, ast.Attribute):
-            room = self._value(node.value)
-            return getattr(room, node.attr, _MISSING) if isinstance(room, (ModuleType, type)) else _MISSING
-        return _MISSING
+            if node.id in self.imports:
+                return self.imports[node.id]
+            return None if node.id in self.local else (self.function, (node.id,))
+        if not isinstance(node, ast.Attribute):
+            return None
+        if self._is_this(node.value) or self._is_class(node.value):
+            return self.reader.cls, (node.attr,)
+        room = self._place(node.value)
+        return None if room is None else (room[0], (*room[1], node.attr))
+
+
+def _line(node: ast.expr) -> int:
+    """The line that a frame tells while a call runs: of a method it is that of its name."""
+    callee = node.func if isinstance(node, ast.Call) else None
+    return (callee.end_lineno or callee.lineno) if isinstance(callee, ast.Attribute) else node.lineno
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def _bound(tree: ast.FunctionDef) -> Iterable[str]:
@@ -194,9 +350,36 @@ def _bound(tree: ast.FunctionDef) -> Iterable[str]:
             yield (node.asname or node.name).partition(".")[0]
 
 
-def _has_functions(value: Any) -> bool:
-    values: Iterable[Any] = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else ()
-    return any(function_of(v) for v in values)
+def _imports(
+    tree: ast.FunctionDef, function: FunctionType, local: frozenset[str]
+) -> Mapping[str, tuple[Scope, tuple[str, ...]]]:
+    """What a function imports when it runs, by the names that it binds in no other way."""
+    found: dict[str, set[tuple[Scope, tuple[str, ...]]]] = {name: set() for name in local}
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        for alias in node.names:
+            dotted = isinstance(node, ast.Import) and alias.asname is None
+            name = (alias.asname or alias.name).partition(".")[0]
+            from_ = f"{'.' * node.level}{node.module or ''}" if isinstance(node, ast.ImportFrom) else alias.name
+            try:
+                module = import_module(
+                    from_.partition(".")[0] if dotted else from_, function.__globals__.get("__package__")
+                )
+            except Exception:  # noqa: BLE001, S112  what cannot be imported will not run either
+                continue
+            path = (alias.name,) if isinstance(node, ast.ImportFrom) else ()
+            found[name].add((module, path))
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    return {name: next(iter(places)) for name, places in found.items() if len(places) == 1 and name not in stored}
+
+
+def _defaults(function: FunctionType) -> Mapping[str, Any]:
+    """The values of arguments that need not be given."""
+    code, values = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    return {**dict(zip(names[len(names) - len(values) :], values, strict=True)), **(function.__kwdefaults__ or {})}
 
 
 def _literals(kind: str, given: list[ast.expr], keywords: list[ast.keyword]) -> tuple[tuple[str, Any], ...]:

@@ -14,6 +14,7 @@
     ├── DataError (RuntimeError)             a data set is missing, truncated or altered
     ├── ConversionError (ValueError)         a model that cannot be converted, or not as it was asked for
     ├── StudyError (ValueError)              a study that cannot be read, found or run as written
+    │   └── LostResultError                  a run has ended, and its result could not be stored
     └── MissingExtraError (ImportError)      an optional package is not installed
 
     UnreachedWarning (UserWarning)           activations that a conversion has met and could not reach
@@ -29,6 +30,7 @@ __all__ = [
     "ConversionError",
     "DataError",
     "KernelError",
+    "LostResultError",
     "MissingExtraError",
     "RuleCheckError",
     "RuleTypeError",
@@ -96,6 +98,10 @@ class ConversionError(TielessError, ValueError):
 
 class StudyError(TielessError, ValueError):
     """A study cannot be read, found, or run as it is written."""
+
+
+class LostResultError(StudyError):
+    """A run of a study has ended, and its result could not be stored: the study ends too."""
 
 
 class MissingExtraError(TielessError, ImportError):

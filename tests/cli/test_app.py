@@ -36,7 +36,7 @@ def test_every_command_has_help(arguments):
 
 def test_the_commands_are_these():
     assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "forwards", "rules", "study"]
-    assert sorted(main.commands["study"].commands) == ["ask", "export", "list", "report", "run", "status"]
+    assert sorted(main.commands["study"].commands) == ["ask", "backup", "export", "list", "report", "run", "status"]
 
 
 @pytest.mark.parametrize(

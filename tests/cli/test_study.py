@@ -135,6 +135,21 @@ def test_a_table_of_what_would_now_be_computed_differently_is_one_line():
     assert not Path("new").exists()
 
 
+@pytest.mark.parametrize("form", ["edited", "edited, with a byte-order mark", "without ids"])
+@pytest.mark.usefixtures("table")
+def test_a_run_does_not_go_on_from_a_table_whose_ids_are_not_those_of_its_rows(form):
+    text = Path("old.csv").read_text(encoding="utf-8")
+    if form == "without ids":
+        text = "\n".join(line.split(",", 1)[1] for line in text.splitlines())
+    else:
+        text = text.replace(",0.1,", ",0.2,")
+    Path("old.csv").write_text(text, encoding="utf-8-sig" if "mark" in form else "utf-8")
+    assert_refused(
+        invoke("run", *SMALL, "--out", "new", "--from", "old.csv"), "old.csv, row 1: id: expected [0-9a-f]{16}"
+    )
+    assert not Path("new").exists()
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A store with a failure in it, and a result that the latest plan does not have."""

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tieless.data.places import cache, find
@@ -84,4 +86,36 @@ def test_a_folder_that_may_not_be_looked_into_is_one_line(small, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.is_file", denied)
     with pytest.raises(DataError, match=r"cannot be looked into: Permission denied\.$"):
+        find(small.publication)
+
+
+@pytest.fixture(params=["refused", "left as it is"])
+def homeless(request, monkeypatch):
+    """A user without a home, as a container's often is: to platformdirs of today, and of some years ago."""
+
+    def cache_path(_):
+        if request.param == "refused":
+            raise RuntimeError("could not determine the home directory")
+        return Path("~/.cache/tieless")
+
+    monkeypatch.setattr("tieless.data.places.user_cache_path", cache_path)
+    monkeypatch.delenv("TIELESS_DATA", raising=False)
+
+
+@pytest.mark.usefixtures("homeless", "machine")
+def test_a_user_without_a_home_has_no_cache_and_is_told_where_one_is_needed(small):
+    assert find(small.publication) is None
+    with pytest.raises(DataError, match=r"^This user has no home folder.*: set HOME, or TIELESS_DATA to a folder"):
+        cache(small.publication)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_reads_what_the_system_has(small, machine):
+    small.put(machine.system / "small", small.contents)
+    assert find(small.publication).folder == machine.system / "small"
+
+
+def test_a_variable_with_a_home_that_is_not_there_is_told(small, monkeypatch):
+    monkeypatch.setenv("TIELESS_DATA", "~no-such-user/data")
+    with pytest.raises(DataError, match=r"^This user has no home folder"):
         find(small.publication)

@@ -104,6 +104,12 @@ def short(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None
     return quick(trial, on_epoch=on_epoch)
 
 
+def slow(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """As ``quick``, but takes half a second after the first two, so that a study is in its middle when it is stopped."""
+    time.sleep(0 if trial.seed == 0 and trial.backward == "tied" else 0.5)
+    return quick(trial, on_epoch=on_epoch)
+
+
 def deadly(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
     """As ``quick``, but the trial with batch 1 kills its process, and the one with batch 2 does so the first time.
 
@@ -150,6 +156,7 @@ class Inline:
         self.ended: Counter[str] = Counter()
         self.ended_ids: set[str] = set()
         self.spent = False
+        self.stopped_by: int | None = None
         self._store, self._run_trial, self._deadline = store, run_trial, deadline
 
     def loop(self, trials: Iterable[Trial]) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from tieless import data
 from tieless.errors import DataError, StudyError, TielessError
-from tieless.study import load_study, shipped
+from tieless.study import library, load_study, shipped
 
 PAPER = {
     "suc-ones",
@@ -183,3 +183,46 @@ def test_a_folder_that_was_named_and_is_empty_never_brings_the_fallback(monkeypa
     monkeypatch.setenv("TIELESS_DATA", str(tmp_path))
     with pytest.raises(DataError, match="is missing"):
         load_study("quickstart")
+
+
+TOO_LARGE = """
+title: Too large
+question: Does the other cell run?
+core_hours: 0.01
+grid: {data: "ones(d=4, n=50)", model: ["mlp(8, 1)", "mlp(600000, 2)"], forward: relu, backward: tied, optimiser: sgd,
+       learning_rate: 0.1, batch: 32, epochs: 1, seeds: [0]}
+"""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
+def test_a_cell_that_memory_is_too_small_for_does_not_keep_the_others_from_running(tmp_path, monkeypatch, error):
+    file = tmp_path / "large.yaml"
+    file.write_text(TOO_LARGE, encoding="utf-8")
+    build = library.build_model
+
+    def build_small(model, *given, **options):
+        if model == "mlp(600000, 2)":
+            raise error
+        return build(model, *given, **options)
+
+    monkeypatch.setattr(library, "build_model", build_small)
+    assert len(load_study(str(file)).trials) == 2
+
+
+def test_another_error_of_a_cell_is_told_before_anything_runs(tmp_path, monkeypatch):
+    file = tmp_path / "large.yaml"
+    file.write_text(TOO_LARGE, encoding="utf-8")
+
+    def refuse(*_, **__):
+        raise RuntimeError("another")
+
+    monkeypatch.setattr(library, "build_model", refuse)
+    with pytest.raises(RuntimeError, match=r"^another$"):
+        load_study(str(file))
+
+
+def test_a_study_knows_where_it_was_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("large.yaml").write_text(TOO_LARGE, encoding="utf-8")
+    assert load_study("large.yaml", check=False).source == str(tmp_path / "large.yaml")
+    assert load_study("quickstart", check=False).source == "the package"

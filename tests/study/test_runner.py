@@ -5,7 +5,9 @@ Real processes throughout: workers are spawned and killed as in a study.
 
 import contextlib
 import os
+import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -17,8 +19,8 @@ import pytest
 from filelock import FileLock
 
 from tests.study import fakes
-from tieless.errors import StudyError
-from tieless.study.runner import Epoch, Finished, Retried, Started, run
+from tieless.errors import LostResultError, StudyError
+from tieless.study.runner import Epoch, Finished, Retried, Started, Waiting, run
 from tieless.study.store import FILE, Store
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +211,104 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_scheduler_and_a_closed_terminal_stop_a_run_as_ctrl_c_does(tmp_path, start, mark, number):
+    process = start("endless", tmp_path / "out")
+    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
+    workers = [int(pid) for pid in mark.read_text(encoding="utf-8").split()]
+    process.send_signal(number)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out.split(), err) == (0, ["True", "8", "16"], "")
+    assert not any(alive(pid) for pid in workers)
+    assert len(stored(tmp_path / "out")) == 8
+
+
+def test_what_ends_while_another_program_holds_the_store_is_kept_and_the_wait_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("tieless.study.database._PATIENCE", 0.01)
+    events, other = [], sqlite3.connect(tmp_path / FILE, isolation_level=None)
+
+    def listen(event):
+        events.append(event)
+        if isinstance(event, Started):
+            other.execute("BEGIN IMMEDIATE")
+        elif isinstance(event, Waiting):
+            other.execute("ROLLBACK")
+
+    with contextlib.closing(other):
+        summary = run(fakes.make_study("seeds=0"), tmp_path, run_trial=fakes.quick, listen=listen)
+    assert (summary.done + summary.diverged, summary.left) == (8, 0)
+    assert [event for event in events if isinstance(event, Waiting)] == [Waiting(tmp_path / FILE)]
+    assert len(stored(tmp_path)) == 8
+
+
+def test_ctrl_c_ends_a_wait_and_the_loss_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("tieless.study.database._PATIENCE", 0.01)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+
+    def listen(event):
+        if isinstance(event, Started):
+            other.execute("BEGIN IMMEDIATE")
+        elif isinstance(event, Waiting):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with contextlib.closing(other), pytest.raises(LostResultError, match=r"latest result is lost\. .*another program"):
+        run(fakes.make_study("seeds=0"), tmp_path, run_trial=fakes.quick, listen=listen)
+
+
+def test_a_folder_that_is_deleted_while_its_study_runs_ends_the_run(tmp_path):
+    def listen(event):
+        if isinstance(event, Finished):
+            shutil.rmtree(tmp_path / "out")
+
+    with pytest.raises(LostResultError, match=r"^The run ends, and its latest result is lost\. .*was deleted"):
+        run(fakes.make_study(), tmp_path / "out", run_trial=fakes.quick, listen=listen)
+
+
+def test_results_are_kept_although_nobody_listens_any_more(tmp_path, mark):
+    def listen(event):
+        if isinstance(event, Finished):
+            # Long enough for the other worker's result to wait to be read.
+            time.sleep(0.2)
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(fakes.make_study(), tmp_path / "out", workers=2, run_trial=fakes.marked, listen=listen)
+    assert {result.trial.id for result in stored(tmp_path / "out")} == set(mark.read_text(encoding="utf-8").split())
+
+
+WITHOUT_FLOCK = """
+import errno, fcntl
+
+def flock(*_):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+fcntl.flock = flock
+"""
+
+
+def test_a_file_system_without_flock_is_locked_otherwise(tmp_path, start, mark):
+    (tmp_path / "script.py").write_text(WITHOUT_FLOCK + SCRIPT, encoding="utf-8")
+    process = start("endless", tmp_path / "out")
+    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
+    _, refusal = start("quick", tmp_path / "out").communicate(timeout=300)
+    assert f"StudyError: Another run is writing to {tmp_path / 'out'}" in refusal
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=300)[0].split() == ["True", "8", "16"]
+
+
+UNGUARDED = SCRIPT.replace('if __name__ == "__main__":', "if True:")
+
+
+def test_a_script_that_calls_run_in_its_workers_too_is_told_of_the_guard(tmp_path, start):
+    (tmp_path / "script.py").write_text(UNGUARDED, encoding="utf-8")
+    process = start("quick", tmp_path / "out")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert err.count("Traceback") == 1
+    assert err.splitlines()[-1].endswith("would call it again: put the call under if __name__ == '__main__':")
+    assert stored(tmp_path / "out") == []
 
 
 def test_ctrl_c_stops_at_once_and_keeps_what_was_finished(tmp_path, start, mark):

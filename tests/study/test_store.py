@@ -1,7 +1,16 @@
 """The store: what goes in comes out, whoever else reads, and whatever else lies in its place is refused."""
 
+import contextlib
 import json
+import os
+import re
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -103,15 +112,15 @@ def test_what_is_in_the_file_is_json(tmp_path, study):
 def test_each_result_is_synced_to_the_disk(tmp_path, study):
     with Store.create(tmp_path, study) as store:
         full = 2
-        assert store._connection.execute("PRAGMA synchronous").fetchone()[0] == full
-        assert store._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert store._database._connection.execute("PRAGMA synchronous").fetchone()[0] == full
+        assert store._database._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 def test_a_result_is_in_whole_or_not_at_all(tmp_path, study):
     store = Store.create(tmp_path, study)
     store.add(make_result(study.trials[0]))
-    store._connection.execute("BEGIN IMMEDIATE")
-    store._connection.execute("INSERT INTO results VALUES ('x', 'done', '{}')")
+    store._database._connection.execute("BEGIN IMMEDIATE")
+    store._database._connection.execute("INSERT INTO results VALUES ('x', 'done', '{}')")
     # Not closed: as a process that dies within a transaction leaves it.
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -119,7 +128,7 @@ def test_a_result_is_in_whole_or_not_at_all(tmp_path, study):
         (copy / file.name).write_bytes(file.read_bytes())
     with Store.open(copy) as left:
         assert left.finished_ids() == {study.trials[0].id}
-    store._connection.execute("ROLLBACK")
+    store._database._connection.execute("ROLLBACK")
     store.close()
 
 
@@ -180,8 +189,8 @@ def test_a_folder_belongs_to_one_study(tmp_path, study):
 def test_a_full_disk_is_told_and_what_was_there_stays(tmp_path, study):
     with Store.create(tmp_path, study) as store:
         store.add(make_result(study.trials[0]))
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store._database._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._database._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StudyError, match=r"^Cannot write .*study\.db: database or disk is full\.$"):
             add_all(store, study.trials[1:])
         kept = store.results()
@@ -194,5 +203,223 @@ def test_a_result_of_a_rule_that_is_gone_is_still_read(tmp_path, study):
     with Store.create(tmp_path, study) as store:
         trial = make_trial()
         store.add(make_result(trial))
-        store._connection.execute("UPDATE results SET json = replace(json, '\"tied\"', '\"gone(1)\"')")
+        store._database._connection.execute("UPDATE results SET json = replace(json, '\"tied\"', '\"gone(1)\"')")
         assert store.results(planned=False)[0].trial.backward == "gone(1)"
+
+
+def records(folder, statement, *values):
+    with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def test_a_copy_of_the_file_alone_has_every_result_also_while_a_run_writes(tmp_path, study):
+    with Store.create(tmp_path / "", study) as store:
+        add_all(store, study.trials[:5])
+        alone = tmp_path / "alone"
+        alone.mkdir()
+        # As after kill -9, when the log is still beside it.
+        assert (tmp_path / f"{FILE}-wal").exists()
+        (alone / FILE).write_bytes((tmp_path / FILE).read_bytes())
+    with Store.open(alone) as copied:
+        assert copied.study() == study
+        assert copied.results() == [make_result(trial) for trial in study.trials[:5]]
+
+
+def test_a_copy_is_one_file_with_all_of_it(tmp_path, study):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with Store.create(tmp_path, study) as writer, Store.open(tmp_path) as reader:
+        add_all(writer, study.trials[:3])
+        (copy / FILE).write_bytes(reader.copy())
+        add_all(writer, study.trials[3:4])
+    assert (copy / FILE).read_bytes()[18:20] == b"\x01\x01"
+    with Store.open(copy) as copied:
+        assert copied.results() == [make_result(trial) for trial in study.trials[:3]]
+    with Store.create(copy, study) as copied:
+        add_all(copied, study.trials[3:])
+        assert len(copied.results()) == len(study.trials)
+
+
+def test_a_store_whose_log_was_left_behind_says_so(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    with pytest.raises(StudyError, match=r"study\.db is empty: it was copied without study\.db-wal"):
+        Store.open(tmp_path)
+
+
+def test_a_store_that_was_cut_short_is_called_so(tmp_path, study):
+    with Store.create(tmp_path, study) as store:
+        add_all(store, study.trials)
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+    for use in (Store.open, lambda folder: Store.create(folder, study)):
+        with pytest.raises(StudyError, match=r"^Cannot .*study\.db: it is damaged or cut short \(.*malformed"):
+            use(tmp_path)
+
+
+def test_a_store_that_another_program_holds_is_called_so(tmp_path, study, monkeypatch):
+    monkeypatch.setattr("tieless.study.database._READERS_PATIENCE", 0.01)
+    Store.create(tmp_path, study).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for use in (Store.open, lambda folder: Store.create(folder, study)):
+            with pytest.raises(StudyError, match=r"^Cannot .*: another program holds it \(database is locked\)\. Wait"):
+                use(tmp_path)
+        assert (tmp_path / FILE).is_file()
+
+
+def test_a_lock_is_waited_for_as_long_as_one_is_asked_to(tmp_path, study, monkeypatch):
+    monkeypatch.setattr("tieless.study.database._PATIENCE", 0.01)
+    asked = []
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+
+    def go_on():
+        asked.append(1)
+        if len(asked) % 3 == 0:
+            other.execute("ROLLBACK")
+        return True
+
+    with contextlib.closing(other), Store.create(tmp_path, study, go_on=go_on) as store:
+        other.execute("BEGIN IMMEDIATE")
+        store.add(make_result(study.trials[0]))
+        assert asked == [1, 1, 1]
+        assert len(store.results()) == 1
+
+
+@pytest.mark.parametrize("lose", ["delete", "replace", "move"])
+def test_a_store_that_is_gone_while_it_is_written_is_noticed_at_the_next_result(tmp_path, study, lose):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    with Store.create(folder, study) as store:
+        add_all(store, study.trials[:2])
+        if lose == "move":
+            folder.rename(tmp_path / "elsewhere")
+        else:
+            shutil.rmtree(folder)
+        if lose == "replace":
+            folder.mkdir()
+            Store.create(folder, study).close()
+        with pytest.raises(StudyError, match=r"study\.db: it was deleted, moved or replaced while it was in use"):
+            add_all(store, study.trials[2:3])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["substr(json, 1, 40)", "'[]'", "'{}'", "CAST(X'7B2268FF227D' AS TEXT)"],
+)
+def test_a_damaged_record_is_named_and_the_others_are_read_and_it_is_made_anew(tmp_path, study, damage):
+    spoilt = study.trials[1]
+    with Store.create(tmp_path, study) as store:
+        add_all(store, study.trials[:3])
+    records(tmp_path, f"UPDATE results SET json = {damage} WHERE id = ?", spoilt.id)  # noqa: S608
+    with Store.open(tmp_path) as store:
+        first, second, third = store.results()
+        assert [first, third] == [make_result(study.trials[0]), make_result(study.trials[2])]
+        assert (second.trial, second.status) == (spoilt, "failed")
+        assert second.error.startswith(f"The record {spoilt.id} is damaged (")
+        assert len(store.results(planned=False)) == 3
+    with Store.create(tmp_path, study) as store:
+        assert store.finished_ids() == {study.trials[0].id, study.trials[2].id}
+        store.add(make_result(spoilt))
+        assert store.results() == [make_result(trial) for trial in study.trials[:3]]
+
+
+def test_a_damaged_plan_is_read_from_the_results_named_where_it_is_not_and_made_anew(tmp_path, study):
+    with Store.create(tmp_path, study) as store:
+        store.add(make_result(study.trials[0]))
+    records(tmp_path, "UPDATE plan SET json = '{' WHERE position = 0")
+    with Store.open(tmp_path) as store:
+        assert store.study() == study
+    records(tmp_path, "UPDATE plan SET json = '{' WHERE position = 1")
+    with (
+        Store.open(tmp_path) as store,
+        pytest.raises(StudyError, match=f"^The trial {study.trials[1].id} of .*damaged"),
+    ):
+        store.study()
+    records(tmp_path, "UPDATE study SET json = '{'")
+    with Store.open(tmp_path) as store, pytest.raises(StudyError, match=r"damaged"):
+        store.study()
+    with Store.create(tmp_path, study) as store:
+        assert store.study() == study
+        assert len(store.results()) == 1
+
+
+def test_a_folder_belongs_to_one_file_until_that_is_gone(tmp_path, study):
+    ours, theirs = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    ours.touch()
+    theirs.touch()
+    folder = tmp_path / "out"
+    folder.mkdir()
+    Store.create(folder, replace(study, source=str(ours))).close()
+    with pytest.raises(
+        StudyError, match=r"holds the study 'nothing' of .*a\.yaml, not that of .*b\.yaml: choose another"
+    ):
+        Store.create(folder, replace(study, source=str(theirs)))
+    Store.create(folder, replace(study, source=str(ours), title="Edited")).close()
+    ours.unlink()
+    Store.create(folder, replace(study, source=str(theirs))).close()
+    with Store.open(folder) as store:
+        assert store.study().source == str(theirs)
+
+
+def test_a_foreign_database_keeps_its_way_of_writing(tmp_path, study):
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE bills (amount)")
+    with pytest.raises(StudyError, match="is not the store of a study"):
+        Store.create(tmp_path, study)
+    assert records(tmp_path, "PRAGMA journal_mode") == [("wal",)]
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from tieless.errors import StudyError
+from tieless.study.store import Store
+from tests.study.fakes import make_study
+study = make_study()
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    with Store.open(Path(sys.argv[1])) as store:
+        print(len(store.study().trials))
+    Store.create(Path(sys.argv[1]), study).close()
+except StudyError as error:
+    print(error)
+"""
+
+
+def as_nobody(folder):
+    """What someone who may not write to the folder gets, read and then write."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+    command = [sys.executable, "-c", AS_NOBODY, str(folder)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder whose parents everybody may enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+def test_a_read_only_folder_is_read_and_not_written_also_without_the_log(open_folder, study):
+    store = Store.create(open_folder, study)
+    content = (open_folder / FILE).read_bytes()
+    assert content[18:20] == b"\x02\x02"
+    store.close()
+    (open_folder / FILE).write_bytes(content)
+    open_folder.chmod(0o555)
+    trials, refusal = as_nobody(open_folder)
+    assert trials == str(len(study.trials))
+    assert re.match(r"Cannot write .*study\.db: .*read-?only", refusal), refusal
+
+
+def test_a_store_that_one_may_not_read_is_called_so(open_folder, study):
+    Store.create(open_folder, study).close()
+    (open_folder / FILE).chmod(0o000)
+    (refusal,) = as_nobody(open_folder)
+    assert re.fullmatch(r"Cannot read .*study\.db: you may not read it \(unable to open database file\)\.", refusal)

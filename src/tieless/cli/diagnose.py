@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
+from tieless._files import write_whole
 from tieless.cli import terminal
 from tieless.cli.subject import Subject, is_study, of_spec, of_trial
 from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
@@ -88,14 +90,14 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
         console.print(_table(found))
         console.print(Text("\n".join(["", *paragraphs(found.findings, found.uncalled)])))
     else:
-        click.echo(str(found))
-    click.echo(f"\n{turned}\n\n{steps}\n\n{about}")
+        terminal.say(str(found))
+    terminal.say(f"\n{turned}\n\n{steps}\n\n{about}")
     if subject.measured:
-        click.echo(f"\n{_measured(subject.measured)}")
+        terminal.say(f"\n{_measured(subject.measured)}")
     if plots is not None:
         rows = subject.measured or tuple(Measurement(0, turned).rows())
         for file in _draw(subject, rows, batches[0][0], plots):
-            click.echo(str(file))
+            terminal.say(str(file))
 
 
 def _measured(rows: tuple[AlignmentRow, ...]) -> str:
@@ -124,7 +126,9 @@ def _draw(subject: Subject, rows: tuple[AlignmentRow, ...], inputs: torch.Tensor
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, file in files.items():
-            figures[name].savefig(file, dpi=150)
+            image = io.BytesIO()
+            figures[name].savefig(image, format="png", dpi=150)
+            write_whole(file, image.getvalue())
     except OSError as error:
         raise click.ClickException(f"Cannot write to {folder}: {error.strerror}. Choose another --plots.") from error
     return list(files.values())

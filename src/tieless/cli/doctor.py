@@ -32,7 +32,7 @@ def doctor(context: click.Context) -> None:
         console.print(_kernels(found), Text(), _facts(found))
     else:
         rows = [TITLES, *map(_cells, found.kernels)]
-        click.echo("\n".join([*aligned(rows), "", *aligned(found.facts)]))
+        terminal.say("\n".join([*aligned(rows), "", *aligned(found.facts)]))
     if not found.healthy:
         context.exit(1)
 

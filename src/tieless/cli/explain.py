@@ -47,7 +47,7 @@ def explain_model(model: str, forward: str, backward: str, data: str | None, bat
         console.print(_table(found))
         console.print(Text("\n".join(["", *lines]), style="dim"))
     else:
-        click.echo("\n".join([*aligned([titles(found.run), *map(cells, found.activations)]), "", *lines]))
+        terminal.say("\n".join([*aligned([titles(found.run), *map(cells, found.activations)]), "", *lines]))
 
 
 def _explained(model: str, forward: str, backward: str, data: str | None, batch: int) -> tuple[Explanation, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless import report
+from tieless._files import is_file, write_whole
 from tieless.cli import terminal
 from tieless.cli.progress import Labels, show_progress
-from tieless.study import Result, Store, Study, export_table, judge, load_study, load_table, parse_claim, run, shipped
+from tieless.errors import SpecError, StudyError
+from tieless.study import (
+    Result,
+    Store,
+    Study,
+    Summary,
+    export_table,
+    judge,
+    load_study,
+    load_table,
+    parse_claim,
+    run,
+    shipped,
+)
 from tieless.study.export import Format
 from tieless.study.store import FILE as STORE
 
@@ -108,7 +124,9 @@ def _run(
     not run again, so an interrupted study is continued by the same command. So are runs of a TABLE from elsewhere,
     as 'tieless study export' writes it.
     """
-    deciding = _deciding(max_seeds, until_decided=until_decided, every_cell=every_cell)
+    if not until_decided and (max_seeds or every_cell):
+        option = "--max-seeds" if max_seeds else "--every-cell"
+        raise click.UsageError(f"{option} says nothing without --until-decided.")
     console = terminal.console()
     found = load_study(name_or_file, overrides)
     taken = {table: load_table(table, check_ids=True) for table in tables}
@@ -117,39 +135,34 @@ def _run(
         console.print(
             Text(f"{found.fallback} Running on this study's fallback instead: {_data(found.trials)}.", "yellow")
         )
-    with show_progress(console, found.trials) as listen:
-        summary = run(
-            found,
-            folder,
-            workers=workers,
-            threads=threads,
-            most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
-            every_cell=every_cell,
-            budget=None if budget is None else 3600 * budget,
-            taken=taken.values(),
-            listen=listen,
+    for claim in found.emptied:
+        console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
+    again = f"To continue: {found.command} --out {shlex.quote(str(folder))}{_options(context)}"
+    try:
+        with show_progress(console, found.trials) as listen:
+            summary = run(
+                found,
+                folder,
+                workers=workers,
+                threads=threads,
+                most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
+                every_cell=every_cell,
+                budget=None if budget is None else 3600 * budget,
+                taken=taken.values(),
+                listen=listen,
+            )
+    except OSError as error:
+        # The store's own errors are not of this kind.
+        terminal.drop_output()
+        terminal.say(
+            f"Stopped, for the output cannot be written: {terminal.words(error)} What was finished is kept. {again}",
+            err=True,
         )
-    ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
-    skipped = f", {summary.skipped} were there before" if summary.skipped else ""
-    console.print(Text(f"{ended}{skipped}."))
-    _tell_taken(console, folder, taken)
-    if summary.added:
-        console.print(Text(f"{summary.added} of the trials have seeds that were added to decide claims."))
-    where = shlex.quote(str(folder))
-    again = f"{found.command} --out {where} --workers {workers}{deciding}"
+        context.exit(terminal.CLOSED if isinstance(error, BrokenPipeError) else 1)
+    _tell(console, found, folder, summary, again, taken)
     if summary.interrupted:
-        console.print(Text(f"Stopped, {summary.left} trials are left. To continue: {again}"), soft_wrap=True)
-        context.exit(130)
-    if summary.spent:
-        console.print(Text(f"The budget is spent. To continue: {again}"), soft_wrap=True)
-    if found.claims:
-        with Store.open(folder) as store:
-            verdicts = judge(found.claims, store.study(), store.results())
-        for verdict in verdicts:
-            console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
-    console.print(Text(f"To see the results: tieless study report {where}"), soft_wrap=True)
+        context.exit(128 + (summary.stopped_by or signal.SIGINT))
     if summary.failed:
-        console.print(Text(f"To see why trials failed: tieless study status {where}"), soft_wrap=True)
         context.exit(1)
 
 
@@ -177,6 +190,8 @@ def _status(folder: Path) -> None:
     console.print(table)
     if plan.choose is not None and all(trial.test == "never" for trial in plan.trials):
         console.print(Text("These choose learning rates; the runs at the rates chosen follow."))
+    for claim in plan.emptied:
+        console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
     for verdict in judge(plan.claims, plan, results):
         console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
     labels = Labels(plan.trials)
@@ -195,7 +210,7 @@ def _ask(source: Path, sentence: str) -> None:
     itself; the claims of the study's file share one error rate and stand in its report.
     """
     claim = parse_claim(sentence)
-    if source.is_file():
+    if is_file(source):
         verdicts = judge([claim], *load_table(source))
     else:
         with Store.open(source) as store:
@@ -213,9 +228,14 @@ def _report(source: Path, name: str | None) -> None:
     """
     found = None if name is None else load_study(name, check=False)
     console = terminal.console()
-    # The page first: what prints a table may be closed before its end.
-    page = report.write(source, found)
-    console.print(report.table(report.collect(source, found)))
+    try:
+        # The page first: what prints a table may be closed before its end.
+        page = report.write(source, found)
+        console.print(report.table(report.collect(source, found)))
+    except SpecError as error:
+        what = str(error).split(". ")[0]
+        advice = f"If a program of yours registers it, report from there: tieless.report.write(Path({str(source)!r}))"
+        raise StudyError(f"{what}. {advice}.") from None
     console.print(Text(str(page)), soft_wrap=True)
 
 
@@ -229,7 +249,7 @@ def _report(source: Path, name: str | None) -> None:
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The file [DIR/trials.FORMAT, DIR/epochs.FORMAT or DIR/alignments.FORMAT].",
+    help="The file [DIR/trials.FORMAT, DIR/epochs.FORMAT or DIR/alignments.FORMAT]; - for the standard output.",
 )
 def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everything: bool, out: Path | None) -> None:
     """Write the results of the study in DIR as a table."""
@@ -237,9 +257,64 @@ def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everythi
         raise click.UsageError("--epochs and --alignments are two tables: name one.")
     with Store.open(folder) as store:
         results, plan = store.results(planned=not everything), store.study()
-    file = out or folder / f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
+    name = f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
+    file = sys.stdout.buffer if str(out) == "-" else out or folder / name
     export_table(results, file, form=form, study=plan, per_epoch=epochs, alignments=alignments)
+    if isinstance(file, Path):
+        terminal.console().print(Text(str(file)), soft_wrap=True)
+
+
+@study.command("backup")
+@_FOLDER
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def _backup(folder: Path, file: Path) -> None:
+    """Copy the store of the study in DIR into one file, also while it runs.
+
+    Beside the store itself a running study keeps a log, so that a copy of one file by other means may lack the latest
+    results. In a folder of its own, under the name study.db, FILE is a study to report, export and continue.
+    """
+    with Store.open(folder) as store:
+        content = store.copy()
+        if is_file(file) and file.samefile(store.file):
+            raise click.UsageError(f"{file} is the store itself: name another FILE.")
+    try:
+        write_whole(file, content)
+    except OSError as error:
+        raise click.UsageError(f"Cannot write {file}: {error.strerror}. Choose another FILE.") from error
     terminal.console().print(Text(str(file)), soft_wrap=True)
+
+
+def _tell(
+    console: Console,
+    found: Study,
+    folder: Path,
+    summary: Summary,
+    again: str,
+    taken: Mapping[Path, tuple[Study, Sequence[Result]]],
+) -> None:
+    """How a run ended, and what to do next."""
+    where = shlex.quote(str(folder))
+    ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
+    skipped = f", {summary.skipped} were there before" if summary.skipped else ""
+    console.print(Text(f"{ended}{skipped}."))
+    _tell_taken(console, folder, taken)
+    if summary.added:
+        console.print(Text(f"{summary.added} of the trials have seeds that were added to decide claims."))
+    if summary.interrupted:
+        number = summary.stopped_by or signal.SIGINT
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        console.print(Text(f"Stopped{by}, {summary.left} trials are left. {again}"), soft_wrap=True)
+        return
+    if summary.spent:
+        console.print(Text(f"The budget is spent. {again}"), soft_wrap=True)
+    if found.claims:
+        with Store.open(folder) as store:
+            verdicts = judge(found.claims, store.study(), store.results())
+        for verdict in verdicts:
+            console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
+    console.print(Text(f"To see the results: tieless study report {where}"), soft_wrap=True)
+    if summary.failed:
+        console.print(Text(f"To see why trials failed: tieless study status {where}"), soft_wrap=True)
 
 
 def _data(trials: tuple[object, ...]) -> str:
@@ -256,26 +331,24 @@ def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study
         console.print(Text(f"{wanted} of the {len(results)} runs of {table} are this study's."), soft_wrap=True)
 
 
-def _deciding(max_seeds: int | None, *, until_decided: bool, every_cell: bool) -> str:
-    """The options that say how seeds are added, as they are to be given again.
+_NOT_AGAIN = {"name_or_file", "out", "overrides", "tables"}
+"""Of ``run``: what the study's own command and the folder have, and tables, whose runs are in the folder."""
 
-    Raises:
-        click.UsageError: one of them is given without ``--until-decided``.
-    """
-    options = [f"--max-seeds {max_seeds}"] if max_seeds else []
-    if every_cell:
-        options.append("--every-cell")
-    if until_decided:
-        return " ".join(["", "--until-decided", *options])
-    if options:
-        raise click.UsageError(f"{options[0].split()[0]} says nothing without --until-decided.")
-    return ""
+
+def _options(context: click.Context) -> str:
+    """The options of ``run``, as they are to be given again."""
+    words = [""]
+    for option in context.command.params:
+        value = context.params[str(option.name)]
+        if option.name not in _NOT_AGAIN and (option.name == "workers" or value != option.default) and value:
+            words.append(option.opts[0] if value is True else f"{option.opts[0]} {value}")
+    return " ".join(words)
 
 
 def _most_before(folder: Path, taken: Iterable[tuple[Study, Sequence[Result]]]) -> int | None:
     """What ``--max-seeds`` was where the folder, or a table, is of a run with ``--until-decided``."""
     studies = [source for source, _ in taken]
-    if (folder / STORE).is_file():
+    if is_file(folder / STORE):
         with Store.open(folder) as store:
             studies.insert(0, store.study())
     return next((study.most_seeds for study in studies if study.most_seeds is not None), None)

@@ -12,6 +12,7 @@ import click
 import torch
 from torch import Tensor, nn
 
+from tieless._files import is_file
 from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentRow
 from tieless.diagnose.passes import Loss
@@ -54,7 +55,7 @@ class Subject:
 
 def is_study(target: str) -> bool:
     """Is it the folder of a study?"""
-    return (Path(target) / FILE).is_file()
+    return is_file(Path(target) / FILE)
 
 
 def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | None) -> Subject:
@@ -77,7 +78,7 @@ def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | N
 
 def _load(network: nn.Module, spec: str, file: Path) -> None:
     """Read a ``state_dict``. Tensors and containers are all that the reader makes; nothing of the file is run."""
-    if not file.is_file():
+    if not is_file(file):
         raise click.ClickException(
             f"There is no file {file}. Write one with torch.save(model.state_dict(), {str(file)!r})."
         )

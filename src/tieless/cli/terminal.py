@@ -1,18 +1,28 @@
-"""Where the command line prints: signs that the terminal lacks are replaced, control characters of others are shown."""
+"""Where the command line prints: signs that the terminal lacks are replaced, control characters of others are shown.
+
+And what is to be done where nobody takes what is printed any more.
+"""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import io
+import os
 import sys
 from collections.abc import Iterable
 
+import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from tieless.report.printable import cleaned
+from tieless.report.printable import cleaned, printable
 
-__all__ = ["console", "replace_signs"]
+__all__ = ["CLOSED", "console", "drop_output", "replace_signs", "say", "words"]
+
+CLOSED = 141
+"""Exit code where the reader of our output has gone: that of a program which SIGPIPE ends."""
 
 _REPLACED = {
     "\N{MINUS SIGN}": "-",
@@ -53,7 +63,28 @@ class _Console(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         return cleaned(super().render(renderable, options))
 
+    def on_broken_pipe(self) -> None:
+        # Rich would end the process here, whatever it is in the middle of.
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
 
 def console() -> Console:
     """The console of every command."""
     return _Console()
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print plain text."""
+    click.echo(printable(text), err=err)
+
+
+def words(error: OSError) -> str:
+    """An error of the system in words, with what it is about if it is about a file."""
+    about = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{about}{error.strerror or error}."
+
+
+def drop_output() -> None:
+    """Send what is still to be written nowhere, for nobody takes it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,10 @@ with try_import("study") as _study_extra:
 __all__ = ["VARIABLE", "Place", "cache", "find", "found", "given", "installed"]
 
 VARIABLE = "TIELESS_DATA"
+_HOMELESS = (
+    "This user has no home folder, where data sets are kept: set HOME, or TIELESS_DATA to a folder with the files of the"
+    " data set."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,34 @@ class Place:
 
 
 def cache(publication: Publication) -> Place:
-    """The user's own copy, into which ``get`` puts what it had to fetch."""
+    """The user's own copy, into which ``get`` puts what it had to fetch.
+
+    Raises:
+        DataError: the user has no home folder, and no variable names a cache.
+    """
     _study_extra.check()
-    folder = user_cache_path("tieless") / "data" / publication.name  # pyright: ignore[reportPossiblyUnboundVariable]
+    try:
+        folder = user_cache_path("tieless") / "data" / publication.name  # pyright: ignore[reportPossiblyUnboundVariable]
+    except RuntimeError:
+        raise DataError(_HOMELESS) from None
+    if not folder.is_absolute():  # an older platformdirs, which would make a folder that is called ~
+        raise DataError(_HOMELESS)
     return Place(folder, f"Fetch it again: tieless data get {publication.name}", ours=True)
+
+
+def _own(publication: Publication) -> list[Place]:
+    """The user's cache; none of a user who has no home. Only who has to write there is told."""
+    try:
+        return [cache(publication)]
+    except DataError:
+        return []
+
+
+def _expanded(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise DataError(_HOMELESS) from None
 
 
 def given(folder: Path, publication: Publication, remedy: str) -> Place:
@@ -90,8 +118,8 @@ def find(publication: Publication) -> Place | None:
     try:
         if variable := os.environ.get(VARIABLE):
             remedy = f"{VARIABLE} is set: put the published files of {publication.name} there, or unset it."
-            return given(Path(variable).expanduser(), publication, remedy)
-        for place in (*installed(publication), cache(publication)):
+            return given(_expanded(variable), publication, remedy)
+        for place in (*installed(publication), *_own(publication)):
             if any(file.begun(place.folder) for file in publication.files):
                 return place
     except PermissionError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
+from tieless._files import is_file
 from tieless.errors import StudyError, UntrainableError
 from tieless.report.doses import doses
 from tieless.report.records import (
@@ -61,7 +62,7 @@ def collect(source: Path, study: Study | None = None) -> Report:
         StudyError: there is no store in the folder or it cannot be read, the file is no table, or a folder, which has its
             own, is given a study.
     """
-    if source.is_file():
+    if is_file(source):
         return assemble(*load_table(source, study))
     if study is not None:
         raise StudyError(f"{source} is no table: a study's folder has its own title and claims.")

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from tieless._files import is_file, write_whole
 from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
@@ -44,15 +44,9 @@ def write(source: Path, study: Study | None = None) -> Path:
     """
     source = Path(source)
     page = render(collect(source, study))
-    target = source.with_suffix(".html") if source.is_file() else source / FILE
-    # Renamed into place, so that a browser which reloads while a study runs never sees half a page.
-    partial = target.with_name(f".{FILE}.{os.getpid()}")
+    target = source.with_suffix(".html") if is_file(source) else source / FILE
     try:
-        try:
-            partial.write_text(page, encoding="utf-8")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(target, page.encode())
     except OSError as error:
         raise StudyError(f"Cannot write {target}: {error.strerror}. Is the folder writable?") from error
     return target

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+from tieless._files import write_whole
 from tieless._imports import try_import
 from tieless.errors import RuleValueError
 from tieless.report.rule_curve import DRAWS, Line, RuleCurve
@@ -49,7 +51,7 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
 
     Args:
         curve: From ``curve_of``.
-        path: A file that ends in ``.svg`` or ``.png``; what is there is overwritten.
+        path: A file that ends in ``.svg`` or ``.png``; what is there is replaced.
     Raises:
         MissingExtraError: Matplotlib is not installed.
         RuleValueError: the file ends otherwise.
@@ -92,7 +94,9 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="upper right", bbox_to_anchor=(0.98, 0.94), ncols=3, frameon=False, fontsize=7)
         metadata = {"Date": None, "Creator": None} if kind == "svg" else None
-        figure.savefig(target, format=kind, metadata=metadata)
+        image = io.BytesIO()
+        figure.savefig(image, format=kind, metadata=metadata)
+    write_whole(target, image.getvalue())
 
 
 def _together(low: Line, high: Line) -> tuple[list[float], list[float], list[float]]:

@@ -18,7 +18,7 @@ from tieless.study.claims import Claim, parse_claim
 from tieless.study.comparison import Arm, Cell
 from tieless.study.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.library import load_study, shipped
-from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summary, run
+from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summary, Waiting, run
 from tieless.study.spec import Study, parse_study
 from tieless.study.statistics import Differences, holm, power, seeds_needed
 from tieless.study.store import Store
@@ -46,6 +46,7 @@ __all__ = [
     "Summary",
     "Trial",
     "Tried",
+    "Waiting",
     "alignment_rows",
     "choices",
     "epoch_rows",

@@ -6,19 +6,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, BinaryIO, Literal, get_args, get_type_hints
 
+from tieless._files import write_whole
 from tieless._imports import try_import
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
@@ -146,28 +144,9 @@ _WRITERS: dict[Format, Callable[[Sequence[_Row], Mapping[str, type]], bytes]] = 
 }
 
 
-def _write_whole(file: Path, content: bytes) -> None:
-    """Write all of the file or nothing: what stood there before stays until the new one is complete."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        # mkstemp makes it private; a table is as readable as any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(file)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error
-
-
 def export_table(
     results: Sequence[Result],
-    file: Path,
+    file: Path | BinaryIO,
     *,
     form: Format,
     study: Study | None = None,
@@ -178,7 +157,7 @@ def export_table(
 
     Args:
         results: The rows, in this order.
-        file: Where to; an existing file is replaced.
+        file: Where to; an existing file is replaced, a pipe or a device is written to. Or a binary stream.
         form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
             ``"parquet"`` (typed columns).
         study: Theirs, so that a table of trials tells which seeds were added until claims were decided.
@@ -191,4 +170,12 @@ def export_table(
     of_trials = partial(trial_rows, study=study)
     rows = (alignment_rows if alignments else epoch_rows if per_epoch else of_trials)(results)
     columns = _columns(rows, per_epoch=per_epoch, alignments=alignments)
-    _write_whole(Path(file), _WRITERS[form](rows, columns))
+    content = _WRITERS[form](rows, columns)
+    if not isinstance(file, (str, Path)):
+        file.write(content)
+        file.flush()
+        return
+    try:
+        write_whole(Path(file), content)
+    except OSError as error:
+        raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error

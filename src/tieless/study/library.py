@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from tieless.data import is_available, load, locate
+from tieless.data import Dataset, is_available, load, locate
 from tieless.errors import DataError, StudyError
 from tieless.models import build_model
 from tieless.registry import unknown
@@ -16,8 +19,9 @@ from tieless.study.augmentations import augmentations, augmented
 from tieless.study.feedback import carry_feedback
 from tieless.study.fit import check_fit
 from tieless.study.optimisers import OPTIMISERS
-from tieless.study.spec import Study, parse_study
+from tieless.study.spec import SHIPPED, Study, parse_study
 from tieless.study.specs import first_rule
+from tieless.study.trial import Trial
 from tieless.study.weights import WEIGHTS
 
 __all__ = ["load_study", "shipped"]
@@ -65,24 +69,41 @@ def _check_device(device: str) -> None:
 
 
 def _check(study: Study) -> None:
-    """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit."""
+    """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit.
+
+    What this machine has no memory for is passed over: that trial fails by itself, and the others run.
+    """
     for device in dict.fromkeys(trial.device for trial in study.trials):
         _check_device(device)
-    sets = {
-        place: load(place[0], seed=0, subset=place[1]) for place in {(t.data, t.subset): None for t in study.trials}
-    }
     networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser): t for t in study.trials}
+    once = cache(partial(load, seed=0))
     for trial in networks.values():
-        data = sets[trial.data, trial.subset]
-        augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
-        with torch.random.fork_rng(devices=[]):
-            features = data.train_x[0].numel()
-            rule = first_rule(trial.backward)
-            model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
-        WEIGHTS.build(parse_call(trial.weights)).apply(model)
-        carry_feedback(model, trial.feedback, trial.seed)
-        OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
-        check_fit(trial.model, model, data)
+        with _memory_left_to_the_trial():
+            _check_network(trial, once(trial.data, subset=trial.subset))
+
+
+def _check_network(trial: Trial, data: Dataset) -> None:
+    augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
+    with torch.random.fork_rng(devices=[]):
+        features = data.train_x[0].numel()
+        rule = first_rule(trial.backward)
+        model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
+    WEIGHTS.build(parse_call(trial.weights)).apply(model)
+    carry_feedback(model, trial.feedback, trial.seed)
+    OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
+    check_fit(trial.model, model, data)
+
+
+@contextlib.contextmanager
+def _memory_left_to_the_trial() -> Generator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        pass
+    except RuntimeError as error:
+        # PyTorch has no class of its own for the memory of the CPU.
+        if "can't allocate memory" not in str(error):
+            raise
 
 
 def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
@@ -106,12 +127,17 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
     name, file = _find(name_or_file)
     text = _text(file)
     path = None if file.is_relative_to(_SHIPPED) else name_or_file
-    study = parse_study(text, name=name, file=path, overrides=overrides)
+    source = SHIPPED if path is None else str(file.resolve())
+
+    def parse(fallback: str | None = None) -> Study:
+        return replace(parse_study(text, name=name, file=path, overrides=overrides, fallback=fallback), source=source)
+
+    study = parse()
     if not check:
         return study
     missing = _missing_data(study)
     if missing is not None:
-        study = parse_study(text, name=name, file=path, overrides=overrides, fallback=missing)
+        study = parse(missing)
         missing = _missing_data(study)
     if missing is not None:
         raise DataError(missing)

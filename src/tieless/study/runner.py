@@ -28,21 +28,25 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from tieless.errors import StudyError
+from tieless.errors import LostResultError, StudyError
 from tieless.study.deciding import check_most_seeds, more_seeds
 from tieless.study.spec import Study
-from tieless.study.store import Store
+from tieless.study.store import FILE, Store
 from tieless.study.training import run_trial
 from tieless.study.trial import EpochRecord, Result, Trial
-from tieless.study.worker import READY, RunTrial, work
+from tieless.study.worker import NAME, NO_GUARD, READY, RunTrial, work
 
-__all__ = ["Epoch", "Event", "Finished", "Retried", "Started", "Summary", "run"]
+__all__ = ["Epoch", "Event", "Finished", "Retried", "Started", "Summary", "Waiting", "run"]
 
 _LOCK = "study.lock"
 _ATTEMPTS = 2
 """How often a trial may take its worker down before it counts as failed."""
 _FALSE_STARTS = 3
 """How many workers in a row may die before their first trial: then it is not the trials."""
+_STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C; what a scheduler sends; and a terminal that is closed."""
+_TELL_AGAIN = 60.0
+"""Seconds after which a run that still waits says so again."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -78,14 +82,22 @@ class Retried:
     reason: str
 
 
-Event = Started | Epoch | Finished | Retried
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another program holds the store: the run waits for it, and keeps what has ended meanwhile."""
+
+    file: Path
+
+
+Event = Started | Epoch | Finished | Retried | Waiting
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended. ``skipped`` trials were in the store before, ``left`` ones were not reached.
 
-    ``added`` trials have seeds that this run added; ``spent`` says that it ended because its budget was.
+    ``added`` trials have seeds that this run added; ``spent`` says that it ended because its budget was. ``stopped_by`` is the
+    signal that interrupted it.
     """
 
     done: int
@@ -96,6 +108,7 @@ class Summary:
     interrupted: bool
     added: int = 0
     spent: bool = False
+    stopped_by: int | None = None
 
 
 @dataclass(slots=True)
@@ -150,7 +163,7 @@ def _pipe(*, duplex: bool) -> tuple[Connection, Connection]:
 
 @contextlib.contextmanager
 def _interrupts() -> Generator[Connection]:
-    """A connection that becomes readable with Ctrl-C, in place of an exception at any instruction."""
+    """A connection that becomes readable with Ctrl-C and its like, in place of an exception at any instruction."""
     readable, writable = _pipe(duplex=False)
     if threading.current_thread() is not threading.main_thread():
         yield readable
@@ -159,11 +172,30 @@ def _interrupts() -> Generator[Connection]:
     def tell(signum: int, _: FrameType | None) -> None:
         writable.send(signum)
 
-    before = signal.signal(signal.SIGINT, tell)
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    for number, handler in before.items():
+        # What nohup ignores for us stays ignored.
+        if number is signal.SIGINT or handler is not signal.SIG_IGN:
+            signal.signal(number, tell)
     try:
         yield readable
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class _Patience:
+    """Asked while another program holds the store: tells it once a time, and goes on waiting until Ctrl-C."""
+
+    def __init__(self, file: Path, listen: Callable[[Event], None], interrupt: Connection) -> None:
+        self._file, self._listen, self._interrupt = file, listen, interrupt
+        self._told = -math.inf
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._told > _TELL_AGAIN:
+            self._told = time.monotonic()
+            self._listen(Waiting(self._file))
+        return not self._interrupt.poll()
 
 
 class _Run:
@@ -183,6 +215,7 @@ class _Run:
         self.ended: Counter[str] = Counter()
         self.ended_ids: set[str] = set()
         self.spent = False
+        self.stopped_by: int | None = None
         self._deadline = deadline
         self._interrupt = interrupt
         self._store = store
@@ -205,6 +238,7 @@ class _Run:
             self._assign()
             ready = wait([self._interrupt, *(worker.channel for worker in self._workers)])
             if self._interrupt in ready:
+                self.stopped_by = self._interrupt.recv()
                 return False
             for worker in [worker for worker in self._workers if worker.channel in ready]:
                 self._hear(worker)
@@ -222,12 +256,15 @@ class _Run:
     def _hire(self) -> None:
         running = sum(worker.trial is not None for worker in self._workers)
         while self._open() and len(self._workers) < min(self._size, len(self.queue) + running):
-            ours, theirs = _pipe(duplex=True)
-            with _thread_environment(self._threads), _interrupt_blocked():
-                process = mp.get_context("spawn").Process(
-                    target=work, args=(theirs, self._run_trial, self._threads), name="tieless-worker", daemon=True
-                )
-                process.start()
+            try:
+                ours, theirs = _pipe(duplex=True)
+                with _thread_environment(self._threads), _interrupt_blocked():
+                    process = mp.get_context("spawn").Process(
+                        target=work, args=(theirs, self._run_trial, self._threads), name=NAME, daemon=True
+                    )
+                    process.start()
+            except OSError as error:
+                raise StudyError(f"No worker could be started: {error.strerror or error}.") from error
             # With our copy of its end open we would never learn that the worker is gone.
             theirs.close()
             self._workers.append(_Worker(process, ours))
@@ -236,34 +273,40 @@ class _Run:
         for worker in self._workers:
             if worker.ready and worker.trial is None and self._open():
                 worker.trial = self.queue.popleft()
-                with contextlib.suppress(BrokenPipeError):  # it died since, and the next wait tells
+                with contextlib.suppress(OSError):  # it died since, and the next wait tells
                     worker.channel.send(worker.trial)
 
     def _hear(self, worker: _Worker) -> None:
-        try:
-            message = worker.channel.recv()
-        except (EOFError, OSError):
+        message = _received(worker.channel)
+        if message is None:
             self._bury(worker)
-            return
-        if isinstance(message, EpochRecord) and worker.trial is not None:
+        elif isinstance(message, EpochRecord) and worker.trial is not None:
             self._listen(Epoch(worker.trial, message))
         elif isinstance(message, Result):
             worker.trial = None
             self._keep(message)
+            self._listen(Finished(message))
         elif message == READY:
             worker.ready, self._false_starts = True, 0
 
     def _keep(self, result: Result) -> None:
-        self._store.add(result)
+        try:
+            self._store.add(result)
+        except StudyError as error:
+            raise LostResultError(f"The run ends, and its latest result is lost. {error}") from error
         self.ended[result.status] += 1
         self.ended_ids.add(result.trial.id)
-        self._listen(Finished(result))
 
     def _bury(self, worker: _Worker) -> None:
         worker.process.join()
         self._workers.remove(worker)
         worker.channel.close()
         reason = _how_it_died(worker.process)
+        if not worker.ready and worker.process.exitcode == NO_GUARD:
+            raise StudyError(
+                "Each worker imports the script that calls run(), and so would call it again: put the call under"
+                " if __name__ == '__main__':"
+            )
         if not worker.ready:
             self._false_starts += 1
             if self._false_starts == _FALSE_STARTS:
@@ -277,22 +320,34 @@ class _Run:
             self._listen(Retried(trial, reason))
         else:
             error = f"Its worker died {_ATTEMPTS} times, the last time {reason}."
-            self._keep(Result(trial=trial, status="failed", error=error))
+            result = Result(trial=trial, status="failed", error=error)
+            self._keep(result)
+            self._listen(Finished(result))
 
     def dismiss(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, whatever they do. A result that was sent before the end is finished, so it is not lost."""
         for worker in self._workers:
             worker.process.kill()
+        rescued: list[Result] = []
         for worker in self._workers:
             worker.process.join()
-            # A result that was sent before the end is finished, so it is not lost.
-            with contextlib.suppress(EOFError, OSError):
-                while True:
-                    message = worker.channel.recv()
-                    if isinstance(message, Result):
-                        self._keep(message)
+            while (message := _received(worker.channel)) is not None:
+                rescued += [message] if isinstance(message, Result) else []
             worker.channel.close()
         self._workers.clear()
+        # All are kept before the first is told: whoever listens may have gone.
+        for result in rescued:
+            self._keep(result)
+        for result in rescued:
+            self._listen(Finished(result))
+
+
+def _received(channel: Connection) -> object:
+    """The next message of a worker; ``None`` where there will be none."""
+    try:
+        return channel.recv()
+    except (EOFError, OSError):
+        return None
 
 
 @contextlib.contextmanager
@@ -328,8 +383,10 @@ def run(
     """Run the trials of a study that its folder does not have yet.
 
     Trials run in processes of their own. A worker that dies has its trial run once more in a fresh one, then the
-    trial counts as failed. Ctrl-C ends the run at once and loses nothing that was finished. A failed trial is
-    tried again by the next run; a done or diverged one never.
+    trial counts as failed. Ctrl-C, SIGTERM and SIGHUP end the run at once and lose nothing that was finished. A failed
+    trial is tried again by the next run; a done or diverged one never. Where another program holds the store, the run waits.
+
+    Each worker imports the script that calls this function, so a script calls it under ``if __name__ == "__main__":``.
 
     Args:
         study: What to run.
@@ -346,15 +403,24 @@ def run(
         listen: Called in this process with each event.
     Raises:
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
-            to be added to a study without claims, or what is taken was begun with another ``most_seeds``.
+            to be added to a study without claims, what is taken was begun with another ``most_seeds``, or the script that
+            calls this function does so in each worker too.
+        LostResultError: a result cannot be stored, because the disk is full or the store was deleted.
     """
+    if mp.current_process().name == NAME:
+        # Not an error, whose traceback would hide that of the process which started this one.
+        raise SystemExit(NO_GUARD)
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise StudyError(f"{name} must be an integer >= 1, got {value}.")
     if most_seeds is not None:
         check_most_seeds(study, most_seeds)
     deadline = math.inf if budget is None else time.monotonic() + budget
-    with _locked(folder), Store.create(folder, study) as store, _interrupts() as interrupt:
+    with (
+        _locked(folder),
+        _interrupts() as interrupt,
+        Store.create(folder, study, go_on=_Patience(folder / FILE, listen, interrupt)) as store,
+    ):
         for source, results in taken:
             store.take(source, results)
         if most_seeds is not None:
@@ -376,6 +442,7 @@ def run(
         interrupted=not complete,
         added=added,
         spent=running.spent,
+        stopped_by=running.stopped_by,
     )
 
 

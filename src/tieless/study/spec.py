@@ -48,7 +48,10 @@ from tieless.study.pairing import cells_of
 from tieless.study.schema import StudyModel, validate
 from tieless.study.trial import Trial
 
-__all__ = ["Study", "parse_study"]
+__all__ = ["SHIPPED", "Study", "parse_study"]
+
+SHIPPED = "the package"
+"""Source of a study that comes with tieless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +61,14 @@ class Study:
     Args:
         name: ``"paper/heaviside"``; for a file of one's own, its name without the ending.
         run_as: What ``tieless study run`` takes: the name, or the path of the file.
+        source: Absolute path of its file, or ``SHIPPED``; ``None`` where it was not read from a file.
         title, question, table, core_hours: The header of its file.
         settings: ``grid``, ``blocks`` and ``exclude`` as they were expanded: overrides applied, specs in their
             one spelling, every axis a list.
         overrides: The ``key=value`` texts given on top of the file.
         fallback: Why the file's data were replaced by its fallback; ``None`` where they were not.
         claims: What the study is to settle.
+        emptied: Claims of the file that are not among them, for the overrides leave no run that they are about.
         choose: How it chooses learning rates; ``None`` where it runs them all.
         trials: All trials that are planned, in the order of running. Those that choose learning rates come first, the
             others follow when they have ended.
@@ -74,6 +79,7 @@ class Study:
 
     name: str
     run_as: str
+    source: str | None = None
     title: str
     question: str
     table: str | None = None
@@ -82,6 +88,7 @@ class Study:
     overrides: tuple[str, ...] = ()
     fallback: str | None = None
     claims: tuple[Claim, ...] = ()
+    emptied: tuple[str, ...] = ()
     choose: Choose | None = None
     trials: tuple[Trial, ...] = field(repr=False)
     added: int = 0
@@ -126,6 +133,7 @@ class Study:
         """Read what ``to_dict`` wrote; a record that lacks what came later has none of it."""
         values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         values["overrides"] = tuple(record["overrides"])
+        values["emptied"] = tuple(record.get("emptied", []))
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
         if (choose := record.get("choose")) is not None:
             values["choose"] = Choose(
@@ -187,6 +195,8 @@ def parse_study(
         raise StudyError(f"{source}: nothing is left to run, exclude drops every cell.")
     _check_trainable(trials, source)
     choose = _choose(model, document, trials)
+    asked = [claim.claim() for claim in model.claims]
+    claims = tuple(claim for claim in asked if _matches(claim, trials, choose))
     return Study(
         name=name,
         run_as=file or name,
@@ -197,7 +207,8 @@ def parse_study(
         settings=settings.to_dict(),
         overrides=tuple(overrides),
         fallback=fallback,
-        claims=tuple(claim.claim() for claim in model.claims if _matches(claim.claim(), trials, choose)),
+        claims=claims,
+        emptied=tuple(str(claim) for claim in asked if claim not in claims),
         choose=choose,
         trials=tuple(pilots(trials, choose) if choose else trials),
         asked=tuple(trials) if choose else (),

@@ -1,22 +1,23 @@
 """The results of a study, in one SQLite file that a crash leaves whole.
 
 Each result is one transaction, synced to the disk before ``add`` returns. SQLite's write-ahead log lets others
-read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are JSON.
+read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are JSON; a
+record that was damaged since is named by its id, and the others stay usable.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from tieless.errors import StudyError
+from tieless._files import is_file
+from tieless.errors import StudyError, TielessError
+from tieless.study.database import Database
 from tieless.study.plan import planned
-from tieless.study.spec import Study
+from tieless.study.spec import SHIPPED, Study
 from tieless.study.trial import Result, Trial
 
 __all__ = ["FILE", "Store"]
@@ -42,12 +43,11 @@ _LATER_TABLES = """
 """
 
 
-@contextlib.contextmanager
-def _one_line(file: Path, doing: str) -> Generator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StudyError(f"Cannot {doing} {file}: {error}.") from error
+RecordT = TypeVar("RecordT")
+
+_ANEW = "'tieless study run' makes it anew"
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
+"""What reading a record raises that is no JSON, or not of what was written."""
 
 
 class Store:
@@ -63,28 +63,35 @@ class Store:
         ...     best = max(store.results(), key=lambda result: result.epochs[-1].test_accuracy)
     """
 
-    def __init__(self, connection: sqlite3.Connection, file: Path, *, writes: bool) -> None:
-        self._connection, self._file, self._writes = connection, file, writes
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return self._database.file
 
     @classmethod
-    def create(cls, folder: Path, study: Study) -> Store:
+    def create(cls, folder: Path, study: Study, *, go_on: Callable[[], bool] | None = None) -> Store:
         """Open a folder's store to write to it, made where there is none, with ``study`` as its plan.
 
+        Args:
+            folder: Where it is or shall be.
+            study: The plan.
+            go_on: Asked, about once a second, where another program holds the file: True to go on waiting.
         Raises:
             StudyError: the folder belongs to another study, holds another file of this name or cannot be written.
         """
-        file = Path(folder) / FILE
-        with _one_line(file, "write"):
-            store = cls(sqlite3.connect(file, isolation_level=None), file, writes=True)
-            try:
-                if not store._blank():
-                    store._check()
-                    store._check_owner(study)
-                store._prepare(study)
-            except BaseException:
-                store._connection.close()
-                raise
-            return store
+        store = cls(Database(Path(folder) / FILE, writes=True, go_on=go_on))
+        try:
+            if not store._blank():
+                store._check()
+                store._check_owner(study)
+            store._prepare(study)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -94,62 +101,71 @@ class Store:
             StudyError: there is none, or the file is not a store of this version.
         """
         file = Path(folder) / FILE
-        if not file.is_file():
+        if not is_file(file):
             raise StudyError(f"No study in {folder}: there is no {FILE}. Start one with 'tieless study run'.")
-        with _one_line(file, "read"):
-            address = f"{file.absolute().as_uri()}?mode=ro"
-            store = cls(sqlite3.connect(address, uri=True, isolation_level=None), file, writes=False)
-            try:
-                store._check()
-            except BaseException:
-                store._connection.close()
-                raise
-            return store
+        store = cls(Database(file, writes=False))
+        try:
+            store._check()
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def _blank(self) -> bool:
         """Nothing was ever written: a new file, or one whose first run was killed before its first transaction."""
-        try:
-            return self._value("SELECT count(*) FROM sqlite_master") == 0
-        except sqlite3.DatabaseError:
-            return False
+        return self._database.value("SELECT count(*) FROM sqlite_master") == 0
 
     def _check(self) -> None:
-        try:
-            magic = self._value("PRAGMA application_id")
-        except sqlite3.DatabaseError:
-            magic = None
-        if magic != _MAGIC:
-            raise StudyError(f"{self._file} is not the store of a study: choose another folder, or move the file.")
-        version = self._value("PRAGMA user_version")
+        if self._database.value("PRAGMA application_id") != _MAGIC:
+            if self._blank() and self._database.value("PRAGMA journal_mode") == "wal":
+                raise StudyError(
+                    f"{self.file} is empty: it was copied without {FILE}-wal, where a run keeps what it wrote last. Copy"
+                    " both, or use 'tieless study backup'."
+                )
+            raise StudyError(f"{self.file} is not the store of a study: choose another folder, or move the file.")
+        version = self._database.value("PRAGMA user_version")
         if version not in _READABLE:
             read = " and ".join(map(str, _READABLE))
-            raise StudyError(f"{self._file} has format {version}, this tieless reads {read}: use the one that made it.")
+            raise StudyError(f"{self.file} has format {version}, this tieless reads {read}: use the one that made it.")
 
     def _check_owner(self, study: Study) -> None:
-        owner = self.study().name
-        if owner != study.name:
+        try:
+            owner = self._study(())
+        except StudyError:
+            return  # It is damaged, and is written anew.
+        folder = self.file.parent
+        if owner.name != study.name:
+            raise StudyError(f"{folder} holds the study {owner.name!r}, not {study.name!r}: choose another --out.")
+        # Files of one name in two folders make one default folder. A file that is gone was moved.
+        known = owner.source is not None and study.source is not None and owner.source != study.source
+        if known and (owner.source == SHIPPED or is_file(Path(str(owner.source)))):
             raise StudyError(
-                f"{self._file.parent} holds the study {owner!r}, not {study.name!r}: choose another --out."
+                f"{folder} holds the study {owner.name!r} of {owner.source}, not that of {study.source}: choose another"
+                " --out."
             )
 
     def _prepare(self, study: Study) -> None:
-        # FULL syncs the log at each commit: a result that was reported finished outlives a power cut too. One
-        # fsync per trial costs milliseconds against the seconds or minutes of the trial.
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        with self._transaction():
-            if self._value("PRAGMA application_id") != _MAGIC:
+        self._database.keep_log()
+        with self._database.transaction():
+            if self._database.value("PRAGMA application_id") != _MAGIC:
                 self._make(_TABLES)
-                self._connection.execute(f"PRAGMA application_id = {_MAGIC}")
-                self._connection.execute("PRAGMA user_version = 1")
-            if self._value("PRAGMA user_version") == 1:
+                self._database.execute(f"PRAGMA application_id = {_MAGIC}")
+                self._database.execute("PRAGMA user_version = 1")
+            if self._database.value("PRAGMA user_version") == 1:
                 self._make(_LATER_TABLES)
-                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+                self._database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._fail_damaged()
             self._plan(study)
+
+    def _fail_damaged(self) -> None:
+        """A result that cannot be read any more is as good as none: its trial is to be run again."""
+        for name, text in self._database.rows("SELECT id, json FROM results"):
+            if isinstance(_read(text, Result.from_dict), str):
+                self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
 
     def _make(self, tables: str) -> None:
         for statement in filter(str.strip, tables.split(";")):
-            self._connection.execute(statement)
+            self._database.execute(statement)
 
     def plan(self, study: Study) -> Study:
         """Plan a study anew, by its file, the results that there are and the seeds that were added, and keep the plan.
@@ -159,16 +175,16 @@ class Store:
         Returns:
             The study with all trials of the plan.
         """
-        with _one_line(self._file, "write"), self._transaction():
+        with self._database.transaction():
             return self._plan(study)
 
     def _plan(self, study: Study) -> Study:
-        most = self._rows("SELECT most FROM looks")
+        most = self._database.rows("SELECT most FROM looks")
         full = planned(study, self.results(planned=False), self._trials("added"), most[0][0] if most else None)
-        self._connection.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
-        self._connection.execute("DELETE FROM plan")
+        self._database.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
+        self._database.execute("DELETE FROM plan")
         rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
-        self._connection.executemany("INSERT INTO plan VALUES (?, ?, ?)", rows)
+        self._database.execute_many("INSERT INTO plan VALUES (?, ?, ?)", rows)
         return full
 
     def allow_seeds(self, most: int) -> None:
@@ -177,47 +193,51 @@ class Store:
         Raises:
             StudyError: another number was fixed before.
         """
-        before = self._rows("SELECT most FROM looks")
+        before = self._database.rows("SELECT most FROM looks")
         if before and before[0][0] != most:
             raise StudyError(
-                f"{self._file.parent} was begun with at most {before[0][0]} seeds, and with {most} the looks at its data"
+                f"{self.file.parent} was begun with at most {before[0][0]} seeds, and with {most} the looks at its data"
                 f" would be others: go on with --max-seeds {before[0][0]}, or start in another folder."
             )
-        with _one_line(self._file, "write"), self._transaction():
-            self._connection.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
+        with self._database.transaction():
+            self._database.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
 
     def add_seeds(self, trials: Iterable[Trial]) -> None:
         """Remember trials as added to the study, for this plan and all to come."""
-        with _one_line(self._file, "write"), self._transaction():
+        with self._database.transaction():
             rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
-            self._connection.executemany("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Generator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # A full disk has rolled it back already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        with _one_line(self._file, "read"):
-            return self._connection.execute(query).fetchall()
-
-    def _value(self, query: str) -> Any:
-        return self._connection.execute(query).fetchone()[0]
+            self._database.execute_many("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
 
     def study(self) -> Study:
-        """The study as it was last run in this folder: its trials are the plan."""
-        return Study.from_dict(json.loads(self._rows("SELECT json FROM study")[0][0]), self._trials("plan"))
+        """The study as it was last run in this folder: its trials are the plan.
+
+        Raises:
+            StudyError: its record is damaged, or that of a trial in the plan; the next run writes them anew.
+        """
+        return self._study(self._trials("plan"))
+
+    def _study(self, trials: Sequence[Trial]) -> Study:
+        (text,) = self._database.rows("SELECT json FROM study")[0]
+        found = _read(text, lambda record: Study.from_dict(record, trials))
+        if isinstance(found, str):
+            raise StudyError(f"The study's record in {self.file} is damaged ({found}): {_ANEW}.")
+        return found
 
     def _trials(self, table: Literal["plan", "added"]) -> list[Trial]:
-        query = {"plan": "SELECT json FROM plan ORDER BY position", "added": "SELECT json FROM added ORDER BY position"}
-        return [Trial.from_dict(json.loads(text)) for (text,) in self._rows(query[table])]
+        query = {
+            "plan": "SELECT id, plan.json, results.json FROM plan LEFT JOIN results USING (id) ORDER BY position",
+            "added": "SELECT id, added.json, results.json FROM added LEFT JOIN results USING (id) ORDER BY position",
+        }
+        return [self._trial(*row) for row in self._database.rows(query[table])]
+
+    def _trial(self, name: str, text: str, result: str | None) -> Trial:
+        trial = _read(text, Trial.from_dict)
+        if isinstance(trial, str):
+            ended = "" if result is None else _read(result, Result.from_dict)
+            if isinstance(ended, str):
+                raise StudyError(f"The trial {name} of {self.file} has a damaged record ({trial}): {_ANEW}.")
+            return ended.trial
+        return trial
 
     def add(self, result: Result) -> None:
         """Keep a result. A trial keeps its first result, except that any result replaces a failure.
@@ -229,8 +249,8 @@ class Store:
 
     def _add(self, results: Iterable[Result]) -> None:
         rows = [(result.trial.id, result.status, json.dumps(result.to_dict())) for result in results]
-        with _one_line(self._file, "write"), self._transaction():
-            self._connection.executemany(
+        with self._database.transaction():
+            self._database.execute_many(
                 "INSERT INTO results VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
                 " SET status = excluded.status, json = excluded.json WHERE results.status = 'failed'",
                 rows,
@@ -251,22 +271,36 @@ class Store:
         self._add(results)
 
     def results(self, *, planned: bool = True) -> list[Result]:
-        """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id."""
-        of_plan = "SELECT results.json FROM plan JOIN results USING (id) ORDER BY position"
-        rows = self._rows(of_plan if planned else "SELECT json FROM results ORDER BY id")
-        return [Result.from_dict(json.loads(text)) for (text,) in rows]
+        """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id.
+
+        One whose record is damaged counts as failed, and its error says so; the next run makes it anew. Where the plan has not
+        its trial, it is left out.
+        """
+        of_plan = "SELECT id, results.json, plan.json FROM plan JOIN results USING (id) ORDER BY position"
+        of_all = "SELECT id, results.json, plan.json FROM results LEFT JOIN plan USING (id) ORDER BY id"
+        found = [self._result(*row) for row in self._database.rows(of_plan if planned else of_all)]
+        return [result for result in found if result is not None]
+
+    def _result(self, name: str, text: str, plan: str | None) -> Result | None:
+        result = _read(text, Result.from_dict)
+        if not isinstance(result, str):
+            return result
+        trial = "" if plan is None else _read(plan, Trial.from_dict)
+        if isinstance(trial, str):
+            return None
+        return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
+
+    def copy(self) -> bytes:
+        """The content of one file with all of the store as it is at this moment, while a run writes or after."""
+        return self._database.copy()
 
     def finished_ids(self) -> set[str]:
         """Ids of the trials that need no run: done or diverged. A failed one is run again."""
-        return {trial for (trial,) in self._rows("SELECT id FROM results WHERE status != 'failed'")}
+        return {trial for (trial,) in self._database.rows("SELECT id FROM results WHERE status != 'failed'")}
 
     def close(self) -> None:
         """Close it. The last to close a store that was written leaves one file."""
-        if self._writes:
-            # Refused while someone reads, and then the log stays beside the file, which is as safe.
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._connection.execute("PRAGMA journal_mode = DELETE")
-        self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> Store:
         return self
@@ -275,3 +309,13 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:
+    """What ``build`` makes of a record, or how it is damaged."""
+    try:
+        return build(json.loads(text))
+    except TielessError:
+        raise
+    except _DAMAGED as error:
+        return f"{type(error).__name__}: {error}"

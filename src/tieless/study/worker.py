@@ -14,9 +14,13 @@ import torch
 
 from tieless.study.trial import EpochRecord, Result, Trial
 
-__all__ = ["READY", "RunTrial", "work"]
+__all__ = ["NAME", "NO_GUARD", "READY", "RunTrial", "work"]
 
+NAME = "tieless-worker"
+"""Of the process."""
 READY = "ready"
+NO_GUARD = 97
+"""Exit code of a worker that met a call of ``run`` while it imported the script which started it."""
 
 
 class RunTrial(Protocol):

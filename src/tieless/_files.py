@@ -1,0 +1,75 @@
+"""Files written whole or not at all, by all of tieless: only a regular file is ever replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+__all__ = ["is_file", "write_whole"]
+
+_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+"""Names of what this process has open: a file behind them is written to, never replaced under its other users."""
+
+
+def is_file(path: Path) -> bool:
+    """True if ``path`` names a file; a name that no file can have, or that may not be looked at, names none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file: all of it or nothing. What stood there before stays until the new one is complete.
+
+    A regular file is replaced by a rename, behind a symbolic link too, and keeps its permissions. What is no regular file,
+    such as a pipe or ``/dev/null``, is opened and written to.
+
+    Args:
+        target: The file.
+        content: What is to be in it.
+    Raises:
+        OSError: it cannot be written, for example because it is a folder.
+    """
+    mode = _mode(target)
+    if _STREAM.fullmatch(str(target)) or not (mode is None or stat.S_ISREG(mode)):
+        # Appended, so that a shell's `> file` and `>> file` behind /dev/stdout mean the same as ever.
+        with target.open("ab", buffering=0) as stream:
+            _write_all(stream.fileno(), content)
+        return
+    real = Path(os.path.realpath(target))
+    # The name of the target, with more around it, could be too long where the target's own is not.
+    handle, temporary = tempfile.mkstemp(prefix=".tieless-", dir=real.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        # mkstemp makes it private; a table is as readable as any other new file.
+        Path(temporary).chmod(0o666 & ~_umask() if mode is None else stat.S_IMODE(mode))
+        Path(temporary).replace(real)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        return target.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]

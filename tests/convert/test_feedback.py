@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
-from tieless.errors import ConversionError, RuleTypeError, SecondDerivativeError, TransformError
+from tieless.errors import ConversionError, RuleTypeError, TransformError
 from tieless.feedback import Feedback, feedback, key_of
 from tieless.models import LeNet5
 from tieless.nn import FeedbackLayer, feedback_of, quantize_weights
@@ -231,14 +231,26 @@ def test_distributed_data_parallel_takes_it_and_exporters_write_the_forward_down
 
 
 @pytest.mark.parametrize("spec", KINDS)
-def test_derivatives_that_do_not_exist_are_refused(spec):
-    model = tl.convert_feedback(net(), spec)
-    parameters = list(model.parameters())
-    for gradient in torch.autograd.grad(F.cross_entropy(model(X), T), parameters, create_graph=True):
-        with pytest.raises(SecondDerivativeError):
-            gradient.square().sum().backward(retain_graph=True)
+def test_what_is_sent_has_the_derivative_of_a_linear_function(spec):
+    model = tl.convert_feedback(net(), spec).double()
+    x = X[:2].double().requires_grad_()
+    feedback = torch.randn_like(model(x)).requires_grad_()
+
+    def send(feedback):
+        torch.manual_seed(5)
+        return torch.autograd.grad(model(x), x, feedback, create_graph=True)[0]
+
+    product = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    torch.autograd.gradcheck(lambda g: (send(g) * product).sum(), feedback)
+    torch.autograd.grad(F.cross_entropy(model(x), T[:2]), list(model.parameters()), create_graph=True)[
+        0
+    ].sum().backward()
+
+
+@pytest.mark.parametrize("spec", KINDS)
+def test_forward_mode_is_refused(spec):
     with pytest.raises(TransformError, match="revert_feedback"):
-        torch.func.jvp(model, (X,), (X,))
+        torch.func.jvp(tl.convert_feedback(net(), spec), (X,), (X,))
 
 
 @pytest.mark.parametrize("spec", KINDS)

@@ -37,7 +37,13 @@ LOOKING = [
     "magnitude_aware",
 ]
 
-_IDS = {"ids": str}
+
+def _name(value):
+    """By name: the address of a function, which ``str`` shows, differs between the processes of one run."""
+    return " ".join(map(_name, value)) if isinstance(value, tuple) else getattr(value, "__name__", str(value))
+
+
+_IDS = {"ids": _name}
 
 
 class _Subclass(torch.Tensor):

@@ -120,7 +120,7 @@ def _deliver(output: Tensor, carriers: tuple[Carrier, ...], inputs: Sequence[Ten
 
 # Outputs are copies, not views: an activation may write in place to what a layer returns, and PyTorch lets nobody do that
 # to a view which an autograd function has made. The layer's own output is gone after the copy, for nothing keeps it.
-# The empty anchor is that of ``untie``: through it a second derivative meets ``underivable``.
+# The empty anchor is that of ``untie``: through it a forward-mode derivative of a gradient meets ``underivable``.
 
 
 class _Sent(torch.autograd.Function):
@@ -152,8 +152,8 @@ class _Sent(torch.autograd.Function):
         with torch.no_grad():
             used = carrier.key if key is None else key
             weights = carrier.feedback.weights(geometry.shape, weight, used, grad_output.device).to(grad_output.dtype)
-            sent = geometry.grad_input(grad_output.detach(), weights, ctx.shape).to(ctx.dtype)
-        above, below = _without_derivative(anchor, grad_output, grad_output, sent)
+        sent = geometry.grad_input(grad_output, weights, ctx.shape).to(ctx.dtype)
+        above, below = _without_forward_mode(anchor, grad_output, grad_output, sent)
         return above, below, None, None, None
 
     @staticmethod
@@ -182,14 +182,13 @@ class _Delivered(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
             return (None,) * (2 + len(ctx.like))
-        error = grad_output.detach()
+        error = grad_output
         # A tensor of fewer than two dimensions is one sample.
         error = error.flatten(1) if error.dim() > 1 else error.reshape(1, -1)
         sent: list[Tensor | None] = []
-        with torch.no_grad():
-            for carrier, (shape, dtype), wanted in zip(ctx.carriers, ctx.like, ctx.needs_input_grad[2:], strict=True):
-                sent.append(_delivered(error, carrier, shape).to(dtype) if wanted else None)
-        above, *below = _without_derivative(ctx.saved_tensors[0], grad_output, grad_output, *sent)
+        for carrier, (shape, dtype), wanted in zip(ctx.carriers, ctx.like, ctx.needs_input_grad[2:], strict=True):
+            sent.append(_delivered(error, carrier, shape).to(dtype) if wanted else None)
+        above, *below = _without_forward_mode(ctx.saved_tensors[0], grad_output, grad_output, *sent)
         return above, None, *below
 
     @staticmethod
@@ -201,7 +200,8 @@ def _delivered(error: Tensor, carrier: Carrier, shape: tuple[int, ...]) -> Tenso
     inputs = 1
     for size in shape if error.shape[0] == 1 and len(shape) == 1 else shape[1:]:
         inputs *= size
-    weights = carrier.feedback.weights((error.shape[1], inputs), None, carrier.key, error.device)
+    with torch.no_grad():
+        weights = carrier.feedback.weights((error.shape[1], inputs), None, carrier.key, error.device)
     return (error @ weights.to(error.dtype)).reshape(shape)
 
 
@@ -230,8 +230,8 @@ class _Undelivered(torch.autograd.Function):
         raise TransformError(_NO_FORWARD_MODE)
 
 
-def _without_derivative(anchor: Tensor, grad_output: Tensor, *sent: Tensor | None) -> tuple[Tensor | None, ...]:
-    """What is sent, refusing the derivative of it that somebody may be about to take."""
-    if not (torch.is_grad_enabled() or ops.forward_mode()):
+def _without_forward_mode(anchor: Tensor, grad_output: Tensor, *sent: Tensor | None) -> tuple[Tensor | None, ...]:
+    """What is sent, refusing a forward-mode derivative of it. It is linear in the feedback, so autograd can record it."""
+    if not ops.forward_mode():
         return sent
     return tuple(None if one is None else underivable(one, anchor, grad_output) for one in sent)

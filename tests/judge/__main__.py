@@ -7,7 +7,7 @@ import os
 import random
 import sys
 
-from tests.judge.fuzz import campaign
+from tests.judge.fuzz import campaign, line_of, simplest
 
 
 def main() -> int:
@@ -20,7 +20,9 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     tally = campaign(options.programs, options.seed, options.workers)
     print(tally)
-    print(f"seed {options.seed}")
+    if tally.wrong:
+        print(f"The first of them without what it is wrong without:\n    {line_of(simplest(tally.wrong[0][0]))}")
+    print(f"seed {options.seed}: {tally.programs} programs, {tally.elements} elements, {len(tally.wrong)} wrong")
     return int(bool(tally.wrong))
 
 

@@ -19,8 +19,9 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 import tieless
+from tests.judge.numbers import Array
 from tests.judge.programs import Circumstance, Given, Result
-from tests.judge.verdict import Wrong
+from tests.judge.verdict import WrongError
 from tieless.errors import TransformError
 
 __all__ = ["CIRCUMSTANCES", "RARE"]
@@ -211,7 +212,9 @@ def fake(given: Given) -> Iterator[Result]:
     with mode:
         y = given.untie(leaf)
         gradient = _sent(y, leaf, sent)
-    like, *parts = (torch.empty_strided(part.shape, part.stride(), dtype=part.dtype, device="meta") for part in (leaf, y, gradient))
+    like, *parts = (
+        torch.empty_strided(part.shape, part.stride(), dtype=part.dtype, device="meta") for part in (leaf, y, gradient)
+    )
     yield Result(*parts, given.z, given.feedback, like=like)
 
 
@@ -391,7 +394,7 @@ def forward_mode(given: Given) -> Iterator[Result]:
             call()
         except TransformError:
             continue
-        raise Wrong(f"{name} is not refused")
+        raise WrongError(f"{name} is not refused")
     return iter(())
 
 

@@ -182,7 +182,9 @@ def _magnitude_aware_sign(call: Call) -> Near:
 
 def _ternary_weight(call: Call) -> Near:
     threshold = _mean_magnitude(call, None) * call.number("factor")
-    threshold = threshold.to(call.format).widened(call.format.nearest(threshold.low), call.format.nearest(threshold.high), 1)
+    threshold = threshold.to(call.format).widened(
+        call.format.nearest(threshold.low), call.format.nearest(threshold.high), 1
+    )
     size, signs = np.abs(call.z), Near(np.sign(call.z), None, call.arithmetic, 0)
     return signs.either(size > threshold.high, size > threshold.low, 0.0)
 
@@ -243,9 +245,7 @@ FORWARDS: dict[str, Judged] = {
     "elu": Judged(_elu, _elu_slope, {"alpha": 1.0}),
     "floor": _round_of(np.floor),
     "gelu": Judged(lambda call: _known(call, gelu(call.z), 8, 128), _gelu_slope),
-    "hard_sigmoid": Judged(
-        _hard_sigmoid, _two(lambda call: (call.z > -3) & (call.z < 3), lambda call: 1 / 6, _zero)
-    ),
+    "hard_sigmoid": Judged(_hard_sigmoid, _two(lambda call: (call.z > -3) & (call.z < 3), lambda call: 1 / 6, _zero)),
     "hard_tanh": Judged(
         _exact(lambda call: np.clip(call.z, -1, 1)), _two(lambda call: (call.z > -1) & (call.z < 1), _one, _zero)
     ),
@@ -259,9 +259,7 @@ FORWARDS: dict[str, Judged] = {
         {"negative_slope": 0.01},
     ),
     "linear": Judged(lambda call: call.near(0), lambda call, y: call.constant(1)),
-    "logistic": Judged(
-        lambda call: _known(call, sigma(call.z), 4), lambda call, y: y * (1 - y)
-    ),
+    "logistic": Judged(lambda call: _known(call, sigma(call.z), 4), lambda call, y: y * (1 - y)),
     "magnitude_aware_sign": Judged(_magnitude_aware_sign, parameters={"dim": 0.0}),
     "quantize": Judged(_quantize, parameters={"step": 1.0}),
     "relu": Judged(_exact(lambda call: np.maximum(call.z, 0)), _two(lambda call: call.z > 0, _one, _zero)),
@@ -277,7 +275,8 @@ FORWARDS: dict[str, Judged] = {
     "signed_staircase": Judged(_staircase(-1, lambda call: call.number("steps")), parameters={"steps": None}),
     "silu": Judged(lambda call: _known(call, call.z * sigma(call.z), 4, 128), _silu_slope),
     "softplus": Judged(
-        lambda call: _known(call, np.where(call.z > 20, call.z, softplus(call.z)), 4), lambda call, y: -((-y).monotone(np.expm1))
+        lambda call: _known(call, np.where(call.z > 20, call.z, softplus(call.z)), 4),
+        lambda call, y: -((-y).monotone(np.expm1)),
     ),
     "spike_count": Judged(
         lambda call: call.near(0).clipped(0, call.number("maximum")).monotone(np.rint), parameters={"maximum": 4.0}

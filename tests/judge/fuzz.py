@@ -9,17 +9,27 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, replace
 from random import Random
+from typing import Protocol
 
 from tests.alone import ending
+from tests.judge.drawing import drawn_by
+from tests.judge.programs import Program
+from tieless.errors import TielessError
 
-__all__ = ["Tally", "campaign", "told", "work"]
+__all__ = ["Program", "Tally", "campaign", "drawn", "simplest", "told", "work", "worker"]
 
 _LONGEST = 300
 """Seconds that a program may take. One that takes longer ends its process, with the stack, and is a finding."""
+
+
+class Runnable(Protocol):
+    """A program: printed as Python, and run."""
+
+    def run(self) -> int: ...
 
 
 @dataclass
@@ -47,15 +57,14 @@ class Tally:
 
     def __str__(self) -> str:
         lines = [f"  {kind}: {count}" for kind, count in self.refused.most_common()]
-        wrong = [f"{what}\n    {program}" for program, what in self.wrong]
-        return "\n".join(
-            [
-                f"{self.programs} programs, {self.elements} elements, {len(self.wrong)} wrong, "
-                f"{self.refused.total()} refused",
-                *lines,
-                *wrong,
-            ]
-        )
+        wrong = [f"{what}\n    {line_of(program)}" for program, what in self.wrong]
+        counts = f"{self.programs} programs, {self.elements} elements, {len(self.wrong)} wrong"
+        return "\n".join([f"{counts}, {self.refused.total()} refused", *lines, *wrong])
+
+
+def line_of(program: str) -> str:
+    """A line of Python that runs a program, from the root of the repository."""
+    return f"from tests.judge.programs import Program; {program}.run()"
 
 
 def kind_of(error: Exception) -> str:
@@ -64,21 +73,18 @@ def kind_of(error: Exception) -> str:
     return f"{type(error).__name__}: {words[:60]}"
 
 
-def work(programs: Iterable[object]) -> None:
+def work(programs: Iterable[Runnable]) -> None:
     """Run programs, and write to the standard output what runs and what came of it."""
-    from tieless.errors import TielessError
-
     faulthandler.enable()
     for program in programs:
         faulthandler.dump_traceback_later(_LONGEST, exit=True)
-        _tell({"program": str(program)})
+        _tell({"program": repr(program)})
         try:
             _tell({"elements": program.run()})
         except TielessError as error:
             _tell({"refused": kind_of(error)})
         except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)
-            first = str(error).strip().splitlines()[:1]
-            _tell({"wrong": f"{type(error).__name__}: {''.join(first)}"})
+            _tell({"wrong": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"})
     faulthandler.cancel_dump_traceback_later()
 
 
@@ -91,20 +97,20 @@ def told(command: Sequence[str]) -> Tally:
     """What a process that works tells. One that ends in the middle of a program has a finding."""
     tally, running = Tally(), None
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        for line in process.stdout:
-            match json.loads(line):
-                case {"program": program}:
-                    running, tally.programs = program, tally.programs + 1
-                case {"elements": count}:
-                    running, tally.elements = None, tally.elements + count
-                case {"refused": kind}:
-                    running = None
-                    tally.refused[kind] += 1
-                case {"wrong": what}:
-                    tally.wrong.append((running, what))
-                    running = None
-        code = process.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            for line in process.stdout:
+                match json.loads(line):
+                    case {"program": program}:
+                        running, tally.programs = program, tally.programs + 1
+                    case {"elements": count}:
+                        running, tally.elements = None, tally.elements + count
+                    case {"refused": kind}:
+                        running = None
+                        tally.refused[kind] += 1
+                    case {"wrong": what}:
+                        tally.wrong.append((running, what))
+                        running = None
+        code = process.returncode
         errors.seek(0)
         said = errors.read()
     if running is not None:
@@ -116,10 +122,35 @@ def told(command: Sequence[str]) -> Tally:
 
 def drawn(seed: str, count: int) -> None:
     """Draw so many programs and work on them."""
-    from tests.judge.drawing import drawn_by
-
     chance = Random(seed)
     work(drawn_by(chance) for _ in range(count))
+
+
+def worker(call: str) -> Tally:
+    """What comes of a call of this file's, in a process of its own."""
+    return told([sys.executable, "-W", "ignore", "-c", f"from tests.judge.fuzz import *; {call}"])
+
+
+def simplest(program: str) -> str:
+    """A program that is wrong, without what it is wrong without. Each try is a process, for some crash."""
+    for simpler in map(repr, _simpler(eval(program))):  # noqa: S307  (it is our own)
+        if worker(f"work([{simpler}])").wrong:
+            return simplest(simpler)
+    return program
+
+
+def _simpler(program: Program) -> Iterator[Program]:
+    """Programs with one thing less."""
+    calls = program.rule.split(" >> ")
+    without = [calls[:place] + calls[place + 1 :] for place in range(len(calls) if len(calls) > 1 else 0)]
+    plain = {field.name: field.default for field in fields(Program) if field.default is not MISSING}
+    for name, value in [
+        *[("rule", " >> ".join(rest)) for rest in without],
+        ("forward", "linear"),
+        *(plain | {"shape": (8,)}).items(),
+    ]:
+        if getattr(program, name) != value:
+            yield replace(program, **{name: value})
 
 
 def campaign(programs: int, seed: int, workers: int = 1) -> Tally:
@@ -129,8 +160,7 @@ def campaign(programs: int, seed: int, workers: int = 1) -> Tally:
         tally, start = Tally(), 0
         wanted = programs * (place + 1) // workers - programs * place // workers
         while tally.programs < wanted:
-            code = f"from tests.judge.fuzz import drawn; drawn('{seed} {place} {start}', {wanted - tally.programs})"
-            tally.add(told([sys.executable, "-W", "ignore", "-c", code]))
+            tally.add(worker(f"drawn('{seed} {place} {start}', {wanted - tally.programs})"))
             start += 1
         return tally
 

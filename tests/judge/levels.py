@@ -61,36 +61,29 @@ _FINE = 16
 """Points of the numerical integral of the squared derivative between two of the grid."""
 
 
-def _few(name: str, parameters: dict) -> Steps | None:
-    """The derivative itself, where it has few values; boundaries belong to the left, and to the inside."""
-    match name:
-        case "abs":
-            return Steps((0.0,), (-1.0, 1.0))
-        case "clamp":
-            low, high = parameters["low"], parameters["high"]
-            return Steps((high,), (1.0, 0.0), even=True) if low == -high else Steps((low, high), (0.0, 1.0, 0.0))
-        case "hard_sigmoid":
-            return Steps((3.0,), (1 / 6, 0.0), even=True)
-        case "hard_tanh":
-            return Steps((1.0,), (1.0, 0.0), even=True)
-        case "leaky_relu":
-            return Steps((0.0,), (parameters["negative_slope"], 1.0))
-        case "linear":
-            return Steps((), (1.0,))
-        case "relu":
-            return Steps((0.0,), (0.0, 1.0))
-        case "relu6":
-            return Steps((0.0, 6.0), (0.0, 1.0, 0.0))
-        case "sawtooth":
-            return Steps((), (2 / parameters["period"],))
-    return None
+_FEW: dict[str, Callable[[dict], Steps]] = {
+    "abs": lambda parameters: Steps((0.0,), (-1.0, 1.0)),
+    "clamp": lambda parameters: _between(parameters["low"], parameters["high"], 1.0),
+    "hard_sigmoid": lambda parameters: _between(-3.0, 3.0, 1 / 6),
+    "hard_tanh": lambda parameters: _between(-1.0, 1.0, 1.0),
+    "leaky_relu": lambda parameters: Steps((0.0,), (parameters["negative_slope"], 1.0)),
+    "linear": lambda parameters: Steps((), (1.0,)),
+    "relu": lambda parameters: Steps((0.0,), (0.0, 1.0)),
+    "relu6": lambda parameters: _between(0.0, 6.0, 1.0),
+    "sawtooth": lambda parameters: Steps((), (2 / parameters["period"],)),
+}
+"""Derivatives of few values; boundaries belong to the left, and to the inside."""
+
+
+def _between(low: float, high: float, value: float) -> Steps:
+    return Steps((high,), (value, 0.0), even=True) if low == -high else Steps((low, high), (0.0, value, 0.0))
 
 
 def nearest(name: str, parameters: dict, bits: int) -> Steps | None:
     """The nearest step function of at most ``2**bits`` values; None where so few cannot follow the derivative."""
-    steps = _few(name, parameters)
-    if steps is None:
+    if name not in _FEW:
         return _nearest(name, parameters.get("alpha", 0.0), bits)
+    steps = _FEW[name](parameters)
     if len(steps.values) > 2**bits:
         return None
     return steps._replace(values=tuple(round(value, 8) for value in steps.values))
@@ -174,6 +167,12 @@ def _polished(curve: _Curve, grid: Array, inner: Array) -> Array:
         if np.abs(left).max() < 1e-13:
             break
         step = 1e-6
-        slopes = np.stack([(crossing(inner + step * unit) - crossing(inner - step * unit)) / (2 * step) for unit in np.eye(len(inner))], 1)
+        slopes = np.stack(
+            [
+                (crossing(inner + step * unit) - crossing(inner - step * unit)) / (2 * step)
+                for unit in np.eye(len(inner))
+            ],
+            1,
+        )
         inner = inner + np.linalg.solve(np.eye(len(inner)) - slopes, left)
     return inner

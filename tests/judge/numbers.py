@@ -32,16 +32,21 @@ class Format:
 
     def unit(self, x: Array) -> Array:
         """One unit in the last place of each number."""
-        exponent = np.frexp(np.where(np.isfinite(x), x, 0))[1]
-        return np.ldexp(1.0, np.maximum(exponent - self.digits, self.lowest))
+        known = np.where(np.isfinite(x), x, 0)
+        exponent = np.where(known == 0, self.lowest, np.frexp(known)[1] - self.digits)
+        return np.ldexp(1.0, np.maximum(exponent, self.lowest))
 
     def nearest(self, x: Array) -> Array:
         """Each number of float64 rounded to the nearest of this format; halves go to the even one."""
         x = np.asarray(x, np.float64)
         if self.digits == 53:
             return x
-        unit = self.unit(x)
-        near = np.rint(x / unit) * unit
+        if self.digits == 24:
+            with np.errstate(over="ignore"):
+                return x.astype(np.float32).astype(np.float64)
+        bounded = np.clip(x, -2 * self.largest, 2 * self.largest)
+        unit = self.unit(bounded)
+        near = np.rint(bounded / unit) * unit
         return np.where(np.abs(near) > self.largest, np.copysign(np.inf, x), near)
 
 
@@ -159,9 +164,7 @@ class Near:
     def abs(self) -> Near:
         inside = (self.low < 0) & (self.high > 0)
         low, high = np.abs(self.low), np.abs(self.high)
-        return Near(
-            np.where(inside, 0.0, np.minimum(low, high)), np.maximum(low, high), self.format, self.units
-        )
+        return Near(np.where(inside, 0.0, np.minimum(low, high)), np.maximum(low, high), self.format, self.units)
 
     def clipped(self, low: float, high: float) -> Near:
         """``min(max(x, low), high)``: a comparison, which is exact."""
@@ -176,9 +179,7 @@ class Near:
     def where(self, mask: Array, other: float | Near) -> Near:
         """These numbers where the mask is set, else others."""
         other = self.of(other)
-        return Near(
-            np.where(mask, self.low, other.low), np.where(mask, self.high, other.high), self.format, self.units
-        )
+        return Near(np.where(mask, self.low, other.low), np.where(mask, self.high, other.high), self.format, self.units)
 
     def joined(self, other: float | Near) -> Near:
         """The smallest range that holds both: what is sent where it is not known which."""
@@ -192,7 +193,9 @@ class Near:
     def total(self, dims: tuple[int, ...]) -> Near:
         """The sum over dimensions, which stay. In any order of adding, eight partial sums at a time."""
         count = int(np.prod([self.low.shape[dim] for dim in dims])) if dims else 1
-        off = (4 + count / 8) * self.format.unit(np.maximum(np.abs(self.low), np.abs(self.high)).sum(dims, keepdims=True))
+        off = (4 + count / 8) * self.format.unit(
+            np.maximum(np.abs(self.low), np.abs(self.high)).sum(dims, keepdims=True)
+        )
         low, high = self.low.sum(dims, keepdims=True), self.high.sum(dims, keepdims=True)
         return Near(low - off, high + off, self.format, self.units)
 
@@ -227,8 +230,6 @@ def uniform(shape: tuple[int, ...], key: int, stream: int, draw: int = 0) -> Arr
     """The numbers on [0, 1) of a call, as docs/concepts.md has them: multiples of 2^-24, exact in every format here."""
     size = math.prod(shape)
     blocks = np.arange((size + 3) // 4, dtype=np.uint64)
-    counter = np.stack(
-        [blocks & _WORD, blocks >> _HALF, np.full_like(blocks, stream), np.full_like(blocks, draw)], 1
-    )
+    counter = np.stack([blocks & _WORD, blocks >> _HALF, np.full_like(blocks, stream), np.full_like(blocks, draw)], 1)
     words = philox(counter, (key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF))
     return (words.reshape(-1)[:size] >> np.uint64(8)).astype(np.float64).reshape(shape) * 2.0**-24

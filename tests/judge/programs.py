@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tests.judge import verdict
 from tests.judge.layouts import constant_along, laid_out
-from tests.judge.numbers import FORMATS, Array, arithmetic
-from tests.judge.verdict import Wrong
+from tests.judge.numbers import FORMATS, Array
+from tests.judge.verdict import WrongError
 from tieless import untie
 
 __all__ = ["Given", "Program", "Result", "keys"]
@@ -104,9 +104,6 @@ class Program:
     scale: int = 0
     beyond: bool = False
 
-    def __str__(self) -> str:
-        return f"from tests.judge.programs import Program; {self!r}.run()"
-
     def __repr__(self) -> str:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = type(self)("", "")
@@ -164,18 +161,18 @@ class Program:
 
     def _formed(self, what: str, tensor: Tensor, result: Result) -> None:
         if tensor.dtype != getattr(torch, self.dtype):
-            raise Wrong(f"{what} is {tensor.dtype}")
+            raise WrongError(f"{what} is {tensor.dtype}")
         if tuple(tensor.shape) != result.z.shape:
-            raise Wrong(f"{what} has the shape {tuple(tensor.shape)}, not {result.z.shape}")
+            raise WrongError(f"{what} has the shape {tuple(tensor.shape)}, not {result.z.shape}")
         if result.like is None:
             return
         if tensor.device != result.like.device:
-            raise Wrong(f"{what} is on {tensor.device}, not on {result.like.device}")
+            raise WrongError(f"{what} is on {tensor.device}, not on {result.like.device}")
         expected = torch.empty_like(result.like, device="meta").stride()
         # A dimension of one element, and a tensor of none, has any stride.
         steps = [(a, b) for size, a, b in zip(tensor.shape, tensor.stride(), expected, strict=True) if size > 1]
         if tensor.numel() and any(a != b for a, b in steps):
-            raise Wrong(f"{what} has the strides {tensor.stride()}, not {expected}")
+            raise WrongError(f"{what} has the strides {tensor.stride()}, not {expected}")
 
 
 Circumstance = Callable[[Given], Iterator[Result]]

@@ -191,7 +191,9 @@ def _sign(call: Sending, g: Near) -> Near:
     counted = Near(np.abs(signs.low), np.abs(signs.high), g.format)
     has = counted.where(signs.low == signs.high, Near(np.zeros(g.low.shape), np.ones(g.low.shape), g.format))
     size = _norm(g, dims).loose() / has.total(dims).monotone(np.sqrt, 1)
-    return (signs.loose() * size).where((has.high.max(dims, keepdims=True, initial=0) > 0) & (signs.abs().high > 0), 0.0)
+    return (signs.loose() * size).where(
+        (has.high.max(dims, keepdims=True, initial=0) > 0) & (signs.abs().high > 0), 0.0
+    )
 
 
 def _clip_norm(call: Sending, g: Near) -> Near:
@@ -264,7 +266,7 @@ def _tied(call: Sending, g: Near) -> Near:
     factor = slope(of_forward, call.y.loose())
     sent = g.exact() * factor
     # A slope that is exactly 0 blocks.
-    return sent.where((factor.low != 0) | (factor.high != 0), 0.0) if name not in {"linear"} else sent
+    return sent.where((factor.low != 0) | (factor.high != 0), 0.0) if name != "linear" else sent
 
 
 def _magnitude_aware(call: Sending, g: Near) -> Near:
@@ -319,9 +321,7 @@ RULES: dict[str, Judged] = {
     "constant": Judged(_two(lambda call: np.ones(call.z.shape, bool), _number("value"), _value(0)), {"value": 1.0}),
     "drop": Judged(_drop, {"p": None}, draws=True),
     "erf": _slope(lambda call, t, height: height * (-t.square()).monotone(np.exp)),
-    "fake_numerical_gradient": _slope(
-        lambda call, t, height: height * (1 / t.abs()).clipped(0, 1)
-    ),
+    "fake_numerical_gradient": _slope(lambda call, t, height: height * (1 / t.abs()).clipped(0, 1)),
     "fast_sigmoid": _slope(lambda call, t, height: height / (1 + t.abs()).square()),
     "few_bit": Judged(
         _levels(lambda call: levels.nearest(*call.forward, int(call.parameters["bits"]))), {"bits": None}, flat=False
@@ -343,20 +343,29 @@ RULES: dict[str, Judged] = {
     "noise": Judged(_noise, {"sigma": None}, draws=True),
     "normalize": Judged(_normalize, {"per": "sample"}, whole=True),
     "piecewise_exp": Judged(
-        lambda call, g: g.exact()
-        * (call.number("height") * (-((call.near() - call.number("center")).abs() / call.number("width"))).monotone(np.exp)),
+        lambda call, g: (
+            g.exact()
+            * (
+                call.number("height")
+                * (-((call.near() - call.number("center")).abs() / call.number("width"))).monotone(np.exp)
+            )
+        ),
         {"width": 1.0, "height": 1.0, "center": 0.0},
     ),
     "piecewise_leaky_relu": Judged(
         _two(lambda call: np.abs(call.z) <= call.edge("width"), _number("height"), _number("leak")),
         {"width": 1.0, "height": 0.5, "leak": 0.01},
     ),
-    "positive_jam": Judged(_jam(_gate_of(lambda call, format_: 0.0, lambda call, format_: math.inf)), _GATE, draws=True),
+    "positive_jam": Judged(
+        _jam(_gate_of(lambda call, format_: 0.0, lambda call, format_: math.inf)), _GATE, draws=True
+    ),
     "q_pseudo_spike": Judged(
-        lambda call, g: g.exact()
-        * (
-            call.number("height")
-            / (1 + call.near().abs() / call.number("width")).monotone(lambda x: x ** call.number("power"))
+        lambda call, g: (
+            g.exact()
+            * (
+                call.number("height")
+                / (1 + call.near().abs() / call.number("width")).monotone(lambda x: x ** call.number("power"))
+            )
         ),
         {"width": 0.5, "height": 1.0, "power": 2.0},
     ),
@@ -386,7 +395,7 @@ RULES: dict[str, Judged] = {
     "rotate": Judged(_rotate, {"degrees": None}, draws=True, whole=True),
     "s2nn": Judged(_s2nn, {"width": 0.25, "height": 1.0, "left": 1.0}),
     "scale": Judged(lambda call, g: g.exact() * call.number("factor"), {"factor": None}),
-    "sigmoid": _slope(lambda call, t, height: 4 * height * (lambda s: s * (1 - s))((-t.abs()).monotone(sigma))),
+    "sigmoid": _slope(lambda call, t, height: 4 * height * (t.abs().monotone(sigma) * (-t.abs()).monotone(sigma))),
     "sign": Judged(_sign, {"norm": "none"}),
     "sign_log_abs": _slope(lambda call, t, height: height / (1 + t.abs())),
     "sparse_fast_sigmoid": _slope(_sparse, bound=1.0, part="within"),

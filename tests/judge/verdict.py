@@ -9,13 +9,13 @@ from tests.judge.numbers import FORMATS, Array, Near
 from tests.judge.rules import RULES, Sending
 from tests.judge.specs import read
 
-__all__ = ["Wrong", "chain_of", "draws", "judge"]
+__all__ = ["WrongError", "chain_of", "draws", "judge"]
 
 _SIGNATURES = {name: judged.parameters for name, judged in RULES.items()}
 _FORWARD_SIGNATURES = {name: judged.parameters for name, judged in FORWARDS.items()}
 
 
-class Wrong(AssertionError):
+class WrongError(AssertionError):
     """An element outside of what the docs allow."""
 
 
@@ -65,7 +65,7 @@ def judge(what: str, got: Array, near: Near, z: Array) -> None:
         place = tuple(int(axis[0]) for axis in np.nonzero(np.atleast_1d(wrong)))[: got.ndim]
         ends = low[place], high[place]
         bounds = f"{ends[0]}" if ends[0] == ends[1] else f"from {ends[0]} to {ends[1]}"
-        raise Wrong(
+        raise WrongError(
             f"{what}: {wrong.sum()} of {got.size} elements are wrong, the first at {place}, where z is {z[place]}: "
             f"{got[place]}, not {bounds}"
         )

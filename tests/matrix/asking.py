@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +10,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tests.pairs import EVERY_PAIR
 from tieless import untie
 from tieless.errors import SecondDerivativeError, TransformError
 
 __all__ = [
     "CLOSE",
+    "COMPARISONS",
     "EQUAL",
     "REFUSED",
+    "THREE_SIZES",
+    "TWO_SIZES",
     "Asked",
     "Check",
     "Outcomes",
@@ -28,6 +33,7 @@ __all__ = [
     "input_of",
     "layers",
     "loss",
+    "sizes_of",
     "worst",
 ]
 
@@ -58,6 +64,8 @@ class Check:
         run: Asks it of pairs.
         asked: Of which pairs a run of the tests asks it: the longer it takes, the fewer.
         missing: Says what the machine lacks for it; empty if nothing.
+        inputs: The inputs that it asks of a pair.
+        times: How often it compares a pair's results, or asks for a refusal.
     """
 
     title: str
@@ -65,6 +73,24 @@ class Check:
     run: Callable[[Sequence[Pair]], Outcomes]
     asked: Asked = "all"
     missing: Callable[[], str] = str
+    inputs: str = "4 x 12"
+    times: int = 1
+
+
+TWO_SIZES = "8 and another number of elements, from 1 to 33"
+THREE_SIZES = "8 and two other numbers of elements, from 1 to 33"
+_LARGEST = 33
+
+
+def sizes_of(forward: str, rule: str) -> list[int]:
+    """Three sizes to ask of a pair: 8, which is a byte of bits, and two of 1 to 33. Other pairs have others of these."""
+    place = EVERY_PAIR.index((forward, rule))
+    least = 2 if rule.startswith("rotate") else 1  # one element has no other direction
+    return [8, *(max(least, (place * step + step) % _LARGEST + 1) for step in (1, 5))]
+
+
+COMPARISONS: Counter[str] = Counter()
+"""How many there were in this process: of results, and of a call with its refusal."""
 
 
 def input_of(*shape: int) -> Tensor:
@@ -98,6 +124,7 @@ def gradient(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 def compared(got: Tensor, expected: Tensor) -> str:
     """The outcome: ``EQUAL``, ``CLOSE``, or how far off."""
+    COMPARISONS["compared"] += 1
     if torch.equal(got, expected):
         return EQUAL
     if got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-5, atol=1e-6):

@@ -97,6 +97,8 @@ CHECKS = (
         "`torch.compile(fullgraph=True, dynamic=True, backend='aot_eager')`: one graph for three shapes",
         _dynamic("aot_eager"),
         asked="half of each",
+        inputs="4, 5 and 9 x 11",
+        times=3,
     ),
     Check(
         "compile (checkpoint)",

@@ -42,7 +42,9 @@ python -m tests.matrix
 asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test` asks half of it in every
 run, since many rules are made of the same parts; of what takes longer about a third of that half, and of what takes long a
 cross-section: each rule and each forward once, and for Inductor, ONNX, dynamic shapes and a compiled checkpoint, which take
-longest, half of these. Published are the pairs that were asked so far: at least {fewest} for each question.
+longest, half of these. Published are the pairs that were asked so far: at least {fewest} for each question. Below each
+table stands what a cell was asked: of how many pairs, how often, with which inputs. Where sizes differ from pair to pair,
+each size from 1 to 33 is asked of dozens of pairs.
 
 `=` is equal, bit for bit. `≈` is within 1e-5, where PyTorch's own arithmetic differs between the two ways: it computes
 `exp`, `erf` and their like by other polynomials in a compiled graph, in ONNX and at the end of a row than elsewhere.
@@ -91,7 +93,7 @@ def render(answers: Answers) -> str:
         )
     ]
     for section, checks in SECTIONS.items():
-        parts += ["", f"## {section}", "", *_table(checks, answers), "", *_legend(checks)]
+        parts += ["", f"## {section}", "", *_table(checks, answers), "", *_legend(checks, answers)]
     return "\n".join(parts) + "\n"
 
 
@@ -109,8 +111,14 @@ def _table(checks: Sequence[Check], answers: Answers) -> list[str]:
     return lines
 
 
-def _legend(checks: Sequence[Check]) -> list[str]:
-    return [f"- **{check.title}**: {check.asks}." for check in checks]
+def _legend(checks: Sequence[Check], answers: Answers) -> list[str]:
+    return [f"- **{check.title}**: {check.asks}. {_how_often(check, answers)}" for check in checks]
+
+
+def _how_often(check: Check, answers: Answers) -> str:
+    pairs = len(answers.get(check.title, {}))
+    times = {1: "once", 2: "twice"}.get(check.times, f"{check.times} times")
+    return f"Asked of {pairs} pairs, {times} of each: {check.inputs}."
 
 
 def _cell(answers: Sequence[str]) -> str:

@@ -4,12 +4,26 @@ What is asked is in the files beside this one, and of how many pairs. Rules and 
 others meet one of each kind here. ``python -m tests.matrix`` asks everything of every pair.
 """
 
+from collections import Counter
+
 import pytest
 import torch
 from torch._inductor.utils import run_and_get_code
 
 from tests.matrix import compiling
-from tests.matrix.asking import CLOSE, EQUAL, REFUSED, compared, gradient, in_graphs, input_of, layers, worst
+from tests.matrix.asking import (
+    CLOSE,
+    COMPARISONS,
+    EQUAL,
+    REFUSED,
+    compared,
+    gradient,
+    in_graphs,
+    input_of,
+    layers,
+    sizes_of,
+    worst,
+)
 from tests.matrix.page import CHECKS, PAGE, read, render
 from tests.pairs import EVERY_PAIR, FORWARDS, PAIRS, RULES
 
@@ -34,7 +48,7 @@ ASKED = {
     "half of each": CROSS_SECTION[::2],
 }
 JAMS = [rule for rule in RULES if rule.split("(")[0].endswith("_jam") and ">>" not in rule]
-REFUSING = {"jvp", "double backward"}
+REFUSING = {"jacfwd", "jvp", "double backward"}
 BY_TITLE = {check.title: check for check in CHECKS}
 
 
@@ -99,6 +113,28 @@ def test_what_is_published_is_what_is_true_of_these_pairs():
         # An exported program has values alone: where they are close, that is the forward's doing.
         assert check.title in {"export", "ONNX", "ONNX (older)", "jit.trace"} or of_jams <= {EQUAL, REFUSED}
     assert PAGE.read_text() == render(published)
+
+
+ELSEWHERE = {"DDP", "CUDA graph"}
+"""What compares in processes of its own, or not on every machine."""
+
+
+@pytest.mark.parametrize("title", sorted(BY_TITLE.keys() - ELSEWHERE))
+def test_a_check_compares_as_often_as_the_page_says(title):
+    check = BY_TITLE[title]
+    if check.missing():
+        pytest.skip(check.missing())
+    COMPARISONS.clear()
+    assert check.run([("relu", "rectangular")])
+    assert COMPARISONS.total() == check.times
+
+
+def test_every_size_is_asked_of_dozens_of_pairs():
+    asked = Counter(size for pair in EVERY_PAIR for size in sizes_of(*pair))
+    assert sorted(asked) == list(range(1, 34))
+    assert min(asked.values()) > 70
+    assert {sizes_of(*pair)[0] for pair in EVERY_PAIR} == {8}
+    assert sorted({sizes_of(*pair)[1] for pair in PAIRS}) == list(range(1, 34))
 
 
 def test_a_wrong_answer_is_seen():

@@ -181,15 +181,27 @@ def _no_gpu() -> str:
 
 
 CHECKS = (
-    Check("autocast (bfloat16)", "below `torch.autocast`, in the lower dtype", each(_autocast(torch.bfloat16))),
-    Check("autocast (float16)", "as above", each(_autocast(torch.float16))),
+    Check(
+        "autocast (bfloat16)",
+        "below `torch.autocast`, in the lower dtype",
+        each(_autocast(torch.bfloat16)),
+        inputs="4 x 12, of a layer",
+    ),
+    Check("autocast (float16)", "as above", each(_autocast(torch.float16)), inputs="4 x 12, of a layer"),
     Check("checkpoint", "`checkpoint(use_reentrant=False)`", each(_checkpoint(reentrant=False))),
     Check("checkpoint (reentrant)", "`checkpoint(use_reentrant=True)`", each(_checkpoint(reentrant=True))),
-    Check("resumed", "two of four steps, from a saved state of the generator", each(_resumed)),
+    Check("resumed", "two of four steps, from a saved state of the generator", each(_resumed), times=2),
     Check("deepcopy", "the copy of a module", each(_copied(copy.deepcopy))),
     Check("pickle", "a module that was pickled", each(_copied(lambda act: pickle.loads(pickle.dumps(act))))),
-    Check("threads", "eight Python threads at once, each at another pair", _threads, asked="a third"),
-    Check("DDP", "two processes over gloo: the mean of what each of them sends", _processes, asked="each"),
+    Check("threads", "eight Python threads at once, each at another pair", _threads, asked="a third", times=8),
+    Check(
+        "DDP",
+        "two processes over gloo: the mean of what each of them sends",
+        _processes,
+        asked="each",
+        inputs="4 x 8, of a layer",
+        times=4,
+    ),
     Check(
         "CUDA graph",
         "a captured step, replayed on another input; where a half draws, by `GraphKeys`",

@@ -52,12 +52,16 @@ class Judged:
     whole: bool = False
 
 
+def _scaled(call: Sending, z: Near | None = None) -> Near:
+    """``z / width``, which is a product with the inverse: two roundings."""
+    return ((call.near() if z is None else z).loose(2) / call.number("width")).loose()
+
+
 def _slope(formula: Callable[[Sending, Near, float, float], Near], **more: float | str | None) -> Judged:
     """A slope of ``t = z / width`` and ``height``, operation by operation."""
 
     def send(call: Sending, g: Near) -> Near:
-        # A product with the inverse, which is rounded too.
-        t = (call.near(2) / call.number("width")).loose()
+        t = _scaled(call)
         return g.exact() * formula(call, t, call.number("height"))
 
     return Judged(send, {"width": 1.0, "height": 1.0} | more)
@@ -201,7 +205,7 @@ def _clip_norm(call: Sending, g: Near) -> Near:
     limit = call.number("max_norm")
     factor = (limit / norm).clipped(-math.inf, 1.0)
     # Below the limit nothing is multiplied: the factor is 1.
-    return (g.loose() * factor).where(norm.high >= limit * 0.999, g)
+    return (g.loose() * factor).where(~(norm.high < limit * 0.999), g)
 
 
 def _centralize(call: Sending, g: Near) -> Near:
@@ -219,7 +223,7 @@ def _quantize(call: Sending, g: Near) -> Near:
         return g
     peak = g.abs()
     step = Near(peak.low.max(), peak.high.max(), g.format) / (2 ** (call.parameters["bits"] - 1) - 1)
-    return (g.loose() / step).monotone(np.rint, 0).loose() * step if (step.high > 0).all() else g
+    return (g.loose() / step).monotone(np.rint, 0).loose() * step if step.high != 0 else g
 
 
 def _drop(call: Sending, g: Near) -> Near:
@@ -276,7 +280,7 @@ def _magnitude_aware(call: Sending, g: Near) -> Near:
 
 def _s2nn(call: Sending, g: Near) -> Near:
     z = call.near()
-    s = (z / call.number("width")).monotone(sigma)
+    s = _scaled(call).monotone(sigma)
     left = s * (1 - s) * 4.0 * call.number("left")
     right = call.number("height") / (1 + z.clipped(0, math.inf))
     return g.exact() * left.where(call.z < 0, right)
@@ -284,9 +288,9 @@ def _s2nn(call: Sending, g: Near) -> Near:
 
 def _swish(call: Sending, t: Near, height: float) -> Near:
     half = (t * 0.5).monotone(np.tanh)
-    with np.errstate(over="ignore"):
-        cosh = t.abs().monotone(np.cosh)
-    return height * (2 - t * half) / (1 + cosh)
+    # 1 + cosh t, without what overflows.
+    fallen = (-t.abs()).monotone(np.exp)
+    return height * (2 - t * half) * (2 * fallen / (1 + fallen).square())
 
 
 def _square_wave_series(call: Sending, g: Near) -> Near:
@@ -345,10 +349,7 @@ RULES: dict[str, Judged] = {
     "piecewise_exp": Judged(
         lambda call, g: (
             g.exact()
-            * (
-                call.number("height")
-                * (-((call.near() - call.number("center")).abs() / call.number("width"))).monotone(np.exp)
-            )
+            * (call.number("height") * (-_scaled(call, (call.near() - call.number("center")).abs())).monotone(np.exp))
         ),
         {"width": 1.0, "height": 1.0, "center": 0.0},
     ),
@@ -362,10 +363,7 @@ RULES: dict[str, Judged] = {
     "q_pseudo_spike": Judged(
         lambda call, g: (
             g.exact()
-            * (
-                call.number("height")
-                / (1 + call.near().abs() / call.number("width")).monotone(lambda x: x ** call.number("power"))
-            )
+            * (call.number("height") / (1 + _scaled(call).abs()).monotone(lambda x: x ** call.number("power")))
         ),
         {"width": 0.5, "height": 1.0, "power": 2.0},
     ),
@@ -402,7 +400,7 @@ RULES: dict[str, Judged] = {
     "square_wave_series": Judged(_square_wave_series, {"width": 2.0, "height": 0.5, "terms": 1.0}),
     "stochastic_spike": Judged(_stochastic_spike, {"mean": 0.0, "variance": 0.2}, draws=True),
     "swish_sign": Judged(
-        lambda call, g: g.exact() * _swish(call, call.near() / call.number("width"), call.number("height")),
+        lambda call, g: g.exact() * _swish(call, _scaled(call), call.number("height")),
         {"width": 0.2, "height": 5.0},
     ),
     "tied": Judged(_tied, flat=False),

@@ -23,8 +23,14 @@ from tests.judge.specs import read
 from tests.judge.verdict import WrongError
 
 PROGRAMS = 300
-# How a refused program begins, by the library's errors: halves that do not go together, and samples of one element.
-REFUSALS = ("RuleValueError: rotate needs at least", "RuleValueError: One bit cannot follow", "UntrainableError: ")
+# How a refused program begins, by the library's errors: halves that do not go together, samples of one element, and
+# dimensions that are not there.
+REFUSALS = (
+    "RuleValueError: rotate needs at least",
+    "RuleValueError: One bit cannot follow",
+    "UntrainableError: ",
+    "IndexError: Dimension out of range",
+)
 NEEDED = {
     "bits": 3,
     "degrees": 30,

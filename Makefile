@@ -3,6 +3,7 @@ PYTHON ?= python3
 TORCH := 2.13.0
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
+PROGRAMS ?= 50000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 # One that fails does not keep the others from running.
@@ -14,12 +15,13 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs findings data browser peers
+.PHONY: help setup demo test fuzz check bench docs findings data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
 	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
 	@echo "make test    every test, doctest and example"
+	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, and who may import whom"
 	@echo "make bench   every benchmark, one table each"
 	@echo "make docs    the site, into site/"
@@ -35,6 +37,9 @@ demo: $(HAS_DEMO)
 # One thread a process: the processes are as many as the cores. Who is done first takes over tests of another.
 test: $(HAS_ALL) browser data peers
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+fuzz: $(HAS_ALL)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))
 
 check: $(HAS_ALL)
 	@$(BIN)/ruff format --check

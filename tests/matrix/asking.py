@@ -77,8 +77,8 @@ class Check:
     times: int = 1
 
 
-TWO_SIZES = "8 and another number of elements, from 1 to 33"
-THREE_SIZES = "8 and two other numbers of elements, from 1 to 33"
+TWO_SIZES = "8 and another number, from 1 to 33, of"
+THREE_SIZES = "8 and two other numbers, from 1 to 33, of"
 _LARGEST = 33
 
 
@@ -90,7 +90,7 @@ def sizes_of(forward: str, rule: str) -> list[int]:
 
 
 COMPARISONS: Counter[str] = Counter()
-"""How many there were in this process: of results, and of a call with its refusal."""
+"""How many there were in this process: of results with others, and of a refusal with its words."""
 
 
 def input_of(*shape: int) -> Tensor:

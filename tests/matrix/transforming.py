@@ -176,7 +176,7 @@ def _mapped_feedback(forward: str, rule: str) -> str:
 
 def _refusal(call: Callable[[], object], words: str, instead: str = REFUSED) -> str:
     """``instead`` if the call is refused in our own words."""
-    COMPARISONS["refused"] += 1
+    COMPARISONS["refused"] += instead == REFUSED
     try:
         call()
     except (SecondDerivativeError, TransformError) as refusal:
@@ -243,6 +243,7 @@ CHECKS = (
         "vjp",
         "`torch.func.vjp`: the value, and the pull, called twice after the transform has ended, against `backward`",
         each(_vjp),
+        asked="a third",
         inputs=THREE_SIZES,
         times=9,
     ),
@@ -283,7 +284,7 @@ CHECKS = (
         "`vmap(grad(f))` over the feedback: along dimension 1 beside one z, along dimension 0 beside a z that is mapped "
         "along dimension 1, against loops",
         each(_mapped_feedback),
-        asked="a third",
+        asked="each",
         inputs=THREE_SIZES,
         times=6,
     ),

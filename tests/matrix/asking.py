@@ -73,12 +73,12 @@ class Check:
     run: Callable[[Sequence[Pair]], Outcomes]
     asked: Asked = "all"
     missing: Callable[[], str] = str
-    inputs: str = "4 x 12"
+    inputs: str = "4 x 12 elements"
     times: int = 1
 
 
-TWO_SIZES = "8 and another number, from 1 to 33, of"
-THREE_SIZES = "8 and two other numbers, from 1 to 33, of"
+TWO_SIZES = "8 elements, and with another number of them, from 1 to 33"
+THREE_SIZES = "8 elements, and with two other numbers of them, from 1 to 33"
 _LARGEST = 33
 
 

@@ -97,7 +97,7 @@ CHECKS = (
         "`torch.compile(fullgraph=True, dynamic=True, backend='aot_eager')`: one graph for three shapes",
         _dynamic("aot_eager"),
         asked="half of each",
-        inputs="4, 5 and 9 x 11",
+        inputs="4, 5 and 9 x 11 elements",
         times=3,
     ),
     Check(

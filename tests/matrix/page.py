@@ -118,7 +118,7 @@ def _legend(checks: Sequence[Check], answers: Answers) -> list[str]:
 def _how_often(check: Check, answers: Answers) -> str:
     pairs = len(answers.get(check.title, {}))
     times = {1: "once", 2: "twice"}.get(check.times, f"{check.times} times")
-    return f"Asked of {pairs} pairs, {times} each, of inputs with {check.inputs} elements."
+    return f"Asked of {pairs} pairs, {times} each, of inputs with {check.inputs}."
 
 
 def _cell(answers: Sequence[str]) -> str:

@@ -252,7 +252,7 @@ CHECKS = (
         "`torch.func.vmap` over the first and the second dimension, against a loop",
         each(_vmap),
         asked="a third",
-        inputs="6 x 5 x 8",
+        inputs="6 x 5 x 8 elements",
         times=2,
     ),
     Check(
@@ -261,7 +261,7 @@ CHECKS = (
         "a rule that draws is refused with `'error'`",
         each(_vmap_of_grad),
         asked="each",
-        inputs="5 x 4 x 12",
+        inputs="5 x 4 x 12 elements",
         times=2,
     ),
     Check(
@@ -269,14 +269,14 @@ CHECKS = (
         "`vmap(vmap(grad(f)))` against two loops",
         each(_nested_vmap),
         asked="each",
-        inputs="3 x 2 x 10",
+        inputs="3 x 2 x 10 elements",
     ),
     Check(
         "per sample",
         "`vmap(grad(functional_call))`: the gradient of each sample for the weights below, against a loop",
         each(_per_sample),
         asked="each",
-        inputs="5 x 8",
+        inputs="5 x 8 elements",
         times=2,
     ),
     Check(

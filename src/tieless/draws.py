@@ -27,4 +27,5 @@ class Random(NamedTuple):
 
     def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
         """Numbers on [0, 1) shaped like ``like``, in float32 or float64; another ``draw`` gives independent ones."""
-        return ops.uniform(like.detach(), self.key, self.stream, draw)
+        # PyTorch has no rule for `detach` under `is_grads_batched`, where it is not needed.
+        return ops.uniform(like.detach() if like.requires_grad else like, self.key, self.stream, draw)

@@ -23,8 +23,8 @@ def channel_magnitude(z: Tensor, dim: int) -> Tensor:
     magnitude = z.abs().to(arithmetic_dtype(z.dtype))
     if z.dim() == 0 or z.numel() == 0:
         return magnitude
-    kept = range(z.dim())[dim]
-    others = [other for other in range(z.dim()) if other != kept]
+    z.size(dim)  # an IndexError in PyTorch's words, if there is no such dimension
+    others = [other for other in range(z.dim()) if other != dim % z.dim()]
     return mean_over(magnitude, others) if others else magnitude
 
 
@@ -37,6 +37,8 @@ class MagnitudeAwareSign(Forward):
 
     Args:
         dim: The dimension of the output channels: 0 in PyTorch's weights.
+    Raises:
+        IndexError: ``z`` has no such dimension, as PyTorch says it.
     Source:
         Liu et al. 2018, arXiv:1808.00278, section 3.3.
     Example:

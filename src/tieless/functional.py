@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 
 from tieless import ops, registry
-from tieless._kinds import Halves, fake_mode_of, is_array, through_arrays
+from tieless._kinds import Halves, fake_mode_of, is_array, refuse_all_but_arrays, through_arrays
 from tieless._tracing import known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
@@ -277,7 +278,24 @@ _NATIVE, _FOLLOWS = "native", "follows"
 
 @known_when_traced
 def _name(forward: ForwardLike, backward: RuleLike, generation: str) -> str:
+    forward = forward_of(forward)
+    if isinstance(forward, Elementwise) and forward.changes:
+        forward = Elementwise(_Weakly(forward.function))
     return _met(join(forward, backward))
+
+
+class _Weakly:
+    """A callable that what has been compiled does not keep alive: where it is gone, the graph is not run any more."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function = weakref.ref(function)
+        self.__name__ = str(Elementwise(function))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        function = self._function()
+        if function is None:
+            raise TransformError(f"The forward {self.__name__} is gone, and what was compiled of it with it. Keep it.")
+        return function(z)
 
 
 @known_when_traced
@@ -329,6 +347,7 @@ def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor
 
 def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
     """``_in_graph`` where ``y`` is there already."""
+    refuse_all_but_arrays(z, "A compiled callable forward")
     return _untie(z, _IN_GRAPHS[name], generator, y)
 
 

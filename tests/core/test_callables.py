@@ -152,6 +152,18 @@ def test_compiled_code_follows_the_attributes_of_a_callable(backward):
         assert _gradient(compiled) == _gradient(function)
 
 
+@pytest.mark.parametrize("backward", ["rectangular", "tied >> scale(2)", "gated"])
+def test_compiled_code_keeps_no_callable_alive(backward):
+    hot = _Hot()
+    compiled = _compiled(Activation(hot, backward))
+    _gradient(compiled)
+    alive = weakref.ref(hot)
+    del hot, compiled
+    torch._dynamo.reset()
+    gc.collect()
+    assert alive() is None
+
+
 def test_compiled_code_follows_the_training_flag_of_a_callable():
     noisy = _Noisy()
     act = Activation(noisy, "constant")

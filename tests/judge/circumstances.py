@@ -401,6 +401,7 @@ def forward_mode(given: Given) -> Iterator[Result]:
 
 
 def compiled(given: Given) -> Iterator[Result]:
+    tieless.Activation(given.program.forward, given.program.rule)  # refused here, not by Dynamo in words of its own
     torch._dynamo.reset()
     return _through(given, torch.compile(given.untie, fullgraph=True, backend="aot_eager"))
 

@@ -77,7 +77,14 @@ _VALUES: dict[str, Draw] = {
 _PAIRS = {"low": "high", "minimum": "maximum"}
 _ENDS = (-5, -1, -0.5, 0, 0.3, 1, 2.5)
 
-_FITTING = [sorted(name for name, rule in RULES.items() if rule.flat), sorted(RULES)]
+
+def _fitting(forward: str) -> list[str]:
+    """The rules that go with a forward."""
+    trains = FORWARDS[forward].slope is not None
+    return sorted(name for name, rule in RULES.items() if (rule.flat or trains) and rule.of in {"", forward})
+
+
+_FITTING = {forward: _fitting(forward) for forward in FORWARDS}
 _OFTEN = sorted(set(CIRCUMSTANCES) - RARE)
 _SHAPES = [(), (0,), (0, 3), (2, 3, 0), (8, 8), (8, 1), (5, 8), (8, 5), (3, 4, 4, 4), (2, 8, 3, 3), (1, 5, 1, 8)]
 _LARGEST = 2000
@@ -118,8 +125,8 @@ def _shape(chance: Random, *, small: bool) -> tuple[int, ...]:
 def drawn_by(chance: Random) -> Program:
     """A program of any kind. One in a hundred may join halves that do not go together, and has to be refused."""
     forward = chance.choice(sorted(FORWARDS))
-    trains = FORWARDS[forward].slope is not None or chance.random() < 0.01
-    chain = [chance.choice(_FITTING[trains]) for _ in range(chance.choice([1, 1, 2, 3]))]
+    fitting = sorted(RULES) if chance.random() < 0.01 else _FITTING[forward]
+    chain = [chance.choice(fitting) for _ in range(chance.choice([1, 1, 2, 3]))]
     circumstance = chance.choice(sorted(RARE) if chance.random() < 0.003 else _OFTEN)
     dtype = chance.choice(sorted(_SCALES))
     return Program(

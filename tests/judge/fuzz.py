@@ -17,7 +17,9 @@ from typing import Protocol
 
 from tests.alone import ending
 from tests.judge.drawing import drawn_by
+from tests.judge.forwards import FORWARDS
 from tests.judge.programs import Program
+from tests.judge.rules import RULES
 from tieless.errors import TielessError
 
 __all__ = ["Program", "Tally", "campaign", "drawn", "simplest", "told", "work", "worker"]
@@ -62,15 +64,18 @@ class Tally:
         return "\n".join([f"{counts}, {self.refused.total()} refused", *lines, *wrong])
 
 
+_NAMED = re.compile(rf"'[^']*'|\b(?:{'|'.join([*FORWARDS, *RULES])})\b(?:\([^)]*\))?|\([^)]*\)|[-+]?\d[\w.+-]*")
+
+
 def line_of(program: str) -> str:
     """A line of Python that runs a program, from the root of the repository."""
     return f"from tests.judge.programs import Program; {program}.run()"
 
 
 def kind_of(error: Exception) -> str:
-    """The kind of a refusal: its class, and its words without numbers and specs."""
-    words = re.sub(r"\([^)]*\)|[-+]?\d[\w.+-]*", "N", str(error).splitlines()[0])
-    return f"{type(error).__name__}: {words[:60]}"
+    """The kind of a refusal: its class, and its first words without specs and numbers."""
+    words = _NAMED.sub("N", str(error).partition("\n")[0])
+    return f"{type(error).__name__}: {words[:40]}"
 
 
 def work(programs: Iterable[Runnable]) -> None:

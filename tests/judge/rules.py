@@ -42,14 +42,14 @@ class Judged:
         parameters: Names and defaults; None has none.
         draws: It draws random numbers.
         flat: It goes with forwards that are flat almost everywhere.
-        whole: What it sends to an element depends on others.
+        of: The forward whose derivative it follows, beside which alone it stands; none if empty.
     """
 
     send: Callable[[Sending, Near], Near]
     parameters: dict[str, float | str | None] = field(default_factory=dict)
     draws: bool = False
     flat: bool = True
-    whole: bool = False
+    of: str = ""
 
 
 def _scaled(call: Sending, z: Near | None = None) -> Near:
@@ -210,7 +210,7 @@ def _clip_norm(call: Sending, g: Near) -> Near:
 
 def _centralize(call: Sending, g: Near) -> Near:
     if not g.low.ndim:
-        return call.constant(0)
+        return Near(g.low * 0, g.high * 0, g.format)
     dim = int(call.parameters["dim"])
     if not -g.low.ndim <= dim < g.low.ndim:
         raise IndexError(dim)
@@ -318,10 +318,10 @@ _GATE = {"gate": "preactivation", "minimum": 0.0, "maximum": 1.0, "replace": "sl
 
 RULES: dict[str, Judged] = {
     "atan": _slope(lambda call, t, height: height / (1 + t.square())),
-    "centralize": Judged(_centralize, {"dim": -1.0}, whole=True),
+    "centralize": Judged(_centralize, {"dim": -1.0}),
     "circ": _slope(lambda call, t, height: height / (1 + t.square()).monotone(lambda x: x**1.5)),
     "clip": Judged(lambda call, g: g.clipped(-call.number("value"), call.number("value")), {"value": None}),
-    "clip_norm": Judged(_clip_norm, {"max_norm": None}, whole=True),
+    "clip_norm": Judged(_clip_norm, {"max_norm": None}),
     "constant": Judged(_two(lambda call: np.ones(call.z.shape, bool), _number("value"), _value(0)), {"value": 1.0}),
     "drop": Judged(_drop, {"p": None}, draws=True),
     "erf": _slope(lambda call, t, height: height * (-t.square()).monotone(np.exp)),
@@ -343,9 +343,9 @@ RULES: dict[str, Judged] = {
         ),
         leak=0.0,
     ),
-    "magnitude_aware": Judged(_magnitude_aware, {"clip": 1.0, "dim": 0.0}, whole=True),
+    "magnitude_aware": Judged(_magnitude_aware, {"clip": 1.0, "dim": 0.0}),
     "noise": Judged(_noise, {"sigma": None}, draws=True),
-    "normalize": Judged(_normalize, {"per": "sample"}, whole=True),
+    "normalize": Judged(_normalize, {"per": "sample"}),
     "piecewise_exp": Judged(
         lambda call, g: (
             g.exact()
@@ -367,7 +367,7 @@ RULES: dict[str, Judged] = {
         ),
         {"width": 0.5, "height": 1.0, "power": 2.0},
     ),
-    "quantize": Judged(_quantize, {"bits": None}, whole=True),
+    "quantize": Judged(_quantize, {"bits": None}),
     "rectangular": Judged(_two(_within, _number("height"), _value(0)), {"low": -0.5, "high": 0.5, "height": 1.0}),
     "rectangular_jam": Judged(
         _jam(_gate_of(lambda call, format_: call.edge("low"), lambda call, format_: call.edge("high"))),
@@ -381,6 +381,7 @@ RULES: dict[str, Judged] = {
                 (0.0, -0.04922261145617846, 1.0487405950855513, 1.0),
             )
         ),
+        of="gelu",
     ),
     "resilu2": Judged(
         _levels(
@@ -389,8 +390,9 @@ RULES: dict[str, Judged] = {
                 (0.0, -0.04060357190528599, 1.0403218566243822, 1.0),
             )
         ),
+        of="silu",
     ),
-    "rotate": Judged(_rotate, {"degrees": None}, draws=True, whole=True),
+    "rotate": Judged(_rotate, {"degrees": None}, draws=True),
     "s2nn": Judged(_s2nn, {"width": 0.25, "height": 1.0, "left": 1.0}),
     "scale": Judged(lambda call, g: g.exact() * call.number("factor"), {"factor": None}),
     "sigmoid": _slope(lambda call, t, height: 4 * height * (t.abs().monotone(sigma) * (-t.abs()).monotone(sigma))),

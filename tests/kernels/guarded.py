@@ -52,8 +52,9 @@ class Memory:
         self._blocks.append((block, outside))
         return view
 
-    def empty(self, *size, dtype):
+    def empty(self, *size, dtype, device):
         """As ``torch.empty``."""
+        assert device.type == "cpu"
         sizes = torch.Size(size[0] if isinstance(size[0], (tuple, list)) else size)
         return self._tensor(sizes.numel(), sizes, torch.empty(sizes, device="meta").stride(), dtype)
 

@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+_CPU = torch.device("cpu")
+"""Said at each ``torch.empty``, which would follow the default device."""
+
+
 class _Kernel(NamedTuple):
     """A compiled kernel: to be called here, or by its address in many threads."""
 
@@ -166,7 +170,7 @@ def activate(
         _run(kernel, elements, _ACTIVATE(elements, *where, 0, 0, 0, 0.0, 0.0, *parameters))
         return y, None
     low, high, open_low, open_high = window
-    bits = z.new_empty((elements + 7) // 8, dtype=torch.uint8)
+    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8, device=_CPU)
     arguments = _ACTIVATE(elements, *where, bits.data_ptr(), open_low, open_high, low, high, *parameters)
     _run(kernel, elements, arguments)
     return y, bits
@@ -174,7 +178,7 @@ def activate(
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
     elements = z.numel()
-    bits = z.new_empty((elements + 7) // 8, dtype=torch.uint8)
+    bits = torch.empty((elements + 7) // 8, dtype=torch.uint8, device=_CPU)
     places = None if z.is_contiguous() else _Places(memory_order(z), z)
     where = (z.data_ptr(), 0) if places is None else places.words
     arguments = _WINDOW(elements, *where, bits.data_ptr(), open_low, open_high, low, high)
@@ -186,7 +190,7 @@ def _room_for_codes(z: Tensor, boundaries: Sequence[float], even: bool) -> tuple
     """Where the codes of ``z`` will lie, and what kernels must know to find and write them."""
     planes = len(boundaries).bit_length()
     plane = (z.numel() + 7) // 8
-    packed = z.new_empty((planes, plane), dtype=torch.uint8)
+    packed = torch.empty((planes, plane), dtype=torch.uint8, device=_CPU)
     return packed, (packed.data_ptr(), plane, planes, even, *boundaries, *_NO_BOUNDARIES[len(boundaries) :])
 
 
@@ -295,7 +299,7 @@ def jam(
 
 def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
     count = elements.numel()
-    bits = elements.new_empty((count + 7) // 8, dtype=torch.uint8)
+    bits = torch.empty((count + 7) // 8, dtype=torch.uint8, device=_CPU)
     verdict = array("q", [0, 0, 0])
     arguments = _TWO_VALUES(count, elements.data_ptr(), bits.data_ptr(), verdict.buffer_info()[0])
     _compiled("two_values", elements.dtype).call(arguments)
@@ -304,6 +308,6 @@ def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
 
 
 def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
-    elements = bits.new_empty(count, dtype=dtype)
+    elements = torch.empty(count, dtype=dtype, device=_CPU)
     _run(_compiled("restore", dtype), count, _RESTORE(count, elements.data_ptr(), 0, bits.data_ptr(), low, high))
     return elements

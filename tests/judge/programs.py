@@ -150,7 +150,7 @@ class Program:
                 self._formed(what, tensor, result)
                 if tensor.is_meta:
                     continue
-                got = tensor.detach().to(torch.float64).numpy(force=True)
+                got = tensor.detach().clone().to(torch.float64).resolve_neg().numpy()
                 if what == "y":
                     near = verdict.value(self.forward, result.z, self.dtype, key)
                 else:

@@ -21,9 +21,11 @@ __all__ = ["MagnitudeAwareSign", "TernaryWeight", "channel_magnitude"]
 def channel_magnitude(z: Tensor, dim: int) -> Tensor:
     """``mean|z|`` over all dimensions but ``dim``, in the arithmetic dtype; it broadcasts against ``z``."""
     magnitude = z.abs().to(arithmetic_dtype(z.dtype))
-    if z.dim() == 0 or z.numel() == 0:
+    if z.dim() == 0:
         return magnitude
     z.size(dim)  # an IndexError in PyTorch's words, if there is no such dimension
+    if z.numel() == 0:
+        return magnitude
     others = [other for other in range(z.dim()) if other != dim % z.dim()]
     return mean_over(magnitude, others) if others else magnitude
 

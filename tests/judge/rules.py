@@ -91,15 +91,16 @@ def _within(call: Sending) -> Array:
     return (call.edge("low") <= call.z) & (call.z <= call.edge("high"))
 
 
-def _codes(call: Sending, steps: levels.Steps) -> Array:
+def _codes(call: Sending, steps: levels.Steps, format_: Format) -> Array:
+    """The number of boundaries, rounded to a format, that each element passes."""
     compared = np.abs(call.z) if steps.even else call.z
-    return sum((compared > call.arithmetic.nearest(edge) for edge in steps.boundaries), np.zeros(call.z.shape, int))
+    return sum((compared > format_.nearest(edge) for edge in steps.boundaries), np.zeros(call.z.shape, int))
 
 
 def _levels(steps_of: Callable[[Sending], levels.Steps]) -> Callable[[Sending, Near], Near]:
     def send(call: Sending, g: Near) -> Near:
         steps = steps_of(call)
-        values = call.arithmetic.nearest(np.array(steps.values))[_codes(call, steps)]
+        values = call.arithmetic.nearest(np.array(steps.values))[_codes(call, steps, call.arithmetic)]
         sent = g.exact() * Near(values, None, call.arithmetic, 0)
         return sent.where(values != 0, 0.0)
 
@@ -108,7 +109,7 @@ def _levels(steps_of: Callable[[Sending], levels.Steps]) -> Callable[[Sending, N
 
 def _gated(call: Sending, g: Near) -> Near:
     steps = levels.gate(*call.forward)
-    values = np.array(steps.values)[_codes(call, steps)]
+    values = np.array(steps.values)[_codes(call, steps, call.format)]
     values = np.where(np.isnan(call.z), 0, values) if steps.boundaries else values
     return (g * Near(values, None, call.arithmetic, 0)).where(values != 0, 0.0)
 
@@ -269,13 +270,16 @@ def _tied(call: Sending, g: Near) -> Near:
     of_forward = Call(call.z, call.dtype, call.key, parameters)
     factor = slope(of_forward, call.y.loose())
     sent = g.exact() * factor
+    if name == "logistic" and call.dtype == "float16":
+        # PyTorch rounds each of two products to float16.
+        sent = sent.to(call.format).widened(call.format.nearest(sent.low), call.format.nearest(sent.high), 2)
     # A slope that is exactly 0 blocks.
     return sent.where((factor.low != 0) | (factor.high != 0), 0.0) if name != "linear" else sent
 
 
 def _magnitude_aware(call: Sending, g: Near) -> Near:
     mean = channel_mean(call, call.parameters["dim"])
-    return g.loose() * mean * Near((np.abs(call.z) <= call.edge("clip")) * 1.0, None, call.arithmetic)
+    return g.loose() * mean * Near((np.abs(call.z) <= call.number("clip")) * 1.0, None, call.arithmetic)
 
 
 def _s2nn(call: Sending, g: Near) -> Near:
@@ -363,7 +367,12 @@ RULES: dict[str, Judged] = {
     "q_pseudo_spike": Judged(
         lambda call, g: (
             g.exact()
-            * (call.number("height") / (1 + _scaled(call).abs()).monotone(lambda x: x ** call.number("power")))
+            * (
+                call.number("height")
+                / (1 + _scaled(call).abs().clipped(0, call.arithmetic.largest)).monotone(
+                    lambda x: x ** call.number("power"), 16
+                )
+            )
         ),
         {"width": 0.5, "height": 1.0, "power": 2.0},
     ),

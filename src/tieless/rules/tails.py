@@ -121,7 +121,7 @@ class QPseudoSpike(Bump):
     """Tails of a power that is chosen: ``grad_output * height / (1 + |z| / width)^power``.
 
     With power 1 it is ``sign_log_abs``, with power 2 ``fast_sigmoid``, which kernels do in one pass; this one is made of
-    PyTorch's operations.
+    PyTorch's operations. An infinite ``z`` counts as the largest finite number.
 
     Args:
         width: Where the slope has fallen to ``2^-power`` of its height; positive.

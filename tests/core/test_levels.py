@@ -15,8 +15,8 @@ from torch._subclasses import FakeTensorMode
 from tieless.errors import RuleTypeError, RuleValueError, UntrainableError
 from tieless.forwards import forward as forward_of
 from tieless.levels import REGELU2, RESILU2, Levels, error_of, optimal_levels
-from tieless.levels.optimal import _derived
 from tieless.levels.search import cheapest, curve_on, polished
+from tieless.registry import _forget
 
 SMOOTH = {"gelu": (0, 1), "silu": (0, 1), "softplus": (0, 1), "elu": (0, 1), "tanh": (0, 0), "logistic": (0, 0)}
 BITS = [1, 2, 3, 4]
@@ -280,8 +280,8 @@ def test_what_is_flat_is_refused_with_a_way_out(spec):
         (lambda: Levels(tuple(range(16)), tuple(range(17))), RuleValueError, "17 values"),
         (lambda: Levels((1.0, 1.0), (0.0, 1.0, 2.0)), RuleValueError, "strictly ascending"),
         (lambda: Levels((0.0,), (0.0, 1.0), even=True), RuleValueError, "ascending boundaries above 0"),
-        (lambda: Levels((math.inf,), (0.0, 1.0)), RuleValueError, "finite numbers, got .*inf"),
-        (lambda: Levels((0.0,), (0.0, math.nan)), RuleValueError, "finite numbers, .*nan"),
+        (lambda: Levels((math.inf,), (0.0, 1.0)), RuleValueError, "finite numbers: .*inf"),
+        (lambda: Levels((0.0,), (0.0, math.nan)), RuleValueError, "finite numbers: .*nan"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(ask, error, says):
@@ -322,7 +322,7 @@ def within(context):
 @pytest.mark.parametrize("spec", ["gelu", "relu", F.mish])
 def test_what_the_caller_is_in_changes_nothing(spec, run):
     expected = optimal_levels(spec, 2)
-    _derived.cache_clear()
+    _forget()
     found = []
     run(lambda: found.append(optimal_levels(spec, 2)))
     assert found == [expected]

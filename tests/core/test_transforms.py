@@ -63,8 +63,8 @@ def test_a_compiled_network_trains_as_the_eager_one():
     assert all(torch.equal(one, other) for one, other in zip(*steps, strict=True))
 
 
-def test_a_compiled_checkpoint_is_eager_where_z_is_transposed(rule):
-    function = layers("leaky_relu", rule)
+def test_a_compiled_checkpoint_is_eager_where_z_is_transposed(rule, fitting_forwards):
+    function = layers("leaky_relu" if "leaky_relu" in fitting_forwards else fitting_forwards[0], rule)
     z = input_of().t().contiguous().t()
     compiled = _compiled(lambda x: checkpoint(function, x, use_reentrant=False))
     assert compared(gradient(compiled, z), gradient(function, z)) in {EQUAL, CLOSE}

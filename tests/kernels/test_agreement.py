@@ -214,7 +214,7 @@ SLOPE_PARAMETERS = {
 @given(case=CASES, other=st.sampled_from(list(LAYOUTS)))
 def test_slope(function, case, other):
     grad = _tensor(**case)
-    value = torch.empty(0)
+    value = grad.new_empty(0)
     if grad.shape == (like := _tensor(**(case | {"layout": other, "seed": 3}))).shape:
         value = like
     value = value if value.shape == grad.shape else torch.empty_like(grad).copy_(grad.flip(0) if grad.dim() else grad)

@@ -154,7 +154,7 @@ def _silu_slope(call: Call, y: Near) -> Near:
 
 def _gelu_slope(call: Call, y: Near) -> Near:
     z = call.near()
-    normal = (1 + (z / math.sqrt(2)).monotone(lambda x: 1 - erfc(x))) * 0.5
+    normal = (1 + (z / math.sqrt(2)).monotone(lambda x: 1 - erfc(x)).loose(2)) * 0.5
     density = (z.square() * -0.5).monotone(np.exp) / math.sqrt(2 * math.pi)
     return normal + z * density
 

@@ -81,16 +81,16 @@ class Near:
         self.format = format_
         self.units = units
 
-    def hull(self, *ends: Array, units: float | None = None) -> Near:
+    def hull(self, *ends: Array, units: float | Array | None = None) -> Near:
         """The range of these results of an operation, rounded and widened. NaN of one end is NaN of the range."""
         low, high = ends[0], ends[0]
         for end in ends[1:]:
             low, high = np.minimum(low, end), np.maximum(high, end)
         return self.widened(self.format.nearest(low), self.format.nearest(high), self.units if units is None else units)
 
-    def widened(self, low: Array, high: Array, units: float) -> Near:
+    def widened(self, low: Array, high: Array, units: float | Array) -> Near:
         """The range, wider by so many units in the last place."""
-        if units:
+        if np.any(units):
             low = self.format.nearest(low - units * self.format.unit(low))
             high = self.format.nearest(high + units * self.format.unit(high))
         return Near(low, high, self.format, self.units)
@@ -142,7 +142,7 @@ class Near:
     def __rtruediv__(self, other):
         return self.of(other) / self
 
-    def monotone(self, function: Callable[[Array], Array], units: float = 4, vanishing: float = 2) -> Near:
+    def monotone(self, function: Callable[[Array], Array], units: float | Array = 4, vanishing: float = 2) -> Near:
         """A monotone function.
 
         A transcendental one may be off by four units, unless operations are exact, and may come as 0 where it is less

@@ -110,7 +110,8 @@ def _levels(steps_of: Callable[[Sending], levels.Steps]) -> Callable[[Sending, N
 def _gated(call: Sending, g: Near) -> Near:
     steps = levels.gate(*call.forward)
     values = np.array(steps.values)[_codes(call, steps, call.format)]
-    values = np.where(np.isnan(call.z), 0, values) if steps.boundaries else values
+    if steps.boundaries:
+        values = np.where(np.isnan(call.z) & (0 in steps.values), 0.0, values)
     return (g * Near(values, None, call.arithmetic, 0)).where(values != 0, 0.0)
 
 
@@ -196,9 +197,8 @@ def _sign(call: Sending, g: Near) -> Near:
     counted = Near(np.abs(signs.low), np.abs(signs.high), g.format)
     has = counted.where(signs.low == signs.high, Near(np.zeros(g.low.shape), np.ones(g.low.shape), g.format))
     size = _norm(g, dims).loose() / has.total(dims).monotone(np.sqrt, 1)
-    return (signs.loose() * size).where(
-        (has.high.max(dims, keepdims=True, initial=0) > 0) & (signs.abs().high > 0), 0.0
-    )
+    nothing = (has.high.max(dims, keepdims=True, initial=0) == 0) | (signs.abs().high == 0)
+    return (signs.loose() * size).where(~nothing | np.isnan(size.low), 0.0)
 
 
 def _clip_norm(call: Sending, g: Near) -> Near:
@@ -307,8 +307,11 @@ def _square_wave_series(call: Sending, g: Near) -> Near:
     return g.exact() * (total * height / terms).joined(0.0).where(far, total * height / terms)
 
 
-def _squared(t: Near) -> Near:
-    return t.square()
+def _q_pseudo_spike(call: Sending) -> Near:
+    power = call.number("power")
+    base = 1 + _scaled(call).abs().clipped(0, call.arithmetic.largest)
+    # By way of a logarithm, an error of which is one of the exponent.
+    return call.number("height") * base.monotone(lambda x: x**-power, 16 + 4 * power * np.log(base.high))
 
 
 def _sparse(call: Sending, t: Near, height: float) -> Near:
@@ -365,16 +368,7 @@ RULES: dict[str, Judged] = {
         _jam(_gate_of(lambda call, format_: 0.0, lambda call, format_: math.inf)), _GATE, draws=True
     ),
     "q_pseudo_spike": Judged(
-        lambda call, g: (
-            g.exact()
-            * (
-                call.number("height")
-                / (1 + _scaled(call).abs().clipped(0, call.arithmetic.largest)).monotone(
-                    lambda x: x ** call.number("power"), 16
-                )
-            )
-        ),
-        {"width": 0.5, "height": 1.0, "power": 2.0},
+        lambda call, g: g.exact() * _q_pseudo_spike(call), {"width": 0.5, "height": 1.0, "power": 2.0}
     ),
     "quantize": Judged(_quantize, {"bits": None}),
     "rectangular": Judged(_two(_within, _number("height"), _value(0)), {"low": -0.5, "high": 0.5, "height": 1.0}),

@@ -94,6 +94,23 @@ def test_every_circumstance_with_bits_a_key_and_two_terms():
     assert not tally.refused
 
 
+# Programs that were wrong.
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        Program("gelu", "few_bit(2)", shape=(), circumstance="meta"),
+        Program("relu", "clip(1) >> flip(0.5)", shape=(3, 4), circumstance="batched_grads"),
+        Program("linear", "clip_norm(2)", shape=(8,), scale=80),
+        Program("relu", "clip_norm(2)", dtype="bfloat16", shape=(8,), scale=80),
+    ],
+    ids=repr,
+)
+def test_a_program_that_was_wrong_is_right(program):
+    assert program.run() or program.circumstance == "meta"
+
+
 # The judge itself.
 
 

@@ -227,8 +227,10 @@ def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tens
     """``grad_output`` times the value that each element's code stands for; times 0 is 0, even of inf."""
     dtype = arithmetic_dtype(grad_output.dtype)
     packed = packed_bits(packed, grad_output, (len(values) - 1).bit_length())
-    code = sum(unpack_bits(row, grad_output).long() << plane for plane, row in enumerate(packed.unbind()))
-    value = torch.tensor(values, dtype=dtype, device=grad_output.device)[code]
+    planes = (unpack_bits(row, grad_output).long() << plane for plane, row in enumerate(packed.unbind()))
+    code = cast("Tensor", sum(planes))
+    # An index without dimensions would be read as a number, which one on meta is not.
+    value = torch.tensor(values, dtype=dtype, device=grad_output.device)[code.reshape(-1)].view(code.shape)
     sent = torch.where(value == 0, torch.zeros_like(value), grad_output.to(dtype) * value)
     return torch.empty_like(grad_output).copy_(sent)
 

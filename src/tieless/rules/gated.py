@@ -27,7 +27,7 @@ class Gated(Rule):
     is nearest to the forward's derivative, as in ``few_bit(1)``, or of four where two cannot follow it. So the gate is
     ``z > 0`` for relu, leaky relu, gelu, silu and softplus, ``|z| <= 2.18`` for logistic, ``|z| <= 1.09`` for tanh,
     ``0 < z <= 6`` for relu6, everywhere for linear; abs keeps its sign. Keeps at most one bit an element for each forward
-    of the catalogue; NaN in ``z`` is on no side of an edge, and blocks.
+    of the catalogue; NaN in ``z`` is on no side of an edge, and blocks, but beside abs counts as negative.
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.

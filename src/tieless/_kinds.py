@@ -29,7 +29,7 @@ _COMPRESSED = {
 
 
 class Halves(NamedTuple):
-    """What of a forward and a rule decides about the kinds of tensors that they can be applied to.
+    """Properties of a forward and a rule that decide which kinds of tensors they can be applied to.
 
     Args:
         name: Both, for messages.
@@ -61,7 +61,7 @@ def through_arrays(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor])
 
     Args:
         z: Any tensor.
-        halves: What is applied to it.
+        halves: Properties of the pair that is applied to it.
         untie: ``z -> y`` for an ordinary tensor.
     Raises:
         RuleTypeError: ``z`` is no tensor, its elements are no array, or the halves cannot be applied to them.
@@ -86,7 +86,7 @@ def refuse_all_but_arrays(x: Tensor, whose: str) -> None:
 
     Args:
         x: Any tensor.
-        whose: What cannot take them.
+        whose: Name of the layer or function that cannot take them, for the message.
     Raises:
         RuleTypeError: ``x`` is one.
     """

@@ -1,4 +1,4 @@
-"""What compilers and profilers need not look into, and what they cannot."""
+"""Marks and refusals for compilers and profilers: code that they need not look into, or cannot."""
 
 from __future__ import annotations
 

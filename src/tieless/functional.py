@@ -6,7 +6,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -21,9 +21,9 @@ from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
+from tieless.forwards.base import remembered_by_forward
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
-from tieless.registry import forget_when_registered
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
 from tieless.slopes import Codes, Need, SlopeForm, Window
 
@@ -227,18 +227,12 @@ def join(forward: ForwardLike, backward: RuleLike) -> Joined:
         >>> joined.forward, joined.rule
         (Relu(), FullJam(minimum=0, maximum=1, replace='slope'))
     """
-    forward, backward = forward_of(forward), rule_of(backward)
-    if isinstance(forward, Elementwise) and forward.changes:
-        return Joined(forward, backward)
-    return _join(forward, backward)
+    return _join(forward_of(forward), rule_of(backward))
 
 
-@lru_cache(maxsize=1024)
+@remembered_by_forward
 def _join(forward: Forward, backward: Rule) -> Joined:
     return Joined(forward, backward)
-
-
-forget_when_registered(_join.cache_clear)
 
 
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:

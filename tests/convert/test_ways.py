@@ -570,11 +570,28 @@ class ByHandLogistic(nn.Module):
         return 1 / (1 + torch.exp(-x))
 
 
+class MethodCaller(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act = operator.methodcaller("relu")
+
+    def forward(self, x):
+        return self.act(x)
+
+
+CLIPPED = operator.methodcaller("relu_")
+
+
+class GlobalMethodCaller(nn.Module):
+    def forward(self, x):
+        return CLIPPED(x.clone())
+
+
 NAMED = [
     *(OwnFunction, Scripted, ScriptedAttribute, CompiledAttribute, TableOfFunctions, TableOfClasses, ListOnSelf),
     *(LambdaOnSelf, ObjectOnSelf, Hooked, ByName, ByVars, ByTensorName, CachedProperty, InDecorator, PartialMethod),
     *(OutOperator, Erf, Where, Clamp, ClampInPlace, Product, Maximum, LeakyMaximum, FunctionInForward),
-    *(OfDescriptor, ByHandLogistic),
+    *(OfDescriptor, ByHandLogistic, MethodCaller, GlobalMethodCaller),
 ]
 
 

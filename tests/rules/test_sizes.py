@@ -57,6 +57,12 @@ def test_clip_norm_limits_feedback_of_any_size(exponent, limit):
     torch.testing.assert_close(sent(tl.ClipNorm(2.0**limit), feedback), expected, rtol=1e-6, atol=3e-45)
 
 
+@pytest.mark.parametrize("what", [math.inf, math.nan])
+def test_quantize_has_no_step_for_feedback_that_is_not_finite(what):
+    """By its formula: the step is the largest element's, and 0 times infinity is NaN."""
+    assert sent("quantize(4)", torch.tensor([1.0, what, 0.0])).isnan().all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 def test_clip_norm_at_the_sizes_that_were_wrong(dtype):
     for size in (1e20, 1e-25):

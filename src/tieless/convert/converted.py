@@ -10,7 +10,6 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary, ref
@@ -25,6 +24,7 @@ from tieless.forwards import Elementwise, FixedFunction, Forward
 from tieless.functional import Joined, join, untie_joined
 from tieless.nn import CALLS, Activation
 from tieless.nn.weights import rebuilt
+from tieless.registry import remembered
 from tieless.rules import Rule
 
 __all__ = [
@@ -156,7 +156,7 @@ def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> 
     return _joined(kind, parameters, rule)
 
 
-@lru_cache(maxsize=1024)  # not without end: an annealed rule is another one at each step
+@remembered
 def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
     return join(forward_of(kind, dict(parameters)), rule)
 

@@ -7,6 +7,7 @@ import dis
 import inspect
 from collections.abc import Iterable
 from functools import partial
+from operator import methodcaller
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
@@ -126,7 +127,7 @@ def _inside(value: Any, seen: set[int]) -> Iterable[str]:
         several = [module for module in value.modules() if module is value or id(module) not in seen]
         return [name for module in several for name in _of(module, seen)]
     known = activation_of(value)
-    name = known.kind if known else left_of(value) or _operator(value)
+    name = known.kind if known else left_of(value) or _operator(value) or _method(value)
     if name is not None:
         return (name,)
     if isinstance(value, torch.jit.ScriptFunction):
@@ -205,6 +206,15 @@ def _of_class(cls: type, seen: set[int]) -> Iterable[str]:
 def _operator(value: object) -> str | None:
     name = operator_name(value)
     return name if name is not None and name.removesuffix("_") in {*KINDS, "erf"} else None
+
+
+def _method(value: object) -> str | None:
+    """The activation that ``operator.methodcaller`` asks a tensor for."""
+    if not isinstance(value, methodcaller):
+        return None
+    make, given = cast("tuple[Any, tuple[Any, ...]]", value.__reduce__())
+    name = make.args[0] if isinstance(make, partial) else given[0]
+    return name if name in NAMES or name in _BY_CODE else None
 
 
 def _scripted(value: Any) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from tieless.diagnose.region import describe, pieces_of
 from tieless.forwards import Forward
+from tieless.forwards.base import remembered_by_forward
 from tieless.functional import untie
 from tieless.ops import rounded
 from tieless.rules import Rule
@@ -80,7 +80,7 @@ class Gate:
         return _sent(z, torch.full_like(z, self.feedback), self.forward, self.rules)
 
 
-@lru_cache(maxsize=256)
+@remembered_by_forward
 def gate_of(forward: Forward, rule: Rule, device: torch.device | str = "cpu") -> Gate:
     """The gate of a forward with a rule, measured in float32 on a device.
 

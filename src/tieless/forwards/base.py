@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import wraps
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, ClassVar, TypeVar, cast, overload
 
@@ -178,6 +179,7 @@ def remembered_by_forward(work: Callable[..., T]) -> Callable[..., T]:
     """``work`` with a cache by its arguments, the first of which is a forward; nothing is kept of a callable that changes."""
     by_value = remembered(work)
 
+    @wraps(by_value)
     def found(forward: Forward, *others: Any) -> T:
         return (work if isinstance(forward, Elementwise) and forward.changes else by_value)(forward, *others)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, Heaviside, Sign
+from tieless.kernels.reductions import of_order_one
 
 __all__ = ["Alignment", "Objective", "Slope", "Spread", "objective"]
 
@@ -26,19 +27,14 @@ def _positive(name: str, value: float) -> None:
         raise RuleValueError(f"{name} must be finite and positive, got {value!r}.")
 
 
-def _mean_square(values: Tensor) -> Tensor:
-    return values.square().mean()
+def _log_rms(values: Tensor) -> Tensor:
+    shares, unit = of_order_one(values, range(values.dim()))
+    return 0.5 * torch.log(shares.square().mean()) + torch.log(unit).sum()
 
 
 def _huber_slope(distance: Tensor) -> Tensor:
     """The derivative of a Huber loss, which is ``x^2 / 2`` up to 1 and straight beyond; 0 where ``x`` is no number."""
     return torch.where(distance.isfinite(), distance, 0.0).clamp(-1, 1)
-
-
-def _of_order_one(grad_output: Tensor) -> Tensor:
-    """Feedback in units of its mean magnitude, so that its squares are neither 0 nor infinite."""
-    unit = grad_output.abs().mean()
-    return grad_output / torch.where(unit > 0, unit, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,9 @@ class Spread:
         self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
     ) -> tuple[Tensor, Tensor]:
         """The derivatives by log width and log height."""
-        feedback = _of_order_one(grad_output)
-        width = logs[0] - math.log(self.ratio) - 0.5 * torch.log(_mean_square(z))
-        height = 0.5 * torch.log(_mean_square(feedback * slope(*logs)) / _mean_square(feedback))
+        feedback, _ = of_order_one(grad_output, range(grad_output.dim()))
+        width = logs[0] - math.log(self.ratio) - _log_rms(z)
+        height = _log_rms(feedback * slope(*logs)) - _log_rms(feedback)
         return _huber_slope(width), _huber_slope(height)
 
 
@@ -126,7 +122,8 @@ class Alignment:
         self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
     ) -> tuple[Tensor, Tensor]:
         """The derivatives by log width and log height."""
-        weight, reference = _of_order_one(grad_output).square(), self.reference(z, forward)
+        feedback, _ = of_order_one(grad_output, range(grad_output.dim()))
+        weight, reference = feedback.square(), self.reference(z, forward)
         sent, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]", torch.func.vjp(slope, *logs))
         whole = (weight * (sent.square() + reference.square())).sum()
         whole = torch.where(whole > 0, whole, 1.0)

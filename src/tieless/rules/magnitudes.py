@@ -169,7 +169,7 @@ class Quantize(Transform):
     """Round to ``2^bits - 1`` equally spaced levels around 0, of which the outermost is the largest element.
 
     ``step * round(grad_output / step)`` with ``step = max|grad_output| / (2^(bits - 1) - 1)``; halves go to the even
-    level. The maximum is over the whole tensor; a feedback of 0 stays 0.
+    level. The maximum is over the whole tensor; a feedback of 0 stays 0, and one with an infinity or a NaN becomes NaN.
 
     Args:
         bits: From 2 (three levels) to 16.
@@ -195,5 +195,5 @@ class Quantize(Transform):
             return grad_output
         largest = grad_output.abs().max()
         steps = 2 ** (self.bits - 1) - 1
-        unit = torch.where(largest > 0, largest, 1.0)
+        unit = torch.where(largest == 0, 1.0, largest)
         return torch.round(grad_output / unit * steps) / steps * unit

@@ -20,7 +20,7 @@ from interleaved import machine, results_in_turns
 from rich.console import Console
 from rich.table import Table
 
-from tieless.study.training import run_trial
+from tieless.study.running.training import run_trial
 from tieless.study.trial import Trial
 
 DEEP = Trial(

@@ -21,8 +21,8 @@ from rich.table import Table
 from scipy import special
 
 from tieless.study import EpochRecord, Result, Study, Trial, judge, parse_claim, seeds_needed
-from tieless.study.comparison import look_sizes
-from tieless.study.statistics import LEVEL
+from tieless.study.judging.comparison import look_sizes
+from tieless.study.judging.statistics import LEVEL
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 MARGIN = 0.01

@@ -17,8 +17,9 @@ from tests.study.fakes import make_result
 from tieless import untie
 from tieless.errors import StudyError
 from tieless.study import EpochRecord, Result, Trial, export_table, judge, load_study, parse_claim
-from tieless.study.plan import planned
-from tieless.study.training import run_trial, start_of
+from tieless.study.network import start_of
+from tieless.study.results.plan import planned
+from tieless.study.running.training import run_trial
 
 pytest.importorskip("matplotlib")
 

@@ -66,12 +66,12 @@ def test_a_package_exports_exactly_its_public_names(path):
     assert defined | assigned | taken - used <= set(exported_names(tree)) <= defined | assigned | taken
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=module_id)
-def test_a_module_exports_all_that_it_defines(path):
-    """Every function and class without an underscore; a constant or an alias only where others want it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    defined, assigned, _ = names_of(tree.body)
-    assert defined <= set(exported_names(tree)) <= defined | assigned
+def test_exports_are_listed_where_users_import():
+    """Elsewhere an underscore says it: a list would have to be kept in step and would be read by nobody."""
+    listed = {module_id(path) for path in MODULES if exported_names(ast.parse(path.read_text(encoding="utf-8")))}
+    fronts = {name for name in listed if name.endswith("__init__.py")}
+    others = {name for name in listed - fronts if not name.startswith("compat/freegrad/")}
+    assert others == {"errors.py", "compat/snntorch.py", "compat/spikingjelly.py"}
 
 
 def loaded_after(statement: str) -> dict[str, object]:
@@ -95,7 +95,7 @@ def test_import_tieless_loads_the_core_and_starts_nothing():
 
 def test_the_core_imports_nothing_that_it_does_not_declare():
     """What runs when its modules are imported; an import under TYPE_CHECKING does not."""
-    core = [path for path in MODULES if not {*path.relative_to(SOURCE).parts} & {*ROOMS_ABOVE, "diagnose"}]
+    core = [path for path in MODULES if not {*path.relative_to(SOURCE).parts} & {*ROOMS_ABOVE, "diagnose", "_yaml.py"}]
     found = {name for path in core for name in imported(ast.parse(path.read_text(encoding="utf-8")).body)}
     declared = {
         "torch",
@@ -117,7 +117,7 @@ def imported(statements: list[ast.stmt]) -> set[str]:
 
 def test_diagnose_is_imported_when_something_of_it_is_asked_for():
     for use in ("import tieless; tieless.checkup", "import tieless; tieless.diagnose.bounds", "from tieless import *"):
-        assert "tieless.diagnose.checkup" in loaded_after(use)["modules"], use
+        assert "tieless.diagnose.health.checkup" in loaded_after(use)["modules"], use
     assert {"checkup", "diagnose", "untie"} <= set(dir(tieless))
     assert tieless.Checkup is tieless.diagnose.Checkup
     with pytest.raises(AttributeError, match=r"^module 'tieless' has no attribute 'chekup'$"):

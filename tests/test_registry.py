@@ -25,7 +25,7 @@ from tieless.feedback import feedback
 from tieless.forwards import Elementwise, forward
 from tieless.rules import Chain
 from tieless.rules.catalogue import example
-from tieless.study import specs
+from tieless.study.settings import spelling
 from tieless.testing import temporary_names
 
 WITH_PARAMETERS = {"signed_staircase": "signed_staircase(3)", "staircase": "staircase(4)"}
@@ -190,21 +190,22 @@ def test_what_is_cached_by_name_is_forgotten_with_its_meaning():
     z = torch.tensor([0.5], requires_grad=True)
     for width in (1.0, 2.0):
         define(width)
-        assert (specs.rule("hat"), str(tl.rule("hat"))) == (f"hat({int(width)})", f"hat({width})")
-        specs.check_pair("relu", "hat")
+        assert (spelling.rule("hat"), str(tl.rule("hat"))) == (f"hat({int(width)})", f"hat({width})")
+        spelling.check_pair("relu", "hat")
         (grad,) = torch.autograd.grad(tl.untie(z, "relu", "hat").sum(), z)
         assert grad.item() == 1 - (0.5 / width) ** 2
     with temporary_names():
         define(3.0)
-        assert specs.rule("hat") == "hat(3)"
-    assert specs.rule("hat") == "hat(2)"
+        assert spelling.rule("hat") == "hat(3)"
+    assert spelling.rule("hat") == "hat(2)"
 
 
 def test_every_cache_in_the_catalogues_is_forgotten():
     """No cache of Python's own, which nothing would clear, in the rooms of names and of what follows from them."""
     source = Path(tl.__file__).parent
-    files = [source / "study/specs.py", source / "spec.py", source / "signature.py"]
-    files += [file for room in ("rules", "forwards", "feedback", "levels") for file in (source / room).glob("*.py")]
+    names = ("study/settings/spelling.py", "spec.py", "signature.py", "functional.py", "convert/converted.py")
+    rooms = ("rules", "forwards", "feedback", "levels", "diagnose/slopes")
+    files = [*map(source.joinpath, names), *(file for room in rooms for file in (source / room).glob("*.py"))]
     found = {file.name for file in files if re.search(r"@(lru_)?cache\b", file.read_text())}
     assert found == {"search.py"}  # the places of Gauss's quadrature
 

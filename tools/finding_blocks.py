@@ -10,13 +10,13 @@ from finding_data import SAID, STUDIES, Row, cosine, dose, judged, runs, there
 from finding_measured import gradients, lost, predictions, sent, units
 from finding_tables import NAMES, WAITING, once, table
 
+from tieless._yaml import write_value
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
 from tieless.report.collect import assemble
 from tieless.report.records import Cell, Section
 from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
-from tieless.study.document import write_value
 
 __all__ = ["BLOCKS", "Judged", "block"]
 

@@ -14,7 +14,7 @@ from tieless.diagnose import expected_cosine
 from tieless.errors import StudyError
 from tieless.spec import parse_chain
 from tieless.study import Claim, ClaimVerdict, Result, Study, judge, load_study, load_table
-from tieless.study.pairing import pairings
+from tieless.study.judging.pairing import pairings
 
 __all__ = ["RESULTS", "SAID", "STUDIES", "Row", "cosine", "dose", "judged", "measurements", "runs", "there"]
 

@@ -27,14 +27,15 @@ from finding_data import runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tieless.diagnose.sites import sites_of
-from tieless.diagnose.untouched import untouched
-from tieless.diagnose.vitals import vitals
+from tieless.diagnose.health.vitals import vitals
+from tieless.diagnose.watching.sites import sites_of
+from tieless.diagnose.watching.untouched import untouched
 from tieless.errors import StudyError, TielessError
 from tieless.rules import rule
 from tieless.study import Result, Store, Trial, load_study
-from tieless.study.losses import LOSSES
-from tieless.study.training import run_trial, start_of
+from tieless.study.network import start_of
+from tieless.study.running.training import run_trial
+from tieless.study.settings.losses import LOSSES
 
 KEY = ("study", "model", "forward", "backward", "optimiser", "learning_rate", "seed")
 LAYERS = (*KEY, "step", "layer", "cosine", "norm", "reference_norm")

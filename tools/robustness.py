@@ -37,8 +37,9 @@ from tieless import Activation, alignment, untie
 from tieless.errors import StudyError, TielessError
 from tieless.forwards import forward
 from tieless.study import Trial
-from tieless.study.comparison import outcome
-from tieless.study.training import run_trial, start_of
+from tieless.study.judging.comparison import outcome
+from tieless.study.network import start_of
+from tieless.study.running.training import run_trial
 
 TABLE, PROPERTIES = "which-forwards", "robustness-properties"
 RULES = ("constant(1)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)")

@@ -9,8 +9,6 @@ import stat
 import tempfile
 from pathlib import Path
 
-__all__ = ["is_file", "write_whole"]
-
 _STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 """Names of what this process has open: a file behind them is written to, never replaced under its other users."""
 

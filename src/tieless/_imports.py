@@ -10,8 +10,6 @@ from types import TracebackType
 
 from tieless.errors import MissingExtraError
 
-__all__ = ["try_import"]
-
 
 class _TryImport:
     def __init__(self, extra: str) -> None:

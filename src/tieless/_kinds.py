@@ -18,8 +18,6 @@ from torch.nn import Parameter
 
 from tieless.errors import RuleTypeError
 
-__all__ = ["Halves", "fake_mode_of", "is_array", "refuse_all_but_arrays", "through_arrays"]
-
 _COMPRESSED = {
     torch.sparse_csr: (Tensor.crow_indices, Tensor.col_indices),
     torch.sparse_bsr: (Tensor.crow_indices, Tensor.col_indices),

@@ -10,8 +10,6 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from tieless.errors import TransformError
 
-__all__ = ["known_when_traced", "no_script", "unprofiled"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

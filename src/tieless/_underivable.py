@@ -9,8 +9,6 @@ from torch import Tensor
 
 from tieless.errors import SecondDerivativeError
 
-__all__ = ["NO_FORWARD_MODE", "underivable"]
-
 NO_SECOND = (
     "This untied gradient has no derivative: the rule is not linear in the feedback. Where second derivatives are needed, "
     "use 'tied', a rule with a slope, or a jam of slopes."

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from tieless import ops
 
-__all__ = ["OF_THE_FORWARD", "Random"]
-
 OF_THE_FORWARD = 2**31 - 1
 """The stream of a forward: no chain has so many rules, so its numbers are nobody else's."""
 

@@ -27,8 +27,6 @@ from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
 from tieless.slopes import Codes, Need, SlopeForm, Window
 
-__all__ = ["Joined", "Part", "Plan", "join", "untie", "untie_joined"]
-
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
     """An activation whose backward pass is a rule of its own: ``y = forward(z)``, ``grad_input = backward(...)``.

@@ -18,8 +18,6 @@ from tieless import ops
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
 from tieless.kernels.reference import PATTERNS
 
-__all__ = ["PackedStatistics", "packed_activations"]
-
 _MODIFIED = (
     "one of the variables needed for gradient computation has been modified by an inplace operation: a {dtype} tensor "
     "of shape {shape} is at version {now}, saved was version {then}. Change a copy of it, not the tensor itself."

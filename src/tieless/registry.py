@@ -23,21 +23,6 @@ import torch
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
 from tieless.spec import Call, Value, format_call, is_name, is_text, shown
 
-__all__ = [
-    "Named",
-    "Registry",
-    "forget_when_registered",
-    "is_value_type",
-    "loadable",
-    "number",
-    "option",
-    "plain_number",
-    "remembered",
-    "types_of",
-    "unknown",
-    "whole_number",
-]
-
 T = TypeVar("T")
 
 _CACHES: list[Callable[[], None]] = []

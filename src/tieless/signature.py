@@ -16,8 +16,6 @@ from tieless.errors import RuleTypeError, SpecError
 from tieless.registry import Named, is_value_type, types_of
 from tieless.spec import shown
 
-__all__ = ["Function", "class_of", "companion_of", "parameters_of", "same_shape", "signature_of"]
-
 NamedT = TypeVar("NamedT", bound=Named)
 
 

@@ -15,21 +15,6 @@ from torch import Tensor
 from tieless import ops
 from tieless.kernels.reference import arithmetic_dtype
 
-__all__ = [
-    "Codes",
-    "FixedSlope",
-    "HasSlope",
-    "LevelSlope",
-    "NamedSlope",
-    "NativeSlope",
-    "Need",
-    "OwnSlope",
-    "Packed",
-    "SlopeForm",
-    "TwoValuedSlope",
-    "Window",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 
 from tieless.errors import SpecError
 
-__all__ = ["Call", "Value", "format_call", "format_value", "is_name", "is_text", "parse_call", "parse_chain", "shown"]
-
 Value = int | float | bool | str
 
 # Each character can be matched in one way only, so that no text makes the matcher go back over what it has read.

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from tests.study import fakes
 from tieless.cli import main, study as commands
 from tieless.report.words import MINUS
-from tieless.study import Store, runner
-from tieless.study.runner import run
+from tieless.study import Store
+from tieless.study.running import runner
+from tieless.study.running.runner import run
 
 
 @pytest.fixture(autouse=True)

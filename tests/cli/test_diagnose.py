@@ -13,7 +13,7 @@ from tieless.data import load
 from tieless.diagnose import descent
 from tieless.models import build_model
 from tieless.study import Store, parse_study
-from tieless.study.training import run_trial
+from tieless.study.running.training import run_trial
 
 
 def invoke(*arguments):

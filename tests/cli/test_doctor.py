@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tieless.cli import checkup, main
-from tieless.cli.checkup import differences
+from tieless.cli import installation, main
+from tieless.cli.installation import differences
 from tieless.kernels import numba_cpu, reference
 from tieless.kernels.threads import Runtime
 from tieless.ops import dispatch
@@ -37,7 +37,7 @@ def facts_of(output):
 @pytest.fixture
 def one_dtype(monkeypatch):
     """A quick look: at float32 on the CPU."""
-    monkeypatch.setattr(checkup, "FLOATING", (torch.float32,))
+    monkeypatch.setattr(installation, "FLOATING", (torch.float32,))
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
 
 
@@ -189,7 +189,7 @@ def test_the_facts_are_those_of_this_process(monkeypatch):
 
 @pytest.mark.usefixtures("one_dtype")
 def test_without_openmp_it_says_one_thread(monkeypatch):
-    monkeypatch.setattr(checkup, "runtime", lambda: Runtime(None, None))
+    monkeypatch.setattr(installation, "runtime", lambda: Runtime(None, None))
     assert facts_of(doctor().output)["OpenMP"] == "none is loaded: kernels run in one thread"
 
 

@@ -248,7 +248,7 @@ def test_to_continue_repeats_every_option_that_matters(monkeypatch):
 
 
 def test_claims_that_set_has_emptied_are_told_by_run_and_status(monkeypatch):
-    from tieless.study.runner import run
+    from tieless.study.running.runner import run
 
     monkeypatch.setattr(commands, "run", lambda *given, **options: run(*given, **options, run_trial=fakes.quick))
     Path("claiming.yaml").write_text(fakes.CLAIMING, encoding="utf-8")
@@ -274,7 +274,7 @@ def test_a_study_of_rules_that_a_program_registers_says_where_to_report_it(folde
 
 
 def test_two_files_of_one_name_do_not_share_a_folder(monkeypatch):
-    from tieless.study.runner import run
+    from tieless.study.running.runner import run
 
     monkeypatch.setattr(commands, "run", lambda *given, **options: run(*given, **options, run_trial=fakes.quick))
     for place in ("a", "b"):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import tieless
 from tieless.cli import main
 from tieless.data import load
-from tieless.diagnose.words import cells
+from tieless.diagnose.explaining.printed import cells
 from tieless.models import build_model
 
 

@@ -178,7 +178,7 @@ def test_failed_trials_are_exit_code_1(monkeypatch, tmp_path):
 
     def run(study, out, **options):
         from tests.study.fakes import quick
-        from tieless.study.runner import run
+        from tieless.study.running.runner import run
 
         return run(study, out, **options, run_trial=quick)
 
@@ -204,8 +204,8 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch):
 
 
 def test_a_fallback_is_said_and_recorded(monkeypatch):
-    monkeypatch.setattr("tieless.study.library.is_available", lambda spec: spec != "fashion-mnist")
-    monkeypatch.setattr("tieless.study.library.locate", lambda _: None)
+    monkeypatch.setattr("tieless.study.file.library.is_available", lambda spec: spec != "fashion-mnist")
+    monkeypatch.setattr("tieless.study.file.library.locate", lambda _: None)
     options = ["--set", "epochs=1", "--set", "seeds=0", "--set", "forward=relu", "--set", "backward=tied"]
     result = invoke("run", "quickstart", *options)
     assert result.exit_code == 0, result.output

@@ -15,8 +15,9 @@ from tieless.cli import main, study as commands, terminal
 from tieless.cli.app import OneLineGroup
 from tieless.errors import StudyError
 from tieless.report.words import MINUS
-from tieless.study import Store, export_table, runner
-from tieless.study.runner import run
+from tieless.study import Store, export_table
+from tieless.study.running import runner
+from tieless.study.running.runner import run
 
 ENCODINGS = pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 NASTY = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\x9b31m <script>alert(1)</script>"

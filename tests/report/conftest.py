@@ -9,7 +9,7 @@ import pytest
 
 from tieless.report.collect import assemble
 from tieless.report.records import Report
-from tieless.study.spec import Study
+from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
 MakeTrial = Callable[..., Trial]

@@ -11,7 +11,7 @@ from tieless.report import claim_words, claims, html, table, words
 from tieless.report.collect import assemble
 from tieless.report.forest import WIDTH, forest
 from tieless.study import judge, parse_claim
-from tieless.study.plan import planned
+from tieless.study.results.plan import planned
 
 
 @pytest.fixture

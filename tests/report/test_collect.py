@@ -13,7 +13,7 @@ from tieless.errors import StudyError
 from tieless.report import collect
 from tieless.report.collect import assemble
 from tieless.study import judge, parse_claim
-from tieless.study.store import Store
+from tieless.study.results.store import Store
 
 
 def test_a_cell_holds_the_mean_and_both_differences(typical, report_of):

@@ -10,7 +10,7 @@ from tieless.errors import StudyError
 from tieless.report import html, write
 from tieless.report.collect import assemble
 from tieless.report.records import Cell, Estimate
-from tieless.study.store import Store
+from tieless.study.results.store import Store
 
 HOSTILE = "<script>alert(1)</script> & \"two\" 'one' {{ 7 * 7 }}"
 

@@ -9,7 +9,7 @@ import tieless as tl
 from tests.pairs import RULES
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
 from tieless.rules import alternation
-from tieless.study import specs
+from tieless.study.settings import spelling
 
 
 def test_each_has_its_turn():
@@ -24,15 +24,15 @@ def test_its_text_is_read_back(rules, every):
     turns = tl.alternate(*rules, every=every)
     assert alternation(str(turns)) == turns == pickle.loads(pickle.dumps(turns))
     assert hash(alternation(str(turns))) == hash(turns)
-    assert specs.rule(specs.rule(str(turns))) == specs.rule(str(turns))
-    assert tl.rule(specs.first_rule(specs.rule(str(turns)))) == turns.at(0)
+    assert spelling.rule(spelling.rule(str(turns))) == spelling.rule(str(turns))
+    assert tl.rule(spelling.first_rule(spelling.rule(str(turns)))) == turns.at(0)
 
 
 def test_two_spellings_are_one_trial():
-    written = specs.rule("alternate('rectangular(low=-1, high=1.0)', \"tied\", every=1)")
+    written = spelling.rule("alternate('rectangular(low=-1, high=1.0)', \"tied\", every=1)")
     assert written == 'alternate("rectangular(-1, 1)", "tied")'
-    assert specs.first_rule(written) == "rectangular(-1, 1)"
-    assert specs.first_rule("tied >> flip(0.1)") == "tied >> flip(0.1)"
+    assert spelling.first_rule(written) == "rectangular(-1, 1)"
+    assert spelling.first_rule("tied >> flip(0.1)") == "tied >> flip(0.1)"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tieless.study.spec import Study, parse_study
+from tieless.study.file.reading import parse_study
+from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
 # Workers get the path of their parent, and import this module by its name from wherever pytest was started.

@@ -21,16 +21,16 @@ from tieless.data import load
 from tieless.errors import StudyError
 from tieless.report import html
 from tieless.report.collect import assemble
-from tieless.study import runner, training
 from tieless.study.choose import Choose, choices, confirmations, finals, pilots
 from tieless.study.claims import parse_claim
-from tieless.study.runner import run
-from tieless.study.spec import parse_study
-from tieless.study.store import Store
-from tieless.study.training import run_trial
+from tieless.study.file.reading import parse_study
+from tieless.study.judging.verdicts import judge
+from tieless.study.results.store import Store
+from tieless.study.running import runner, training
+from tieless.study.running.runner import run
+from tieless.study.running.training import run_trial
+from tieless.study.running.validation import hold_out
 from tieless.study.trial import EpochRecord
-from tieless.study.validation import hold_out
-from tieless.study.verdicts import judge
 
 
 def test_what_is_held_out_is_the_rest_of_what_is_trained_on():

@@ -10,8 +10,9 @@ from tieless.nn import feedback_of
 from tieless.report.collect import assemble
 from tieless.study import parse_study
 from tieless.study.claims import parse_claim
-from tieless.study.pairing import pairings
-from tieless.study.training import run_trial, start_of
+from tieless.study.judging.pairing import pairings
+from tieless.study.network import start_of
+from tieless.study.running.training import run_trial
 
 STUDY = """
 title: Signs

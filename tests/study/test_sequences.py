@@ -14,13 +14,13 @@ from tieless.cli import main
 from tieless.data import Dataset
 from tieless.errors import DataError, StudyError
 from tieless.models import build_model
-from tieless.study import load_study, training
-from tieless.study.fit import check_fit
-from tieless.study.losses import LOSSES
-from tieless.study.steps import Step
-from tieless.study.training import run_trial
+from tieless.study import load_study, network
+from tieless.study.network import check_fit
+from tieless.study.running.steps import Step
+from tieless.study.running.training import run_trial
+from tieless.study.running.validation import hold_out
+from tieless.study.settings.losses import LOSSES
 from tieless.study.trial import Trial
-from tieless.study.validation import hold_out
 
 CLASSES, CONTEXT = 5, 7
 TRIAL = Trial(
@@ -55,8 +55,8 @@ def data(monkeypatch):
     """What a trial gets for Brown, and the model that it gets for its spec."""
     generator = torch.Generator().manual_seed(0)
     found = Dataset("brown(7)", *counting(90, generator), *counting(1100, generator), CLASSES)
-    monkeypatch.setattr(training, "load", lambda spec, **_: found)
-    monkeypatch.setattr(training, "build_model", lambda spec, forward, backward, **_: NextCode(forward, backward))
+    monkeypatch.setattr(network, "load", lambda spec, **_: found)
+    monkeypatch.setattr(network, "build_model", lambda spec, forward, backward, **_: NextCode(forward, backward))
     return found
 
 
@@ -150,7 +150,7 @@ def test_a_monitor_measures_on_codes(data):
 @pytest.mark.parametrize("command", ["explain", "diagnose"])
 def test_a_model_that_cannot_read_codes_is_one_line_of_each_command(data, monkeypatch, command):
     monkeypatch.setattr("tieless.cli.explain.load", lambda spec, **_: data)
-    monkeypatch.setattr("tieless.cli.subject.load", lambda spec, **_: data)
+    monkeypatch.setattr("tieless.cli.target.load", lambda spec, **_: data)
     result = CliRunner().invoke(main, [command, "mlp(4, 1)", "--data", "brown(7)"])
     assert result.exit_code == 2
     assert re.fullmatch(
@@ -184,8 +184,9 @@ def study_file(tmp_path):
 
 
 def test_a_model_that_cannot_read_codes_is_told_before_the_start(data, study_file, monkeypatch):
-    monkeypatch.setattr("tieless.study.library.is_available", lambda spec: True)
-    monkeypatch.setattr("tieless.study.library.load", lambda spec, **_: data)
+    monkeypatch.setattr(network, "build_model", build_model)
+    monkeypatch.setattr("tieless.study.file.library.is_available", lambda spec: True)
+    monkeypatch.setattr("tieless.study.file.library.load", lambda spec, **_: data)
     complaint = r"mlp\(4, 2\) cannot read samples of brown\(7\), int64 of shape \(7,\): "
     with pytest.raises(StudyError, match=complaint) as refused:
         load_study(str(study_file))
@@ -194,7 +195,7 @@ def test_a_model_that_cannot_read_codes_is_told_before_the_start(data, study_fil
 
 @pytest.mark.parametrize("spec", ["gru(4)", "gpt(4, 1)"])
 def test_a_model_of_codes_trains_on_them_and_cannot_read_numbers(data, monkeypatch, spec):
-    monkeypatch.setattr(training, "build_model", build_model)
+    monkeypatch.setattr(network, "build_model", build_model)
     result = run_trial(dataclasses.replace(TRIAL, model=spec, backward="constant", epochs=2))
     assert result.error is None
     with pytest.raises(StudyError, match="cannot read samples of digits, float32 of shape"):

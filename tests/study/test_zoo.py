@@ -8,8 +8,8 @@ import torch
 from tieless.data.dataset import Dataset
 from tieless.models import build_model
 from tieless.nn.weights import quantizer_of
-from tieless.study import load_study, shipped, training
-from tieless.study.training import run_trial
+from tieless.study import load_study, network, shipped
+from tieless.study.running.training import run_trial
 
 RECIPES = [name for name in shipped() if name.startswith("zoo/")]
 
@@ -37,8 +37,8 @@ def test_each_recipe_trains(trial, monkeypatch):
         built.append(build_model(*args, **kwargs))
         return built[-1]
 
-    monkeypatch.setattr(training, "load", _images)
-    monkeypatch.setattr(training, "build_model", build)
+    monkeypatch.setattr(network, "load", _images)
+    monkeypatch.setattr(network, "build_model", build)
     result = run_trial(dataclasses.replace(trial, epochs=1, batch=20))
     assert result.error is None
     assert result.status == "done"
@@ -74,7 +74,7 @@ def test_the_recipes_quantise_what_their_names_say():
     for name in ("zoo/bnn-cnn", "zoo/ternary-cnn", "zoo/k-bit-cnn"):
         trial = load_study(name, ["seeds=[0]"], check=False).trials[0]
         model = build_model(trial.model, trial.forward, trial.backward, features=784, classes=10)
-        training.WEIGHTS.build(training.parse_call(trial.weights)).apply(model)
+        network.WEIGHTS.build(network.parse_call(trial.weights)).apply(model)
         layers = [layer for layer in model.modules() if quantizer_of(layer) is not None]
         counts[name] = (len(layers), max(len((layer.weight / layer.weight.abs().max()).unique()) for layer in layers))
         assert sum(p.numel() for p in model.parameters()) <= 500_000

@@ -16,8 +16,6 @@ from tieless.cli.study import study
 from tieless.cli.terminal import CLOSED, drop_output, replace_signs, say, words
 from tieless.errors import LostResultError, TielessError
 
-__all__ = ["OneLineGroup", "main"]
-
 
 class OneLineGroup(click.Group):
     """Never ends with a traceback for what tieless refuses, nor for what the system does.

@@ -18,8 +18,6 @@ from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
 from tieless.rules.catalogue import bits_kept, by_family, cost, example, sections
 
-__all__ = ["forwards", "rules", "spec_of"]
-
 
 def spec_of(cls: type[Named]) -> str:
     """The spec with every default written out; a parameter without one stands as its bare name."""

@@ -9,8 +9,6 @@ import click
 from tieless.cli.terminal import say
 from tieless.data import datasets, get, is_available, locate
 
-__all__ = ["data"]
-
 
 @click.group()
 def data() -> None:

@@ -13,13 +13,11 @@ from rich.text import Text
 
 from tieless._files import write_whole
 from tieless.cli import terminal
-from tieless.cli.subject import Subject, is_study, of_spec, of_trial
+from tieless.cli.target import Subject, is_study, of_spec, of_trial
 from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
-from tieless.diagnose.prognosis import CELLS, cells_of, paragraphs
-from tieless.diagnose.words import aligned
+from tieless.diagnose.explaining.printed import aligned
+from tieless.diagnose.health.printed import CELLS, cells_of, paragraphs
 from tieless.report import plot_alignment, plot_history, plot_norms, plot_slopes
-
-__all__ = ["diagnose"]
 
 BATCH = 256
 BATCHES = 4

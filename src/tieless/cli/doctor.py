@@ -9,10 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless.cli import terminal
-from tieless.cli.checkup import Checkup, KernelChoice, check_up
-from tieless.diagnose.words import aligned
-
-__all__ = ["doctor"]
+from tieless.cli.installation import Checkup, KernelChoice, check_up
+from tieless.diagnose.explaining.printed import aligned
 
 TITLES = ("device", "dtype", "kernels", "self-test", "not used, and why")
 

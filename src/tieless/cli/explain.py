@@ -12,11 +12,9 @@ from rich.text import Text
 from tieless.cli import terminal
 from tieless.data import datasets, load
 from tieless.diagnose import Explanation, explain
-from tieless.diagnose.words import aligned, cells, notes, titles
+from tieless.diagnose.explaining.printed import aligned, cells, notes, titles
 from tieless.models import build_model, model_spec
-from tieless.study.fit import check_fit
-
-__all__ = ["explain_model"]
+from tieless.study.network import check_fit
 
 FEATURES = 28 * 28
 """Numbers in a sample where no data are named: what the convolutional models take, and the others take any."""

@@ -14,8 +14,6 @@ from rich.text import Text
 
 from tieless.study import Epoch, Event, Finished, Result, Retried, Started, Trial, Waiting
 
-__all__ = ["Labels", "outcome", "show_progress"]
-
 _LATEST = 8
 _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
 

@@ -32,10 +32,8 @@ from tieless.study import (
     run,
     shipped,
 )
-from tieless.study.export import Format
-from tieless.study.store import FILE as STORE
-
-__all__ = ["study"]
+from tieless.study.results.export import Format
+from tieless.study.results.store import FILE as STORE
 
 MOST_SEEDS = 40
 """Of a cell, where ``--until-decided`` stands alone."""

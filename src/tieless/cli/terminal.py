@@ -19,8 +19,6 @@ from rich.segment import Segment
 
 from tieless.report.printable import cleaned, printable
 
-__all__ = ["CLOSED", "console", "drop_output", "replace_signs", "say", "words"]
-
 CLOSED = 141
 """Exit code where the reader of our output has gone: that of a program which SIGPIPE ends."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 
-__all__ = ["written_out"]
-
 _BOUNDED = frozenset({"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "maximum", "max"})
 
 

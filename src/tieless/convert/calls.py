@@ -16,8 +16,6 @@ from tieless.convert.converted import Call, change_class, converted_class
 from tieless.convert.functions import BY_NAME, Function, function_of
 from tieless.convert.outside import activation_of
 
-__all__ = ["ROOMS", "Reference", "call", "cell", "helper", "made", "method", "named", "reference"]
-
 Calls = Mapping[str, Call]
 
 ROOMS = (F, torch, torch.special, Tensor)

@@ -42,8 +42,6 @@ from tieless.nn import CALLS, calls_of
 from tieless.nn.feedback import untap
 from tieless.rules import RuleLike, rule as rule_of
 
-__all__ = ["Layers", "conversion", "convert", "revert"]
-
 Model = TypeVar("Model", bound=nn.Module)
 
 Layers = Mapping[Any, HalvesLike] | str | PathLike[str]

@@ -35,8 +35,6 @@ from tieless.convert.outside import MISSING, foreign, inside, mentions
 from tieless.convert.source import SourceError, build, names_in, tree_of
 from tieless.convert.visitor import CALLS_NAME, Visitor
 
-__all__ = ["CallSite", "ClassCode", "read_class", "read_classes", "rewired_class"]
-
 
 @dataclass(frozen=True, slots=True)
 class CallSite:

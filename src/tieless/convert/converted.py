@@ -27,23 +27,6 @@ from tieless.nn.weights import rebuilt
 from tieless.registry import remembered
 from tieless.rules import Rule
 
-__all__ = [
-    "EVERY_MODULE",
-    "KEPT",
-    "STANDS_FOR",
-    "Call",
-    "Changed",
-    "Converted",
-    "FunctionAttribute",
-    "OriginalForward",
-    "change_class",
-    "converted_class",
-    "derived_class",
-    "original_class",
-    "original_forward",
-    "restore",
-]
-
 KEPT = "_tieless_kept"
 """The attribute in which a changed module has what its attributes were before."""
 

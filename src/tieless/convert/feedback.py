@@ -18,8 +18,6 @@ from tieless.nn import FeedbackLayer
 from tieless.nn.feedback import CARRIER, TAPS, tap, untap
 from tieless.nn.weights import inputs_first_class
 
-__all__ = ["convert_feedback", "feedback_class", "revert_feedback"]
-
 Model = TypeVar("Model", bound=nn.Module)
 
 _CONVOLUTION = ("forward", "_conv_forward")

@@ -28,8 +28,6 @@ from tieless.forwards import Forward
 from tieless.functional import Joined
 from tieless.nn import Activation, LearnableActivation, calls_of
 
-__all__ = ["Found", "check_module", "find"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:

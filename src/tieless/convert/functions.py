@@ -36,22 +36,6 @@ from tieless.forwards import (
 )
 from tieless.nn import inside
 
-__all__ = [
-    "BY_NAME",
-    "KINDS",
-    "LEFT",
-    "METHODS",
-    "NAMES",
-    "Function",
-    "NativeCall",
-    "forward_of",
-    "function_of",
-    "kind_of_class",
-    "left_of",
-    "name_of",
-    "operator_name",
-]
-
 Parameters = Mapping[str, float | str]
 
 KINDS: Mapping[str, Parameters] = MappingProxyType(

@@ -9,8 +9,6 @@ from torch import nn
 
 from tieless.convert.outside import MISSING, activation_of, attribute, foreign, inside, outer_value
 
-__all__ = ["Mark", "Question", "Scope", "defined", "look_up", "mark", "same_mark"]
-
 Scope = FunctionType | type[nn.Module] | ModuleType
 """Where a name is looked up: in what is around a function, in a class, in a module of Python's."""
 

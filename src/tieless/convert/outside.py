@@ -27,19 +27,6 @@ from tieless.convert.functions import (
 )
 from tieless.convert.source import names_in
 
-__all__ = [
-    "AUTOGRAD",
-    "MISSING",
-    "activation_of",
-    "attribute",
-    "foreign",
-    "inside",
-    "mentions",
-    "outer_value",
-    "outer_values",
-    "reason",
-]
-
 MISSING: Any = object()
 """What a name stands for that nothing can be said of before the code runs."""
 

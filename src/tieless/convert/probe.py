@@ -22,8 +22,6 @@ from tieless.convert.records import Unreached
 from tieless.errors import ConversionError
 from tieless.functional import untie_joined
 
-__all__ = ["probe"]
-
 
 def probe(
     model: nn.Module,

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Conversion", "FoundActivation", "Unreached"]
-
 
 @dataclass(frozen=True, slots=True)
 class FoundActivation:

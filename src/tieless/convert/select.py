@@ -17,20 +17,6 @@ from tieless.errors import ConversionError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
-__all__ = [
-    "Choice",
-    "Entry",
-    "Halves",
-    "HalvesLike",
-    "Selector",
-    "TypeName",
-    "choose",
-    "concerns",
-    "halves",
-    "listed",
-    "whole_types",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TypeName:

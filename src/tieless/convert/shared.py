@@ -12,8 +12,6 @@ from torch import nn
 
 from tieless.convert.converted import STANDS_FOR
 
-__all__ = ["give_back", "outside_owners", "stand_in"]
-
 
 def outside_owners(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
     """Who holds modules of a model, and is not part of it: the ids of those that others hold, and the first such owner.

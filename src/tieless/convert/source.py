@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import CellType, CodeType, FunctionType
 
-__all__ = ["SourceError", "build", "names_in", "tree_of"]
-
 _FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 

@@ -27,8 +27,6 @@ from tieless.convert.source import names_in
 from tieless.errors import ConversionError
 from tieless.nn import CALLS
 
-__all__ = ["Traced", "trace"]
-
 _TRACED = "_tieless_traced"
 """The attribute in which a class that was made by tracing has how it was made."""
 

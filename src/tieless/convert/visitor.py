@@ -21,8 +21,6 @@ from tieless.convert.lookup import Scope, defined
 from tieless.convert.outside import AUTOGRAD, MISSING, activation_of, foreign, inside, outer_value, reason
 from tieless.nn import CALLS
 
-__all__ = ["CALLS_NAME", "Reader", "Visitor"]
-
 
 class Reader(Protocol):
     """What a visitor tells, and asks, about the class that the function belongs to."""

@@ -11,8 +11,6 @@ from tieless.data.places import VARIABLE, cache, find, given, installed
 from tieless.data.published import Publication, Tell
 from tieless.errors import DataError
 
-__all__ = ["acquire"]
-
 
 def acquire(publication: Publication, source: Path | None, tell: Tell) -> Path:
     """Have all files of a publication on this machine, each checked, and say where.

@@ -18,8 +18,6 @@ from tieless.data.published import Publication
 from tieless.data.source import SOURCES, Source
 from tieless.data.tagged import SEPARATOR, TaggedTexts
 
-__all__ = ["BROWN", "Brown", "read_windows"]
-
 _GENRES = dict(zip("abcdefghjklmnpr", (44, 27, 17, 17, 36, 48, 75, 30, 80, 29, 24, 6, 29, 29, 9), strict=True))
 """How many documents a genre has: press (a to c), prose that informs (d to j), and fiction (k to r)."""
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from tieless.errors import RuleValueError
 
-__all__ = ["CHARACTERS", "decode", "encode"]
-
 CHARACTERS = "\n !$%&'()*+,-./0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]`abcdefghijklmnopqrstuvwxyz{}"
 """All that the corpus has, in the order of ASCII: a character's code is its place here."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from tieless.errors import RuleValueError
 
-__all__ = ["Dataset"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:

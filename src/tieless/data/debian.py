@@ -10,8 +10,6 @@ from tieless.data.programs import need, run
 from tieless.data.published import Publication, Supplier, Tell
 from tieless.errors import DataError
 
-__all__ = ["DebianPackage"]
-
 _BLAME = re.compile("E:")
 
 

@@ -13,8 +13,6 @@ from tieless._imports import try_import
 from tieless.data.dataset import Dataset
 from tieless.data.source import SOURCES, Source, split, stream
 
-__all__ = ["Digits"]
-
 
 @SOURCES.register
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from tieless.data.published import Publication
 from tieless.data.source import SOURCES, Source
 from tieless.data.upstream import Upstream
 
-__all__ = ["FASHION_MNIST", "FashionMNIST", "read_publication"]
-
 FASHION_MNIST = Publication(
     name="fashion-mnist",
     files=(

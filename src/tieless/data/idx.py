@@ -8,8 +8,6 @@ import struct
 import torch
 from torch import Tensor
 
-__all__ = ["header_size", "parse_idx"]
-
 _UNSIGNED_BYTES = 0x08
 
 

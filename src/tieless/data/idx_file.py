@@ -12,8 +12,6 @@ from tieless.data.idx import header_size, parse_idx
 from tieless.data.published import PublishedFile, read_checked
 from tieless.errors import DataError
 
-__all__ = ["IdxFile"]
-
 
 @dataclass(frozen=True, slots=True)
 class IdxFile(PublishedFile):

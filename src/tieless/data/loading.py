@@ -18,8 +18,6 @@ from tieless.data.source import SOURCES, Source, stream
 from tieless.errors import DataError, RuleTypeError, RuleValueError
 from tieless.spec import parse_call
 
-__all__ = ["datasets", "get", "is_available", "load", "locate"]
-
 
 def datasets() -> Mapping[str, type[Source]]:
     """The catalogue: name to class.

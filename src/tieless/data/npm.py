@@ -12,8 +12,6 @@ from tieless.data.programs import need, run
 from tieless.data.published import Publication, Supplier, Tell
 from tieless.errors import DataError
 
-__all__ = ["NpmPackage"]
-
 _BLAME = re.compile(r"npm (error|ERR!) (?!code |errno |syscall )")
 """npm begins with three lines of codes; the one after them is a sentence."""
 _MEMBER = re.compile(r"package/(\w[\w.-]*)", re.ASCII)

@@ -10,8 +10,6 @@ import torch
 from tieless.data.dataset import Dataset
 from tieless.data.source import SOURCES, Source, split, stream
 
-__all__ = ["Ones"]
-
 
 @SOURCES.register
 @dataclass(frozen=True, slots=True)

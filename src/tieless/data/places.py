@@ -15,8 +15,6 @@ from tieless.errors import DataError
 with try_import("study") as _study_extra:
     from platformdirs import user_cache_path
 
-__all__ = ["VARIABLE", "Place", "cache", "find", "found", "given", "installed"]
-
 VARIABLE = "TIELESS_DATA"
 _HOMELESS = (
     "This user has no home folder, where data sets are kept: set HOME, or TIELESS_DATA to a folder with the files of the"

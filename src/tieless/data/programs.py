@@ -10,8 +10,6 @@ from pathlib import Path
 
 from tieless.errors import DataError
 
-__all__ = ["need", "run"]
-
 _PATIENCE = 600
 """Seconds after which a program is taken to hang; each has its own, shorter limits for a connection."""
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from tieless.errors import DataError
 
-__all__ = ["Publication", "PublishedFile", "Supplier", "Tell", "read_checked"]
-
 Tell = Callable[[str], None]
 """Told, in a line each, what takes long."""
 

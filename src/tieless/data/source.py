@@ -13,8 +13,6 @@ from tieless.data.dataset import Dataset
 from tieless.data.published import Publication
 from tieless.registry import Named, Registry
 
-__all__ = ["SOURCES", "Source", "split", "stream"]
-
 
 class Source(Named):
     """A data set by name: where its samples come from, and how they are read.

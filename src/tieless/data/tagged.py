@@ -13,8 +13,6 @@ from torch import Tensor
 from tieless.data.published import PublishedFile, read_checked
 from tieless.errors import DataError
 
-__all__ = ["SEPARATOR", "TaggedTexts", "untagged"]
-
 SEPARATOR = "\f"
 """Between two documents in the file that is kept. No document has it."""
 

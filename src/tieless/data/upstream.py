@@ -13,8 +13,6 @@ from tieless.errors import DataError
 with try_import("study") as _study_extra:
     import pooch  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["Upstream"]
-
 _PATIENCE = 30
 """Seconds without an answer after which the address is given up."""
 

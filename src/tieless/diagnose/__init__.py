@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from tieless.diagnose.agreement import Agreement, Alignment, Comparison
-from tieless.diagnose.align import alignment
-from tieless.diagnose.checkup import Checkup, checkup
-from tieless.diagnose.descend import Descent, DescentStep, descent
-from tieless.diagnose.expected import expected_cosine
-from tieless.diagnose.explain import explain
-from tieless.diagnose.explanation import Explanation
-from tieless.diagnose.health import Finding, LayerHealth
-from tieless.diagnose.logs import CsvLog, TensorBoardLog
-from tieless.diagnose.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
-from tieless.diagnose.profile import SlopeProfile, slope_profiles
-from tieless.diagnose.records import ActivationRun, ExplainedActivation, ModelRun
-from tieless.diagnose.slope_bounds import Bounds, SlopeBound, bounds, kantorovich_bound
+from tieless.diagnose.explaining.explain import Explanation, explain
+from tieless.diagnose.explaining.records import ActivationRun, ExplainedActivation, ModelRun
+from tieless.diagnose.gradients.alignment import alignment
+from tieless.diagnose.gradients.bounds import Bounds, SlopeBound, bounds, kantorovich_bound
+from tieless.diagnose.gradients.descent import Descent, DescentStep, descent
+from tieless.diagnose.gradients.expected import expected_cosine
+from tieless.diagnose.gradients.logs import CsvLog, TensorBoardLog
+from tieless.diagnose.gradients.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
+from tieless.diagnose.gradients.records import Agreement, Alignment, Comparison
+from tieless.diagnose.health.checkup import Checkup, checkup
+from tieless.diagnose.health.records import Finding, LayerHealth
+from tieless.diagnose.slopes.profile import SlopeProfile, slope_profiles
 
 __all__ = [
     "ActivationRun",

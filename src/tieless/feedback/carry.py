@@ -21,8 +21,6 @@ from tieless.errors import ConversionError, RuleTypeError, TransformError
 from tieless.feedback.geometry import Geometry
 from tieless.feedback.kinds import Feedback
 
-__all__ = ["Carrier", "deliver", "send", "undelivered"]
-
 _NO_FORWARD_MODE = (
     "Feedback weights have no forward-mode derivative (jvp, jacfwd, hessian, forward_ad): they say what is sent back, not "
     "what goes forward. Use reverse mode (grad, vjp, jacrev), or tieless.revert_feedback(model)."

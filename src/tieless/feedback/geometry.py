@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Geometry"]
-
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

@@ -17,21 +17,6 @@ from tieless.kernels.reductions import of_order_one
 from tieless.registry import Named, Registry, option, remembered
 from tieless.spec import parse_call
 
-__all__ = [
-    "BatchwiseSign",
-    "DirectFeedbackAlignment",
-    "Feedback",
-    "FeedbackAlignment",
-    "FeedbackLike",
-    "FeedbackScale",
-    "FixedSign",
-    "TiedFeedback",
-    "UniformSign",
-    "feedback",
-    "feedbacks",
-    "key_of",
-]
-
 FeedbackScale = Literal["glorot", "weights"]
 """What the feedback weights are as large as: weights at Glorot's start, or the layer's own weights at each call."""
 

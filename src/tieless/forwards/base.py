@@ -20,21 +20,6 @@ from tieless.signature import Function, class_of, companion_of, same_shape, sign
 from tieless.slopes import OwnSlope, SlopeForm
 from tieless.spec import parse_call, shown
 
-__all__ = [
-    "STRAIGHT_THROUGH",
-    "Elementwise",
-    "FixedFunction",
-    "Forward",
-    "ForwardLike",
-    "WrittenForward",
-    "forward",
-    "forwards",
-    "register_forward",
-    "remembered_by_forward",
-    "temporary_forwards",
-    "untrainable",
-]
-
 
 class Forward(Named):
     """A function ``z -> y``, elementwise but for those of ``forwards.weights``: the forward half of an activation.

@@ -11,8 +11,6 @@ from tieless import ops
 from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
 from tieless.registry import option
 
-__all__ = ["ROUNDED", "Heaviside", "Round", "Sign", "SquareWave", "Staircase", "Ternary", "within"]
-
 ROUNDED = (
     ("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
     ("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),

@@ -13,8 +13,6 @@ from tieless import ops
 from tieless.forwards.base import Forward, register_forward
 from tieless.slopes import FixedSlope, SlopeForm, TwoValuedSlope, Window
 
-__all__ = ["Abs", "Clamp", "HardSigmoid", "HardTanh", "LeakyRelu", "Linear", "Relu", "Relu6", "Sawtooth"]
-
 
 @register_forward
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from tieless.forwards.flat import ROUNDED, within
 from tieless.kernels.reference import arithmetic_dtype
 from tieless.registry import whole_number
 
-__all__ = ["Ceil", "Floor", "Quantize", "RoundToZero", "SpikeCount"]
-
 
 @register_forward
 @dataclass(frozen=True, slots=True)

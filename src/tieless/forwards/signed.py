@@ -10,8 +10,6 @@ from torch import Tensor
 from tieless.forwards.base import Forward, register_forward
 from tieless.forwards.flat import within
 
-__all__ = ["SignedStaircase"]
-
 
 @register_forward
 @dataclass(frozen=True, slots=True)

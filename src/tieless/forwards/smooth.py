@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from tieless.forwards.base import Forward, register_forward
 from tieless.slopes import NativeSlope, OwnSlope, SlopeForm
 
-__all__ = ["Elu", "Gelu", "Logistic", "Silu", "Softplus", "Tanh"]
-
 
 @register_forward
 @dataclass(frozen=True, slots=True)

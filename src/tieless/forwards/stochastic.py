@@ -12,8 +12,6 @@ from tieless.draws import Random
 from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
 from tieless.registry import option
 
-__all__ = ["Bernoulli"]
-
 Chance = Literal["logistic", "clamp"]
 
 

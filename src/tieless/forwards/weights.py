@@ -15,8 +15,6 @@ from tieless.forwards.base import Forward, register_forward
 from tieless.kernels.reductions import mean_over
 from tieless.kernels.reference import arithmetic_dtype
 
-__all__ = ["MagnitudeAwareSign", "TernaryWeight", "channel_magnitude"]
-
 
 def channel_magnitude(z: Tensor, dim: int) -> Tensor:
     """``mean|z|`` over all dimensions but ``dim``, in the arithmetic dtype; it broadcasts against ``z``."""

@@ -19,8 +19,6 @@ from numba.core.runtime import rtsys
 
 from tieless._tracing import unprofiled
 
-__all__ = ["address_of"]
-
 
 @unprofiled
 def address_of(loop: Callable[[Any], None], arguments: Any) -> int:

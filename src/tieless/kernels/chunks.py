@@ -14,22 +14,6 @@ from tieless.kernels.elementwise import FORWARDS, SLOPES
 from tieless.kernels.lanes import byte_at, copy, element_size, elements_of, real, set_byte, word, word_at
 from tieless.kernels.threads import runtime
 
-__all__ = [
-    "BLOCK",
-    "CHUNK",
-    "apply",
-    "bits_for",
-    "bits_of",
-    "count_at",
-    "inline",
-    "parameters",
-    "settle",
-    "settle_bits",
-    "share",
-    "source_of",
-    "target_of",
-]
-
 CHUNK = 1024
 """Elements at a time: their buffers fit the first cache, and a chunk is whole bytes of bits and whole Philox blocks."""
 

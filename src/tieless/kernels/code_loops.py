@@ -27,9 +27,6 @@ from tieless.kernels.chunks import (
 )
 from tieless.kernels.lanes import LANES, bits_at, fabs, fetch, load, real, scratch, set_bits_at, store, where, word
 
-__all__ = ["activate_codes", "codes", "levels"]
-
-
 AHEAD = 512
 """How many elements ahead a loop that computes much asks for memory: 2 to 8% less time where that is the third cache."""
 

@@ -15,8 +15,6 @@ from numba import njit
 
 from tieless.kernels.lanes import decay, fabs, floor, logistic_tail, normal_tail, rint, where
 
-__all__ = ["FORWARDS", "NEGLIGIBLE", "SLOPES", "TOLERANCES"]
-
 _inline = njit(inline="always", error_model="numpy")
 
 

@@ -8,8 +8,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["in_memory_order", "laid_out", "laid_out_like", "memory_order", "same_layout"]
-
 
 def memory_order(like: Tensor) -> tuple[int, ...] | None:
     """The dimensions of ``torch.empty_like(like)`` from the outermost in memory to the innermost.

@@ -53,9 +53,6 @@ from tieless.kernels.lanes import (
     word,
 )
 
-__all__ = ["activate", "gate", "jam", "restore", "slope", "two_values", "uniform", "window_bits"]
-
-
 CROSSED = 1 << 14
 """How many random numbers are drawn at a time, at most, for elements that lie in memory in another order."""
 _ROOM = CROSSED + LANES

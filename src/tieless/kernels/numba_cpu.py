@@ -27,21 +27,6 @@ from tieless.kernels.operands import packed_bits, value_like
 from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
-__all__ = [
-    "activate",
-    "activate_codes",
-    "codes",
-    "gate",
-    "jam",
-    "levels",
-    "restore",
-    "slope",
-    "two_values",
-    "uniform",
-    "window_bits",
-]
-
-
 _CPU = torch.device("cpu")
 """Said at each ``torch.empty``, which would follow the default device."""
 
@@ -64,7 +49,7 @@ def _sources() -> str:
 @cache
 def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
     arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources())
-    loop = getattr(code_loops if name in code_loops.__all__ else loops, name)
+    loop = getattr(code_loops, name, None) or getattr(loops, name)
     address = address_of(loop, arguments)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 

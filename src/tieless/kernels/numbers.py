@@ -8,8 +8,6 @@ import struct
 
 import torch
 
-__all__ = ["next_below", "rounded"]
-
 
 def rounded(value: float, dtype: torch.dtype) -> float:
     """The number of ``dtype`` nearest to ``value``, as PyTorch rounds it; inf beyond the largest.

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from tieless.errors import KernelError
 
-__all__ = ["packed_bits", "value_like"]
-
 
 def packed_bits(bits: Tensor, elements: Tensor, planes: int | None = None) -> Tensor:
     """The packed bits of ``elements``, one byte after the other in memory.

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["mean_over", "of_order_one", "root_mean_square"]
-
 
 def of_order_one(values: Tensor, dimensions: Sequence[int]) -> tuple[Tensor, Tensor]:
     """``values`` over the largest magnitude of each reduced part, and that magnitude, which is 1 where all are 0.

@@ -14,27 +14,6 @@ from tieless.kernels.layout import in_memory_order, laid_out
 from tieless.kernels.numbers import next_below, rounded
 from tieless.kernels.operands import packed_bits, value_like
 
-__all__ = [
-    "FORWARDS",
-    "PATTERNS",
-    "SLOPES",
-    "activate",
-    "activate_codes",
-    "arithmetic_dtype",
-    "codes",
-    "gate",
-    "jam",
-    "levels",
-    "philox",
-    "restore",
-    "slope",
-    "slope_range",
-    "two_values",
-    "uniform",
-    "unpack_bits",
-    "window_bits",
-]
-
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", doi:10.1145/2063384.2063405.
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)

@@ -19,8 +19,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Runtime", "runtime"]
-
 _NAMES = re.compile(r"lib(g|i)?omp(5)?[-.\w]*\.(so[.\d]*|dylib)$")
 
 

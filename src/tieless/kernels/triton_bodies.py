@@ -16,8 +16,6 @@ import triton.language as tl
 from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, UNIFORM_STEP
 from tieless.kernels.triton_elementwise import narrow, widen
 
-__all__ = ["activate", "codes", "gate", "jam", "levels", "philox", "slope", "uniform", "window_bits"]
-
 _ROUNDS = tl.constexpr(PHILOX_ROUNDS)
 _MULTIPLIER0, _MULTIPLIER1 = tl.constexpr(PHILOX_MULTIPLIERS[0]), tl.constexpr(PHILOX_MULTIPLIERS[1])
 _KEY_STEP0, _KEY_STEP1 = tl.constexpr(PHILOX_KEY_STEPS[0]), tl.constexpr(PHILOX_KEY_STEPS[1])

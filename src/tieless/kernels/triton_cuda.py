@@ -31,22 +31,6 @@ except ImportError as error:
 else:
     _missing = None
 
-__all__ = [
-    "NATIVE",
-    "activate",
-    "activate_codes",
-    "codes",
-    "gate",
-    "jam",
-    "levels",
-    "refusal",
-    "restore",
-    "slope",
-    "two_values",
-    "uniform",
-    "window_bits",
-]
-
 # Nothing of ours is faster for these yet.
 restore = reference.restore
 two_values = reference.two_values

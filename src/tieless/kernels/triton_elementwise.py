@@ -19,20 +19,6 @@ from typing import Any
 import triton
 import triton.language as tl
 
-__all__ = [
-    "FORWARDS",
-    "INTERPRETED",
-    "SLOPES",
-    "VERSION",
-    "WITH_CODES",
-    "decay",
-    "divide",
-    "floor",
-    "narrow",
-    "rint",
-    "widen",
-]
-
 
 @triton.jit
 def _linear(z, p):

@@ -27,8 +27,6 @@ from tieless.registry import plain_number
 from tieless.slopes import Packed, TwoValuedSlope
 from tieless.spec import shown
 
-__all__ = ["error_of", "optimal_levels", "resembles"]
-
 _END = 10.0
 _SETTLED = 1e-3
 _ALIKE = 0.05

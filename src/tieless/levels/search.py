@@ -16,8 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Curve", "Function", "cheapest", "curve_on", "integrals", "points", "polished"]
-
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 

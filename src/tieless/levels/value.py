@@ -13,8 +13,6 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.registry import loadable, number
 from tieless.spec import shown
 
-__all__ = ["REGELU2", "RESILU2", "Levels"]
-
 
 @loadable
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation, BinaryConv2d, BinaryLinear
 from tieless.rules import RuleLike
 
-__all__ = ["BinaryLeNet5", "BinaryMLP"]
-
 
 class BinaryMLP(nn.Sequential):
     """An MLP whose weights are +1 or -1 and whose hidden activations are of two levels.

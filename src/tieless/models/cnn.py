@@ -12,8 +12,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["ResidualCNN"]
-
 
 class _Bend(nn.Module):
     """``prelu(x) + shift``, each channel with its own slope and shift."""

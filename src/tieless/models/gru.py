@@ -12,8 +12,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["GRU", "GRULayer", "Gates"]
-
 Gates = Literal["untied", "tied"]
 
 

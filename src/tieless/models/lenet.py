@@ -9,8 +9,6 @@ from tieless.models.mlp import Norm
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["LeNet5"]
-
 
 class LeNet5(nn.Sequential):
     """Two convolutions with average pooling, then three linear layers: 61,706 weights at 10 classes.

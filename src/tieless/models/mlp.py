@@ -11,8 +11,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["MLP", "Norm"]
-
 Norm = Literal["none", "batch"]
 
 

@@ -11,8 +11,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["ResNet"]
-
 
 class _Block(nn.Module):
     """``act(norm(conv(act(norm(conv(x))))) + x)``; where the channels grow, ``x`` is thinned out and padded with zeros."""

@@ -22,8 +22,6 @@ from tieless.registry import Named, Registry, option
 from tieless.rules import RuleLike
 from tieless.spec import parse_call
 
-__all__ = ["ModelSpec", "build_model", "model_spec", "models"]
-
 
 class ModelSpec(Named):
     """A model that is still to be built: its name and shape, without the data's shape or the activation's halves."""

@@ -8,8 +8,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import LIF
 from tieless.rules import RuleLike
 
-__all__ = ["SpikingCNN"]
-
 
 class SpikingCNN(nn.Module):
     """Convolutions with leaky integrate-and-fire neurons between them, over time; scores are means over its steps.

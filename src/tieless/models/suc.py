@@ -8,8 +8,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["SUC"]
-
 
 class SUC(nn.Module):
     """One unit: ``y = phi(w x + b)``, one number a sample, taken as class 1 above 0.5.

@@ -11,8 +11,6 @@ from tieless.forwards import ForwardLike
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["GPT", "ViT"]
-
 
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:

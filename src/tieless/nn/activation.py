@@ -11,8 +11,6 @@ from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import Joined, join, untie_joined
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
-__all__ = ["Activation"]
-
 
 class Activation(nn.Module):
     """``forward`` going forward, ``backward`` going back. It only holds the two; its ``state_dict`` is empty.

@@ -9,8 +9,6 @@ from torch import nn
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 from tieless.rules import RuleLike
 
-__all__ = ["BinaryConv1d", "BinaryConv2d", "BinaryLinear"]
-
 
 class _Binary(QuantizedLayer):
     def __init__(

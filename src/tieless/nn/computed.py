@@ -12,8 +12,6 @@ from torch import Tensor
 from tieless import ops
 from tieless.errors import RuleTypeError
 
-__all__ = ["ComputedWeight", "assigned", "computed_weight"]
-
 _ASSIGNING = frozenset(
     f"__{name}__" for name in ("setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
 )

@@ -15,8 +15,6 @@ from tieless._tracing import no_script
 from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, deliver, send, undelivered
 
-__all__ = ["CARRIER", "TAPS", "FeedbackLayer", "Taps", "feedback_of", "find_taps", "tap", "tied_feedback", "untap"]
-
 CARRIER = "_tieless_carrier"
 """The attribute in which a layer has what carries its feedback."""
 

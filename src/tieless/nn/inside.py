@@ -14,8 +14,6 @@ from torch import nn
 from tieless.nn.activation import Activation
 from tieless.nn.learnable import LearnableActivation
 
-__all__ = ["CALLS", "activations", "calls_of", "kind_of_class", "native_activations"]
-
 CALLS = "_tieless_calls"
 """The attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
 

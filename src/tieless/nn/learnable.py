@@ -24,8 +24,6 @@ from tieless.nn.objectives import Objective, objective as objective_of
 from tieless.rules import Bump, RuleLike, rule as rule_of
 from tieless.slopes import NamedSlope, OwnSlope
 
-__all__ = ["LearnableActivation"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Setting:

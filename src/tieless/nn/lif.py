@@ -14,8 +14,6 @@ from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.activation import Activation
 from tieless.rules import RuleLike
 
-__all__ = ["LIF", "Reset"]
-
 Reset = Literal["subtract", "zero", "none"]
 
 

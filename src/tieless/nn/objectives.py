@@ -14,8 +14,6 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, Heaviside, Sign
 from tieless.kernels.reductions import of_order_one
 
-__all__ = ["Alignment", "Objective", "Slope", "Spread", "objective"]
-
 Slope = Callable[[Tensor, Tensor], Tensor]
 """Log width and log height to the slope at each element of ``z``."""
 

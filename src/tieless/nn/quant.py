@@ -9,8 +9,6 @@ from torch import nn
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 from tieless.rules import RuleLike
 
-__all__ = ["QuantConv1d", "QuantConv2d", "QuantLinear"]
-
 
 class _Quant(QuantizedLayer):
     def __init__(

@@ -26,17 +26,6 @@ from tieless.nn.weights import (
 )
 from tieless.rules import RuleLike
 
-__all__ = [
-    "Layers",
-    "clip_latent_weights",
-    "freeze",
-    "latent_weights",
-    "load_float",
-    "quantize_weights",
-    "restore_weights",
-    "select_layers",
-]
-
 Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 """A glob of names such as ``"features.*"``, a type of layers, or several of both."""
 

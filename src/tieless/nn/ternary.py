@@ -9,8 +9,6 @@ from torch import nn
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 from tieless.rules import RuleLike
 
-__all__ = ["TernaryConv1d", "TernaryConv2d", "TernaryLinear"]
-
 
 class _Ternary(QuantizedLayer):
     def __init__(

@@ -19,20 +19,6 @@ from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.computed import assigned, computed_weight
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
-__all__ = [
-    "LATENT",
-    "QuantizedLayer",
-    "QuantizedWeight",
-    "WeightScale",
-    "check_outermost",
-    "inputs_first_class",
-    "install",
-    "latent_of",
-    "quantizer_of",
-    "rebuilt",
-    "uninstall",
-]
-
 WeightScale = Literal["none", "mean", "per-channel"]
 
 # Where to clip, in mean magnitudes, so that rounding to k bits loses least of normally distributed weights in the sum of

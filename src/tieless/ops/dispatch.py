@@ -22,23 +22,6 @@ from tieless._tracing import unprofiled
 from tieless.errors import KernelError
 from tieless.registry import unknown
 
-__all__ = [
-    "FASTEST_FIRST",
-    "FLOATING",
-    "NUMBA",
-    "REFERENCE",
-    "TRITON",
-    "Kernels",
-    "candidates",
-    "choose",
-    "choose_for",
-    "direct",
-    "forward_mode",
-    "plain",
-    "transformed",
-    "written_down",
-]
-
 # PyTorch tells these only through its private module; they exist, with this meaning, from 2.6 to 2.13.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _transforms_active: Callable[[], bool] = _inner._are_functorch_transforms_active  # noqa: SLF001

@@ -12,8 +12,6 @@ from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from tieless.errors import TransformError
 from tieless.kernels.layout import memory_order, same_layout
 
-__all__ = ["register"]
-
 # PyTorch lets an operator know its vmap only where a tensor of its own is mapped. A key belongs to each example even
 # where z does not, so the draw answers to vmap itself. The names are private; from 2.6 to 2.13 they mean this.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from tieless.errors import TransformError
 
-__all__ = ["GraphKeys", "capturing", "held_key", "number"]
-
 _ROOM = 256
 """Keys of a block: what is held grows by so many."""
 

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 
-__all__ = ["keep"]
-
 _last: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 """The key that was drawn last in each graph that is being written."""
 

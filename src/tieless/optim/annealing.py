@@ -15,8 +15,6 @@ from tieless.functional import Joined
 from tieless.nn import Activation, activations, native_activations
 from tieless.rules import Rule, RuleSchedule, Tied
 
-__all__ = ["Annealing"]
-
 
 class Annealing:
     """Gives the activations of a model the rules of a schedule, step by step.

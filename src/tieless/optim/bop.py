@@ -12,8 +12,6 @@ from torch import Tensor
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.optim.grouped import Grouped, Parameters
 
-__all__ = ["Bop"]
-
 
 class Bop(Grouped):
     """Flips a weight of +1 or -1 where its gradient has pushed against it for long enough.

@@ -13,8 +13,6 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.optim.grouped import Grouped, Parameters
 from tieless.optim.orthogonal import orthogonalised, unit
 
-__all__ = ["DirectionFirst"]
-
 
 class DirectionFirst(Grouped):
     """Steps of one size in every layer, towards where the gradient points in every direction of the layer at once.

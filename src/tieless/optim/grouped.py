@@ -11,8 +11,6 @@ from torch import Tensor
 from tieless.errors import RuleTypeError
 from tieless.kernels.reference import arithmetic_dtype
 
-__all__ = ["Grouped", "Parameters"]
-
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 """What PyTorch's optimisers take."""
 

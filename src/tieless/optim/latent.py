@@ -8,8 +8,6 @@ from torch.utils.hooks import RemovableHandle
 
 from tieless.nn import clip_latent_weights
 
-__all__ = ["clip_after_step"]
-
 
 def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: float = 1.0) -> RemovableHandle:
     """Have an optimiser clip the latent weights of a model to [-limit, limit] after each of its steps.

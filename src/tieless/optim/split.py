@@ -11,8 +11,6 @@ from tieless.errors import RuleTypeError
 from tieless.nn import Layers, select_layers
 from tieless.nn.weights import quantizer_of
 
-__all__ = ["split_parameters"]
-
 
 def split_parameters(
     model: nn.Module, layers: Layers | None = None, *, keep_ends: bool = True

@@ -14,8 +14,6 @@ from typing import TypeVar
 
 from tieless.report.records import Curve, Panel, Section
 
-__all__ = ["HEIGHT", "WIDTH", "Drawing", "Frame", "Stroke", "Tick", "draw", "frame", "per_cent_axis", "stroke_path"]
-
 WIDTH, HEIGHT = 300, 220
 LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
 MOST_POINTS = 60

@@ -7,19 +7,6 @@ from collections.abc import Sequence
 from tieless.report import words
 from tieless.study import Arm, Cell, ClaimVerdict
 
-__all__ = [
-    "METHOD",
-    "SYMBOLS",
-    "cell_line",
-    "chance_of",
-    "chances",
-    "comparisons",
-    "estimate",
-    "means",
-    "method",
-    "notes",
-]
-
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
 METHOD = (

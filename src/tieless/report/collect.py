@@ -30,17 +30,15 @@ from tieless.report.records import (
     Settings,
     Stop,
 )
-from tieless.study import specs
 from tieless.study.choose import Choice, Choose, choices
-from tieless.study.comparison import UNKNOWN, Step, outcome, paired, steps
-from tieless.study.spec import Study
-from tieless.study.statistics import Differences
-from tieless.study.store import Store
-from tieless.study.tables import load_table
+from tieless.study.judging.comparison import UNKNOWN, Step, outcome, paired, steps
+from tieless.study.judging.statistics import Differences
+from tieless.study.judging.verdicts import judge
+from tieless.study.results.store import Store
+from tieless.study.results.tables import load_table
+from tieless.study.settings import spelling
+from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
-from tieless.study.verdicts import judge
-
-__all__ = ["assemble", "collect"]
 
 BASELINES = ("tied", "frozen")
 """The rules that every other is held against, in the order of their rows."""
@@ -287,7 +285,7 @@ def _end(result: Result) -> str:
 
 def _flat(forward: str) -> bool:
     try:
-        specs.check_pair(forward, "tied")
+        spelling.check_pair(forward, "tied")
     except UntrainableError:
         return True
     return False

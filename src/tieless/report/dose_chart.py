@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from tieless.report.chart import Tick, per_cent_axis, stroke_path
 from tieless.report.records import Dose, DoseLine
 
-__all__ = ["BOTTOM", "HEIGHT", "LEFT", "RIGHT", "TOP", "WIDTH", "DoseDrawing", "DoseStroke", "draw_dose"]
-
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 30, 14, 10, 36
 _INSET = 12

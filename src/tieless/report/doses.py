@@ -10,8 +10,6 @@ from tieless.rules import rules
 from tieless.spec import Call, Value, format_call, parse_chain
 from tieless.study.trial import way_back
 
-__all__ = ["LEAST_DOSES", "doses"]
-
 LEAST_DOSES = 3
 """Two doses are a comparison, which the table shows."""
 

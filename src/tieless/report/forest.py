@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from tieless.study import Cell, Claim
 
-__all__ = ["HEIGHT", "WIDTH", "Forest", "forest"]
-
 WIDTH, HEIGHT = 180, 20
 _EDGE = 8
 

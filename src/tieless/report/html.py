@@ -14,12 +14,10 @@ from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.printable import printable
 from tieless.report.records import Cell, Report, Settings
-from tieless.study.spec import Study
+from tieless.study.study import Study
 
 with try_import("report") as report_extra:
     import jinja2
-
-__all__ = ["FILE", "render", "write"]
 
 FILE = "report.html"
 """Name of the page in a study's folder."""

@@ -10,8 +10,6 @@ from typing import Any
 from tieless._imports import try_import
 from tieless.diagnose import AlignmentRow, SlopeProfile
 
-__all__ = ["plot_alignment", "plot_history", "plot_norms", "plot_slopes"]
-
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Of Okabe and Ito, which the colour-blind tell apart."""
 

@@ -15,8 +15,6 @@ with try_import("study"):
     from rich.measure import Measurement
     from rich.segment import Segment
 
-__all__ = ["Printable", "cleaned", "printable"]
-
 # Those that move a cursor, colour what follows or turn its direction, and halves of pairs that no encoding has.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 

@@ -10,31 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from tieless.study.choose import Choice
-from tieless.study.spec import Study
+from tieless.study.judging.verdicts import ClaimVerdict
+from tieless.study.study import Study
 from tieless.study.trial import Status, Trial
-from tieless.study.verdicts import ClaimVerdict
-
-__all__ = [
-    "Axis",
-    "Block",
-    "Cell",
-    "Curve",
-    "Dose",
-    "DoseLine",
-    "DosePoint",
-    "Estimate",
-    "Fact",
-    "Failure",
-    "Grid",
-    "Header",
-    "Panel",
-    "Point",
-    "Report",
-    "Run",
-    "Section",
-    "Settings",
-    "Stop",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from tieless.diagnose.gate import gate_of
+from tieless.diagnose.slopes.gate import gate_of
 from tieless.errors import RuleValueError, UntrainableError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import join, untie
 from tieless.rules import Rule
-
-__all__ = ["DRAWS", "Line", "RuleCurve", "curve_of"]
 
 DRAWS = 64
 """Calls, each with a key of its own, whose smallest and largest feedback are the band of a rule that draws."""

@@ -14,8 +14,6 @@ from tieless._imports import try_import
 from tieless.errors import RuleValueError
 from tieless.report.rule_curve import DRAWS, Line, RuleCurve
 
-__all__ = ["AXES", "INCHES", "STYLE", "draw_rule", "limits"]
-
 INCHES = (4.2, 2.4)
 AXES = (0.11, 0.19, 0.85, 0.67)
 """Left, bottom, width, height of the axes, in parts of the figure."""

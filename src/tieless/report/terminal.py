@@ -12,7 +12,7 @@ from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
 from tieless.report.records import Cell, Estimate, Grid, Report
-from tieless.study.verdicts import ClaimVerdict
+from tieless.study.judging.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:
     from rich import box
@@ -20,8 +20,6 @@ with try_import("study") as study_extra:
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
-
-__all__ = ["claims", "table"]
 
 READING = (
     "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "

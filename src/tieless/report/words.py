@@ -5,25 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tieless._yaml import write_value
 from tieless.report.records import Cell, Estimate, Grid, Report, Run, Settings
-from tieless.study.document import write_value
-
-__all__ = [
-    "Mark",
-    "absent",
-    "difference",
-    "duration",
-    "interval",
-    "marks",
-    "percent",
-    "points",
-    "rate",
-    "seed_words",
-    "settings_words",
-    "signed",
-    "state",
-    "trace",
-]
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"

@@ -10,8 +10,6 @@ from tieless.rules.base import Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule
 from tieless.spec import Call, format_call, parse_chain, shown
 
-__all__ = ["Alternate", "alternate", "alternation"]
-
 
 @loadable
 @dataclass(frozen=True, slots=True)

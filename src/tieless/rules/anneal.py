@@ -12,8 +12,6 @@ from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule
 from tieless.spec import shown
 
-__all__ = ["Anneal", "Curve", "anneal"]
-
 Curve = Literal["linear", "geometric"]
 
 

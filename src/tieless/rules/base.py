@@ -17,18 +17,6 @@ from tieless.signature import Function, class_of, companion_of, same_shape, sign
 from tieless.slopes import Need, OwnSlope, SlopeForm
 from tieless.spec import parse_chain, shown
 
-__all__ = [
-    "Chain",
-    "Family",
-    "Rule",
-    "RuleLike",
-    "WrittenRule",
-    "register_rule",
-    "rule",
-    "rules",
-    "temporary_rules",
-]
-
 Family = Literal["slope", "jam", "transform"]
 
 

@@ -21,8 +21,6 @@ from tieless.spec import shown
 if TYPE_CHECKING:  # Python has it from 3.11 on
     from typing_extensions import Self
 
-__all__ = ["Bump", "Scaled", "positive"]
-
 SMALLEST, LARGEST = 1e-30, 1e30
 """Between them a number and its inverse are normal numbers of float32, in which the arithmetic is done."""
 

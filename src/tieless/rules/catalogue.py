@@ -26,8 +26,6 @@ from tieless.slopes import (
     Window,
 )
 
-__all__ = ["FAMILIES", "bits_kept", "by_family", "cost", "example", "sections"]
-
 FAMILIES: dict[Family, str] = {
     "slope": "Slopes: what the feedback is multiplied with, in the place of the derivative",
     "jam": "Jams: random slopes",

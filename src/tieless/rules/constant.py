@@ -9,8 +9,6 @@ from tieless.forwards import Forward
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import FixedSlope
 
-__all__ = ["Constant"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
 from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 
-__all__ = ["Flip", "Rotate", "Sign"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from tieless.levels.optimal import resembles
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import Codes, FixedSlope, LevelSlope
 
-__all__ = ["FewBit", "ReGELU2", "ReSiLU2"]
-
 
 def _beside(rule: Rule, name: str, forward: Forward) -> None:
     """Raise unless a forward is the one whose derivative the rule's numbers follow."""

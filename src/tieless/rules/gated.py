@@ -12,8 +12,6 @@ from tieless.levels import Levels, optimal_levels
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import Codes, FixedSlope, LevelSlope, TwoValuedSlope, Window
 
-__all__ = ["Gated"]
-
 _WITHOUT_A_BIT = 2
 """Bits for the derivative of relu6 and its like, which one bit cannot follow; what is kept of them is one bit again."""
 

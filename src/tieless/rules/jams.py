@@ -21,8 +21,6 @@ from tieless.registry import option
 from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
-__all__ = ["FullJam", "PositiveJam", "RectangularJam"]
-
 Gate = Literal["preactivation", "feedback"]
 Replace = Literal["slope", "magnitude"]
 

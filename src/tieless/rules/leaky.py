@@ -11,8 +11,6 @@ from tieless.rules.base import Rule, register_rule
 from tieless.rules.bump import positive
 from tieless.slopes import TwoValuedSlope, Window
 
-__all__ = ["LeakyReLU", "PiecewiseLeakyReLU"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

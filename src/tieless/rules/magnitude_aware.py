@@ -14,8 +14,6 @@ from tieless.kernels.layout import laid_out_like
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import OwnSlope, Window
 
-__all__ = ["MagnitudeAware"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from tieless.registry import option
 from tieless.rules.base import register_rule
 from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 
-__all__ = ["Centralize", "Clip", "ClipNorm", "Normalize", "Quantize", "Scale"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

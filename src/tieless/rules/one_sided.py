@@ -12,8 +12,6 @@ from tieless.rules.base import register_rule
 from tieless.rules.bump import LARGEST, SMALLEST, Scaled, positive
 from tieless.slopes import NamedSlope
 
-__all__ = ["S2NN", "LogTailedReLU", "SparseFastSigmoid"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from tieless.draws import Random
 from tieless.rules.base import register_rule
 from tieless.rules.transforms import LinearTransform
 
-__all__ = ["Drop", "Noise", "normal"]
-
 
 def normal(random: Random, like: Tensor) -> Tensor:
     """Normal random numbers by Box and Muller: draws 0 and 1 give radius and angle. None exceeds 5.77."""

@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 
 from tieless.rules.base import Rule
 
-__all__ = ["RuleSchedule"]
-
 
 class RuleSchedule(ABC):
     """Base of ``Anneal`` and ``Alternate``, which are values: hashable, comparable, picklable."""

@@ -15,8 +15,6 @@ from tieless.kernels.layout import laid_out_like
 from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
-__all__ = ["StochasticSpike"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

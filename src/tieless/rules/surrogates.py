@@ -9,8 +9,6 @@ from typing import ClassVar
 from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, positive
 
-__all__ = ["ATan", "Erf", "FastSigmoid", "Sigmoid"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

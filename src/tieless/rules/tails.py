@@ -15,8 +15,6 @@ from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, positive
 from tieless.slopes import NamedSlope, OwnSlope
 
-__all__ = ["Circ", "FakeNumericalGradient", "PiecewiseExp", "QPseudoSpike", "SignLogAbs"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from tieless.forwards.base import untrainable
 from tieless.rules.base import Rule, register_rule
 from tieless.slopes import FixedSlope, SlopeForm
 
-__all__ = ["Frozen", "Tied"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.rules.base import Family, Rule
 
-__all__ = ["LinearTransform", "Transform", "dimensions_of"]
-
 
 class Transform(Rule):
     """A rule on ``grad_output`` alone. Subclasses define ``transform``, or ``disturb`` where they draw numbers.

@@ -9,8 +9,6 @@ from tieless.registry import option
 from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, positive
 
-__all__ = ["Triangular"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

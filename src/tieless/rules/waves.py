@@ -15,8 +15,6 @@ from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, Scaled, positive
 from tieless.slopes import OwnSlope
 
-__all__ = ["SquareWaveSeries", "SwishSign"]
-
 
 @register_rule
 @dataclass(frozen=True, slots=True)

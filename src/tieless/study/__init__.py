@@ -15,16 +15,18 @@ _study_extra.check()
 
 from tieless.study.choose import Choice, Choose, Tried, choices
 from tieless.study.claims import Claim, parse_claim
-from tieless.study.comparison import Arm, Cell
-from tieless.study.export import alignment_rows, epoch_rows, export_table, trial_rows
-from tieless.study.library import load_study, shipped
-from tieless.study.runner import Epoch, Event, Finished, Retried, Started, Summary, Waiting, run
-from tieless.study.spec import Study, parse_study
-from tieless.study.statistics import Differences, holm, power, seeds_needed
-from tieless.study.store import Store
-from tieless.study.tables import load_table
+from tieless.study.file.library import load_study, shipped
+from tieless.study.file.reading import parse_study
+from tieless.study.judging.comparison import Arm, Cell
+from tieless.study.judging.statistics import Differences, holm, power, seeds_needed
+from tieless.study.judging.verdicts import ClaimVerdict, judge
+from tieless.study.results.export import alignment_rows, epoch_rows, export_table, trial_rows
+from tieless.study.results.store import Store
+from tieless.study.results.tables import load_table
+from tieless.study.running.events import Epoch, Event, Finished, Retried, Started, Summary, Waiting
+from tieless.study.running.runner import run
+from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
-from tieless.study.verdicts import ClaimVerdict, judge
 
 __all__ = [
     "Arm",

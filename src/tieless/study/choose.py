@@ -9,8 +9,6 @@ from typing import Any
 
 from tieless.study.trial import Result, Trial
 
-__all__ = ["Choice", "Choose", "Tried", "choices", "confirmations", "finals", "pilots"]
-
 _CELL = tuple(f.name for f in fields(Trial) if f.name not in {"learning_rate", "seed", "validation", "test"})
 
 

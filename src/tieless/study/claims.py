@@ -26,12 +26,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from tieless._yaml import read_value, write_value
 from tieless.errors import StudyError, TielessError
 from tieless.registry import unknown
-from tieless.study import specs
-from tieless.study.document import read_value, write_value
-
-__all__ = ["FORMS", "MARGIN", "Claim", "Relation", "parse_claim"]
+from tieless.study.settings import spelling
 
 Relation = Literal["non-inferior to", "superior to", "inferior to", "equivalent to"]
 
@@ -54,17 +52,17 @@ _KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
 # A quote that has no end belongs to its word, so that whoever reads the word refuses it.
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"']|["'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
-    "data": specs.data,
-    "model": specs.model,
-    "forward": specs.forward,
-    "weights": specs.weights,
-    "feedback": specs.feedback,
-    "augment": specs.augment,
-    "optimiser": specs.optimiser,
-    "schedule": specs.schedule,
-    "loss": specs.loss,
-    "device": specs.device,
-    "denormals": specs.denormals,
+    "data": spelling.data,
+    "model": spelling.model,
+    "forward": spelling.forward,
+    "weights": spelling.weights,
+    "feedback": spelling.feedback,
+    "augment": spelling.augment,
+    "optimiser": spelling.optimiser,
+    "schedule": spelling.schedule,
+    "loss": spelling.loss,
+    "device": spelling.device,
+    "denormals": spelling.denormals,
 }
 _NUMBERS = ("learning_rate", "batch", "epochs", "subset", "validation")
 _FIELDS = (*_SPECS, *_NUMBERS)
@@ -306,12 +304,12 @@ class _Sentence:
         """A rule, with its forward and its feedback weights as far as they are named."""
         side: dict[str, Any] = {}
         if "+" in self._words[self._next : self._end_of_side()]:
-            side["forward"] = self._spec("a forward", specs.forward)
+            side["forward"] = self._spec("a forward", spelling.forward)
             self._expect("'+'", "+")
-        side["backward"] = self._spec("a rule", specs.rule)
+        side["backward"] = self._spec("a rule", spelling.rule)
         if self._peek() == "through":
             self._take()
-            side["feedback"] = self._spec("feedback weights", specs.feedback)
+            side["feedback"] = self._spec("feedback weights", spelling.feedback)
         return side
 
     def _end_of_side(self) -> int:

@@ -11,9 +11,7 @@ from typing import Any, Literal, cast
 
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
-from tieless.study import specs
-
-__all__ = ["LATER", "MEANING", "SPELLINGS", "EpochRecord", "Result", "Status", "Trial", "way_back"]
+from tieless.study.settings import spelling
 
 MEANING = 1
 """Version of what the training code computes. Raise it when the same trial would give other numbers: every id
@@ -22,19 +20,19 @@ changes with it, so a store never mixes results of two meanings."""
 Status = Literal["done", "diverged", "failed"]
 
 SPELLINGS = {
-    "data": specs.data,
-    "model": specs.model,
-    "forward": specs.forward,
-    "backward": specs.rule,
-    "loss": specs.loss,
-    "optimiser": specs.optimiser,
-    "device": specs.device,
-    "weights": specs.weights,
-    "feedback": specs.feedback,
-    "schedule": specs.schedule,
-    "augment": specs.augment,
-    "test": specs.test,
-    "denormals": specs.denormals,
+    "data": spelling.data,
+    "model": spelling.model,
+    "forward": spelling.forward,
+    "backward": spelling.rule,
+    "loss": spelling.loss,
+    "optimiser": spelling.optimiser,
+    "device": spelling.device,
+    "weights": spelling.weights,
+    "feedback": spelling.feedback,
+    "schedule": spelling.schedule,
+    "augment": spelling.augment,
+    "test": spelling.test,
+    "denormals": spelling.denormals,
 }
 """Fields that are specs, and what writes each in its one spelling."""
 LATER: dict[str, Any] = {

@@ -15,8 +15,6 @@ from tieless.testing.properties import PROPERTIES
 from tieless.testing.report import Check, RuleReport
 from tieless.testing.subject import Subject
 
-__all__ = ["check_rule"]
-
 
 def check_rule(
     rule: RuleLike,

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from tieless.forwards.base import temporary_forwards
 from tieless.rules.base import temporary_rules
 
-__all__ = ["temporary_names"]
-
 
 @contextmanager
 def temporary_names() -> Generator[None, None, None]:

@@ -19,8 +19,6 @@ from tieless.errors import TielessError
 from tieless.rules import rule as rule_of
 from tieless.testing.subject import DTYPES, Subject, points
 
-__all__ = ["PROPERTIES"]
-
 Property = Callable[[Subject], str | None]
 
 

@@ -12,8 +12,6 @@ from tieless.forwards import Forward
 from tieless.functional import Joined, untie
 from tieless.rules import Random, Rule
 
-__all__ = ["DTYPES", "Subject", "points"]
-
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

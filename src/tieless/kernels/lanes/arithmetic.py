@@ -26,8 +26,6 @@ from tieless.kernels.lanes.kinds import (
     vector,
 )
 
-__all__ = ["decay", "fabs", "floor", "rint", "splat", "where"]
-
 
 def _as_lanes(context, builder, kind, value, number):
     if isinstance(kind, Lanes):

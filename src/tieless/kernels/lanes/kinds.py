@@ -11,27 +11,6 @@ from numba.core import types
 from numba.core.datamodel import models
 from numba.extending import register_model
 
-__all__ = [
-    "ELEMENTS",
-    "I1",
-    "I8",
-    "I16",
-    "I32",
-    "I64",
-    "LANES",
-    "Arguments",
-    "Elements",
-    "Lanes",
-    "Mask",
-    "MaskType",
-    "call_intrinsic",
-    "constant_lanes",
-    "everywhere",
-    "number_type",
-    "pointer_to",
-    "vector",
-]
-
 LANES = 16
 
 I1, I8, I16, I32, I64 = (ir.IntType(width) for width in (1, 8, 16, 32, 64))

@@ -27,30 +27,6 @@ from tieless.kernels.lanes.kinds import (
     vector,
 )
 
-__all__ = [
-    "any_lane",
-    "bits_at",
-    "byte_at",
-    "copy",
-    "element_size",
-    "elements_of",
-    "fetch",
-    "load",
-    "load_numbers",
-    "matches",
-    "number_scratch",
-    "pattern_at",
-    "real",
-    "scratch",
-    "set_bits_at",
-    "set_byte",
-    "set_word",
-    "store",
-    "store_patterns",
-    "word",
-    "word_at",
-]
-
 
 @intrinsic
 def word(_context, arguments, place):

@@ -23,8 +23,6 @@ from tieless.kernels.lanes.kinds import (
 )
 from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
-__all__ = ["philox", "spread_uniforms", "uniforms"]
-
 
 def _upper(builder, product):
     """The upper half of each 64-bit lane, in both halves.

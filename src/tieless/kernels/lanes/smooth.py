@@ -19,8 +19,6 @@ from numba.extending import intrinsic
 
 from tieless.kernels.lanes.kinds import I32, I64, LANES, call_intrinsic, constant_lanes, number_type, vector
 
-__all__ = ["logistic_tail", "normal_tail"]
-
 
 @dataclass(frozen=True)
 class _Format:

@@ -1,0 +1,114 @@
+"""A model's forward pass, watched: as it is, and as it would be with PyTorch's own activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tieless.diagnose.explaining.memory import Kept, Watch, storages_in, unseen
+from tieless.diagnose.explaining.native import native
+from tieless.diagnose.explaining.records import ActivationRun, ModelRun
+from tieless.diagnose.slopes.gate import gate_of
+from tieless.diagnose.watching.passes import Run, Watcher, fresh, watched
+from tieless.diagnose.watching.sites import Place
+from tieless.diagnose.watching.untouched import untouched
+from tieless.functional import Joined, untie_joined
+
+PROBE = (1024, 2048)
+"""Elements of two calls: what the second keeps more is kept for each element, the rest for each call."""
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is seen of an activation while the model runs, over all calls; halves, dtype and device of the last one."""
+
+    joined: Joined
+    calls: int = 0
+    elements: int = 0
+    fired: int = 0
+    dtype: torch.dtype | None = None
+    device: torch.device | None = None
+
+
+def measure(
+    model: nn.Module, places: Sequence[Place], arguments: Arguments
+) -> tuple[ModelRun, list[tuple[ActivationRun, Seen]]]:
+    """Run a model as it is and as the native one, and count what each keeps when its forward pass has ended.
+
+    Args:
+        model: It is left as it was.
+        places: Its activations, in the order of the results.
+        arguments: To call it with, by position and by name.
+    """
+    watch, seen = Watch(), [Seen(place.joined) for place in places]
+    kept, total = _run(model, places, partial(_counted, watch, seen), arguments, watch)
+    _, native_total = _run(model, places, _natively, arguments, Watch())
+    model_run = ModelRun(
+        training=model.training,
+        kept_bytes=total,
+        native_bytes=native_total,
+        untie_bytes=kept.by("untie") if watch.calls_untie else None,
+        uncounted=kept.uncounted,
+    )
+    runs = [
+        ActivationRun(s.calls, s.elements, kept.by(n), kept.only_by(n), s.fired / s.elements if s.elements else None)
+        for n, s in enumerate(seen)
+    ]
+    return model_run, list(zip(runs, seen, strict=True))
+
+
+def bits_of(place: Place, joined: Joined, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
+    """Bits that an activation with some halves keeps for each element, and bytes that it keeps however many there are."""
+    own: Callable[[Tensor], Tensor] = place.module.forward
+    forward = own if joined is place.joined else partial(untie_joined, joined=joined)
+    without = storages_in(list(place.module.parameters()))
+    few, many = (_bytes_of(place, forward, torch.linspace(-4, 4, n, device=device).to(dtype), without) for n in PROBE)
+    each = (many - few) / (PROBE[1] - PROBE[0])
+    return 8 * each, round(few - each * PROBE[0])
+
+
+def _bytes_of(
+    place: Place, forward: Callable[[Tensor], Tensor], z: Tensor, without: Sequence[torch.UntypedStorage]
+) -> int:
+    watch = Watch()
+    with untouched(place.module), watch.watching():
+        y = forward(z.requires_grad_().clone())  # to which an activation in place may write
+        kept = watch.kept(without).total
+        del y
+    return kept
+
+
+def _run(
+    model: nn.Module, places: Sequence[Place], watcher: Watcher, arguments: Arguments, watch: Watch
+) -> tuple[Kept, int]:
+    """What the model keeps when a watcher runs its activations, and how many bytes, inputs left out."""
+    given, named = fresh(arguments)
+    with watched(model, places, watcher):
+        state = storages_in([*model.parameters(), *model.buffers()])
+        with watch.watching():
+            output = model(*given, **named)
+        kept = watch.kept(without=state)
+        del output  # until here it has held the graph
+    return kept, kept.total - kept.among(storages_in([*given, named]))
+
+
+def _counted(watch: Watch, seen: Sequence[Seen], run: Run, z: Tensor) -> Tensor:
+    here, joined = seen[run.place], run.joined
+    with unseen():  # before the call, which may write to z
+        here.fired += int(gate_of(joined.forward, joined.rule, z.device).passes(z.detach()).sum())
+    here.calls += 1
+    here.elements += z.numel()
+    here.joined, here.dtype, here.device = joined, z.dtype, z.device
+    with watch.owned(run.place):
+        return run.own(z)
+
+
+def _natively(run: Run, z: Tensor) -> Tensor:
+    return native(run.joined.forward)(z)

@@ -1,0 +1,154 @@
+"""What operations keep for the backward pass, storage by storage, and for whom."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from tieless.functional import untie_joined
+
+Owner = int | str | None
+"""Who keeps a tensor: an activation by its number, ``"untie"`` called by itself, or any other operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The storages that a graph keeps, parameters and buffers not among them.
+
+    Args:
+        owners: Storage by its ``id``, to those who keep it.
+        sizes: Its bytes.
+        uncounted: Saved tensors that have no storage of their own to be counted, such as sparse ones.
+    """
+
+    owners: dict[int, frozenset[Owner]]
+    sizes: dict[int, int]
+    uncounted: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all, each storage once."""
+        return sum(self.sizes.values())
+
+    def by(self, owner: Owner) -> int:
+        """Bytes of what an owner keeps, alone or with others."""
+        return sum(self.sizes[storage] for storage, owners in self.owners.items() if owner in owners)
+
+    def only_by(self, owner: Owner) -> int:
+        """Bytes of what nobody else keeps: what would be freed if only this owner kept nothing."""
+        return sum(self.sizes[storage] for storage, owners in self.owners.items() if owners == frozenset([owner]))
+
+    def among(self, storages: Iterable[torch.UntypedStorage]) -> int:
+        """Bytes of those that are ``storages``."""
+        return sum(self.sizes.get(key, 0) for key in {id(storage) for storage in storages})
+
+
+class _Saved:
+    """One saved tensor. The graph holds it, so it is there for as long as the graph keeps the tensor."""
+
+    __slots__ = ("__weakref__", "owner", "tensor")
+
+    def __init__(self, tensor: Tensor, owner: Owner) -> None:
+        # An output that its own node saves would hold the node, and the node it.
+        self.tensor = tensor.detach()
+        self.owner = owner
+
+
+class Watch:
+    """Sees every tensor that is saved for a backward pass while it is entered.
+
+    Example:
+        >>> from tieless.diagnose.explaining.memory import Watch
+        >>> watch, z = Watch(), torch.zeros(100, requires_grad=True)
+        >>> with watch.watching():
+        ...     y = z.exp()
+        >>> watch.kept(()).total
+        400
+    """
+
+    def __init__(self) -> None:
+        self._saved: weakref.WeakSet[_Saved] = weakref.WeakSet()
+        self._owners: list[Owner] = []
+        self.calls_untie = False
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        """What is saved inside is seen."""
+        with saved_tensors_hooks(self._pack, _unpack):
+            yield
+
+    @contextmanager
+    def owned(self, owner: Owner) -> Generator[None]:
+        """What is saved inside is its owner's."""
+        self._owners.append(owner)
+        try:
+            yield
+        finally:
+            self._owners.pop()
+
+    def kept(self, without: Iterable[torch.UntypedStorage]) -> Kept:
+        """What is kept now, by graphs that are still there; storages of ``without`` are left out."""
+        ignored = {id(storage) for storage in without}
+        owners: dict[int, frozenset[Owner]] = {}
+        sizes: dict[int, int] = {}
+        uncounted = 0
+        for saved in list(self._saved):
+            storage = _storage(saved.tensor)
+            if storage is None:
+                uncounted += 1
+            elif id(storage) not in ignored and storage.nbytes():
+                owners[id(storage)] = owners.get(id(storage), frozenset()) | {saved.owner}
+                sizes[id(storage)] = storage.nbytes()
+        return Kept(owners, sizes, uncounted)
+
+    def _pack(self, tensor: Tensor) -> _Saved:
+        owner = self._owners[-1] if self._owners else self._outside()
+        saved = _Saved(tensor, owner)
+        self._saved.add(saved)
+        return saved
+
+    def _outside(self) -> Owner:
+        """Even a call that keeps nothing saves an empty tensor, so none goes unseen."""
+        frame = inspect.currentframe()
+        while frame is not None:
+            if frame.f_code is untie_joined.__code__:
+                self.calls_untie = True
+                return "untie"
+            frame = frame.f_back
+        return None
+
+
+def unseen() -> saved_tensors_hooks:
+    """A context in which nothing is seen of what is saved, neither by a ``Watch`` nor by a checkpoint around it."""
+    return saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach)
+
+
+def _unpack(saved: _Saved) -> Tensor:
+    return saved.tensor
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):  # sparse and opaque tensors have none
+        return None
+
+
+def storages_in(value: object) -> list[torch.UntypedStorage]:
+    """The storages of the tensors in a value: itself, or what lists, tuples and dicts hold."""
+    if isinstance(value, Tensor):
+        storage = _storage(value)
+        return [] if storage is None else [storage]
+    if isinstance(value, dict):
+        return storages_in(list(cast("dict[object, object]", value).values()))
+    if isinstance(value, (list, tuple)):
+        return [storage for element in cast("Iterable[object]", value) for storage in storages_in(element)]
+    return []

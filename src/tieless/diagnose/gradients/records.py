@@ -1,0 +1,139 @@
+"""How far untied gradients agree with tied ones, as frozen values that print as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tieless.diagnose.explaining.printed import NOTHING, aligned
+from tieless.diagnose.gradients.estimates import Interval
+
+TITLES = ("", "cosine", "signs", "norm ratio", "deviation", "norm", "reference")
+"""The head of each column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One untied vector ``u`` beside its reference ``t``: means over batches, and their intervals.
+
+    An interval is ``None`` for one batch alone. Two vectors of zeros agree wholly; of one vector of zeros the cosine is 0.
+
+    Args:
+        name: Of the layer or the activation; empty for the whole.
+        elements: Numbers in the vector, over all calls.
+        cosine: ``u . t / (|u| |t|)``.
+        sign_agreement: Of the elements at which not both are 0, the fraction of equal signs; 0 has a sign of its own.
+        norm_ratio: ``|u| / |t|``.
+        deviation: ``|u - t| / |t|``.
+        cosine_interval, sign_agreement_interval, norm_ratio_interval, deviation_interval: From and to.
+        norm, reference_norm: ``|u|`` and ``|t|``.
+    """
+
+    name: str
+    elements: int
+    cosine: float
+    sign_agreement: float
+    norm_ratio: float
+    deviation: float
+    cosine_interval: Interval | None
+    sign_agreement_interval: Interval | None
+    norm_ratio_interval: Interval | None
+    deviation_interval: Interval | None
+    norm: float
+    reference_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Vectors of one kind, each beside its reference.
+
+    Args:
+        whole: All of them as one vector.
+        parts: Each by itself, in the order of the model.
+    """
+
+    whole: Agreement
+    parts: tuple[Agreement, ...]
+
+    @property
+    def layers(self) -> Mapping[str, Agreement]:
+        """Each part by its name."""
+        return {part.name: part for part in self.parts}
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What ``alignment`` found. ``print`` shows it as a table.
+
+    Args:
+        model: The name of its class.
+        weights: Gradients of the parameters, layer by layer.
+        feedback: What each activation sends on, at its input.
+        references: For each activation whose forward has no derivative, by name: what stands in its place.
+        batches: How many were looked at.
+        confidence: Of the intervals.
+        loss: Mean over the batches.
+    """
+
+    model: str
+    weights: Comparison
+    feedback: Comparison
+    references: tuple[tuple[str, str], ...]
+    batches: int
+    confidence: float
+    loss: float
+
+    @property
+    def whole(self) -> Agreement:
+        """The gradient of all parameters as one vector."""
+        return self.weights.whole
+
+    @property
+    def layers(self) -> Mapping[str, Agreement]:
+        """The gradients of each layer's parameters, by the layer's name."""
+        return self.weights.layers
+
+    def __str__(self) -> str:
+        table = aligned(rows_of(self))
+        return "\n".join([*table, "", *self.notes()])
+
+    def notes(self) -> list[str]:
+        """What the table means: a line each."""
+        several = f"Means over {self.batches} batches, with {100 * self.confidence:g} % intervals."
+        lines = [several if self.batches > 1 else "One batch: no intervals."]
+        if not self.references:
+            lines.append("The reference is the tied gradient.")
+        lines += [f"The reference at {name or '(the model)'}: {what}." for name, what in self.references]
+        return lines
+
+
+def rows_of(found: Alignment) -> list[list[str]]:
+    """The table: weights, then feedback, each with its whole last."""
+    rows = [["weights of", *TITLES[1:]]]
+    rows += [_cells(part) for part in (*found.weights.parts, found.weights.whole)]
+    rows.append(["feedback of", *[""] * (len(TITLES) - 1)])
+    rows += [_cells(part) for part in (*found.feedback.parts, found.feedback.whole)]
+    return rows
+
+
+def _cells(one: Agreement) -> list[str]:
+    return [
+        one.name or "(all)",
+        _with(one.cosine, one.cosine_interval),
+        _with(one.sign_agreement, one.sign_agreement_interval),
+        _with(one.norm_ratio, one.norm_ratio_interval),
+        _with(one.deviation, one.deviation_interval),
+        f"{one.norm:.2e}",
+        f"{one.reference_norm:.2e}",
+    ]
+
+
+def _with(mean: float, interval: Interval | None) -> str:
+    if math.isnan(mean):
+        return NOTHING
+    number = f"{mean:.3f}" if abs(mean) < 100 else f"{mean:.2e}"
+    if interval is None or not math.isfinite(interval[1] - interval[0]):
+        return number
+    half = (interval[1] - interval[0]) / 2
+    return f"{number} +- {0.0 if half < 1e-9 else half:.2g}"

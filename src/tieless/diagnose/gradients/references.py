@@ -1,0 +1,131 @@
+"""What an untied gradient is compared with: the tied one, and where a forward has no derivative, what is nearest to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tieless.diagnose.gradients.smoothed import Smoothed, width_at
+from tieless.diagnose.watching.passes import Seen
+from tieless.diagnose.watching.sites import Place
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.forwards import Elementwise, Forward
+from tieless.functional import Joined
+from tieless.rules import Tied
+
+Reference = Literal["smoothed", "perturbation"]
+"""What stands in for the derivative of a flat forward."""
+
+
+def checked(reference: str, sigma: float) -> None:
+    """Refuse what is neither.
+
+    Raises:
+        RuleValueError: the reference is none, or sigma is not positive.
+        RuleTypeError: sigma is no number.
+    """
+    if reference not in get_args(Reference):
+        raise RuleValueError(f"reference must be one of {', '.join(get_args(Reference))}, got {reference!r}.")
+    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"sigma must be a number of standard deviations of z, got {sigma!r}.")
+    if not 0 < sigma < math.inf:
+        raise RuleValueError(f"sigma must be finite and positive, in standard deviations of z, got {sigma!r}.")
+
+
+def checked_confidence(confidence: float) -> None:
+    """Refuse what no interval has.
+
+    Raises:
+        RuleValueError: it is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise RuleValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+
+
+def flat(forward: Forward) -> bool:
+    """Whether calculus has nothing to say of it."""
+    return forward.derivative() is None
+
+
+def sigmas(places: Sequence[Place], seen: Seen, width: float) -> dict[int, float | None]:
+    """How far to blur at each flat place, in units of ``z``; a weight that is made once finds it for itself."""
+    found: dict[int, float | None] = {}
+    for number, place in enumerate(places):
+        if not flat(place.forward):
+            continue
+        own = [call.z.detach() for call in seen.calls if call.place == number]
+        z = own[0] if len(own) == 1 else torch.cat([one.flatten() for one in own]) if own else None
+        found[number] = None if z is None else width_at(z, width, place.name or str(place.forward))
+    return found
+
+
+def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, Joined]:
+    """The tied rule at every place that has another, or what is given for it."""
+    return {
+        number: others.get(number) or Joined(place.forward, Tied())
+        for number, place in enumerate(places)
+        if number in others or not isinstance(place.rule, Tied)
+    }
+
+
+def smoothed(places: Sequence[Place], seen: Seen, width: float) -> tuple[dict[int, Joined], dict[int, float | None]]:
+    """For each flat place its smoothed forward with its own derivative, and how far it is blurred."""
+    blur = sigmas(places, seen, width)
+    return {
+        number: Joined(Elementwise(Smoothed(places[number].forward, width, sigma)), Tied())
+        for number, sigma in blur.items()
+    }, blur
+
+
+@dataclass(eq=False)
+class Noise:
+    """Normal noise at the input of a flat forward, and the term whose gradient is the score of that noise.
+
+    Attributes:
+        terms: ``sum(z epsilon) / sigma`` of each call: the gradient of the noise's logarithmic density by what is below.
+    """
+
+    forward: Forward
+    width: float
+    sigma: float | None
+    generator: torch.Generator
+    sign: int
+    terms: list[Tensor] = field(default_factory=list[Tensor])
+
+    def __call__(self, z: Tensor) -> Tensor:
+        sigma = width_at(z, self.width, str(self.forward)) if self.sigma is None else self.sigma
+        epsilon = torch.randn(z.shape, generator=self.generator, dtype=torch.float64).to(z)
+        self.terms.append(self.sign * (z * epsilon).sum() / sigma)
+        return self.forward.value(z.detach() + self.sign * sigma * epsilon)
+
+
+def noisy(
+    places: Sequence[Place], blur: Mapping[int, float | None], width: float, seed: int, sign: int
+) -> dict[int, Noise]:
+    """Noise for each flat place; with ``sign=-1`` the same noise the other way round."""
+    return {
+        number: Noise(places[number].forward, width, sigma, torch.Generator().manual_seed(seed + number), sign)
+        for number, sigma in blur.items()
+    }
+
+
+def words_for(
+    places: Sequence[Place], blur: Mapping[int, float | None], reference: Reference, width: float, draws: int
+) -> tuple[tuple[str, str], ...]:
+    """What stands at each flat place, in words."""
+    if reference == "smoothed":
+        what = "the forward smoothed by normal noise, with its derivative"
+    else:
+        what = f"the loss under normal noise at z, from {draws} antithetic pairs"
+    return tuple(
+        (
+            places[number].name,
+            f"{what}, sigma {f'{sigma:.3g}' if sigma is not None else f'{width:g} standard deviations'}",
+        )
+        for number, sigma in blur.items()
+    )

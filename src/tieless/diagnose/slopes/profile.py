@@ -1,0 +1,119 @@
+"""Where ``z`` lies beside the slope that a rule has there, as records to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tieless.diagnose.watching.passes import Call, fresh, places_of, running
+from tieless.errors import RuleValueError
+from tieless.forwards import Forward
+from tieless.functional import untie
+from tieless.rules import Rule, rule as rule_of
+
+POINTS = 513
+KEYS = 1024
+"""Of a jam, the slope is a mean over so many draws."""
+
+TAIL = 0.001
+"""Of ``z`` that is left out at each end, so that one far element does not make the rest a line."""
+
+MARGIN = 0.1
+"""Of the width, at each end."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlopeProfile:
+    """One activation: how ``z`` is spread, and what the rule multiplies feedback of 1 with there.
+
+    Args:
+        name: Of the activation.
+        forward, backward: The specs of its halves.
+        edges: Of the bins of the histogram, ascending.
+        shares: Fraction of ``z`` in each bin; what lies outside of all makes up for 1.
+        at: Values of ``z`` at which the slopes are known.
+        slope: Of the rule, transforms of the feedback left out; of a jam the mean.
+        tied: The forward's derivative; ``None`` if it is flat.
+    """
+
+    name: str
+    forward: str
+    backward: str
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    at: tuple[float, ...]
+    slope: tuple[float, ...]
+    tied: tuple[float, ...] | None
+
+
+def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int = 0) -> tuple[SlopeProfile, ...]:
+    """For each activation that is called, its ``z`` as a histogram and its slope over it. The model is left as it was.
+
+    Args:
+        model: With one activation or more.
+        inputs: What to call it with.
+        bins: Of the histogram.
+        seed: Of what draws.
+    Raises:
+        RuleTypeError, RuleValueError: it is no module, has no activation, or calls none.
+    Example:
+        >>> from tieless.diagnose import slope_profiles
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), tl.Activation("tanh", "rectangular(-1, 1)"))
+        >>> (profile,) = slope_profiles(net, torch.randn(64, 4))
+        >>> len(profile.shares), max(profile.slope), round(max(profile.tied), 2)
+        (50, 1.0, 1.0)
+    """
+    places = places_of(model, "slope_profiles")
+    with running(model, places, {}, seed=seed) as calls, torch.no_grad():
+        model(fresh(inputs))
+    seen: dict[int, list[Call]] = {}
+    for call in calls:
+        seen.setdefault(call.place, []).append(call)
+    if not seen:
+        raise RuleValueError(f"None of the activations of {type(model).__name__} was called with this batch.")
+    return tuple(_profile(places[number].name, seen[number], bins) for number in sorted(seen))
+
+
+def _profile(name: str, calls: Sequence[Call], bins: int) -> SlopeProfile:
+    z = torch.cat([call.z.detach().flatten().float() for call in calls]).cpu()
+    forward, rule = calls[-1].joined.forward, calls[-1].joined.rule
+    ordered = z.sort().values
+    cut = int(TAIL * (z.numel() - 1))
+    low, high = float(ordered[cut]), float(ordered[z.numel() - 1 - cut])
+    margin = MARGIN * (high - low) or 1.0
+    edges = torch.linspace(low - margin, high + margin, bins + 1)
+    shares = torch.histogram(z, edges).hist / z.numel()
+    at = torch.linspace(low - margin, high + margin, POINTS)
+    parts = [part for part in rule.parts() if part.family != "transform"]
+    flat = forward.derivative() is None
+    return SlopeProfile(
+        name,
+        str(forward),
+        str(rule),
+        _numbers(edges),
+        _numbers(shares),
+        _numbers(at),
+        _numbers(_slope(at, forward, parts)),
+        None if flat else _numbers(_slope(at, forward, [rule_of("tied")])),
+    )
+
+
+def _numbers(values: Tensor) -> tuple[float, ...]:
+    return tuple(cast("list[float]", values.tolist()))
+
+
+def _slope(at: Tensor, forward: Forward, parts: Sequence[Rule]) -> Tensor:
+    """What is sent for feedback of 1, by one rule after the other."""
+    product = torch.ones_like(at)
+    for part in parts:
+        # Each element draws a number of its own, so one call of many is as good as many calls.
+        start = at.repeat(KEYS if part.draws else 1, 1).requires_grad_()
+        y = untie(start, forward, part, generator=torch.Generator().manual_seed(0))
+        (sent,) = torch.autograd.grad(y.sum(), start, materialize_grads=True)
+        product *= sent.mean(0)
+    return product

@@ -1,0 +1,1 @@
+"""Passes of a model that are watched, after which it is as it was."""

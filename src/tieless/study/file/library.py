@@ -1,0 +1,136 @@
+"""Where studies are found: among those that come with the package, or in a file; and whether their data can be had."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from tieless.data import Dataset, is_available, load, locate
+from tieless.errors import DataError, StudyError
+from tieless.registry import unknown
+from tieless.spec import parse_call
+from tieless.study.file.reading import parse_study
+from tieless.study.network import check_fit, network_of
+from tieless.study.settings.augmentations import augmentations, augmented
+from tieless.study.settings.optimisers import OPTIMISERS
+from tieless.study.study import SHIPPED, Study
+from tieless.study.trial import Trial
+
+_SHIPPED = Path(__file__).parents[2] / "studies"
+
+
+def shipped() -> list[str]:
+    """Names of the studies that come with the package, as ``load_study`` takes them."""
+    return sorted(file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.rglob("*.yaml"))
+
+
+def _find(name_or_file: str) -> tuple[str, Path]:
+    file = Path(name_or_file)
+    if file.suffix in (".yaml", ".yml"):
+        return file.stem, file
+    if name_or_file in shipped():
+        return name_or_file, _SHIPPED / f"{name_or_file}.yaml"
+    raise StudyError(f"{unknown('study', name_or_file, shipped())} The name of a file ends in .yaml.")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        raise StudyError(f"Cannot read {file}: it is not UTF-8 text.") from None
+
+
+def _missing_data(study: Study) -> str | None:
+    """Why the data are not to be had, where they are not on this machine at all."""
+    for spec in dict.fromkeys(trial.data for trial in study.trials):
+        if not is_available(spec) and locate(spec) is None:
+            # By its name alone: parentheses would be the shell's.
+            return f"{spec} is not on this machine: get it with 'tieless data get {parse_call(spec).name}'."
+    return None
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise StudyError(f"The device {device} cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+def _check(study: Study) -> None:
+    """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit.
+
+    What this machine has no memory for is passed over: that trial fails by itself, and the others run.
+    """
+    for device in dict.fromkeys(trial.device for trial in study.trials):
+        _check_device(device)
+    networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser): t for t in study.trials}
+    once = cache(partial(load, seed=0))
+    for trial in networks.values():
+        with _memory_left_to_the_trial():
+            _check_network(trial, once(trial.data, subset=trial.subset))
+
+
+def _check_network(trial: Trial, data: Dataset) -> None:
+    augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
+    with torch.random.fork_rng(devices=[]):
+        model = network_of(replace(trial, device="cpu"), data)
+    OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
+    check_fit(trial.model, model, data)
+
+
+@contextlib.contextmanager
+def _memory_left_to_the_trial() -> Generator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        pass
+    except RuntimeError as error:
+        # PyTorch has no class of its own for the memory of the CPU.
+        if "can't allocate memory" not in str(error):
+            raise
+
+
+def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
+    """Read a study, and make sure that it can be run here.
+
+    Where a data set is not to be had and the study declares a ``fallback``, that is used instead and
+    ``Study.fallback`` says why.
+
+    Args:
+        name_or_file: A name from ``shipped()``, or the path of a YAML file.
+        overrides: Texts ``key=value``, the value in YAML.
+        check: False reads the study as written, whether or not it can be run here.
+    Raises:
+        StudyError: there is no such study, its file or an override is not valid, or a model cannot read the data.
+        DataError: a data set is not to be had and there is no fallback, or it is not the published one.
+        RuleValueError: a model does not fit the shape of the data, or a subset is larger than they are.
+    Example:
+        >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
+        'Study 1'
+    """
+    name, file = _find(name_or_file)
+    text = _text(file)
+    path = None if file.is_relative_to(_SHIPPED) else name_or_file
+    source = SHIPPED if path is None else str(file.resolve())
+
+    def parse(fallback: str | None = None) -> Study:
+        return replace(parse_study(text, name=name, file=path, overrides=overrides, fallback=fallback), source=source)
+
+    study = parse()
+    if not check:
+        return study
+    missing = _missing_data(study)
+    if missing is not None:
+        study = parse(missing)
+        missing = _missing_data(study)
+    if missing is not None:
+        raise DataError(missing)
+    _check(study)
+    return study

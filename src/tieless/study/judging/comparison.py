@@ -1,0 +1,317 @@
+"""One cell of a claim: the runs of two rules under the same seeds, and what they say for the claim and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any, Literal, NamedTuple
+
+from tieless._yaml import write_value
+from tieless.study.claims import Claim
+from tieless.study.judging.pairing import Pairing
+from tieless.study.judging.statistics import LEVEL, Differences, resolution, seeds_needed
+from tieless.study.trial import Result, Trial
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+
+LEAST_PAIRS = 3
+"""Two differences say nothing of their distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One side of one cell, over the seeds that are compared.
+
+    Args:
+        mean: Mean accuracy; ``None`` where no run has one.
+        diverged, one_class, failed: How many runs ended so.
+        learning_rate: Of its runs.
+    """
+
+    mean: float | None
+    diverged: int
+    one_class: int
+    failed: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One comparison.
+
+    Args:
+        settings: What sets it apart from the other cells of its claim, in words; empty where it is the only one.
+        candidate, baseline: The two sides.
+        pairs: Pairs of runs that are compared.
+        planned: Pairs that there are to be.
+        differences: Candidate less baseline; ``None`` below two pairs.
+        wins, ties, losses: Seeds in which the candidate is better, equal, worse.
+        p_holds, p_fails: p-values for and against the claim, adjusted for all looks and, by Holm, for the family.
+        verdict: What follows.
+        more: About how many more seeds decide it with a probability of 80 % if the pilot's numbers are the true ones;
+            ``None`` where it is decided, or no number up to ten thousand does.
+        reason: What else is to be known of the verdict.
+    """
+
+    settings: str
+    candidate: Arm
+    baseline: Arm
+    pairs: int
+    planned: int
+    differences: Differences | None
+    wins: int
+    ties: int
+    losses: int
+    p_holds: float
+    p_fails: float
+    verdict: Verdict = "undecided"
+    more: int | None = None
+    reason: str = ""
+
+    @property
+    def unseen(self) -> float | None:
+        """How often the candidate may fail to train although no run did: the upper 95 % limit, ``1 - 0.05 ** (1 / n)``.
+
+        Source:
+            Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for 0 of ``n``.
+        """
+        if self.pairs == 0 or self.candidate.diverged or self.candidate.one_class:
+            return None
+        return float(1 - (2 * LEVEL) ** (1 / self.pairs))
+
+
+def outcome(result: Result) -> float | None:
+    """The accuracy that a run counts with: that of its last test; chance, ``1 / classes``, where it diverged.
+
+    Returns:
+        ``None`` for a run that raised, which says nothing of the rule.
+    """
+    if result.status == "diverged":
+        return 1 / result.classes if result.classes else None
+    return result.epochs[-1].test_accuracy if result.status == "done" and result.epochs else None
+
+
+def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
+    """The differences of outcomes, first less second, of those pairs of runs that both have one."""
+    values: list[float] = []
+    for ours, theirs in runs:
+        if ours is not None and theirs is not None:
+            candidate, baseline = outcome(ours), outcome(theirs)
+            if candidate is not None and baseline is not None:
+                values.append(candidate - baseline)
+    return values
+
+
+class Step(NamedTuple):
+    """The smallest change of an accuracy, ``size``: 1 over the number of test samples. ``told`` is False where that number
+    is not stored with the results, so that the step is the one in which these accuracies are seen to move.
+    """
+
+    size: float
+    told: bool
+
+
+UNKNOWN = Step(0.0, told=False)
+"""Of a data set that no run was tested on."""
+
+
+def steps(results: Iterable[Result]) -> dict[str, Step]:
+    """The step of the accuracies on each data set."""
+    samples: dict[str, int] = {}
+    accuracies: dict[str, list[float]] = {}
+    for result in results:
+        data = result.trial.data
+        if result.test_samples is not None:
+            samples[data] = min(samples.get(data, result.test_samples), result.test_samples)
+        if result.status == "done" and (accuracy := outcome(result)) is not None:
+            accuracies.setdefault(data, []).append(accuracy)
+    seen = {data: Step(resolution(values), told=False) for data, values in accuracies.items()}
+    return seen | {data: Step(1 / count, told=True) for data, count in samples.items()}
+
+
+def look_sizes(planned: int, most: int | None) -> list[int]:
+    """Numbers of pairs at which the data are looked at: those planned, then twice as many each time, up to ``most``.
+
+    Where there are to be more, numbers too small for a test are no looks.
+
+    Example:
+        >>> look_sizes(5, None), look_sizes(5, 40), look_sizes(5, 24), look_sizes(1, 8)
+        ([5], [5, 10, 20, 40], [5, 10, 20, 24], [4, 8])
+    """
+    # Seeds that were all added, for other claims, are no plan: then the first look is the smallest that tests.
+    sizes = [planned or LEAST_PAIRS]
+    while most is not None and sizes[-1] < most:
+        sizes.append(min(2 * sizes[-1], most))
+    return [size for size in sizes if size >= LEAST_PAIRS] or sizes
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """The one-sided tests that a relation consists of: ``above`` and ``below`` which thresholds the difference lies."""
+
+    above: tuple[float, ...] = ()
+    below: tuple[float, ...] = ()
+
+    def p_all(self, found: Differences) -> float:
+        """That all are so: an intersection-union test."""
+        return max([*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)])
+
+    def p_any(self, found: Differences) -> float:
+        """That one is so, by Bonferroni."""
+        p_values = [*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)]
+        return min(1.0, len(p_values) * min(p_values))
+
+    def distances(self, mean: float) -> list[float]:
+        return [*(mean - t for t in self.above), *(t - mean for t in self.below)]
+
+
+def _tests(claim: Claim) -> tuple[_Tests, _Tests]:
+    """What has to be shown for the claim (all of it) and against it (any of it)."""
+    margin = claim.margin / 100
+    return {
+        "non-inferior to": (_Tests(above=(-margin,)), _Tests(below=(-margin,))),
+        "superior to": (_Tests(above=(margin,)), _Tests(below=(margin,))),
+        "inferior to": (_Tests(below=(-margin,)), _Tests(above=(-margin,))),
+        "equivalent to": (_Tests(above=(-margin,), below=(margin,)), _Tests(above=(margin,), below=(-margin,))),
+    }[claim.relation]
+
+
+class Comparison:
+    """One cell before its family is known: p-values for and against, adjusted for all looks.
+
+    Args:
+        claim: The claim.
+        pairing: The cell.
+        known: Results by their trial.
+        steps: Of the accuracies on each data set.
+        most: Up to how many pairs seeds may be added; ``None`` where the planned ones are all.
+        varied: Settings that set the claim's cells apart.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        pairing: Pairing,
+        known: Mapping[Trial, Result],
+        steps: Mapping[str, Step],
+        most: int | None,
+        varied: Sequence[str],
+    ) -> None:
+        self.pairing = pairing
+        self.sizes = look_sizes(pairing.planned, most)
+        self._for, self._against = _tests(claim)
+        self._step = steps.get(pairing.settings["data"], UNKNOWN)
+        self._words = ", ".join(_in_words(name, pairing.settings[name]) for name in varied)
+        runs = [(known.get(pairing.candidate[seed]), known.get(pairing.baseline[seed])) for seed in pairing.seeds]
+        self._planned = len(runs)
+        self.ended = next((i for i, (ours, theirs) in enumerate(runs) if ours is None or theirs is None), len(runs))
+        reached = [size for size in self.sizes if size <= self.ended]
+        # Before the first look the numbers are shown and not tested: a test at any moment would be a look more.
+        seen = runs[: max(reached, default=self.ended)]
+        self._runs = [(ours, theirs) for ours, theirs in seen if ours is not None and theirs is not None]
+        self._arms = tuple(_arm([pair[side] for pair in self._runs], rule) for side, rule in enumerate(_rates(pairing)))
+        p_values = [self._p_values(runs[:size]) for size in reached]
+        self.trained = _trained(self._runs)
+        looks = len(self.sizes)
+        self.p_holds = min([1.0, *(looks * p for p, _ in p_values)])
+        self.p_fails = min([1.0, *(looks * p for _, p in p_values)])
+
+    def _p_values(self, runs: Sequence[tuple[Result | None, Result | None]]) -> tuple[float, float]:
+        values = paired(runs)
+        if len(values) < LEAST_PAIRS or not _trained(runs):
+            return 1.0, 1.0
+        found = Differences.of(values, self._step.size)
+        return self._for.p_all(found), self._against.p_any(found)
+
+    def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> Cell:
+        """The cell, once the p-values are adjusted for the family, of which ``open_ones`` are undecided."""
+        values = paired(self._runs)
+        found = Differences.of(values, self._step.size) if len(values) > 1 else None
+        cell = Cell(
+            settings=self._words,
+            candidate=self._arms[0],
+            baseline=self._arms[1],
+            pairs=len(values),
+            planned=self._planned,
+            differences=found,
+            wins=sum(value > 0 for value in values),
+            ties=sum(value == 0 for value in values),
+            losses=sum(value < 0 for value in values),
+            p_holds=p_holds,
+            p_fails=p_fails,
+            verdict=verdict,
+        )
+        if verdict != "undecided":
+            same = f"the difference is {_points(values[0])} in every seed" if len(set(values)) == 1 else ""
+            return replace(cell, reason=same)
+        reason = self._stuck(values)
+        if reason or found is None:
+            return replace(cell, reason=reason)
+        more = self._more(found, open_ones)
+        coarse = self._coarse(values, found)
+        return replace(cell, more=more, reason=coarse or ("" if more else "the difference lies at the margin"))
+
+    def _coarse(self, values: Sequence[float], found: Differences) -> str:
+        """That the test set, and not the seeds, is what limits the interval."""
+        if stdev(values) >= found.sd:
+            return ""
+        if not self._step.told:
+            return "the number of test samples is not stored with these runs"
+        return f"{1 / self._step.size:,.0f} test samples show no smaller difference"
+
+    def _stuck(self, values: Sequence[float]) -> str:
+        """Why no number can be given."""
+        planned = self.pairing.planned
+        if self.ended < planned:
+            return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
+        lost = max(sum(pair[side].status == "failed" for pair in self._runs) for side in (0, 1))
+        if lost and len(values) < LEAST_PAIRS:
+            return f"{lost} of {len(self._runs)} runs failed and are left out, and a test needs {LEAST_PAIRS} pairs"
+        if not self.trained:
+            return "neither rule trains, so there is nothing to compare"
+        if len(values) < LEAST_PAIRS:
+            return f"{len(values)} pair{'' if len(values) == 1 else 's'}, and a test needs {LEAST_PAIRS}"
+        return ""
+
+    def _more(self, found: Differences, open_ones: int) -> int | None:
+        level = LEVEL / (len(self.sizes) * open_ones)
+        distances = self._for.distances(found.mean)
+        if min(distances) <= 0:
+            against = self._against.distances(found.mean)
+            level /= len(against)
+            distances = [max(against)]
+        needed = seeds_needed(distances, found.sd, level, least=found.n + 1)
+        return None if needed is None else needed - found.n
+
+
+def _rates(pairing: Pairing) -> tuple[float, float]:
+    return tuple(next(iter(arm.values())).learning_rate for arm in (pairing.candidate, pairing.baseline))  # pyright: ignore[reportReturnType]
+
+
+def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
+    accuracies = [accuracy for result in results if (accuracy := outcome(result)) is not None]
+    return Arm(
+        mean=fmean(accuracies) if accuracies else None,
+        diverged=sum(result.status == "diverged" for result in results),
+        one_class=sum(result.one_class for result in results),
+        failed=sum(result.status == "failed" for result in results),
+        learning_rate=learning_rate,
+    )
+
+
+def _trained(runs: Iterable[tuple[Result | None, Result | None]]) -> bool:
+    """Some run of either rule neither diverged nor ended in one class."""
+    return any(r is not None and r.status == "done" and not r.one_class for pair in runs for r in pair)
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.2f} points" if fraction else "0 points"
+
+
+def _in_words(name: str, value: Any) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else f"{name.replace('_', ' ')} {value if value is None else write_value(value)}"
+    )

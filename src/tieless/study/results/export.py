@@ -1,0 +1,179 @@
+"""Results as flat rows, one a trial, one an epoch or one for each layer that a monitor has measured, written as CSV, JSON or parquet."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
+# pyarrow has no types; and where it is missing, check() has raised before any use of it.
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args, get_type_hints
+
+from tieless._files import write_whole
+from tieless._imports import try_import
+from tieless.diagnose import AlignmentRow
+from tieless.errors import StudyError
+from tieless.study.study import Study
+from tieless.study.trial import EpochRecord, Result, Trial
+
+with try_import("report") as _parquet_extra:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Format = Literal["csv", "json", "parquet"]
+_Row = dict[str, Any]
+
+
+def _column_types(cls: type) -> dict[str, type]:
+    """Field to type; ``int | None`` counts as ``int``, for a column may be empty anywhere."""
+    return {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(cls).items()}
+
+
+_TRIAL = {"id": str, **_column_types(Trial), "status": str}
+_RECORD = _column_types(EpochRecord)
+_ALIGNMENT = {**_column_types(AlignmentRow), "kind": str}
+_FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
+_LOOKS = {"added": int, "most_seeds": int}
+_END = {"predicted_classes": int, "classes": int, "test_samples": int, "error": str, "seconds": float, "started": str}
+
+
+def _of_trial(result: Result) -> _Row:
+    return {"id": result.trial.id, **result.trial.to_dict(), "status": result.status}
+
+
+def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_Row]:
+    """One row a trial: its fields, how it ended, and the figures of its last finished epoch.
+
+    ``finished_epochs`` counts those, ``epochs`` those asked for. Versions and hardware are columns such as
+    ``version_torch`` and ``hardware_processor``. Of a study that may get seeds until its claims are decided, ``most_seeds`` is
+    up to how many, and ``added`` is 1 for the runs of those that it got; from both follows how often its data are looked
+    at.
+    """
+    most_seeds = None if study is None else study.most_seeds
+    added = {trial.id for trial in study.trials[len(study.trials) - study.added :]} if study is not None else set[str]()
+    rows: list[_Row] = []
+    for result in results:
+        last = result.epochs[-1] if result.epochs else None
+        figures = {name: getattr(last, name, None) for name in _FINAL}
+        end = {name: getattr(result, name) for name in _END}
+        versions = {f"version_{name}": value for name, value in sorted(result.versions.items())}
+        hardware = {f"hardware_{name}": value for name, value in sorted(result.hardware.items())}
+        looks = {"added": None if most_seeds is None else int(result.trial.id in added), "most_seeds": most_seeds}
+        rows.append(
+            {
+                **_of_trial(result),
+                "finished_epochs": len(result.epochs),
+                **figures,
+                **end,
+                **looks,
+                **versions,
+                **hardware,
+            }
+        )
+    return rows
+
+
+def epoch_rows(results: Sequence[Result]) -> list[_Row]:
+    """One row for each finished epoch of each trial: the trial's fields, ``epoch`` from 1, the epoch's figures."""
+    return [
+        {**_of_trial(result), "epoch": i, **{name: getattr(record, name) for name in _RECORD}}
+        for result in results
+        for i, record in enumerate(result.epochs, start=1)
+    ]
+
+
+def alignment_rows(results: Sequence[Result]) -> list[_Row]:
+    """One row for each layer of each measurement of each trial's monitor; the whole has an empty ``layer``."""
+    return [{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments]
+
+
+def trial_columns() -> dict[str, type]:
+    """The columns of ``trial_rows`` and their types, but for those of versions and hardware, which are texts."""
+    return {**_TRIAL, "finished_epochs": int, **_FINAL, **_END, **_LOOKS}
+
+
+def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
+    """Every column and its type, also where a table has no rows or a column no values."""
+    if alignments:
+        return {**_TRIAL, **_ALIGNMENT}
+    if per_epoch:
+        return {**_TRIAL, "epoch": int, **_RECORD}
+    known = trial_columns()
+    return {**known, **{name: str for row in rows for name in row if name not in known}}
+
+
+def _csv(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _json(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    # JSON has no infinity: a figure that is not finite is null, as one that does not exist.
+    finite = [
+        {name: None if isinstance(v := row.get(name), float) and not math.isfinite(v) else v for name in columns}
+        for row in rows
+    ]
+    return (json.dumps(finite, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _parquet(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
+    _parquet_extra.check()
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink)
+    return sink.getvalue().to_pybytes()
+
+
+_WRITERS: dict[Format, Callable[[Sequence[_Row], Mapping[str, type]], bytes]] = {
+    "csv": _csv,
+    "json": _json,
+    "parquet": _parquet,
+}
+
+
+def export_table(
+    results: Sequence[Result],
+    file: Path | BinaryIO,
+    *,
+    form: Format,
+    study: Study | None = None,
+    per_epoch: bool = False,
+    alignments: bool = False,
+) -> None:
+    """Write results as a table, wholly or not at all.
+
+    Args:
+        results: The rows, in this order.
+        file: Where to; an existing file is replaced, a pipe or a device is written to. Or a binary stream.
+        form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
+            ``"parquet"`` (typed columns).
+        study: Theirs, so that a table of trials tells which seeds were added until claims were decided.
+        per_epoch: One row an epoch (``epoch_rows``) instead of one a trial (``trial_rows``).
+        alignments: One row for each layer that a monitor has measured (``alignment_rows``).
+    Raises:
+        StudyError: the file cannot be written.
+        MissingExtraError: parquet was asked for and pyarrow is not installed.
+    """
+    of_trials = partial(trial_rows, study=study)
+    rows = (alignment_rows if alignments else epoch_rows if per_epoch else of_trials)(results)
+    columns = _columns(rows, per_epoch=per_epoch, alignments=alignments)
+    content = _WRITERS[form](rows, columns)
+    if not isinstance(file, (str, Path)):
+        file.write(content)
+        file.flush()
+        return
+    try:
+        write_whole(Path(file), content)
+    except OSError as error:
+        raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error

@@ -1,0 +1,319 @@
+"""The results of a study, in one SQLite file that a crash leaves whole.
+
+Each result is one transaction, synced to the disk before ``add`` returns. SQLite's write-ahead log lets others
+read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are JSON; a
+record that was damaged since is named by its id, and the others stay usable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from tieless._files import is_file
+from tieless.errors import StudyError, TielessError
+from tieless.study.results.database import Database
+from tieless.study.results.plan import planned
+from tieless.study.study import SHIPPED, Study
+from tieless.study.trial import Result, Trial
+
+FILE = "study.db"
+"""Name of the store in a study's folder."""
+
+_MAGIC = 0x7469656C
+"""``application_id`` of the file: "tiel"."""
+_VERSION = 2
+"""``user_version`` of the file: raise it with every change of its tables."""
+_READABLE = (1, 2)
+
+_TABLES = """
+    CREATE TABLE study (only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL);
+    CREATE TABLE plan (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
+    CREATE TABLE results (id TEXT PRIMARY KEY, status TEXT NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Since version 2: trials with seeds that were added to those of the study's file, and up to how many there may be.
+_LATER_TABLES = """
+    CREATE TABLE added (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
+    CREATE TABLE looks (only INTEGER PRIMARY KEY CHECK (only = 1), most INTEGER NOT NULL);
+"""
+
+
+RecordT = TypeVar("RecordT")
+
+_ANEW = "'tieless study run' makes it anew"
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
+"""What reading a record raises that is no JSON, or not of what was written."""
+
+
+class Store:
+    """The results of one study, and the latest plan: which trials it consists of.
+
+    A folder belongs to one study, by name. Running it again with other settings replaces the plan and keeps all
+    results; ``results`` gives those of the plan.
+
+    Only one process may write, which ``tieless.study.run`` sees to; any number may read meanwhile.
+
+    Example:
+        >>> with Store.open(folder) as store:  # doctest: +SKIP
+        ...     best = max(store.results(), key=lambda result: result.epochs[-1].test_accuracy)
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return self._database.file
+
+    @classmethod
+    def create(cls, folder: Path, study: Study, *, go_on: Callable[[], bool] | None = None) -> Store:
+        """Open a folder's store to write to it, made where there is none, with ``study`` as its plan.
+
+        Args:
+            folder: Where it is or shall be.
+            study: The plan.
+            go_on: Asked, about once a second, where another program holds the file: True to go on waiting.
+        Raises:
+            StudyError: the folder belongs to another study, holds another file of this name or cannot be written.
+        """
+        store = cls(Database(Path(folder) / FILE, writes=True, go_on=go_on))
+        try:
+            if not store._blank():
+                store._check()
+                store._check_owner(study)
+            store._prepare(study)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the store in ``folder`` to read it, while a run writes or after.
+
+        Raises:
+            StudyError: there is none, or the file is not a store of this version.
+        """
+        file = Path(folder) / FILE
+        if not is_file(file):
+            raise StudyError(f"No study in {folder}: there is no {FILE}. Start one with 'tieless study run'.")
+        store = cls(Database(file, writes=False))
+        try:
+            store._check()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _blank(self) -> bool:
+        """Nothing was ever written: a new file, or one whose first run was killed before its first transaction."""
+        return self._database.value("SELECT count(*) FROM sqlite_master") == 0
+
+    def _check(self) -> None:
+        if self._database.value("PRAGMA application_id") != _MAGIC:
+            if self._blank() and self._database.value("PRAGMA journal_mode") == "wal":
+                raise StudyError(
+                    f"{self.file} is empty: it was copied without {FILE}-wal, where a run keeps what it wrote last. Copy"
+                    " both, or use 'tieless study backup'."
+                )
+            raise StudyError(f"{self.file} is not the store of a study: choose another folder, or move the file.")
+        version = self._database.value("PRAGMA user_version")
+        if version not in _READABLE:
+            read = " and ".join(map(str, _READABLE))
+            raise StudyError(f"{self.file} has format {version}, this tieless reads {read}: use the one that made it.")
+
+    def _check_owner(self, study: Study) -> None:
+        try:
+            owner = self._study(())
+        except StudyError:
+            return  # It is damaged, and is written anew.
+        folder = self.file.parent
+        if owner.name != study.name:
+            raise StudyError(f"{folder} holds the study {owner.name!r}, not {study.name!r}: choose another --out.")
+        # Files of one name in two folders make one default folder. A file that is gone was moved.
+        known = owner.source is not None and study.source is not None and owner.source != study.source
+        if known and (owner.source == SHIPPED or is_file(Path(str(owner.source)))):
+            raise StudyError(
+                f"{folder} holds the study {owner.name!r} of {owner.source}, not that of {study.source}: choose another"
+                " --out."
+            )
+
+    def _prepare(self, study: Study) -> None:
+        self._database.keep_log()
+        with self._database.transaction():
+            if self._database.value("PRAGMA application_id") != _MAGIC:
+                self._make(_TABLES)
+                self._database.execute(f"PRAGMA application_id = {_MAGIC}")
+                self._database.execute("PRAGMA user_version = 1")
+            if self._database.value("PRAGMA user_version") == 1:
+                self._make(_LATER_TABLES)
+                self._database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._fail_damaged()
+            self._plan(study)
+
+    def _fail_damaged(self) -> None:
+        """A result that cannot be read any more is as good as none: its trial is to be run again."""
+        for name, text in self._database.rows("SELECT id, json FROM results"):
+            if isinstance(_read(text, Result.from_dict), str):
+                self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
+
+    def _make(self, tables: str) -> None:
+        for statement in filter(str.strip, tables.split(";")):
+            self._database.execute(statement)
+
+    def plan(self, study: Study) -> Study:
+        """Plan a study anew, by its file, the results that there are and the seeds that were added, and keep the plan.
+
+        Args:
+            study: As ``parse_study`` gives it.
+        Returns:
+            The study with all trials of the plan.
+        """
+        with self._database.transaction():
+            return self._plan(study)
+
+    def _plan(self, study: Study) -> Study:
+        most = self._database.rows("SELECT most FROM looks")
+        full = planned(study, self.results(planned=False), self._trials("added"), most[0][0] if most else None)
+        self._database.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
+        self._database.execute("DELETE FROM plan")
+        rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
+        self._database.execute_many("INSERT INTO plan VALUES (?, ?, ?)", rows)
+        return full
+
+    def allow_seeds(self, most: int) -> None:
+        """Fix up to how many seeds a cell may get. It fixes how often the data are looked at, so it cannot be changed.
+
+        Raises:
+            StudyError: another number was fixed before.
+        """
+        before = self._database.rows("SELECT most FROM looks")
+        if before and before[0][0] != most:
+            raise StudyError(
+                f"{self.file.parent} was begun with at most {before[0][0]} seeds, and with {most} the looks at its data"
+                f" would be others: go on with --max-seeds {before[0][0]}, or start in another folder."
+            )
+        with self._database.transaction():
+            self._database.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
+
+    def add_seeds(self, trials: Iterable[Trial]) -> None:
+        """Remember trials as added to the study, for this plan and all to come."""
+        with self._database.transaction():
+            rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
+            self._database.execute_many("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
+
+    def study(self) -> Study:
+        """The study as it was last run in this folder: its trials are the plan.
+
+        Raises:
+            StudyError: its record is damaged, or that of a trial in the plan; the next run writes them anew.
+        """
+        return self._study(self._trials("plan"))
+
+    def _study(self, trials: Sequence[Trial]) -> Study:
+        (text,) = self._database.rows("SELECT json FROM study")[0]
+        found = _read(text, lambda record: Study.from_dict(record, trials))
+        if isinstance(found, str):
+            raise StudyError(f"The study's record in {self.file} is damaged ({found}): {_ANEW}.")
+        return found
+
+    def _trials(self, table: Literal["plan", "added"]) -> list[Trial]:
+        query = {
+            "plan": "SELECT id, plan.json, results.json FROM plan LEFT JOIN results USING (id) ORDER BY position",
+            "added": "SELECT id, added.json, results.json FROM added LEFT JOIN results USING (id) ORDER BY position",
+        }
+        return [self._trial(*row) for row in self._database.rows(query[table])]
+
+    def _trial(self, name: str, text: str, result: str | None) -> Trial:
+        trial = _read(text, Trial.from_dict)
+        if isinstance(trial, str):
+            ended = "" if result is None else _read(result, Result.from_dict)
+            if isinstance(ended, str):
+                raise StudyError(f"The trial {name} of {self.file} has a damaged record ({trial}): {_ANEW}.")
+            return ended.trial
+        return trial
+
+    def add(self, result: Result) -> None:
+        """Keep a result. A trial keeps its first result, except that any result replaces a failure.
+
+        Raises:
+            StudyError: it cannot be written; the store is as it was before.
+        """
+        self._add([result])
+
+    def _add(self, results: Iterable[Result]) -> None:
+        rows = [(result.trial.id, result.status, json.dumps(result.to_dict())) for result in results]
+        with self._database.transaction():
+            self._database.execute_many(
+                "INSERT INTO results VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET status = excluded.status, json = excluded.json WHERE results.status = 'failed'",
+                rows,
+            )
+
+    def take(self, study: Study, results: Iterable[Result]) -> None:
+        """Keep results of elsewhere, all or none, and which of their seeds were added to decide claims.
+
+        Args:
+            study: What they are results of, as ``load_table`` gives it.
+            results: The results. What the store has already stays as it is.
+        Raises:
+            StudyError: it cannot be written, or another number of seeds was fixed for this folder.
+        """
+        if study.most_seeds is not None:
+            self.allow_seeds(study.most_seeds)
+            self.add_seeds(study.trials[len(study.trials) - study.added :])
+        self._add(results)
+
+    def results(self, *, planned: bool = True) -> list[Result]:
+        """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id.
+
+        One whose record is damaged counts as failed, and its error says so; the next run makes it anew. Where the plan has not
+        its trial, it is left out.
+        """
+        of_plan = "SELECT id, results.json, plan.json FROM plan JOIN results USING (id) ORDER BY position"
+        of_all = "SELECT id, results.json, plan.json FROM results LEFT JOIN plan USING (id) ORDER BY id"
+        found = [self._result(*row) for row in self._database.rows(of_plan if planned else of_all)]
+        return [result for result in found if result is not None]
+
+    def _result(self, name: str, text: str, plan: str | None) -> Result | None:
+        result = _read(text, Result.from_dict)
+        if not isinstance(result, str):
+            return result
+        trial = "" if plan is None else _read(plan, Trial.from_dict)
+        if isinstance(trial, str):
+            return None
+        return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
+
+    def copy(self) -> bytes:
+        """The content of one file with all of the store as it is at this moment, while a run writes or after."""
+        return self._database.copy()
+
+    def finished_ids(self) -> set[str]:
+        """Ids of the trials that need no run: done or diverged. A failed one is run again."""
+        return {trial for (trial,) in self._database.rows("SELECT id FROM results WHERE status != 'failed'")}
+
+    def close(self) -> None:
+        """Close it. The last to close a store that was written leaves one file."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:
+    """What ``build`` makes of a record, or how it is damaged."""
+    try:
+        return build(json.loads(text))
+    except TielessError:
+        raise
+    except _DAMAGED as error:
+        return f"{type(error).__name__}: {error}"

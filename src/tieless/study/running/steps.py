@@ -1,0 +1,114 @@
+"""A training step: as it is written, or, on a GPU, captured once and replayed.
+
+A small network's step is some hundred short kernels, and starting them from Python takes several times as long as
+running them. A CUDA graph starts them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tieless.ops.keys import GraphKeys
+from tieless.optim import DirectionFirst
+from tieless.study.settings.losses import Loss
+
+_WARM = 3
+"""Steps before the capture: PyTorch asks for some, in which libraries choose their algorithms and state is made."""
+_CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, DirectionFirst)
+"""Optimisers whose step computes on the GPU alone, once their rate is there."""
+_IN_A_GRAPH = {"capturable": True, "fused": True, "foreach": False}
+"""Settings of PyTorch's optimisers, of which each has some."""
+
+
+class Step:
+    """One step of training, operation by operation.
+
+    Args:
+        model: The network, in training mode.
+        loss: What is lowered.
+        optimisers: Those of its parameters, together.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimisers = optimisers
+
+    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on a batch; the loss and how many labels it had right before, both 0-dim and on the device."""
+        outputs = self.model(x)
+        loss = self.loss.mean(outputs, labels)
+        self.model.zero_grad()
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return loss.detach(), (self.loss.classes(outputs.detach()) == labels).sum()
+
+
+class CapturedStep(Step):
+    """The same as a CUDA graph, from the fourth batch on. A batch of another size than the first runs as it is written.
+
+    The optimisers are changed so that a graph can hold them: their rates become tensors, which a schedule has to fill.
+
+    Args:
+        model, loss, optimisers: As for ``Step``, on a GPU; ``step_for`` says which can be captured.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__(model, loss, optimisers)
+        self._seen = 0
+        self._batch: torch.Size | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._keys = GraphKeys()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                device = cast("Tensor", group["params"][0]).device
+                group["lr"] = torch.tensor(group["lr"], device=device)
+                group.update({name: value for name, value in _IN_A_GRAPH.items() if name in group})
+
+    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self._batch is None:
+            self._batch = x.shape
+        if x.shape != self._batch:
+            return super().__call__(x, labels)
+        if self._seen < _WARM:
+            self._seen += 1
+            return self._aside(x, labels)
+        if self._graph is None:
+            self._graph = self._capture(x, labels)
+        self._x.copy_(x)
+        self._labels.copy_(labels)
+        self._keys.replay(self._graph)
+        return self._outcome
+
+    def _aside(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """On a stream of its own, as what is to be captured must have run before."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            outcome = super().__call__(x, labels)
+        torch.cuda.current_stream().wait_stream(stream)
+        return outcome
+
+    def _capture(self, x: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
+        """The graph; nothing is computed yet."""
+        self._x, self._labels = x.clone(), labels.clone()
+        # The graph makes gradients of its own, which each replay writes anew.
+        self.model.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph), self._keys:
+            self._outcome = super().__call__(self._x, self._labels)
+        return graph
+
+
+def step_for(
+    model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer], *, changing: bool = False
+) -> Step:
+    """The fastest step that a network can have: captured on a GPU, where every optimiser can be and no rule changes."""
+    on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+    capturable = not changing and all(type(optimiser) in _CAPTURABLE for optimiser in optimisers)
+    return (CapturedStep if on_gpu and capturable else Step)(model, loss, optimisers)

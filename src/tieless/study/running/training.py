@@ -1,0 +1,233 @@
+"""Run one trial: build, train, test. ``MEANING`` in ``trial`` versions what is computed here."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tieless.diagnose import AlignmentMonitor, AlignmentRow
+from tieless.errors import StudyError
+from tieless.optim import Annealing, clip_after_step
+from tieless.rules import alternation
+from tieless.spec import parse_call
+from tieless.study.network import start_of
+from tieless.study.running.steps import step_for
+from tieless.study.running.validation import hold_out
+from tieless.study.settings.augmentations import augmentations, augmented
+from tieless.study.settings.losses import LOSSES
+from tieless.study.settings.optimisers import OPTIMISERS
+from tieless.study.settings.schedules import SCHEDULES, Scheduled
+from tieless.study.trial import EpochRecord, Result, Status, Trial
+
+EVALUATION_BATCH = 1000
+LOOKS = 100
+"""Steps from one look at the loss to the next where a look has to wait for a GPU."""
+
+
+OnStep = Callable[[int, nn.Module, tuple[Tensor, Tensor]], None]
+"""Gets the number of a step, the network before it and the step's batch."""
+
+
+def run_trial(
+    trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None, on_step: OnStep | None = None
+) -> Result:
+    """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads; on a
+    GPU only as far as the libraries below PyTorch do.
+
+    The caller's random state is left as it was. An exception becomes a result of status ``failed``; a loss that is
+    not finite ends the trial with status ``diverged``.
+
+    Args:
+        trial: What to run.
+        on_epoch: Called after each finished epoch.
+        on_step: Called before each step, with its number from 0, the network and the batch ``(inputs, targets)``. It may
+            look as it likes, and leaves the network and the random state as they were, as the instruments of
+            ``tieless.diagnose`` do.
+    Returns:
+        The result, with one record for each finished epoch.
+    """
+    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    epochs: list[EpochRecord] = []
+    alignments: tuple[AlignmentRow, ...] = ()
+    predicted: int | None = None
+    classes: int | None = None
+    test_samples: int | None = None
+    status: Status = "done"
+    error: str | None = None
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(), _DENORMALS[trial.denormals]():
+            threads = torch.get_num_threads()
+            run = _Run(trial, on_step)
+            classes, test_samples = run.data.classes, run.data.test_y.numel()
+            for epoch in range(trial.epochs):
+                record = run.epoch(last=epoch == trial.epochs - 1)
+                alignments = run.alignments
+                if record is None:
+                    status = "diverged"
+                    break
+                epochs.append(record)
+                predicted = run.predicted_classes
+                if on_epoch is not None:
+                    on_epoch(record)
+    except Exception as problem:  # noqa: BLE001  whatever went wrong belongs to this trial and must not end the study
+        status, error = "failed", f"{type(problem).__name__}: {problem}".splitlines()[0]
+    return Result(
+        trial=trial,
+        status=status,
+        epochs=tuple(epochs),
+        predicted_classes=predicted,
+        classes=classes,
+        test_samples=test_samples,
+        error=error,
+        seconds=time.perf_counter() - clock,
+        started=started.isoformat(timespec="seconds"),
+        versions=_versions(),
+        hardware=_hardware(trial.device, threads),
+        alignments=alignments,
+    )
+
+
+@contextmanager
+def _one_thread_that_flushes() -> Generator[None]:
+    # A processor keeps this setting for each thread, and PyTorch sets that of the calling one.
+    threads, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0
+    if not torch.set_flush_denormal(True):
+        raise StudyError("denormals: this processor cannot flush them. Leave the setting out, or write 'kept'.")
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+
+
+_DENORMALS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "kept": nullcontext,
+    "flushed": _one_thread_that_flushes,
+}
+
+
+class _Run:
+    def __init__(self, trial: Trial, on_step: OnStep | None) -> None:
+        self.on_step, self.steps = on_step, 0
+        # The order of the samples has a generator of its own, so that it is the same for every rule of a seed,
+        # however many numbers the rule draws.
+        self.order = torch.Generator().manual_seed(2**32 + trial.seed)
+        # So that the order is the same with and without augmentation.
+        self.chance = torch.Generator().manual_seed(2**33 + trial.seed)
+        self.model, self.data = start_of(trial)
+        self.held_out: tuple[Tensor, Tensor] | None = None
+        if trial.validation is not None:
+            self.data, self.held_out = hold_out(self.data, trial.validation, trial.seed)
+        self.test = trial.test
+        self.batch = trial.batch
+        self.loss = LOSSES[trial.loss]
+        self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
+        for optimiser in self.optimisers:
+            clip_after_step(optimiser, self.model)
+        turns = alternation(trial.backward)
+        self.turns = None if turns is None else Annealing(self.model, turns)
+        self.step = step_for(self.model, self.loss, self.optimisers, changing=turns is not None)
+        steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
+        self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
+        self.changes = augmentations(trial.augment)
+        self.monitor = (
+            AlignmentMonitor(self.model, self.loss.mean, every=trial.monitor, seed=trial.seed)
+            if trial.monitor
+            else None
+        )
+        self.predicted_classes: int | None = None
+
+    @property
+    def alignments(self) -> tuple[AlignmentRow, ...]:
+        """What the monitor has measured so far."""
+        return tuple(row for one in self.monitor.history for row in one.rows()) if self.monitor else ()
+
+    def epoch(self, *, last: bool) -> EpochRecord | None:
+        """One pass over the training samples, and a look at those that the trial asks for; ``None`` if a loss was not finite."""
+        clock = time.perf_counter()
+        self.model.train()
+        # Sums stay where the data are: to fetch a number is to wait for a GPU.
+        device = self.data.train_y.device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        looks = 1 if device.type == "cpu" else LOOKS
+        for number, (x, labels) in enumerate(self.data.batches(self.order, self.batch)):
+            inputs = augmented(x, self.changes, self.chance)
+            if self.monitor is not None:
+                self.monitor.step((inputs, labels))
+            if self.on_step is not None:
+                self.on_step(self.steps, self.model, (inputs, labels))
+            self.steps += 1
+            self.schedule.step()
+            loss, right = self.step(inputs, labels)
+            if self.turns is not None:
+                self.turns.step()
+            total += loss.double() * labels.numel()
+            correct += right
+            if number % looks == 0 and not math.isfinite(total.item()):
+                return None
+        if not math.isfinite(total.item()):
+            return None
+        validation_loss, validation_accuracy = self._evaluate(*self.held_out) if self.held_out else (None, None)
+        test_loss, test_accuracy = None, None
+        if self.test == "each-epoch" or (self.test == "once" and last):
+            test_loss, test_accuracy = self._evaluate(self.data.test_x, self.data.test_y)
+        if not all(math.isfinite(loss) for loss in (validation_loss, test_loss) if loss is not None):
+            return None
+        labels_seen = self.data.train_y.numel()
+        return EpochRecord(
+            total.item() / labels_seen,
+            int(correct) / labels_seen,
+            test_loss,
+            test_accuracy,
+            time.perf_counter() - clock,
+            validation_loss,
+            validation_accuracy,
+        )
+
+    @torch.no_grad()
+    def _evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+        self.model.eval()
+        total, correct = 0.0, 0
+        seen = torch.zeros(self.data.classes, dtype=torch.bool, device=targets.device)
+        for start in range(0, len(targets), EVALUATION_BATCH):
+            labels = targets[start : start + EVALUATION_BATCH]
+            outputs = self.model(inputs[start : start + EVALUATION_BATCH])
+            predicted = self.loss.classes(outputs)
+            total += self.loss.mean(outputs, labels).item() * labels.numel()
+            correct += int((predicted == labels).sum())
+            seen[predicted] = True
+        self.predicted_classes = int(seen.sum())
+        return total / targets.numel(), correct / targets.numel()
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numba", "numpy", "tieless")}
+    return {"python": platform.python_version(), "torch": torch.__version__, **packages}
+
+
+def _hardware(device: str, threads: int) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name()
+    return {"device": device, "processor": name, "threads": str(threads)}
+
+
+def processor_name() -> str:
+    """The processor as it calls itself, or its kind where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

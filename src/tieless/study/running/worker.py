@@ -1,0 +1,57 @@
+"""The process that runs trials, one after the other, for ``runner``."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+import torch
+
+from tieless.study.trial import EpochRecord, Result, Trial
+
+NAME = "tieless-worker"
+"""Of the process."""
+READY = "ready"
+NO_GUARD = 97
+"""Exit code of a worker that met a call of ``run`` while it imported the script which started it."""
+
+
+class RunTrial(Protocol):
+    """Anything that turns a trial into its result. Must be importable by name from a fresh process."""
+
+    def __call__(self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result: ...
+
+
+def _exit_with_parent() -> None:
+    parent = mp.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        # Not sys.exit: the main thread may be deep in a trial whose result nobody waits for any more.
+        os._exit(1)
+
+
+def work(channel: Connection, run_trial: RunTrial, threads: int) -> None:
+    """Say ``READY``, then answer each ``Trial`` with its ``EpochRecord``s and its ``Result``, until there are no more.
+
+    Args:
+        channel: To the runner, which alone writes to the store.
+        run_trial: What runs a trial.
+        threads: Torch threads.
+    """
+    # Ctrl-C reaches every process of the terminal; it is the runner that decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    # The runner's OMP_NUM_THREADS is enough where torch uses OpenMP; where it does not, this is.
+    torch.set_num_threads(threads)
+    channel.send(READY)
+    while True:
+        try:
+            trial = channel.recv()
+        except EOFError:
+            return
+        channel.send(run_trial(trial, on_epoch=channel.send))

@@ -1,0 +1,95 @@
+"""What a trial can do to its training images, anew in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tieless.registry import Named, Registry
+from tieless.spec import parse_chain
+
+
+class Augmentation(Named):
+    """A random change of each image of a batch."""
+
+    __slots__ = ()
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """``(n, channels, height, width)`` to the same."""
+        raise NotImplementedError
+
+
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
+
+
+@AUGMENTATIONS.register
+@dataclass(frozen=True, slots=True)
+class _Nothing(Augmentation):
+    """Images as they are."""
+
+    name: ClassVar[str] = "none"
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return x
+
+
+@AUGMENTATIONS.register
+@dataclass(frozen=True, slots=True)
+class _Shift(Augmentation):
+    """Each image moved by up to ``pixels`` in both directions, with 0 where nothing moves in."""
+
+    name: ClassVar[str] = "shift"
+    pixels: int = 2
+
+    def check(self) -> None:
+        self.require(self.pixels >= 1, "pixels >= 1")
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        n, _, height, width = x.shape
+        reach = self.pixels
+        # A CPU generator draws the same numbers whatever the device.
+        moved = torch.randint(0, 2 * reach + 1, (n, 2), generator=generator).to(x.device)
+        rows = (moved[:, :1] + torch.arange(height, device=x.device))[:, None, :, None]
+        columns = (moved[:, 1:] + torch.arange(width, device=x.device))[:, None, None, :]
+        sample = torch.arange(n, device=x.device)[:, None, None, None]
+        channel = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
+        return F.pad(x, (reach,) * 4)[sample, channel, rows, columns]
+
+
+@AUGMENTATIONS.register
+@dataclass(frozen=True, slots=True)
+class _Flip(Augmentation):
+    """Each image mirrored, left to right, with a probability of 1/2."""
+
+    name: ClassVar[str] = "flip"
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        turned = torch.rand(len(x), generator=generator) < 0.5
+        return torch.where(turned.to(x.device)[:, None, None, None], x.flip(3), x)
+
+
+def augmentations(spec: str) -> tuple[Augmentation, ...]:
+    """What a spec such as ``"shift(2) >> flip"`` does, in order; ``"none"`` does nothing.
+
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: the spec cannot be read, or a parameter is wrong.
+    """
+    read = [AUGMENTATIONS.build(call) for call in parse_chain(spec)]
+    return tuple(one for one in read if not isinstance(one, _Nothing))
+
+
+def augmented(x: Tensor, changes: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
+    """A batch after some changes.
+
+    Raises:
+        RuleValueError: there is a change, and ``x`` are no images.
+    """
+    for change in changes:
+        change.require(x.dim() == 4, f"images, (n, channels, height, width), and the data has {tuple(x.shape)}")
+        x = change.apply(x, generator)
+    return x

@@ -1,0 +1,183 @@
+"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, ours, and a library's.
+
+Those of PyTorch make their step in one operation (``fused``): of a small network's step on a CPU it is a tenth otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from tieless._imports import try_import
+from tieless.optim import Bop, DirectionFirst, split_parameters
+from tieless.registry import Named, Registry, option
+
+
+class Optimiser(Named):
+    """An optimiser that is still to be given parameters."""
+
+    __slots__ = ()
+
+    def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+        """The optimisers that train a model, each some of its parameters."""
+        return [self.over(model.parameters(), rate)]
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        """The one optimiser of all parameters."""
+        raise NotImplementedError
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise what ``build`` would. It may change the weights, and makes no optimiser, for the first one that a process
+        makes has PyTorch import its compiler: two seconds, before a study begins.
+        """
+
+
+OPTIMISERS: Registry[Optimiser] = Registry("optimiser")
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Adam(Optimiser):
+    """``torch.optim.Adam``; with ``weight_decay``, ``torch.optim.AdamW``."""
+
+    name: ClassVar[str] = "adam"
+    weight_decay: float = option(0.0)
+
+    def check(self) -> None:
+        self.require(self.weight_decay >= 0, "weight_decay >= 0")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        if self.weight_decay:
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.Adam(parameters, lr=rate, fused=True)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Momentum(Optimiser):
+    """``torch.optim.SGD`` with a momentum of 0.9."""
+
+    name: ClassVar[str] = "momentum"
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, fused=True)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Sgd(Optimiser):
+    """``torch.optim.SGD``."""
+
+    name: ClassVar[str] = "sgd"
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=rate, fused=True)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _DirectionFirst(Optimiser):
+    """``tieless.optim.DirectionFirst``."""
+
+    name: ClassVar[str] = "direction_first"
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return DirectionFirst(parameters, lr=rate, momentum=self.momentum)
+
+
+class _Kept(Optimiser):
+    """One of the package pytorch-optimizer, which takes a second to import: not before a trial wants it."""
+
+    __slots__ = ()
+    called: ClassVar[str]
+
+    def of_library(self) -> Any:
+        library: Any = None
+        with try_import("study") as extra:
+            library = importlib.import_module("pytorch_optimizer")
+        extra.check()
+        return getattr(library, self.called)
+
+    def check_model(self, model: nn.Module) -> None:
+        self.of_library()
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _SignSGD(_Kept):
+    """Steps of one size for each weight, by the sign of the averaged gradient: pytorch-optimizer's ``SignSGD``."""
+
+    name: ClassVar[str] = "sign_sgd"
+    called: ClassVar[str] = "SignSGD"
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return self.of_library()(parameters, lr=rate, momentum=self.momentum)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Lion(_Kept):
+    """Signs of an average that looks back further than the step does: pytorch-optimizer's ``Lion``."""
+
+    name: ClassVar[str] = "lion"
+    called: ClassVar[str] = "Lion"
+    weight_decay: float = option(0.0)
+
+    def check(self) -> None:
+        self.require(self.weight_decay >= 0, "weight_decay >= 0")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return self.of_library()(parameters, lr=rate, weight_decay=self.weight_decay)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Lars(_Kept):
+    """Momentum, with each layer's gradient scaled to ``trust`` times the norm of its weights: pytorch-optimizer's ``LARS``."""
+
+    name: ClassVar[str] = "lars"
+    called: ClassVar[str] = "LARS"
+    trust: float = option(0.001)
+    momentum: float = option(0.9)
+
+    def check(self) -> None:
+        self.require(self.trust > 0 and 0 <= self.momentum < 1, "trust > 0 and momentum from 0 to below 1")
+
+    def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return self.of_library()(parameters, lr=rate, momentum=self.momentum, trust_coefficient=self.trust)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Bop(Optimiser):
+    """``tieless.optim.Bop`` for the weights of all layers but the ends, which it makes binary; Adam for the rest.
+
+    The learning rate is Adam's. A schedule falls on both, on Bop's ``gamma``.
+    """
+
+    name: ClassVar[str] = "bop"
+    threshold: float = 1e-8
+    gamma: float = 1e-4
+
+    def check(self) -> None:
+        self.require(self.threshold >= 0 and 0 < self.gamma <= 1, "threshold >= 0 and gamma above 0 to 1")
+
+    def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+        binary, others = split_parameters(model)
+        return [Bop(binary, self.threshold, self.gamma), torch.optim.Adam(others, lr=rate, fused=True)]
+
+    def check_model(self, model: nn.Module) -> None:
+        split_parameters(model)

@@ -1,0 +1,106 @@
+"""How a trial's learning rate changes from its first step to its last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tieless.registry import Named, Registry, option
+
+
+class Schedule(Named):
+    """A factor of the learning rate."""
+
+    __slots__ = ()
+
+    def factor(self, done: float) -> float:
+        """The factor, where ``done`` is the part of all steps that lies behind, 0 to below 1."""
+        raise NotImplementedError
+
+
+SCHEDULES: Registry[Schedule] = Registry("schedule")
+
+
+@SCHEDULES.register
+@dataclass(frozen=True, slots=True)
+class _Constant(Schedule):
+    """1 throughout."""
+
+    name: ClassVar[str] = "constant"
+
+    def factor(self, done: float) -> float:
+        return 1.0
+
+
+class _Warm(Schedule):
+    __slots__ = ()
+    warmup: float
+
+    def check(self) -> None:
+        self.require(0 <= self.warmup < 1, "warmup, a part of all steps, from 0 to below 1")
+
+    def factor(self, done: float) -> float:
+        if done < self.warmup:
+            return done / self.warmup
+        return self._fall((done - self.warmup) / (1 - self.warmup))
+
+    def _fall(self, done: float) -> float:
+        raise NotImplementedError
+
+
+@SCHEDULES.register
+@dataclass(frozen=True, slots=True)
+class _Cosine(_Warm):
+    """Half a cosine, from 1 to 0, after a straight rise over the ``warmup`` part of all steps."""
+
+    name: ClassVar[str] = "cosine"
+    warmup: float = option(0.0)
+
+    def _fall(self, done: float) -> float:
+        return (1 + math.cos(math.pi * done)) / 2
+
+
+@SCHEDULES.register
+@dataclass(frozen=True, slots=True)
+class _Linear(_Warm):
+    """A straight line from 1 to 0, after a straight rise over the ``warmup`` part of all steps."""
+
+    name: ClassVar[str] = "linear"
+    warmup: float = option(0.0)
+
+    def _fall(self, done: float) -> float:
+        return 1 - done
+
+
+class Scheduled:
+    """A schedule at work on the rates of some optimisers: ``lr``, or ``gamma`` of one that has no ``lr``.
+
+    Args:
+        schedule: The factor.
+        optimisers: Whose groups it changes.
+        steps: How many there will be.
+    """
+
+    def __init__(self, schedule: Schedule, optimisers: Iterable[torch.optim.Optimizer], steps: int) -> None:
+        groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+        self._schedule = schedule
+        self._rates = [
+            (group, key, float(group[key])) for group in groups for key in ["lr" if "lr" in group else "gamma"]
+        ]
+        self._steps = steps
+        self._taken = 0
+
+    def step(self) -> None:
+        """Set the rates of the next step."""
+        factor = self._schedule.factor(self._taken / self._steps)
+        for group, key, rate in self._rates:
+            if isinstance(group[key], Tensor):  # one that a captured step reads
+                group[key].fill_(rate * factor)
+            else:
+                group[key] = rate * factor
+        self._taken += 1

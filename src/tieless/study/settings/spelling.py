@@ -1,0 +1,151 @@
+"""Specs as a trial keeps them: checked against the registries and written in one way only.
+
+``"rectangular(-1.0,1)"`` and ``"rectangular(low=-1, high=1)"`` are one rule, so they must be one trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from tieless.data.source import SOURCES
+from tieless.errors import StudyError
+from tieless.feedback import feedback as feedback_of
+from tieless.forwards import forward as forward_of
+from tieless.functional import join
+from tieless.models import model_spec
+from tieless.registry import remembered, unknown
+from tieless.rules import alternate, alternation, rule as rule_of
+from tieless.spec import Call, Value, format_call, parse_call, parse_chain
+from tieless.study.settings.augmentations import augmentations
+from tieless.study.settings.losses import LOSSES
+from tieless.study.settings.optimisers import OPTIMISERS
+from tieless.study.settings.schedules import SCHEDULES
+from tieless.study.settings.weights import WEIGHTS
+
+TESTS = ("each-epoch", "once", "never")
+"""When a run may look at the test samples."""
+
+DENORMALS = ("kept", "flushed")
+"""What becomes of numbers that are too small for the full precision of their type."""
+
+
+def _whole(value: Value) -> Value:
+    # 1.0 and 1 are one value to a registry and two in a text. Beyond 2**53 a float is not exact any more.
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _plain(spec: str) -> str:
+    """A spec with its whole numbers written as integers."""
+    calls = [
+        Call(call.name, tuple(map(_whole, call.args)), {name: _whole(value) for name, value in call.kwargs.items()})
+        for call in parse_chain(spec)
+    ]
+    return " >> ".join(map(format_call, calls))
+
+
+def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise StudyError(unknown(kind, name, known))
+    return name
+
+
+@remembered
+def rule(spec: str) -> str:
+    """The backward rule that ``spec`` names, or the rules in turn, in their one spelling.
+
+    Example:
+        >>> rule("rectangular(low=-1, high=1.0) >> noise(0.1)")
+        'rectangular(-1, 1) >> noise(0.1)'
+        >>> rule("alternate('tied', 'constant', every=1)")
+        'alternate("tied", "constant(1)")'
+    """
+    if (turns := alternation(spec)) is not None:
+        return str(alternate(*(rule(str(one)) for one in turns.rules), every=turns.every))
+    return _plain(str(rule_of(spec)))
+
+
+def first_rule(spec: str) -> str:
+    """The rule that a network starts with: the first one of those in turn, or the one there is."""
+    turns = alternation(spec)
+    return spec if turns is None else str(turns.at(0))
+
+
+@remembered
+def forward(spec: str) -> str:
+    """The forward that ``spec`` names, in its one spelling."""
+    return _plain(str(forward_of(spec)))
+
+
+@remembered
+def model(spec: str) -> str:
+    """The model that ``spec`` names, in its one spelling."""
+    return _plain(str(model_spec(spec)))
+
+
+@remembered
+def data(spec: str) -> str:
+    """The data set that ``spec`` names, in its one spelling."""
+    return _plain(str(SOURCES.build(parse_call(spec))))
+
+
+def loss(name: str) -> str:
+    """``name`` where it is a loss."""
+    return _chosen("loss", name, LOSSES)
+
+
+@remembered
+def optimiser(spec: str) -> str:
+    """The optimiser that ``spec`` names, in its one spelling."""
+    return _plain(str(OPTIMISERS.build(parse_call(spec))))
+
+
+@remembered
+def schedule(spec: str) -> str:
+    """The schedule that ``spec`` names, in its one spelling."""
+    return _plain(str(SCHEDULES.build(parse_call(spec))))
+
+
+@remembered
+def weights(spec: str) -> str:
+    """The kind of weights that ``spec`` names, in its one spelling."""
+    return _plain(str(WEIGHTS.build(parse_call(spec))))
+
+
+@remembered
+def feedback(spec: str) -> str:
+    """The kind of feedback weights that ``spec`` names, in its one spelling."""
+    return _plain(str(feedback_of(spec)))
+
+
+@remembered
+def augment(spec: str) -> str:
+    """The augmentations that ``spec`` names, in their one spelling."""
+    return _plain(" >> ".join(map(str, augmentations(spec))) or "none")
+
+
+def test(name: str) -> str:
+    """``name`` where it says when to test."""
+    return _chosen("time to test", name, TESTS)
+
+
+def denormals(name: str) -> str:
+    """``name`` where it says what becomes of denormal numbers."""
+    return _chosen("treatment of denormal numbers", name, DENORMALS)
+
+
+def device(name: str) -> str:
+    """``name`` where torch knows such a device, whether or not this machine has one."""
+    try:
+        return str(torch.device(name))
+    except RuntimeError:
+        raise StudyError(f"expected a torch device such as 'cpu' or 'cuda', got {name!r}") from None
+
+
+@remembered
+def check_pair(forward: str, backward: str) -> None:
+    """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
+    turns = alternation(backward)
+    for one in [backward] if turns is None else turns.rules:
+        join(forward, one)

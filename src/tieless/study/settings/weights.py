@@ -1,0 +1,97 @@
+"""What a trial can make of a model's weights: float, binary, ternary, of a few bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tieless.nn import QuantizedWeight, WeightScale, quantize_weights
+from tieless.registry import Named, Registry, option
+from tieless.rules import rule as rule_of
+
+
+class Weights(Named):
+    """A way of having weights."""
+
+    __slots__ = ()
+
+    def apply(self, model: nn.Module) -> None:
+        """Quantise a model in place."""
+        raise NotImplementedError
+
+
+WEIGHTS: Registry[Weights] = Registry("kind of weights")
+
+
+@WEIGHTS.register
+@dataclass(frozen=True, slots=True)
+class _Float(Weights):
+    """As the model has them."""
+
+    name: ClassVar[str] = "float"
+
+    def apply(self, model: nn.Module) -> None:
+        pass
+
+
+class _Quantized(Weights):
+    __slots__ = ()
+    backward: str
+    keep_ends: bool
+
+    def check(self) -> None:
+        # One spelling of the rule, so that equal trials have equal ids.
+        object.__setattr__(self, "backward", str(rule_of(self.backward)))
+        self.quantizer()
+
+    def quantizer(self) -> QuantizedWeight:
+        raise NotImplementedError
+
+    def apply(self, model: nn.Module) -> None:
+        quantize_weights(model, self.quantizer(), keep_ends=self.keep_ends)
+
+
+@WEIGHTS.register
+@dataclass(frozen=True, slots=True)
+class _Binary(_Quantized):
+    """Signs, all layers but the ends."""
+
+    name: ClassVar[str] = "binary"
+    scale: WeightScale = option("none")
+    backward: str = option("rectangular(-1, 1)")
+    keep_ends: bool = option(default=True)
+
+    def quantizer(self) -> QuantizedWeight:
+        return QuantizedWeight("sign", self.backward, scale=self.scale)
+
+
+@WEIGHTS.register
+@dataclass(frozen=True, slots=True)
+class _Ternary(_Quantized):
+    """-s, 0 and s, all layers but the ends."""
+
+    name: ClassVar[str] = "ternary"
+    threshold: float = option(0.7)
+    scale: WeightScale = option("mean")
+    backward: str = option("constant(1)")
+    keep_ends: bool = option(default=True)
+
+    def quantizer(self) -> QuantizedWeight:
+        return QuantizedWeight(f"ternary({self.threshold})", self.backward, scale=self.scale, unit=1)
+
+
+@WEIGHTS.register
+@dataclass(frozen=True, slots=True)
+class _KBit(_Quantized):
+    """Signed integers of a few bits times a scale, all layers but the ends."""
+
+    name: ClassVar[str] = "k_bit"
+    bits: int
+    scale: WeightScale = option("mean")
+    backward: str = option("constant(1)")
+    keep_ends: bool = option(default=True)
+
+    def quantizer(self) -> QuantizedWeight:
+        return QuantizedWeight.from_bits(self.bits, self.backward, scale=self.scale)

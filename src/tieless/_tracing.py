@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
 from functools import wraps
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+
+import torch
 
 from tieless.errors import TransformError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Value = TypeVar("Value")
 
 
 def known_when_traced(function: Callable[P, R]) -> Callable[P, R]:
@@ -22,6 +25,35 @@ def known_when_traced(function: Callable[P, R]) -> Callable[P, R]:
     """
     function._dynamo_marked_constant = True  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]
     return function
+
+
+class Named(Generic[Value]):
+    """Values that no graph can hold, by names that a graph can: compiled code looks up what eager code has at hand.
+
+    The functions that do so are taken into a graph as they are, for autograd and the transforms of ``torch.func`` to trace.
+    If Dynamo looked into them, it would follow hardly any method of a rule, and under a transform it would take the forward
+    of an autograd function for all of it (https://github.com/pytorch/pytorch/issues/193279): the rule lost, silently.
+
+    Args:
+        functions: The functions of a graph that get a name and look it up here.
+    """
+
+    def __init__(self, *functions: Callable[..., Any]) -> None:
+        self._functions = functions
+        self._values: dict[str, Value] = {}
+
+    def name(self, name: str, value: Value) -> str:
+        """Keep ``value`` under ``name``, and give the name back: called while a compiler traces."""
+        for function in self._functions:
+            torch.compiler.allow_in_graph(function)
+        self._values[name] = value
+        return name
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def unprofiled(function: Callable[P, R]) -> Callable[P, R]:

@@ -16,7 +16,7 @@ from torch.jit._trace import TracerWarning
 
 from tieless import ops, registry
 from tieless._kinds import Halves, fake_mode_of, is_array, refuse_all_but_arrays, through_arrays
-from tieless._tracing import known_when_traced, no_script
+from tieless._tracing import Named, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
@@ -260,10 +260,6 @@ def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: to
 
 untie.__prepare_scriptable__ = untie_joined.__prepare_scriptable__ = no_script  # pyright: ignore[reportFunctionMemberAccess]
 
-_IN_GRAPHS: dict[str, Joined] = {}
-"""The pairs that compilers have met, by a name that a graph can hold."""
-
-
 _NATIVE, _FOLLOWS = "native", "follows"
 """Names of no pair: a callable's own derivative is all it needs, or the rule follows that derivative."""
 
@@ -303,11 +299,7 @@ def _name_around(backward: RuleLike, generation: str) -> str:
 
 
 def _met(joined: Joined) -> str:
-    torch.compiler.allow_in_graph(_in_graph)
-    torch.compiler.allow_in_graph(_around_in_graph)
-    name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
-    _IN_GRAPHS[name] = joined
-    return name
+    return MET.name(f"{joined.forward} with {joined.rule}, {id(joined):x}", joined)
 
 
 class _AskedForFunctionError(Exception):
@@ -329,18 +321,17 @@ class _Traced(Forward):
 
 
 def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
-    """What Dynamo puts into its graph as it is, for autograd and the transforms of ``torch.func`` to trace.
-
-    If it looked into it, it would follow hardly any method of a rule, and under a transform it would take the forward of
-    an autograd function for all of it (https://github.com/pytorch/pytorch/issues/193279): the rule lost, silently.
-    """
-    return _untie(z, _IN_GRAPHS[name], generator)
+    return _untie(z, MET[name], generator)
 
 
 def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
     """``_in_graph`` where ``y`` is there already."""
     refuse_all_but_arrays(z, "A compiled callable forward")
-    return _untie(z, _IN_GRAPHS[name], generator, y)
+    return _untie(z, MET[name], generator, y)
+
+
+MET: Named[Joined] = Named(_in_graph, _around_in_graph)
+"""The pairs that compilers have met."""
 
 
 def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced: Tensor | None = None) -> Tensor:

@@ -447,9 +447,9 @@ def test_calls_with_parameters_of_their_own_leave_nothing_behind_of_rules_they_h
             return F.leaky_relu(x, self.slope)
 
     net, x = Net(), torch.tensor([-1.0, 2.0], requires_grad=True)
-    kept = len(converted._IN_GRAPHS)
+    kept = len(converted._MET)
     for value in (1, 2, 3):
         tl.convert(net, backward=f"constant({value})")
         (sent,) = torch.autograd.grad(net(x).sum(), x)
         assert sent.tolist() == [value, value]
-    assert len(converted._IN_GRAPHS) == kept
+    assert len(converted._MET) == kept

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 
-from tieless._tracing import known_when_traced, no_script
+from tieless._tracing import Named, known_when_traced, no_script
 from tieless.convert.functions import KINDS, Function, forward_of
 from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
@@ -135,7 +135,7 @@ class Call(Activation):
 
 def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
     if torch.compiler.is_compiling():
-        return _IN_GRAPHS[_name(kind, parameters, rule)]
+        return _MET[_name(kind, parameters, rule)]
     return _joined(kind, parameters, rule)
 
 
@@ -144,16 +144,14 @@ def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> J
     return join(forward_of(kind, dict(parameters)), rule)
 
 
-_IN_GRAPHS: dict[str, Joined] = {}
-"""What compilers have met of calls with parameters of their own, by a name that a graph can hold."""
+_MET: Named[Joined] = Named()
+"""The pairs of calls with parameters of their own that compilers have met."""
 
 
 @known_when_traced
 def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
     joined = _joined(kind, parameters, rule)
-    name = f"{joined.forward} with {joined.rule}, {id(joined):x}"
-    _IN_GRAPHS[name] = joined
-    return name
+    return _MET.name(f"{joined.forward} with {joined.rule}, {id(joined):x}", joined)
 
 
 @dataclass(frozen=True, slots=True)

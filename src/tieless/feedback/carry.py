@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tieless import ops
 from tieless._kinds import refuse_all_but_arrays
-from tieless._tracing import known_when_traced
+from tieless._tracing import Named, known_when_traced
 from tieless._underivable import underivable
 from tieless.errors import ConversionError, RuleTypeError, TransformError
 from tieless.feedback.geometry import Geometry
@@ -42,26 +42,21 @@ class Carrier:
     key: int
 
 
-# A compiler takes both calls as they are, for autograd and the transforms of torch.func to trace. If it looked inside, a
-# transform within its graph would lose the backward pass, silently (https://github.com/pytorch/pytorch/issues/193279).
-_IN_GRAPHS: dict[str, Carrier] = {}
-"""What compilers have met, by a name that a graph can hold."""
-
-
 @known_when_traced
 def _carrier_name(carrier: Carrier) -> str:
-    torch.compiler.allow_in_graph(_send_in_graph)
-    torch.compiler.allow_in_graph(_deliver_in_graph)
-    _IN_GRAPHS[str(carrier)] = carrier
-    return str(carrier)
+    return _MET.name(str(carrier), carrier)
 
 
 def _send_in_graph(y: Tensor, x: Tensor, weight: Tensor | None, name: str) -> Tensor:
-    return _send(y, x, weight, _IN_GRAPHS[name])
+    return _send(y, x, weight, _MET[name])
 
 
 def _deliver_in_graph(output: Tensor, names: str, *inputs: Tensor) -> Tensor:
-    return _deliver(output, tuple(_IN_GRAPHS[name] for name in names.splitlines()), inputs)
+    return _deliver(output, tuple(_MET[name] for name in names.splitlines()), inputs)
+
+
+_MET: Named[Carrier] = Named(_send_in_graph, _deliver_in_graph)
+"""The carriers that compilers have met."""
 
 
 def send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from tieless import ops
 from tieless._kinds import refuse_all_but_arrays
-from tieless._tracing import known_when_traced, no_script
+from tieless._tracing import Named, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
@@ -147,21 +147,17 @@ class LearnableActivation(nn.Module):
         return f"{self.setting.forward}, {self.setting.rule} at the start, {self.setting.objective}"
 
 
-_IN_GRAPHS: dict[str, _Setting] = {}
-"""What compilers have met, by a name that a graph can hold."""
-
-
 @known_when_traced
 def _name(forward: Forward, rule: Bump, objective: Objective) -> str:
-    torch.compiler.allow_in_graph(_in_graph)
-    name = f"{forward} with {rule} by {objective}"
-    _IN_GRAPHS[name] = _Setting(forward, rule, objective)
-    return name
+    return _MET.name(f"{forward} with {rule} by {objective}", _Setting(forward, rule, objective))
 
 
 def _in_graph(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, name: str) -> Tensor:
-    """In a graph as it is, as ``functional`` says of its own."""
-    return _learn(y, z, log_width, log_height, _IN_GRAPHS[name])
+    return _learn(y, z, log_width, log_height, _MET[name])
+
+
+_MET: Named[_Setting] = Named(_in_graph)
+"""The settings that compilers have met."""
 
 
 def _learn(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, setting: _Setting) -> Tensor:

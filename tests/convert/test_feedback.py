@@ -355,6 +355,12 @@ def test_a_second_conversion_replaces_and_layers_are_chosen_as_in_convert():
     assert kinds == {"0": "fa", "2": "usf", "5": "dfa"}
 
 
+def test_the_ends_can_be_kept():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    tl.convert_feedback(model, "fa", keep_ends=True)
+    assert [type(layer).__name__ for layer in model] == ["Linear", "FeedbackLinear", "FeedbackLinear", "Linear"]
+
+
 def test_feedback_weights_follow_from_the_layer_not_from_what_else_is_converted():
     one = tl.convert_feedback(net(), "fa", only="5", seed=2)
     every = tl.convert_feedback(net(), "fa", seed=2)

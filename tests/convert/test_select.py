@@ -82,6 +82,15 @@ def test_a_rule_for_the_rest_and_limits_to_it():
     }
 
 
+def test_the_ends_can_be_kept():
+    """The last activation that there is, nn.PReLU, cannot be converted, and is an end all the same."""
+    assert set(rules(tl.convert(Net(), backward="tied", keep_ends=True))) == ALL - {"features.0.relu@1"}
+    left = {one.name for one in tl.conversion(Net(), backward="tied", keep_ends=True).left}
+    assert left == {"features.0.relu@1", "head.3"}
+    with pytest.raises(ConversionError, match=r"selects no activation.*keep_ends=False takes them too"):
+        tl.convert(Net(), {"features.0.relu@1": "tied"}, keep_ends=True)
+
+
 def test_both_halves_of_one_layer():
     model = tl.convert(Net(), {"head.1": {"forward": "heaviside", "backward": "rectangular"}, "*.act": "sign"})
     found = {one.name: (one.forward, one.backward) for one in tl.conversion(model).converted}

@@ -192,6 +192,7 @@ def test_a_second_call_replaces_the_first():
         ("[0-3]", False, ["0", "3"]),
         (["3", nn.Linear], True, ["3", "7"]),
         (["3", "10"], False, ["3", "10"]),
+        (lambda name, module: name == "7", True, ["7"]),
     ],
 )
 def test_layers_are_chosen_by_name_and_by_type(layers, keep_ends, names):
@@ -208,7 +209,8 @@ def test_layers_are_chosen_by_name_and_by_type(layers, keep_ends, names):
         (_net(), {"layers": "10"}, RuleValueError, "keep_ends=False takes them too"),
         (nn.Linear(2, 2), {}, RuleValueError, r"the model has: the model \(Linear\)"),
         (nn.ReLU(), {}, RuleValueError, "the model has: none"),
-        (_net(), {"layers": [3]}, RuleTypeError, "globs of names"),
+        (_net(), {"layers": [3]}, RuleTypeError, "by its name, a module class or a function, got 3"),
+        (_net(), {"layers": ["3", "featurs.*"]}, RuleValueError, r"that 'featurs\.\*' fits"),
         (parametrizations.weight_norm(nn.Linear(2, 2)), {"keep_ends": False}, RuleTypeError, "a parametrization already"),
     ],
 )  # fmt: skip

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -27,7 +27,6 @@ from tieless.convert.select import (
     Entry,
     Halves,
     HalvesLike,
-    Selector,
     choose,
     concerns,
     halves,
@@ -40,6 +39,7 @@ from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
 from tieless.nn import CALLS, calls_of
 from tieless.nn.feedback import untap
+from tieless.nn.select import Selectors, selectors
 from tieless.rules import RuleLike, rule as rule_of
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -54,7 +54,8 @@ def convert(
     *,
     backward: RuleLike | None = None,
     forward: ForwardLike | None = None,
-    only: Selector | Sequence[Selector] | None = None,
+    only: Selectors | None = None,
+    keep_ends: bool = False,
     strict: bool = False,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Model:
@@ -77,6 +78,7 @@ def convert(
             conversion; or the path of a YAML file.
         backward, forward: For all that ``layers`` does not select. Without ``forward`` each keeps its own.
         only: Selectors that ``backward`` and ``forward`` are limited to.
+        keep_ends: True leaves the first and the last activation as they are, in the order in which the model holds them.
         strict: Raise, before anything is changed, where activations cannot be reached; else there is a warning.
         example: Arguments to call the model with, a tuple or a dict. It then runs once, and activations that it
             computes in a way that no reading of code can see are reported too.
@@ -94,7 +96,7 @@ def convert(
           (2): Linear(in_features=8, out_features=2, bias=True)
         )
     """
-    choices, unreached, _ = _plan(model, layers, backward, forward, only, example, "convert")
+    choices, unreached, _ = _plan(model, layers, backward, forward, only, keep_ends, example, "convert")
     if unreached:
         message = (
             f"convert cannot reach {len(unreached)} activation{'s' * (len(unreached) > 1)} of {_name(model)}, which stay "
@@ -121,7 +123,8 @@ def conversion(
     *,
     backward: RuleLike | None = None,
     forward: ForwardLike | None = None,
-    only: Selector | Sequence[Selector] | None = None,
+    only: Selectors | None = None,
+    keep_ends: bool = False,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Conversion:
     """What ``convert`` would do with the same arguments; without any, what has been done. The model is left as it is.
@@ -146,7 +149,7 @@ def conversion(
         if example is not None:
             unreached = [*unreached, *_probed(model, found, unreached, example)]
     else:
-        choices, unreached, found = _plan(model, layers, backward, forward, only, example, "conversion")
+        choices, unreached, found = _plan(model, layers, backward, forward, only, keep_ends, example, "conversion")
         chosen = {id(one): given for one, given in choices}
     records = [_record(one, chosen[id(one)], changes=True) if id(one) in chosen else _record(one) for one in found]
     return Conversion(
@@ -185,7 +188,8 @@ def _plan(
     layers: Layers | None,
     backward: RuleLike | None,
     forward: ForwardLike | None,
-    only: Selector | Sequence[Selector] | None,
+    only: Selectors | None,
+    keep_ends: bool,
     example: Sequence[Any] | Mapping[str, Any] | None,
     who: str,
 ) -> tuple[list[Choice], list[Unreached], list[Found]]:
@@ -199,7 +203,7 @@ def _plan(
             f"{who} found nothing to convert in {_name(model)}. "
             f"{'Out of reach: ' + '; '.join(beside[:6]) + '; ...' * (len(beside) > 6) if beside else _nothing(example is not None)}."
         )
-    choices = choose(found, entries)
+    choices = choose(found, entries, keep_ends=keep_ends)
     if not choices:
         raise ConversionError(f"Nothing that is selected can be converted. There are: {listed(found)}.")
     return choices, [one for one in unreached if concerns(one, entries)], found
@@ -213,7 +217,7 @@ def _entries(
     layers: Layers | None,
     backward: RuleLike | None,
     forward: ForwardLike | None,
-    only: Selector | Sequence[Selector] | None,
+    only: Selectors | None,
     who: str,
 ) -> list[Entry[Halves]]:
     default = None
@@ -224,8 +228,7 @@ def _entries(
         raise ConversionError(f"{who} got {given} and no backward rule. Give it one, for example backward='full_jam'.")
     entries = [] if layers is None else _layers(layers, default, who)
     if only is not None:
-        several = cast("Iterable[object]", only if isinstance(only, (list, tuple)) else [only])
-        entries += [Entry(_selector(one), default) for one in several]
+        entries += [Entry(one, default) for one in selectors(only)]
     elif default is not None:
         entries.append(Entry("*", default))
     if not entries:
@@ -245,15 +248,8 @@ def _layers(layers: Layers, default: Halves | None, who: str) -> list[Entry[Halv
         return read_file(layers)
     if not isinstance(layers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"{who} needs a mapping from selectors to rules, got {layers!r}.")
-    return [Entry(_selector(key), halves(value, f"{key!r}", default)) for key, value in layers.items()]
-
-
-def _selector(given: object) -> Selector:
-    if isinstance(given, type) and not issubclass(given, nn.Module):
-        raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
-    if isinstance(given, str) or callable(given):
-        return cast("Selector", given)
-    raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
+    chosen = zip(selectors([*layers]), layers.items(), strict=True)
+    return [Entry(one, halves(value, f"{key!r}", default)) for one, (key, value) in chosen]
 
 
 def _probed(

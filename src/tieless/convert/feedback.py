@@ -11,11 +11,12 @@ from torch.nn.parameter import is_lazy
 
 from tieless.convert.converted import Changed, change_class, original_class, restore
 from tieless.convert.find import Found, check_module
-from tieless.convert.select import Entry, Selector, choose, listed
+from tieless.convert.select import Entry, choose, listed
 from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, FeedbackLike, Geometry, TiedFeedback, feedback as feedback_for, key_of
 from tieless.nn import FeedbackLayer
 from tieless.nn.feedback import CARRIER, TAPS, tap, untap
+from tieless.nn.select import Selectors, linear_layers, selectors
 from tieless.nn.weights import inputs_first_class
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -36,7 +37,8 @@ def convert_feedback(
     model: Model,
     feedback: FeedbackLike | Mapping[Any, FeedbackLike | None],
     *,
-    only: Selector | Sequence[Selector] | None = None,
+    only: Selectors | None = None,
+    keep_ends: bool = False,
     seed: int = 0,
 ) -> Model:
     """Let other weights carry the feedback through linear layers, in place; ``revert_feedback`` takes it back.
@@ -56,6 +58,7 @@ def convert_feedback(
             (a name or glob, a class, a function ``(name, module) -> bool``) with what they select for. Where several fit,
             the narrowest counts. ``None`` and ``"tied"`` make a layer what it was before.
         only: Selectors of the layers that are meant, where ``feedback`` is one for all.
+        keep_ends: True leaves the model's first and last layer as they are.
         seed: Of the random weights.
     Raises:
         ConversionError: there is no such layer, or a selector fits nothing, or two overlap.
@@ -78,7 +81,7 @@ def convert_feedback(
     found = list(_find(check_module(model, "convert_feedback")))
     if not any(one.why_not is None for one in found):
         raise ConversionError(_nothing(model, found))
-    choices = choose(found, entries, of="layer", have="feedback weights")
+    choices = choose(found, entries, keep_ends=keep_ends, of="layer", have="feedback weights")
     if not choices:
         raise ConversionError(f"Nothing that is selected can be converted. There are: {listed(found)}.")
     taps = tap(model) if any(kind is not None and kind.direct for _, kind in choices) else None
@@ -124,17 +127,16 @@ def feedback_class(cls: type[nn.Module]) -> type[nn.Module]:
 
 
 def _entries(
-    feedback: FeedbackLike | Mapping[Any, FeedbackLike | None], only: Selector | Sequence[Selector] | None
+    feedback: FeedbackLike | Mapping[Any, FeedbackLike | None], only: Selectors | None
 ) -> list[Entry[Feedback]]:
     if not isinstance(feedback, Mapping):
         kind = _kind(feedback)
-        several = cast("Sequence[object]", only if isinstance(only, (list, tuple)) else ["*" if only is None else only])
-        return [Entry(_selector(one), kind) for one in several]
+        return [Entry(one, kind) for one in selectors("*" if only is None else only)]
     if only is not None:
         raise ConversionError("convert_feedback got a mapping and only=. Say in the mapping which layers are meant.")
     if not feedback:
         raise ConversionError("convert_feedback got an empty mapping. Give it one kind for all, such as 'fa'.")
-    return [Entry(_selector(key), _kind(value)) for key, value in feedback.items()]
+    return [Entry(one, _kind(value)) for one, value in zip(selectors([*feedback]), feedback.values(), strict=True)]
 
 
 def _kind(given: FeedbackLike | None) -> Feedback | None:
@@ -142,29 +144,16 @@ def _kind(given: FeedbackLike | None) -> Feedback | None:
     return None if isinstance(kind, TiedFeedback) else kind
 
 
-def _selector(given: object) -> Selector:
-    if not (isinstance(given, str) or callable(given)) or (
-        isinstance(given, type) and not issubclass(given, nn.Module)
-    ):
-        raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {given!r}.")
-    return cast("Selector", given)
-
-
 def _find(model: nn.Module) -> Iterator[Found]:
     """Every linear layer of a model, converted or not."""
-    names: dict[int, list[str]] = {}
-    modules: dict[int, nn.Module] = {}
-    for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False)):
-        names.setdefault(id(module), []).append(name)
-        modules[id(module)] = module
-    for number, module in modules.items():
+    for names, module in linear_layers(model):
         inputs_first = inputs_first_class(module)
         for base, methods in (_METHODS if inputs_first is None else {inputs_first: _METHODS[nn.Linear]}).items():
             if isinstance(module, base):
                 own = original_class(module)
                 same = all(getattr(own, method) is getattr(base, method) for method in methods)
                 why_not = _why_not(module, own, same=same)
-                yield Found(tuple(names[number]), own.__name__, module, "module", own.__name__, why_not=why_not)
+                yield Found(names, own.__name__, module, "module", own.__name__, why_not=why_not)
 
 
 def _why_not(module: nn.Module, cls: type[nn.Module], *, same: bool) -> str | None:

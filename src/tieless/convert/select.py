@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar, cast
@@ -15,6 +15,7 @@ from tieless.convert.functions import kind_of_class
 from tieless.convert.records import Unreached
 from tieless.errors import ConversionError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
+from tieless.nn.select import Selector, between_ends, fits
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
 
@@ -27,9 +28,6 @@ class TypeName:
     def __str__(self) -> str:
         return f"the type {self.name}"
 
-
-Selector = str | type[nn.Module] | TypeName | Callable[[str, nn.Module], bool]
-"""A name or glob, a class, or a function that is asked with each name and module."""
 
 HalvesLike = RuleLike | Mapping[str, Any] | None
 """A rule, ``{"forward": ..., "backward": ...}``, or ``None`` for as it was."""
@@ -50,7 +48,7 @@ What = TypeVar("What")
 class Entry(Generic[What]):
     """One selector with what it selects for; ``None`` makes what is selected what it was."""
 
-    selector: Selector
+    selector: Selector | TypeName
     given: What | None
 
     def __str__(self) -> str:
@@ -61,8 +59,6 @@ class Entry(Generic[What]):
     def fits(self, name: str, found: Found) -> bool:
         """Does it select an activation by this name?"""
         selector = self.selector
-        if isinstance(selector, str):
-            return fnmatchcase(name, selector)
         cls = original_class(found.module)
         if isinstance(selector, TypeName):
             classes = cls.__mro__ if found.place == "module" else ()
@@ -70,7 +66,7 @@ class Entry(Generic[What]):
             return found.kind in {kind, selector.name} or any(base.__name__ == selector.name for base in classes)
         if isinstance(selector, type):
             return (found.place == "module" and issubclass(cls, selector)) or found.kind == kind_of_class(selector)
-        return bool(selector(name, found.module))
+        return fits(selector, name, found.module)
 
 
 Choice = tuple[Found, Halves | None]
@@ -110,24 +106,34 @@ def whole_types(entries: Sequence[Entry[Halves]]) -> tuple[type[nn.Module], ...]
 
 
 def choose(
-    found: Sequence[Found], entries: Sequence[Entry[What]], *, of: str = "activation", have: str = "rules"
+    found: Sequence[Found],
+    entries: Sequence[Entry[What]],
+    *,
+    keep_ends: bool = False,
+    of: str = "activation",
+    have: str = "rules",
 ) -> list[tuple[Found, What | None]]:
     """Of several selectors that fit a name the narrowest counts: the one whose names are among those of the others.
 
     Args:
         found: What there is.
         entries: What is asked for.
+        keep_ends: True leaves out the first and the last that is found.
         of, have: What is chosen from, and what it gets, for messages.
 
     Raises:
         ConversionError: a selector fits nothing; two overlap, and none is narrower; two names of one module get
             different halves; what was selected cannot be converted.
     """
+    found = between_ends(found, keep_ends)
     names = [(name, one) for one in found for name in one.names]
     selected = [frozenset(name for name, one in names if entry.fits(name, one)) for entry in entries]
     for entry, some in zip(entries, selected, strict=True):
         if not some:
-            raise ConversionError(f"{entry} selects no {of}. There are: {listed(found)}.")
+            raise ConversionError(
+                f"{entry} selects no {of}. There are: {listed(found)}."
+                + " The first and the last are kept: keep_ends=False takes them too." * keep_ends
+            )
     choices: list[tuple[Found, What | None]] = []
     for one in found:
         by_name = {name: _narrowest(name, entries, selected) for name in one.names}

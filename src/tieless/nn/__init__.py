@@ -11,15 +11,14 @@ from tieless.nn.lif import LIF, Reset
 from tieless.nn.objectives import Alignment, Objective, Spread
 from tieless.nn.quant import QuantConv1d, QuantConv2d, QuantLinear
 from tieless.nn.quantize import (
-    Layers,
     clip_latent_weights,
     freeze,
     latent_weights,
     load_float,
     quantize_weights,
     restore_weights,
-    select_layers,
 )
+from tieless.nn.select import Selector, Selectors, select_layers
 from tieless.nn.ternary import TernaryConv1d, TernaryConv2d, TernaryLinear
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 
@@ -32,7 +31,6 @@ __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "FeedbackLayer",
-    "Layers",
     "LearnableActivation",
     "Objective",
     "QuantConv1d",
@@ -41,6 +39,8 @@ __all__ = [
     "QuantizedLayer",
     "QuantizedWeight",
     "Reset",
+    "Selector",
+    "Selectors",
     "Spread",
     "TernaryConv1d",
     "TernaryConv2d",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
+from tieless.nn.select import Selectors, select_layers
 from tieless.nn.weights import (
     LATENT,
     QuantizedLayer,
@@ -26,58 +26,7 @@ from tieless.nn.weights import (
 )
 from tieless.rules import RuleLike
 
-Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
-"""A glob of names such as ``"features.*"``, a type of layers, or several of both."""
-
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def select_layers(model: nn.Module, layers: Layers | None = None, *, keep_ends: bool = True) -> dict[str, nn.Module]:
-    """The linear layers and convolutions of a model that are to be quantised, by name; GPT-2's ``Conv1D`` is one.
-
-    Args:
-        model: Any module.
-        layers: Globs of names, types, or several of both: a layer that fits one is taken. ``None`` takes all.
-        keep_ends: Leave out the first and the last of all the model's layers, in the order in which it holds them.
-    Raises:
-        RuleTypeError: ``layers`` is neither globs nor types.
-        RuleValueError: nothing is left; the message lists the layers that there are.
-    Example:
-        >>> from tieless.models import LeNet5
-        >>> from tieless.nn import select_layers
-        >>> list(select_layers(LeNet5()))
-        ['3', '7', '9']
-    """
-    found: dict[str, nn.Module] = {
-        name: module
-        for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
-        if isinstance(module, _TYPES) or inputs_first_class(module) is not None
-    }
-    wanted = _several(layers)
-    names = list(found)[1:-1] if keep_ends else list(found)
-    chosen = {name: found[name] for name in names if wanted is None or _fits(name, found[name], wanted)}
-    if not chosen:
-        there = ", ".join(f"{name or 'the model'} ({type(layer).__name__})" for name, layer in found.items())
-        ends = " Its first and last are kept in float: keep_ends=False takes them too." if keep_ends and found else ""
-        asked = "" if layers is None else f" that {layers!r} fits"
-        raise RuleValueError(f"No layer to quantise{asked}; the model has: {there or 'none'}.{ends}")
-    return chosen
-
-
-def _several(layers: Layers | None) -> list[str | type[nn.Module]] | None:
-    if layers is None:
-        return None
-    several = [layers] if isinstance(layers, (str, type)) else list(layers)
-    for one in several:
-        if not isinstance(one, (str, type)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"layers must be globs of names such as 'features.*', or types, got {one!r}.")
-    return several
-
-
-def _fits(name: str, layer: nn.Module, wanted: Sequence[str | type[nn.Module]]) -> bool:
-    return any(fnmatchcase(name, one) if isinstance(one, str) else isinstance(layer, one) for one in wanted)
 
 
 def quantize_weights(
@@ -87,7 +36,7 @@ def quantize_weights(
     *,
     scale: WeightScale = "none",
     unit: float | None = None,
-    layers: Layers | None = None,
+    layers: Selectors | None = None,
     keep_ends: bool = True,
 ) -> ModuleT:
     """Give layers weights of few values that are computed from latent ones, untied by a rule. In place.
@@ -107,8 +56,9 @@ def quantize_weights(
             each layer and leaves the next three arguments unused.
         backward: The rule of that forward.
         scale, unit: See ``QuantizedWeight``.
-        layers: Which, by globs of names or by types; ``None``: all.
-        keep_ends: Keep the model's first and last layer in float, as is the habit of the field.
+        layers: One or several selectors of layers, as ``convert`` takes them: a name or glob, a class, a function
+            ``(name, module) -> bool``; ``None``: all.
+        keep_ends: True keeps the model's first and last layer in float, as is the habit of the field.
     Returns:
         The model.
     Raises:

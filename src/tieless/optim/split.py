@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from tieless.errors import RuleTypeError
-from tieless.nn import Layers, select_layers
+from tieless.nn import Selectors, select_layers
 from tieless.nn.weights import quantizer_of
 
 
 def split_parameters(
-    model: nn.Module, layers: Layers | None = None, *, keep_ends: bool = True
+    model: nn.Module, layers: Selectors | None = None, *, keep_ends: bool = True
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Make weights of a model +1 and -1, and tell them from its other parameters.
 
@@ -22,12 +22,12 @@ def split_parameters(
 
     Args:
         model: Any module.
-        layers: Which, by globs of names or by types; ``None``: all linear layers and convolutions.
-        keep_ends: Keep the model's first and last layer in float.
+        layers: One or several selectors, as ``quantize_weights`` takes them; ``None``: all linear layers and convolutions.
+        keep_ends: True keeps the model's first and last layer in float.
     Returns:
         The binary weights, and all other parameters that require a gradient.
     Raises:
-        RuleTypeError: a layer has latent weights, or ``layers`` is neither globs nor types.
+        RuleTypeError: a layer has latent weights, or a selector is neither a name, a class nor a function.
         RuleValueError: there is no such layer.
     Example:
         >>> from tieless.models import MLP

@@ -1,0 +1,94 @@
+"""Which layers are meant: by name, glob, class or function, for all that changes layers of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar, cast
+
+from torch import nn
+
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.nn.weights import inputs_first_class
+
+Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
+"""A name or glob such as ``"features.*"``, a class of modules, or a function that is asked with each name and module."""
+
+Selectors = Selector | Sequence[Selector]
+"""One selector or several, any of which may fit."""
+
+T = TypeVar("T")
+
+_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def selectors(given: object) -> list[Selector]:
+    """One or several selectors as a list.
+
+    Raises:
+        RuleTypeError: one is neither a name, a class of modules nor a function.
+    """
+    several = list(cast("Sequence[object]", given)) if isinstance(given, (list, tuple)) else [given]
+    for one in several:
+        known = issubclass(one, nn.Module) if isinstance(one, type) else isinstance(one, str) or callable(one)
+        if not known:
+            raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {one!r}.")
+    return cast("list[Selector]", several)
+
+
+def fits(selector: Selector, name: str, module: nn.Module) -> bool:
+    """True if a selector means the module of this name."""
+    if isinstance(selector, str):
+        return fnmatchcase(name, selector)
+    return isinstance(module, selector) if isinstance(selector, type) else bool(selector(name, module))
+
+
+def between_ends(found: Sequence[T], keep_ends: bool) -> Sequence[T]:
+    """What is found, without the first and the last if these are to stay as they are."""
+    return found[1:-1] if keep_ends else found
+
+
+def linear_layers(model: nn.Module) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
+    """Each linear layer and convolution of a model with its names, in the model's order; GPT-2's ``Conv1D`` is one."""
+    names: dict[int, list[str]] = {}
+    modules: dict[int, nn.Module] = {}
+    for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False)):
+        if isinstance(module, _LINEAR) or inputs_first_class(module) is not None:
+            names.setdefault(id(module), []).append(name)
+            modules[id(module)] = module
+    return ((tuple(names[number]), module) for number, module in modules.items())
+
+
+def select_layers(model: nn.Module, layers: Selectors | None = None, *, keep_ends: bool = True) -> dict[str, nn.Module]:
+    """The linear layers and convolutions of a model that are to be quantised, by name; GPT-2's ``Conv1D`` is one.
+
+    Args:
+        model: Any module.
+        layers: One or several selectors: a name or glob, a class, a function ``(name, module) -> bool``. A layer that fits one
+            is taken. ``None`` takes all.
+        keep_ends: True leaves out the first and the last of all the model's layers, in the order in which it holds them.
+    Raises:
+        RuleTypeError: a selector is neither a name, a class nor a function.
+        RuleValueError: a selector fits nothing, or nothing is left; the message lists the layers that there are.
+    Example:
+        >>> from tieless.models import LeNet5
+        >>> from tieless.nn import select_layers
+        >>> list(select_layers(LeNet5()))
+        ['3', '7', '9']
+    """
+    found = list(linear_layers(model))
+    wanted = [cast("Selector", "*")] if layers is None else selectors(layers)
+    chosen: dict[str, nn.Module] = {}
+    idle = dict(enumerate(wanted))
+    for names, module in between_ends(found, keep_ends):
+        fitting = [i for i, one in enumerate(wanted) if any(fits(one, name, module) for name in names)]
+        for i in fitting:
+            idle.pop(i, None)
+        if fitting:
+            chosen[names[0]] = module
+    if idle or not chosen:
+        there = ", ".join(f"{names[0] or 'the model'} ({type(layer).__name__})" for names, layer in found)
+        ends = " Its first and last are kept in float: keep_ends=False takes them too." if keep_ends and found else ""
+        asked = "" if layers is None else f" that {next(iter(idle.values()), layers)!r} fits"
+        raise RuleValueError(f"No layer to quantise{asked}; the model has: {there or 'none'}.{ends}")
+    return chosen

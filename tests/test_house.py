@@ -130,6 +130,16 @@ def test_a_study_is_read_and_checked_without_the_compiler():
     assert not any(name.startswith("torch._dynamo") for name in after["modules"])
 
 
+def test_a_package_of_values_is_its_catalogue_too():
+    """Called it is a mapping, and its classes are its attributes: ``tl.Sign`` is a rule, ``tl.forwards.Sign`` a forward."""
+    for package, kind in ((tieless.rules, tieless.Rule), (tieless.forwards, tieless.Forward)):
+        catalogue = package()
+        assert catalogue["sign"] is package.Sign
+        assert issubclass(package.Sign, kind)
+        assert list(catalogue) == sorted(catalogue)
+    assert tieless.Sign is tieless.rules.Sign
+
+
 def test_the_version_is_the_same_everywhere():
     version = importlib.metadata.version("tieless")
     changelog = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

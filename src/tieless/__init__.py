@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tieless.convert import Conversion, conversion, convert, convert_feedback, revert, revert_feedback
 from tieless.feedback import feedbacks
-from tieless.forwards import Forward, forwards, register_forward
+from tieless.forwards import Forward, register_forward
 from tieless.functional import untie
 from tieless.nn import Activation
 from tieless.ops.keys import GraphKeys
@@ -60,10 +60,13 @@ from tieless.rules import (
     anneal,
     register_rule,
     rule,
-    rules,
 )
 
 if TYPE_CHECKING:
+    from tieless.registry import CataloguePackage
+
+    rules: CataloguePackage[Rule]
+    forwards: CataloguePackage[Forward]
     from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
 else:  # a type checker that saw it would take any name for one of the package
     _DIAGNOSE = {"Alignment", "Checkup", "Explanation", "alignment", "checkup", "diagnose", "explain"}

@@ -11,11 +11,12 @@ import importlib
 import math
 import numbers
 import re
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, field, fields
 from functools import _lru_cache_wrapper, lru_cache  # pyright: ignore[reportPrivateUsage]  the type of what it returns
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar, Generic, Literal, SupportsIndex, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
@@ -373,6 +374,21 @@ class Registry(Generic[NamedT]):
 
 
 _REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+class CataloguePackage(ModuleType, Generic[NamedT]):
+    """A package of named classes that is called for its catalogue: ``tieless.rules()``, beside ``tieless.rules.Sign``."""
+
+    def __call__(self) -> Mapping[str, type[NamedT]]:
+        """Name to class, sorted by name, read-only."""
+        return vars(self)["_catalogue"]()
+
+
+def make_callable(package: str, catalogue: Callable[[], Mapping[str, type[Named]]]) -> None:
+    """Let an imported package be called for its catalogue."""
+    module = sys.modules[package]
+    module.__class__ = CataloguePackage
+    vars(module)["_catalogue"] = catalogue
 
 
 def _restored(kind: str, module: str, name: str, parameters: dict[str, Any]) -> Named:

@@ -22,7 +22,7 @@ class SurrogateFunction(Activation):
     its own surrogates alone: with this one a neuron runs in PyTorch, on any device.
 
     Args:
-        rule: Spec or ``Rule``. ``tl.Sigmoid.from_alpha(4)`` is ``surrogate.Sigmoid(alpha=4.0)``, and so on; the migration
+        rule: Spec or ``Rule``. ``tl.rules.Sigmoid.from_alpha(4)`` is ``surrogate.Sigmoid(alpha=4.0)``, and so on; the migration
             page has them all.
         spiking: Whether it gives spikes, or the values of ``primitive``.
         primitive: The smooth function that goes forward when it does not spike: elementwise, a spec or a callable. Going

@@ -10,6 +10,7 @@ from tieless.forwards.signed import SignedStaircase
 from tieless.forwards.smooth import Elu, Gelu, Logistic, Silu, Softplus, Tanh
 from tieless.forwards.stochastic import Bernoulli
 from tieless.forwards.weights import MagnitudeAwareSign, TernaryWeight
+from tieless.registry import make_callable
 
 __all__ = [
     "Abs",
@@ -50,3 +51,5 @@ __all__ = [
     "forwards",
     "register_forward",
 ]
+
+make_callable(__name__, forwards)

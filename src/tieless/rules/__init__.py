@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tieless.draws import Random
+from tieless.registry import make_callable
 from tieless.rules.alternate import Alternate, alternate, alternation
 from tieless.rules.anneal import Anneal, anneal
 from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
@@ -85,3 +86,5 @@ __all__ = [
     "rule",
     "rules",
 ]
+
+make_callable(__name__, rules)

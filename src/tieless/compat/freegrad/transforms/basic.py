@@ -13,7 +13,7 @@ __all__ = ["centralize", "clip_norm", "heaviside", "identity", "noise", "rectang
 @register("d(ReLU)")
 @transform("d(ReLU)", without_input=Constant)
 def heaviside() -> Rule:
-    """The slope of relu: ``grad_out * 1[tin > 0]``; ``tl.LeakyReLU(0)``. Without an input, the gradient as it is."""
+    """The slope of relu: ``grad_out * 1[tin > 0]``; ``tl.rules.LeakyReLU(0)``. Without an input, the gradient as it is."""
     return LeakyReLU()
 
 

@@ -22,7 +22,7 @@ help:
 	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
 	@echo "make test    every test, doctest and example"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
-	@echo "make check   format, lint, types, and who may import whom"
+	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
 	@echo "make docs    the site, into site/"
 	@echo "make findings  the tables and figures of docs/findings, from committed data"
@@ -46,6 +46,7 @@ check: $(HAS_ALL)
 	@$(BIN)/ruff check
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry src
 
 bench: $(HAS_ALL)
 	@failed=; for script in $(BENCHMARKS); do \

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from tieless._yaml import Document, Path
 from tieless.errors import TielessError
 from tieless.study.claims import Claim, parse_claim
 from tieless.study.settings import spelling
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _T = TypeVar("_T")
 _ModelT = TypeVar("_ModelT", bound=BaseModel)

@@ -200,3 +200,18 @@ def test_gates_include_their_edges():
     torch.manual_seed(0)
     assert (_send("positive_jam", torch.ones(3), z) > 0).tolist() == [True, False, True]
     assert (_send("rectangular_jam", torch.ones(3), z) > 0).all()
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((3,), 1), ((0,), 1), ((0,), -2), ((0, 3), 2)])
+def test_centralize_looks_for_its_dimension_in_an_empty_tensor_too(shape, dim):
+    z = torch.zeros(shape, requires_grad=True)
+    y = untie(z, "linear", f"centralize(dim={dim})")
+    with pytest.raises(IndexError, match="Dimension out of range"):
+        y.backward(torch.ones(shape))
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((0,), 0), ((0, 3), 1), ((3, 0), 1), ((3, 0), 0)])
+def test_an_empty_tensor_is_centralized_to_an_empty_one(shape, dim):
+    z = torch.zeros(shape, requires_grad=True)
+    untie(z, "linear", f"centralize(dim={dim})").backward(torch.ones(shape))
+    assert z.grad.shape == shape

@@ -32,8 +32,8 @@ def root_mean_square(values: Tensor, dimensions: Sequence[int]) -> Tensor:
 def mean_over(values: Tensor, dimensions: Sequence[int]) -> Tensor:
     """Mean over some dimensions, which broadcasts against ``values``; exactly the plain mean where that is finite."""
     dims = tuple(dimensions)
-    if values.numel() == 0:
-        return values
+    if values.numel() == 0:  # which has no largest number; a dimension that is not there is refused all the same
+        return values.mean(dims, keepdim=True)
     # A power of two changes no digit, and of large numbers none that counts is lost below the smallest.
     scale = torch.where(values.abs().amax(dims, keepdim=True) > 1, 2.0**-60, 1.0).to(values.dtype)
     return (values * scale).mean(dims, keepdim=True) / scale

@@ -15,12 +15,13 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz check bench docs findings data browser peers
+.PHONY: help setup demo test test-all fuzz check bench docs findings data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
 	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
-	@echo "make test    every test, doctest and example"
+	@echo "make test    every test, doctest and example; forwards with rules as a cross-section of their pairs"
+	@echo "make test-all  the same, of every pair: hours, for a nightly run"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
@@ -34,9 +35,10 @@ demo: $(HAS_DEMO)
 	@$(BIN)/tieless study run quickstart --out runs/quickstart --workers $(CORES)
 	@$(BIN)/tieless study report runs/quickstart
 
-# One thread a process: the processes are as many as the cores. Who is done first takes over tests of another.
-test: $(HAS_ALL) browser data peers
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal
+# One thread a process: the processes are as many as the cores. Who is done first takes over tests of another. Tests start
+# hundreds of processes, which would compile every module anew where Python is told to write no bytecode.
+test test-all: $(HAS_ALL) browser data peers
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal $(if $(filter test-all,$@),--all)
 
 fuzz: $(HAS_ALL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))

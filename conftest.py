@@ -19,6 +19,11 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in
 hypothesis.settings.load_profile("house")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--all``, which ``make test-all`` gives."""
+    parser.addoption("--all", action="store_true", help="ask of every pair what is else asked of a cross-section")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, tl=tieless, untie=tieless.untie, forward=forward)

@@ -1,10 +1,20 @@
 """The cases of the guarantees: every forward with every rule that goes with it, in every reading."""
 
+import random
+from functools import cache
+
+import pytest
+
 from tieless.errors import RuleValueError, UntrainableError
+from tieless.forwards import forward as forward_of
 from tieless.functional import join
 from tieless.kernels.elementwise import TOLERANCES
+from tieless.rules import rule as rule_of
 
-__all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "PAIRS", "RULES"]
+__all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "RULES", "Pair", "asked", "cross_section", "kinds_of"]
+
+Pair = tuple[str, str]
+"""A forward and a rule, as specs."""
 
 FORWARDS = [
     "abs",
@@ -89,41 +99,6 @@ RULES = [
     "tied >> positive_jam >> clip_norm(1.0)",
 ]
 
-
-# Made of the same parts as other rules and forwards, so in the tests they meet one of each kind only.
-SURROGATES = {
-    "circ(0.4)",
-    "erf(0.5)",
-    "fake_numerical_gradient(0.5, 2)",
-    "leaky_relu(0.1)",
-    "log_tailed_relu(0.5, leak=0.1)",
-    "magnitude_aware",
-    "piecewise_exp(0.5, center=0.3)",
-    "piecewise_leaky_relu",
-    "q_pseudo_spike",
-    "s2nn",
-    "sign_log_abs",
-    "sparse_fast_sigmoid(0.5)",
-    "square_wave_series(terms=3)",
-    "stochastic_spike(mean=1)",
-    "swish_sign",
-}
-QUANTISERS = {
-    "abs",
-    "bernoulli",
-    "ceil",
-    "clamp",
-    "floor",
-    "magnitude_aware_sign",
-    "quantize(0.5)",
-    "round_to_zero",
-    "signed_staircase(3)",
-    "spike_count",
-    "ternary_weight",
-}
-MEETING_SURROGATES = {"heaviside", "leaky_relu", "tanh"}
-MEETING_QUANTISERS = {"constant(0.5)", "few_bit(3)", "full_jam", "rectangular", "tied", "triangular"}
-
 OWN_EXP = [rule for rule in RULES if rule.partition("(")[0] in TOLERANCES]
 """Their kernels compute exp by themselves, to an ulp that PyTorch's own may not hit."""
 
@@ -136,13 +111,40 @@ def _fits(forward: str, rule: str) -> bool:
     return True
 
 
-def _tested(forward: str, rule: str) -> bool:
-    return not (
-        (rule in SURROGATES and forward not in MEETING_SURROGATES)
-        or (forward in QUANTISERS and rule not in MEETING_QUANTISERS)
-    )
-
-
 EVERY_PAIR = [(forward, rule) for forward in FORWARDS for rule in RULES if _fits(forward, rule)]
-PAIRS = [pair for pair in EVERY_PAIR if _tested(*pair)]
-"""Those that every run of the tests asks; ``python -m tests.matrix`` asks every one."""
+
+
+@cache
+def kinds_of(forward: str, rule: str) -> Pair:
+    """The files in which a forward and a rule are: those of one file are made of the same parts."""
+    return type(forward_of(forward)).__module__, type(rule_of(rule)).__module__
+
+
+def cross_section(name: str) -> list[Pair]:
+    """Pairs in which every forward, every rule, and every kind of forward beside every kind of rule is met.
+
+    Args:
+        name: The name of what asks: other names have other pairs, so that many tests together ask most pairs.
+    """
+    pairs = list(EVERY_PAIR)
+    random.Random(name).shuffle(pairs)
+    met: set[Pair] = set()
+    chosen: list[Pair] = []
+    for least in (3, 2, 1):
+        for forward, rule in pairs:
+            new = {("forward", forward), ("rule", rule), kinds_of(forward, rule)} - met
+            if len(new) >= least:
+                chosen.append((forward, rule))
+                met |= new
+    return chosen
+
+
+def asked(config: pytest.Config, name: str, most: int | None = None) -> list[Pair]:
+    """The pairs of which the test ``name`` asks: with ``--all`` every one, else a cross-section of its own.
+
+    Args:
+        config: The run of the tests.
+        name: The name of the test.
+        most: Number of pairs that it takes of its cross-section, for one that takes long; ``None`` for all.
+    """
+    return EVERY_PAIR if config.getoption("all") else cross_section(name)[:most]

@@ -1,9 +1,11 @@
-"""Every forward with every rule, where a test asks for them."""
+"""Forwards with rules, where a test asks for them."""
+
+import random
 
 import pytest
 import torch
 
-from tests.pairs import FORWARDS, PAIRS, RULES
+from tests.pairs import EVERY_PAIR, FORWARDS, RULES, asked
 
 
 @pytest.fixture
@@ -15,7 +17,7 @@ def cases() -> tuple[list[str], list[str]]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = metafunc.fixturenames
     if "forward" in names and "rule" in names:
-        metafunc.parametrize(("forward", "rule"), PAIRS)
+        metafunc.parametrize(("forward", "rule"), asked(metafunc.config, metafunc.definition.nodeid))
     elif "forward" in names:
         metafunc.parametrize("forward", FORWARDS)
     elif "rule" in names:
@@ -32,6 +34,8 @@ def _poisoned_memory():
 
 
 @pytest.fixture
-def fitting_forwards(rule: str) -> list[str]:
-    """The forwards that go with ``rule``."""
-    return [forward for forward in FORWARDS if (forward, rule) in PAIRS]
+def fitting_forwards(request: pytest.FixtureRequest, rule: str) -> list[str]:
+    """The forwards that go with ``rule``, in another order for each test."""
+    fitting = [forward for forward in FORWARDS if (forward, rule) in EVERY_PAIR]
+    random.Random(request.node.nodeid).shuffle(fitting)
+    return fitting

@@ -1,11 +1,10 @@
 """What is on by default where a call happens, a device or a mode, decides nothing but where PyTorch's own would."""
 
 import pytest
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.alone import run_alone
-from tieless import untie
+from tests.core.parts import wrong_parts
+from tests.pairs import asked
 
 _SETTING = """
 import warnings
@@ -68,19 +67,6 @@ thread.join()
 assert done""")
 
 
-def test_fake_tensors_have_the_form_of_real_ones(forward, rule):
-    with FakeTensorMode():
-        z = torch.empty(3, 4, 5, 6, requires_grad=True).to(memory_format=torch.channels_last)
-        y = untie(z, forward, rule)
-        (grad,) = torch.autograd.grad(y.sum(), z)
-    for made in (y, grad):
-        assert (made.shape, made.dtype, made.stride()) == (z.shape, z.dtype, z.stride())
-
-
-def test_tensors_on_meta_have_the_form_of_real_ones(rule, fitting_forwards):
-    z = torch.empty(3, 8, device="meta", requires_grad=True)
-    y = untie(z, fitting_forwards[0], rule)
-    (grad,) = torch.autograd.grad(y, z, torch.empty_like(y))
-    assert y.is_meta
-    assert grad.is_meta
-    assert y.shape == grad.shape == z.shape
+def test_tensors_without_values_have_the_form_of_real_ones(request):
+    pairs = asked(request.config, request.node.nodeid)
+    assert wrong_parts("tests.core.operands", f"without_values({pairs})") == []

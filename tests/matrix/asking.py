@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tests.pairs import EVERY_PAIR
+from tests.pairs import EVERY_PAIR, Pair
 from tieless import untie
 from tieless.errors import SecondDerivativeError, TransformError
 
@@ -21,10 +20,8 @@ __all__ = [
     "REFUSED",
     "THREE_SIZES",
     "TWO_SIZES",
-    "Asked",
     "Check",
     "Outcomes",
-    "Pair",
     "compared",
     "each",
     "feedback_of",
@@ -37,9 +34,6 @@ __all__ = [
     "worst",
 ]
 
-Pair = tuple[str, str]
-"""A forward and a rule, as specs."""
-
 EQUAL, CLOSE, REFUSED = "equal", "close", "refused"
 """Bit for bit what runs eagerly; within a few units in the last place of it; refused in our own words."""
 
@@ -50,10 +44,6 @@ Outcomes = dict[Pair, str]
 """For each pair one of the three above, or a sentence that says what went wrong."""
 
 
-Asked = Literal["all", "a third", "each", "half of each"]
-"""All pairs; a third of them; each rule once and each forward once; half of these."""
-
-
 @dataclass(frozen=True)
 class Check:
     """One thing that PyTorch does.
@@ -62,7 +52,8 @@ class Check:
         title: What it is called in the matrix.
         asks: What it asks, for the reader of the matrix.
         run: Asks it of pairs.
-        asked: Of which pairs a run of the tests asks it: the longer it takes, the fewer.
+        most: Of how many pairs of its cross-section a run of the tests asks it, if not of all: the first ones, each of
+            which brings what the others have not.
         missing: Says what the machine lacks for it; empty if nothing.
         inputs: The inputs that it asks of a pair.
         times: How often it compares a pair's results, or asks for a refusal.
@@ -71,7 +62,7 @@ class Check:
     title: str
     asks: str
     run: Callable[[Sequence[Pair]], Outcomes]
-    asked: Asked = "all"
+    most: int | None = None
     missing: Callable[[], str] = str
     inputs: str = "4 x 12 elements"
     times: int = 1

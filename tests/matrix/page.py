@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.matrix import compiling, exporting, training, transforming
-from tests.matrix.asking import CLOSE, EQUAL, REFUSED, Check, Pair
-from tests.pairs import EVERY_PAIR, RULES
+from tests.matrix.asking import CLOSE, EQUAL, REFUSED, Check
+from tests.pairs import EVERY_PAIR, RULES, Pair
 
 __all__ = ["ANSWERS", "CHECKS", "PAGE", "Answers", "read", "render", "write"]
 
@@ -39,10 +39,10 @@ are wrong.
 python -m tests.matrix
 ```
 
-asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test` asks half of it in every
-run, since many rules are made of the same parts; of what takes longer about a third of that half, and of what takes long a
-cross-section: each rule and each forward once, and for Inductor, ONNX, dynamic shapes and a compiled checkpoint, which take
-longest, half of these. Published are the pairs that were asked so far: at least {fewest} for each question. Below each
+asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test-all` asks the same.
+`make test` asks a cross-section for each column: every forward, every rule, and every kind of forward beside every kind of
+rule, which are about 120 pairs, others for each column; of what takes longest, compilers, ONNX and processes, the first 20
+or 40 of these. Published are the pairs that were asked so far: at least {fewest} for each question. Below each
 table stands what a cell was asked: of how many pairs, how often, with which inputs. Where sizes differ from pair to pair,
 each size from 1 to 33 is asked of dozens of pairs.
 

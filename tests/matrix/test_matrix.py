@@ -1,10 +1,11 @@
 """Guarantee 2: what PyTorch does, and what every forward with every rule does then.
 
-What is asked is in the files beside this one, and of how many pairs. Rules and forwards that are made of the same parts as
-others meet one of each kind here. ``python -m tests.matrix`` asks everything of every pair.
+What is asked is in the files beside this one: of a cross-section of the pairs, or with ``--all`` of every pair, as
+``python -m tests.matrix`` does, which publishes the answers.
 """
 
 from collections import Counter
+from itertools import cycle, product
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from tests.matrix.asking import (
     COMPARISONS,
     EQUAL,
     REFUSED,
+    THREE_SIZES,
+    TWO_SIZES,
     compared,
     gradient,
     in_graphs,
@@ -25,7 +28,7 @@ from tests.matrix.asking import (
     worst,
 )
 from tests.matrix.page import CHECKS, PAGE, read, render
-from tests.pairs import EVERY_PAIR, FORWARDS, PAIRS, RULES
+from tests.pairs import EVERY_PAIR, FORWARDS, RULES, asked, cross_section, kinds_of
 from tieless.functional import join
 
 # Torch's own: what it is about to drop, and what Dynamo and the exporters do while they trace.
@@ -36,18 +39,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
 ]
 
-CROSS_SECTION = list(
-    dict.fromkeys(
-        [next(pair for pair in PAIRS if pair[1] == rule and pair[0] != "linear") for rule in RULES]
-        + [(forward, "rectangular") for forward in FORWARDS]
-    )
-)
-ASKED = {
-    "all": PAIRS,
-    "a third": list(dict.fromkeys([*CROSS_SECTION, *PAIRS[::3]])),
-    "each": CROSS_SECTION,
-    "half of each": CROSS_SECTION[::2],
-}
+AT_ONCE = 100
+"""Pairs in one test."""
 JAMS = [rule for rule in RULES if rule.split("(")[0].endswith("_jam") and ">>" not in rule]
 REFUSED_OF = {
     "jacfwd": lambda pair: True,
@@ -82,14 +75,28 @@ def _to_be_refused(title, pairs):
     return set(filter(REFUSED_OF.get(title, lambda pair: False), pairs))
 
 
-@pytest.mark.parametrize("title", BY_TITLE)
-def test_forwards_with_rules(title):
-    _ask(title, ASKED[BY_TITLE[title].asked])
+def pytest_generate_tests(metafunc):
+    """The pairs of a check, a hundred at a time: where there are many, processes share them."""
+    if "pairs" in metafunc.fixturenames:
+        metafunc.parametrize(
+            ("title", "pairs"),
+            [
+                pytest.param(check.title, pairs[first : first + AT_ONCE], id=f"{check.title} {first}")
+                for check in CHECKS
+                for pairs in [asked(metafunc.config, check.title, check.most)]
+                for first in range(0, len(pairs), AT_ONCE)
+            ],
+        )
 
 
-def test_jams_agree_bit_for_bit_eager_compiled_checkpointed_and_resumed():
-    pairs = [(forward, rule) for forward in ("relu", "heaviside") for rule in JAMS]
+def test_forwards_with_rules(title, pairs):
+    _ask(title, pairs)
+
+
+def test_jams_agree_bit_for_bit_eager_compiled_checkpointed_and_resumed(pytestconfig):
     assert len(JAMS) == 8
+    forwards = ("relu", "heaviside")
+    pairs = list(product(forwards, JAMS) if pytestconfig.getoption("all") else zip(cycle(forwards), JAMS))
     for title in (
         "compile (aot_eager)",
         "compile (inductor)",
@@ -130,7 +137,18 @@ def test_every_size_is_asked_of_dozens_of_pairs():
     assert sorted(asked) == list(range(1, 34))
     assert min(asked.values()) > 70
     assert {sizes_of(*pair)[0] for pair in EVERY_PAIR} == {8}
-    assert sorted({sizes_of(*pair)[1] for pair in PAIRS}) == list(range(1, 34))
+    sections = [cross_section(check.title) for check in CHECKS if check.inputs in {TWO_SIZES, THREE_SIZES}]
+    assert sorted({sizes_of(*pair)[1] for section in sections for pair in section}) == list(range(1, 34))
+
+
+def test_each_cross_section_has_every_forward_rule_and_kind_beside_kind_and_together_they_have_most_pairs():
+    assert kinds_of("tanh", "erf(0.5)") == kinds_of("gelu", "atan") != kinds_of("sign", "atan")
+    sections = [cross_section(check.title) for check in CHECKS]
+    for section in sections:
+        assert len(section) == len(set(section))
+        assert ({forward for forward, _ in section}, {rule for _, rule in section}) == (set(FORWARDS), set(RULES))
+        assert {kinds_of(*pair) for pair in section} == {kinds_of(*pair) for pair in EVERY_PAIR}
+    assert len(set().union(*sections)) > 0.7 * len(EVERY_PAIR)
 
 
 def test_a_wrong_answer_is_seen():

@@ -63,13 +63,13 @@ def ended(process):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 def test_an_output_that_is_full_is_one_line():
     with Path("/dev/full").open("w", encoding="utf-8") as full:
-        assert_one_line(ended(command("study", "list", stdout=full)), 2, "Error: No space left on device")
+        assert_one_line(ended(command("forwards", stdout=full)), 2, "Error: No space left on device")
 
 
 def test_a_reader_that_has_gone_ends_the_command_with_the_code_of_a_closed_pipe():
     read, write = os.pipe()
     os.close(read)
-    process = command("study", "list", stdout=write)
+    process = command("forwards", stdout=write)
     os.close(write)
     found = ended(process)
     assert (found.returncode, found.stderr) == (141, "")

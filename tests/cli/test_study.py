@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,11 +98,19 @@ def test_run_status_report_and_export_from_any_folder():
     assert "0 done, 0 diverged, 0 failed, 3 were there before." in again.output
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A table of the runs of one seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert invoke("run", *SMALL, "--out", folder).exit_code == 0
+    assert invoke("export", folder, "--format", "csv", "--out", folder / "old.csv").exit_code == 0
+    return folder / "old.csv"
+
+
 @pytest.fixture
-def table():
+def table(runs):
     """old.csv: the runs of one seed."""
-    assert invoke("run", *SMALL).exit_code == 0
-    assert invoke("export", "runs/paper/suc-ones", "--format", "csv", "--out", "old.csv").exit_code == 0
+    shutil.copy(runs, "old.csv")
 
 
 @pytest.mark.usefixtures("table")

@@ -302,11 +302,18 @@ def with_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**22 + 3])
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [
+        *[(2**16 + 5, dtype) for dtype in (torch.float16, torch.float64)],
+        *[(2**20 - 1, dtype) for dtype in (torch.float16, torch.float32)],
+        *[(2**20, dtype) for dtype in (torch.bfloat16, torch.float64)],
+        *[pytest.param(2**20 - 1, dtype, marks=pytest.mark.beyond) for dtype in (torch.bfloat16, torch.float64)],
+        *[pytest.param(2**20, dtype, marks=pytest.mark.beyond) for dtype in (torch.float16, torch.float32)],
+        *[pytest.param(2**22 + 3, dtype, marks=pytest.mark.beyond) for dtype in (torch.bfloat16, torch.float32)],
+    ],
+)
 def test_large(with_threads, size, dtype):
-    if size > 2**20 and dtype in (torch.float16, torch.float64):
-        size = 2**16 + 5
     grad = _tensor(size, dtype)
     key, window = torch.tensor(123456789), (-0.5, 0.5, False, False)
     boundaries, values = [-1.0, 0.0, 1.0], [0.0, 0.3, 0.7, 1.0]

@@ -6,6 +6,10 @@ BIN := .venv/bin
 PROGRAMS ?= 50000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
+# One thread a process: the processes are as many as the cores. Who is done first takes over tests of another. Tests start
+# hundreds of processes, which would compile every module anew where Python is told to write no bytecode.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
 # One that fails does not keep the others from running.
 BENCHMARKS := $(filter-out benchmarks/interleaved.py,$(sort $(wildcard benchmarks/*.py)))
 
@@ -20,8 +24,8 @@ HAS_ALL := .venv/.has-all
 help:
 	@echo "make setup   .venv with everything that the targets below need"
 	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
-	@echo "make test    every test, doctest and example; forwards with rules as a cross-section of their pairs"
-	@echo "make test-all  the same, of every pair: hours, for a nightly run"
+	@echo "make test    every test, doctest and example; of forwards with rules a cross-section of their pairs"
+	@echo "make test-all  the same of every pair, which takes hours"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
@@ -35,10 +39,11 @@ demo: $(HAS_DEMO)
 	@$(BIN)/tieless study run quickstart --out runs/quickstart --workers $(CORES)
 	@$(BIN)/tieless study report runs/quickstart
 
-# One thread a process: the processes are as many as the cores. Who is done first takes over tests of another. Tests start
-# hundreds of processes, which would compile every module anew where Python is told to write no bytecode.
-test test-all: $(HAS_ALL) browser data peers
-	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal $(if $(filter test-all,$@),--all)
+test: $(HAS_ALL) browser data peers
+	@$(PYTEST)
+
+test-all: $(HAS_ALL) browser data peers
+	@$(PYTEST) --all
 
 fuzz: $(HAS_ALL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))

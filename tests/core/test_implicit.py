@@ -3,8 +3,6 @@
 import pytest
 
 from tests.alone import run_alone
-from tests.core.parts import wrong_parts
-from tests.pairs import asked
 
 _SETTING = """
 import warnings
@@ -65,8 +63,3 @@ thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 assert done""")
-
-
-def test_tensors_without_values_have_the_form_of_real_ones(request):
-    pairs = asked(request.config, request.node.nodeid)
-    assert wrong_parts("tests.core.operands", f"without_values({pairs})") == []

@@ -63,11 +63,15 @@ def test_numba_and_the_reference_agree(pytestconfig, kernels, dtype):
         (forward, rule), _ = case
         eps = torch.finfo(dtype).eps
         if forward in OWN_VALUES:  # PyTorch's own float32 gelu is off by up to 7.6e-7
-            torch.testing.assert_close(y, expected, rtol=4 * eps, atol=max(4 * eps, 1e-6), msg=str(case))
+            torch.testing.assert_close(
+                y, expected, rtol=4 * eps, atol=max(4 * eps, 1e-6), msg=lambda said, case=case: f"{case}: {said}"
+            )
         else:
             assert torch.equal(y, expected), case
         if rule in OWN_EXP:
-            torch.testing.assert_close(sent, expected_sent, rtol=8 * eps, atol=1e-30, msg=str(case))
+            torch.testing.assert_close(
+                sent, expected_sent, rtol=8 * eps, atol=1e-30, msg=lambda said, case=case: f"{case}: {said}"
+            )
         else:
             assert torch.equal(sent, expected_sent), case
         assert sent.stride() == expected_sent.stride(), case

@@ -12,11 +12,7 @@ from tieless import untie
 
 def test_what_is_not_plain_memory_is_read_as_what_it_means(request):
     pairs = asked(request.config, request.node.nodeid)
-    assert wrong_parts("tests.core.operands", f"given({pairs})") == []
-
-
-def test_what_was_kept_may_come_back_from_another_place_and_not_otherwise():
-    assert wrong_parts("tests.core.operands", "kept()") == []
+    assert wrong_parts("tests.core.operands", f"[*kept(), *given({pairs}), *without_values({pairs})]") == []
 
 
 # Sizes around a byte of bits, examples along any dimension.

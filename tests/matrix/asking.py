@@ -142,16 +142,21 @@ def each(ask: Callable[[str, str], str]) -> Callable[[Sequence[Pair]], Outcomes]
 
 
 def in_graphs(ask: Callable[[Sequence[Pair]], Mapping[Pair, str]]) -> Callable[[Sequence[Pair]], Outcomes]:
-    """A question for a graph that holds many pairs. Where it fails, it is asked again of each pair alone."""
+    """A question for a graph that holds many pairs. Where it fails, it is asked again of each half, down to one pair."""
+
+    def together(pairs: Sequence[Pair]) -> Outcomes:
+        if len(pairs) == 1:
+            return {pairs[0]: _answer(lambda *pair: ask([pair])[pair], *pairs[0])}
+        try:
+            return dict(ask(pairs))
+        except Exception:  # noqa: BLE001
+            middle = len(pairs) // 2
+            return together(pairs[:middle]) | together(pairs[middle:])
 
     def run(pairs: Sequence[Pair]) -> Outcomes:
         outcomes: Outcomes = {}
         for first in range(0, len(pairs), GRAPH):
-            group = pairs[first : first + GRAPH]
-            try:
-                outcomes |= ask(group)
-            except Exception:  # noqa: BLE001
-                outcomes |= {pair: _answer(lambda *pair: ask([pair])[pair], *pair) for pair in group}
+            outcomes |= together(pairs[first : first + GRAPH])
         return outcomes
 
     return run

@@ -53,7 +53,8 @@ def loadable(cls: ClassT) -> ClassT:
     return cls
 
 
-def _forget() -> None:
+def forget_caches() -> None:
+    """Forget all that was read of names, and let compiled code be compiled anew: a name has another meaning now."""
     global generation  # noqa: PLW0603
     generation = str(int(generation) + 1)
     for clear in _CACHES:
@@ -291,7 +292,7 @@ class Registry(Generic[NamedT]):
         self._check(cls, name)
         cls.name = name
         self._classes[name] = cls
-        _forget()
+        forget_caches()
         return cls
 
     def _check(self, cls: type[NamedT], name: object) -> None:
@@ -322,7 +323,7 @@ class Registry(Generic[NamedT]):
         finally:
             if self._classes != before:
                 self._classes = before
-                _forget()
+                forget_caches()
 
     def catalogue(self) -> Mapping[str, type[NamedT]]:
         """Name to class, sorted by name, read-only."""

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 import tieless as tl
 from tieless.diagnose import AlignmentMonitor, bounds, descent, slope_profiles
 from tieless.errors import ConversionError, RuleValueError, UnreachedWarning
-from tieless.nn import LIF, LearnableActivation, activations, native_activations
-from tieless.optim import Annealing
+from tieless.nn import LIF, LearnableActivation, RuleScheduler, activations, native_activations
 
 
 class Scaled(tl.Activation):
@@ -202,7 +201,7 @@ CHANGED = [kind for kind in KINDS if kind not in NATIVE and not kind.startswith(
 @pytest.mark.parametrize("kind", CHANGED)
 def test_annealing_changes_each(kind):
     net, _ = _net(kind)
-    annealing = Annealing(net, tl.anneal("atan", {"width": 2.0}, {"width": 0.5}, 3))
+    annealing = RuleScheduler(net, tl.anneal("atan", {"width": 2.0}, {"width": 0.5}, 3))
     annealing.step()
     assert annealing.names == (NAMES.get(kind, "1"), "3")
     assert [one.rule.width for one in activations(net).values()] == [1.5, 1.5]
@@ -216,15 +215,15 @@ def test_annealing_names_what_it_cannot_change(kind):
     if kind in NATIVE:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert Annealing(net, schedule).names == ("3",)  # no schedule of theirs
+            assert RuleScheduler(net, schedule).names == ("3",)  # no schedule of theirs
         net[3], schedule = tl.Activation("tanh", "tied"), tl.alternate("tied", "constant")
         says = r"cannot change activations of Sequential: 1, of PyTorch's own \(convert\(model, backward='tied'\)"
     with pytest.warns(UnreachedWarning, match=says) as caught:
-        assert Annealing(net, schedule).names == ("3",)
+        assert RuleScheduler(net, schedule).names == ("3",)
     assert "\n" not in str(caught[0].message)
     net[3] = nn.Identity()
     with pytest.raises(RuleValueError, match=says) as refused:
-        Annealing(net, schedule)
+        RuleScheduler(net, schedule)
     assert "\n" not in str(refused.value)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 import tieless as tl
 from tests.pairs import RULES
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
-from tieless.rules import alternation
+from tieless.rules import rule_schedule
 from tieless.study.settings import spelling
 
 
@@ -22,8 +22,8 @@ def test_each_has_its_turn():
 @given(st.lists(st.sampled_from(RULES), min_size=2, max_size=5), st.integers(1, 100))
 def test_its_text_is_read_back(rules, every):
     turns = tl.alternate(*rules, every=every)
-    assert alternation(str(turns)) == turns == pickle.loads(pickle.dumps(turns))
-    assert hash(alternation(str(turns))) == hash(turns)
+    assert rule_schedule(str(turns)) == turns == pickle.loads(pickle.dumps(turns))
+    assert hash(rule_schedule(str(turns))) == hash(turns)
     assert spelling.rule(spelling.rule(str(turns))) == spelling.rule(str(turns))
     assert tl.rule(spelling.first_rule(spelling.rule(str(turns)))) == turns.at(0)
 
@@ -51,5 +51,5 @@ def test_two_spellings_are_one_trial():
 )
 def test_what_cannot_be_is_said(spec, error, words):
     with pytest.raises(error, match=words) as raised:
-        alternation(spec)
+        rule_schedule(spec)
     assert "\n" not in str(raised.value)

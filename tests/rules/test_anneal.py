@@ -4,10 +4,12 @@ import math
 import pickle
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, strategies as st
 
 import tieless as tl
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
+from tieless.rules import register_schedule, rule_schedule, schedule
+from tieless.study.settings import spelling
 
 POSITIVE = st.floats(1e-3, 1e3)
 
@@ -91,3 +93,58 @@ def test_options_are_checked_too():
         tl.anneal("atan", {"width": 1}, {"width": 2}, 3, curve="cosine")
     with pytest.raises(RuleValueError, match=r"two numbers of one sign, got low from -1\.0 to 0\.0"):
         tl.anneal("rectangular", {"low": -1}, {"low": 0}, 3, curve="geometric")
+
+
+@given(
+    first=POSITIVE,
+    last=POSITIVE,
+    steps=st.integers(1, 1000),
+    curve=st.sampled_from(["linear", "geometric"]),
+    stages=st.none() | st.integers(2, 9),
+)
+def test_its_text_is_read_back(first, last, steps, curve, stages):
+    assume(first != last)
+    schedule = tl.anneal(
+        "rectangular >> noise(1)", {"sigma": first}, {"sigma": last}, steps, curve=curve, stages=stages
+    )
+    assert rule_schedule(str(schedule)) == schedule
+    written = spelling.rule(str(schedule))
+    assert spelling.rule(written) == written
+    assert rule_schedule(written) == schedule
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "words"),
+    [
+        ("anneal('atan(2)', 'erf(1)', steps=5)", RuleValueError, "another one of its kind, got atan.* and erf"),
+        ("anneal('atan(2)', 'atan(2)', steps=5)", RuleValueError, "got atan.* twice"),
+        ("anneal('atan(2)', 'atan(1)')", SpecError, "missing a required argument: 'steps'"),
+        ("anneal('atan(2)', steps=3)", SpecError, "missing a required argument: 'last'"),
+        ("anneal('atan(2)', 'atan(1)', steps=0)", RuleValueError, "steps must be at least 1"),
+        ("anneal('atan(2)', 'atan(1)', step=3)", SpecError, "no parameter 'step'"),
+        ("anneal('atan(2)', 'atan(1)', steps=3, curve='cubic')", RuleValueError, "curve must be one of"),
+        ("anneal('constant', 'constant(2)', steps=3) >> flip(0.1)", SpecError, "stands alone"),
+        (
+            "anneal('full_jam(replace=\"slope\")', 'full_jam(replace=\"magnitude\")', steps=3)",
+            RuleTypeError,
+            "a number",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_be_is_said(spec, error, words):
+    with pytest.raises(error, match=words) as raised:
+        rule_schedule(spec)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_schedule_of_ones_own_is_known_by_its_name(monkeypatch):
+    monkeypatch.setattr(schedule, "_MAKERS", dict(schedule._MAKERS))
+
+    @register_schedule("twice")
+    def twice(rule: str):
+        return tl.alternate(rule, rule)
+
+    assert rule_schedule("twice('tied')") == tl.alternate("tied", "tied")
+    for name, words in (("tied", "is a rule"), ("anneal", "exists already")):
+        with pytest.raises(SpecError, match=words):
+            register_schedule(name)(twice)

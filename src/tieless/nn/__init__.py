@@ -18,6 +18,7 @@ from tieless.nn.quantize import (
     quantize_weights,
     restore_weights,
 )
+from tieless.nn.scheduler import RuleScheduler
 from tieless.nn.select import Selector, Selectors, select_layers
 from tieless.nn.ternary import TernaryConv1d, TernaryConv2d, TernaryLinear
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
@@ -39,6 +40,7 @@ __all__ = [
     "QuantizedLayer",
     "QuantizedWeight",
     "Reset",
+    "RuleScheduler",
     "Selector",
     "Selectors",
     "Spread",

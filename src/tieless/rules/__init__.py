@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tieless.draws import Random
 from tieless.registry import make_callable
-from tieless.rules.alternate import Alternate, alternate, alternation
+from tieless.rules.alternate import Alternate, alternate
 from tieless.rules.anneal import Anneal, anneal
 from tieless.rules.base import Chain, Rule, RuleLike, register_rule, rule, rules
 from tieless.rules.bump import Bump
@@ -19,7 +19,7 @@ from tieless.rules.magnitudes import Centralize, Clip, ClipNorm, Normalize, Quan
 from tieless.rules.one_sided import S2NN, LogTailedReLU, SparseFastSigmoid
 from tieless.rules.randomness import Drop, Noise
 from tieless.rules.rectangular import Rectangular
-from tieless.rules.schedule import RuleSchedule
+from tieless.rules.schedule import RuleSchedule, register_schedule, rule_schedule
 from tieless.rules.stochastic import StochasticSpike
 from tieless.rules.surrogates import ATan, Erf, FastSigmoid, Sigmoid
 from tieless.rules.tails import Circ, FakeNumericalGradient, PiecewiseExp, QPseudoSpike, SignLogAbs
@@ -80,10 +80,11 @@ __all__ = [
     "Transform",
     "Triangular",
     "alternate",
-    "alternation",
     "anneal",
     "register_rule",
+    "register_schedule",
     "rule",
+    "rule_schedule",
     "rules",
 ]
 

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.registry import loadable, number, whole_number
 from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
-from tieless.rules.schedule import RuleSchedule
-from tieless.spec import shown
+from tieless.rules.schedule import RuleSchedule, register_schedule
+from tieless.spec import Call, Value, format_call, shown
 
 Curve = Literal["linear", "geometric"]
 
@@ -18,7 +18,7 @@ Curve = Literal["linear", "geometric"]
 @loadable
 @dataclass(frozen=True, slots=True)
 class Anneal(RuleSchedule):
-    """What ``anneal`` makes.
+    """What ``anneal`` makes. ``str`` of it is a spec that a study takes, with the rules of the first and the last step.
 
     Args:
         rule: The rule, with the parameters of step 0.
@@ -50,15 +50,26 @@ class Anneal(RuleSchedule):
         return _with_parameters(self.rule, {name: self._between(first, last, done) for name, first, last in self.ends})
 
     def belongs_to(self, rule: Rule) -> bool:
-        """Whether ``rule`` is this one, but for the parameters that change."""
+        """True if ``rule`` is this one, but for the parameters that change."""
         parts, others = self.rule.parts(), rule.parts()
         if [type(part) for part in parts] != [type(part) for part in others]:
             return False
         firsts = {name: first for name, first, _ in self.ends}
         return _with_parameters(rule, firsts) == self.rule
 
+    def kinds(self) -> tuple[Rule, ...]:
+        return self.at(0), self.after(1.0)
+
     def whose(self) -> str:
         return f"{self.rule}, whatever its {', '.join(name for name, _, _ in self.ends)}"
+
+    def __str__(self) -> str:
+        named: dict[str, Value] = {"steps": self.steps}
+        if self.curve != "linear":
+            named["curve"] = self.curve
+        if self.stages is not None:
+            named["stages"] = self.stages
+        return format_call(Call("anneal", (str(self.after(0.0)), str(self.after(1.0))), named))
 
     def _between(self, first: float, last: float, done: float) -> float:
         if done in {0.0, 1.0}:
@@ -85,8 +96,9 @@ def anneal(
         a (b / a)^s                curve="geometric"
 
     Linear suits what is added, such as an edge or noise; geometric what is a scale, such as a width, which then shrinks by
-    the same factor in each step. The schedule itself changes nothing; ``tieless.optim.Annealing`` gives its rules to the
-    activations of a model.
+    the same factor in each step. The schedule itself changes nothing; ``tieless.nn.RuleScheduler`` gives its rules to the
+    activations of a model. In a study it is a rule like any other, from the rule of the first step to that of the last:
+    ``backward: anneal("atan(2)", "atan(0.2)", steps=1000)``.
 
     A compiled model holds a graph for each rule that it has met, and PyTorch compiles a function again 8 times at most
     (``torch._dynamo.config.recompile_limit``); after that it runs without the compiler, or is refused with
@@ -128,6 +140,34 @@ def anneal(
     for done in (0.5, 1.0):
         schedule.after(done)
     return schedule
+
+
+@register_schedule("anneal")
+def anneal_between(first: str, last: str, *, steps: int, curve: Curve = "linear", stages: int | None = None) -> Anneal:
+    """``anneal`` from one rule to another of the same kind, as specs have it.
+
+    Args:
+        first, last: Specs of the rules of step 0 and of step ``steps``, which differ in parameters that are numbers.
+        steps, curve, stages: As ``anneal`` takes them.
+    Raises:
+        SpecError, RuleTypeError, RuleValueError: as from ``anneal``; the rules are of different kinds, or equal.
+    Example:
+        >>> from tieless.rules.anneal import anneal_between
+        >>> str(anneal_between("rectangular(-2, 2)", "rectangular(-1, 1)", steps=10).at(5))
+        'rectangular(-1.5, 1.5)'
+    """
+    start, end = rule_of(first), rule_of(last)
+    if [type(part) for part in start.parts()] != [type(part) for part in end.parts()]:
+        raise RuleValueError(f"anneal goes from a rule to another one of its kind, got {start} and {end}.")
+    from_: dict[str, float] = {}
+    to: dict[str, float] = {}
+    for one, other in zip(start.parts(), end.parts(), strict=True):
+        for field in fields(one):
+            if (value := getattr(one, field.name)) != getattr(other, field.name):
+                from_[field.name], to[field.name] = value, getattr(other, field.name)
+    if not to:
+        raise RuleValueError(f"anneal goes from a rule to another one, got {start} twice.")
+    return anneal(start, from_, to, steps, curve=curve, stages=stages)
 
 
 def _numbers(name: str, values: Mapping[str, float]) -> None:

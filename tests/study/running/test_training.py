@@ -309,6 +309,14 @@ def test_rules_take_turns_step_by_step():
     assert _numbers(result) not in plain.values()
 
 
+def test_a_rule_is_annealed_step_by_step():
+    anneal = 'anneal("constant(2)", "constant(0.5)", steps=3)'
+    seen = []
+    result = run_trial(_change(backward=anneal), on_step=lambda _, model, __: seen.append(model[2].rule.value))
+    assert result.status == "done"
+    assert seen[:5] == [2.0, 1.5, 1.0, 0.5, 0.5]
+
+
 def test_who_looks_at_each_step_sees_the_network_before_it_and_changes_nothing():
     seen = []
 

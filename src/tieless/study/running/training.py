@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.errors import StudyError
-from tieless.optim import Annealing, clip_after_step
-from tieless.rules import alternation
+from tieless.nn import RuleScheduler
+from tieless.optim import clip_after_step
+from tieless.rules import rule_schedule
 from tieless.spec import parse_call
 from tieless.study.network import start_of
 from tieless.study.running.steps import step_for
@@ -136,9 +137,9 @@ class _Run:
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
         for optimiser in self.optimisers:
             clip_after_step(optimiser, self.model)
-        turns = alternation(trial.backward)
-        self.turns = None if turns is None else Annealing(self.model, turns)
-        self.step = step_for(self.model, self.loss, self.optimisers, changing=turns is not None)
+        rules = rule_schedule(trial.backward)
+        self.rules = None if rules is None else RuleScheduler(self.model, rules)
+        self.step = step_for(self.model, self.loss, self.optimisers, changing=rules is not None)
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
@@ -172,8 +173,8 @@ class _Run:
             self.steps += 1
             self.schedule.step()
             loss, right = self.step(inputs, labels)
-            if self.turns is not None:
-                self.turns.step()
+            if self.rules is not None:
+                self.rules.step()
             total += loss.double() * labels.numel()
             correct += right
             if number % looks == 0 and not math.isfinite(total.item()):

@@ -16,7 +16,7 @@ from tieless.forwards import forward as forward_of
 from tieless.functional import join
 from tieless.models import model_spec
 from tieless.registry import remembered, unknown
-from tieless.rules import alternate, alternation, rule as rule_of
+from tieless.rules import rule as rule_of, rule_schedule
 from tieless.spec import Call, Value, format_call, parse_call, parse_chain
 from tieless.study.settings.augmentations import augmentations
 from tieless.study.settings.losses import LOSSES
@@ -53,7 +53,7 @@ def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
 
 @remembered
 def rule(spec: str) -> str:
-    """The backward rule that ``spec`` names, or the rules in turn, in their one spelling.
+    """The backward rule that ``spec`` names, or the schedule of rules, in its one spelling.
 
     Example:
         >>> rule("rectangular(low=-1, high=1.0) >> noise(0.1)")
@@ -61,15 +61,16 @@ def rule(spec: str) -> str:
         >>> rule("alternate('tied', 'constant', every=1)")
         'alternate("tied", "constant(1)")'
     """
-    if (turns := alternation(spec)) is not None:
-        return str(alternate(*(rule(str(one)) for one in turns.rules), every=turns.every))
+    if (schedule := rule_schedule(spec)) is not None:
+        call = parse_call(str(schedule))
+        return format_call(Call(call.name, tuple(rule(str(one)) for one in call.args), call.kwargs))
     return _plain(str(rule_of(spec)))
 
 
 def first_rule(spec: str) -> str:
-    """The rule that a network starts with: the first one of those in turn, or the one there is."""
-    turns = alternation(spec)
-    return spec if turns is None else str(turns.at(0))
+    """The rule that a network starts with: the first one of a schedule, or the one there is."""
+    schedule = rule_schedule(spec)
+    return spec if schedule is None else str(schedule.at(0))
 
 
 @remembered
@@ -146,6 +147,6 @@ def device(name: str) -> str:
 @remembered
 def check_pair(forward: str, backward: str) -> None:
     """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
-    turns = alternation(backward)
-    for one in [backward] if turns is None else turns.rules:
+    schedule = rule_schedule(backward)
+    for one in [backward] if schedule is None else schedule.kinds():
         join(forward, one)

@@ -12,8 +12,7 @@ from torch.utils.checkpoint import checkpoint
 import tieless as tl
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.functional import MET, _join
-from tieless.nn import LIF
-from tieless.optim import Annealing
+from tieless.nn import LIF, RuleScheduler
 
 SCHEDULE = tl.anneal("atan", {"width": 2.0}, {"width": 0.25}, 8, curve="geometric")
 
@@ -39,7 +38,7 @@ def sent(model, z):
 
 def test_the_gradient_is_that_of_the_rule_of_the_step():
     act, z = tl.Activation("heaviside", "atan"), torch.randn(50)
-    annealing = Annealing(act, SCHEDULE)
+    annealing = RuleScheduler(act, SCHEDULE)
     for step in range(10):
         width = 2 * (1 / 8) ** (min(step, 8) / 8)
         torch.testing.assert_close(sent(act, z), 1 / (1 + (z / width) ** 2))
@@ -48,7 +47,7 @@ def test_the_gradient_is_that_of_the_rule_of_the_step():
 
 def test_only_activations_with_the_rule_are_changed_and_inside_of_cells_too():
     model = nn.ModuleDict({"plain": net(), "cell": LIF(backward="atan"), "high": tl.Activation("sign", "atan(1, 2)")})
-    annealing = Annealing(model, SCHEDULE)
+    annealing = RuleScheduler(model, SCHEDULE)
     annealing.step()
     assert annealing.names == ("plain.1", "plain.5", "cell.spike")
     assert model["plain"][1].rule == model["cell"].spike.rule == annealing.rule == SCHEDULE.at(1)
@@ -61,7 +60,7 @@ def test_only_activations_with_the_rule_are_changed_and_inside_of_cells_too():
 def test_a_converted_model_is_annealed_and_reverted():
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     tl.convert(model, backward="atan")
-    Annealing(model, SCHEDULE).step()
+    RuleScheduler(model, SCHEDULE).step()
     assert model[1].rule == SCHEDULE.at(1)
     tl.revert(model)
     assert type(model[1]) is nn.ReLU
@@ -70,7 +69,7 @@ def test_a_converted_model_is_annealed_and_reverted():
 
 def test_a_backward_pass_keeps_the_rule_of_its_forward_pass():
     act, z = tl.Activation("heaviside", "atan"), torch.randn(50)
-    annealing, leaf = Annealing(act, SCHEDULE), z.clone().requires_grad_()
+    annealing, leaf = RuleScheduler(act, SCHEDULE), z.clone().requires_grad_()
     y = act(leaf)
     annealing.step()
     y.sum().backward()
@@ -80,7 +79,7 @@ def test_a_backward_pass_keeps_the_rule_of_its_forward_pass():
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_checkpoints_agree_where_the_step_follows_the_backward_pass(reentrant):
     model, twin, z = net(), net(), torch.randn(5, 4)
-    one, other = Annealing(model, SCHEDULE), Annealing(twin, SCHEDULE)
+    one, other = RuleScheduler(model, SCHEDULE), RuleScheduler(twin, SCHEDULE)
     for _ in range(3):
         got = sent(lambda x: checkpoint(model, x, use_reentrant=reentrant), z)
         assert torch.equal(got, sent(twin, z))
@@ -93,7 +92,7 @@ def test_a_compiled_model_takes_each_rule_and_compiles_once_a_stage():
     counters.clear()
     schedule = tl.anneal("atan", {"width": 2.0}, {"width": 0.25}, 30, stages=3)
     model, twin, z = net(), net(), torch.randn(5, 4)
-    one, other = Annealing(model, schedule), Annealing(twin, schedule)
+    one, other = RuleScheduler(model, schedule), RuleScheduler(twin, schedule)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for _ in range(31):
         torch.testing.assert_close(sent(compiled, z), sent(twin, z))
@@ -108,7 +107,7 @@ def test_rules_in_turn_have_one_graph_each():
     turns = tl.alternate("constant(2)", "atan", every=3)
     model, z = nn.Sequential(nn.Linear(4, 6), tl.Activation("heaviside", "constant(2)")), torch.randn(5, 4)
     twins = [nn.Sequential(model[0], tl.Activation("heaviside", rule)) for rule in ("constant(2)", "atan")]
-    annealing = Annealing(model, turns)
+    annealing = RuleScheduler(model, turns)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for step in range(20):
         assert torch.equal(sent(compiled, z), sent(twins[step // 3 % 2], z))
@@ -119,7 +118,7 @@ def test_rules_in_turn_have_one_graph_each():
 def test_a_long_eager_schedule_fills_no_cache():
     schedule = tl.anneal("rectangular", {"low": -2}, {"low": -1}, 200)
     act, z = tl.Activation("heaviside", "rectangular"), torch.randn(8)
-    annealing = Annealing(act, schedule)
+    annealing = RuleScheduler(act, schedule)
     before = (_join.__wrapped__.cache_info().currsize, len(MET))
     for _ in range(200):
         sent(act, z)
@@ -135,13 +134,13 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not():
             optimiser.step()
 
     whole = net()
-    annealing, optimiser = Annealing(whole, SCHEDULE), torch.optim.SGD(whole.parameters(), 0.1)
+    annealing, optimiser = RuleScheduler(whole, SCHEDULE), torch.optim.SGD(whole.parameters(), 0.1)
     annealing.after(optimiser)
     torch.manual_seed(3)
     train(whole, annealing, optimiser, 6)
 
     first = net()
-    annealing, optimiser = Annealing(first, SCHEDULE), torch.optim.SGD(first.parameters(), 0.1)
+    annealing, optimiser = RuleScheduler(first, SCHEDULE), torch.optim.SGD(first.parameters(), 0.1)
     annealing.after(optimiser)
     torch.manual_seed(3)
     train(first, annealing, optimiser, 2)
@@ -151,7 +150,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not():
     weights, state, numbers = torch.load(file, weights_only=True)
 
     second = net()
-    annealing, optimiser = Annealing(second, SCHEDULE), torch.optim.SGD(second.parameters(), 0.1)
+    annealing, optimiser = RuleScheduler(second, SCHEDULE), torch.optim.SGD(second.parameters(), 0.1)
     annealing.after(optimiser)
     second.load_state_dict(weights)
     annealing.load_state_dict(state)
@@ -163,7 +162,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not():
 
 def test_the_hook_can_be_removed():
     model = net()
-    annealing, optimiser = Annealing(model, SCHEDULE), torch.optim.SGD(model.parameters())
+    annealing, optimiser = RuleScheduler(model, SCHEDULE), torch.optim.SGD(model.parameters())
     handle = annealing.after(optimiser)
     optimiser.step()
     handle.remove()
@@ -173,7 +172,7 @@ def test_the_hook_can_be_removed():
 
 def test_a_copy_of_the_model_is_its_own():
     model = net()
-    annealing = Annealing(model, SCHEDULE)
+    annealing = RuleScheduler(model, SCHEDULE)
     twin = copy.deepcopy(model)
     annealing.step()
     assert (model[1].rule, twin[1].rule) == (SCHEDULE.at(1), SCHEDULE.at(0))
@@ -181,12 +180,18 @@ def test_a_copy_of_the_model_is_its_own():
 
 def test_refusals():
     with pytest.raises(RuleValueError, match=r"the rule erf\(1.0, 1\), whatever its width. Its rules: atan\(1, 1\), "):
-        Annealing(net(), tl.anneal("erf", {"width": 1}, {"width": 2}, 3))
+        RuleScheduler(net(), tl.anneal("erf", {"width": 1}, {"width": 2}, 3))
     with pytest.raises(RuleTypeError, match="needs a schedule"):
-        Annealing(net(), "atan")
+        RuleScheduler(net(), "atan")
     with pytest.raises(RuleTypeError, match=r"torch\.nn\.Module"):
-        Annealing("net", SCHEDULE)
-    annealing = Annealing(net(), SCHEDULE)
+        RuleScheduler("net", SCHEDULE)
+    annealing = RuleScheduler(net(), SCHEDULE)
     for state in ({}, {"taken": -1}, {"taken": "1"}, {"taken": 1, "more": 2}):
         with pytest.raises(RuleValueError, match="needs a state"):
             annealing.load_state_dict(state)
+
+
+def test_its_old_name_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"tieless\.nn\.RuleScheduler now"):
+        from tieless.optim import Annealing
+    assert Annealing is RuleScheduler

@@ -12,11 +12,12 @@ from torch.utils.hooks import RemovableHandle
 from tieless.errors import RuleTypeError, RuleValueError, UnreachedWarning
 from tieless.forwards import Forward
 from tieless.functional import Joined
-from tieless.nn import Activation, activations, native_activations
+from tieless.nn.activation import Activation
+from tieless.nn.inside import activations, native_activations
 from tieless.rules import Rule, RuleSchedule, Tied
 
 
-class Annealing:
+class RuleScheduler:
     """Gives the activations of a model the rules of a schedule, step by step.
 
     Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or
@@ -35,12 +36,12 @@ class Annealing:
         RuleTypeError: it is no module, or no schedule.
         RuleValueError: it is for no activation.
     Example:
-        >>> from tieless.optim import Annealing
+        >>> from tieless.nn import RuleScheduler
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
-        >>> annealing = Annealing(net, tl.anneal("atan", {"width": 2}, {"width": 0.5}, steps=3))
+        >>> scheduler = RuleScheduler(net, tl.anneal("atan", {"width": 2}, {"width": 0.5}, steps=3))
         >>> for _ in range(4):
         ...     print(net[1].rule)
-        ...     annealing.step()
+        ...     scheduler.step()
         atan(2.0, 1)
         atan(1.5, 1)
         atan(1.0, 1)
@@ -49,9 +50,9 @@ class Annealing:
 
     def __init__(self, model: nn.Module, schedule: RuleSchedule) -> None:
         if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"Annealing needs a torch.nn.Module, got {model!r}.")
+            raise RuleTypeError(f"RuleScheduler needs a torch.nn.Module, got {model!r}.")
         if not isinstance(schedule, RuleSchedule):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"Annealing needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
+            raise RuleTypeError(f"RuleScheduler needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
         every = activations(model)
         found = {
             name: one for name, one in every.items() if isinstance(one, Activation) and schedule.belongs_to(one.rule)
@@ -85,11 +86,11 @@ class Annealing:
         """Step after each step of an optimiser, until ``remove()`` of the handle that is returned.
 
         Example:
-            >>> from tieless.optim import Annealing
+            >>> from tieless.nn import RuleScheduler
             >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
-            >>> annealing = Annealing(net, tl.anneal("atan", {"width": 2}, {"width": 1}, steps=10))
+            >>> scheduler = RuleScheduler(net, tl.anneal("atan", {"width": 2}, {"width": 1}, steps=10))
             >>> optimiser = torch.optim.SGD(net.parameters())
-            >>> handle = annealing.after(optimiser)
+            >>> handle = scheduler.after(optimiser)
             >>> net(torch.rand(4, 3)).sum().backward(); optimiser.step()
             >>> net[1].rule
             ATan(width=1.9, height=1)
@@ -112,7 +113,7 @@ class Annealing:
         """
         taken = state.get("taken")
         if set(state) != {"taken"} or isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
-            raise RuleValueError(f"Annealing needs a state such as {{'taken': 3}}, got {state!r}.")
+            raise RuleValueError(f"RuleScheduler needs a state such as {{'taken': 3}}, got {state!r}.")
         self._taken = taken
         self._set()
 
@@ -141,4 +142,4 @@ def _left(model: nn.Module, schedule: RuleSchedule) -> str:
         f"{', '.join(native)}, of PyTorch's own (convert(model, backward='tied') gives them the rule)" * bool(native),
     ]
     named = "; ".join(filter(None, parts))
-    return f"Annealing cannot change activations of {type(model).__name__}: {named}." if named else ""
+    return f"RuleScheduler cannot change activations of {type(model).__name__}: {named}." if named else ""

@@ -76,7 +76,7 @@ def test_each_kind_trains_and_runs_twice_to_the_same_numbers(feedback):
 
 
 def accuracy(trial):
-    return 0.5 + 0.01 * len(trial.way_back)
+    return 0.5 + 0.01 * len(trial.backward_label)
 
 
 def test_a_table_has_a_row_for_each_way_back():

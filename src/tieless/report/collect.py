@@ -162,7 +162,7 @@ def _section(
 
 def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
     cells: dict[tuple[str, str], Cell] = {}
-    for (backward, forward), trials in _group(planned, lambda trial: (trial.way_back, trial.forward)).items():
+    for (backward, forward), trials in _group(planned, lambda trial: (trial.backward_label, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
         runs = tuple(sorted((_run(result) for result in found), key=lambda run: run.seed))
         cells[backward, forward] = Cell(
@@ -292,7 +292,7 @@ def _flat(forward: str) -> bool:
 
 
 def _rules_in_order(planned: Sequence[Trial]) -> tuple[str, ...]:
-    rules = _distinct(trial.way_back for trial in planned)
+    rules = _distinct(trial.backward_label for trial in planned)
     return tuple(rule for rule in BASELINES if rule in rules) + tuple(rule for rule in rules if rule not in BASELINES)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from tieless.report.records import Cell, Dose, DoseLine, DosePoint, Grid, Section
 from tieless.rules import rules
 from tieless.spec import Call, Value, format_call, parse_chain
-from tieless.study.trial import way_back
+from tieless.study.trial import backward_label
 
 LEAST_DOSES = 3
 """Two doses are a comparison, which the table shows."""
@@ -33,7 +33,7 @@ class _Family:
     @property
     def row(self) -> str:
         """Name of the row of the rule without the call, as a grid has it."""
-        return way_back(self.without, self.feedback)
+        return backward_label(self.without, self.feedback)
 
 
 def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
@@ -49,7 +49,7 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
             found.setdefault(family, {})[row] = dose
     return tuple(
         Dose(
-            way_back(family.rule, family.feedback),
+            backward_label(family.rule, family.feedback),
             family.parameter,
             family.row if any(family.row in grid.rules for _, grid in grids) else None,
             _lines(family, rows, grids),

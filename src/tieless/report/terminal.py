@@ -61,7 +61,7 @@ def table(report: Report) -> RenderableType:
             parts += [Text(f"\n{settings} · learning rate {rate}"), _FittedGrid(section.blocks[0].grid, rates=False)]
     parts += [
         Text(
-            f"failed: {failure.trial.forward} under {failure.trial.way_back}, seed {failure.trial.seed}: {failure.error}"
+            f"failed: {failure.trial.forward} under {failure.trial.backward_label}, seed {failure.trial.seed}: {failure.error}"
         )
         for failure in report.failures
     ]

@@ -50,7 +50,7 @@ LATER: dict[str, Any] = {
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
-def way_back(backward: str, feedback: str) -> str:
+def backward_label(backward: str, feedback: str) -> str:
     """A rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
     return backward if feedback == "tied" else f"{backward} through {feedback}"
 
@@ -144,9 +144,9 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
-    def way_back(self) -> str:
+    def backward_label(self) -> str:
         """Its rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
-        return way_back(self.backward, self.feedback)
+        return backward_label(self.backward, self.feedback)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

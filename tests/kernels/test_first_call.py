@@ -1,12 +1,30 @@
 """First calls: kernels from files that are damaged or cannot be written, and under a profiler. Each in a process of its own."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+from tieless.kernels import code_loops, loops, numba_cpu
+
+
+@pytest.mark.parametrize("module", [loops, code_loops], ids=["loops", "code_loops"])
+def test_the_digest_of_a_kernel_is_of_every_file_that_it_is_compiled_from(module):
+    """Code of an older file would be loaded where one is forgotten, and more be compiled anew where one is too many."""
+    names, files = [module.__name__], set()
+    for name in names:
+        file = Path(importlib.import_module(name).__file__)
+        files.add(file)
+        imported = re.findall(r"^from (tieless\.[\w.]+) import", file.read_text(encoding="utf-8"), re.MULTILINE)
+        names += [name for name in imported if name not in names]
+    assert files == set(numba_cpu._made_from(module.__name__))
+
 
 LOOP = """
 from numba import carray

@@ -24,7 +24,8 @@ from tieless.kernels.chunks import CHUNK
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
 from tieless.kernels.operands import packed_bits, value_like
-from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
+from tieless.kernels.philox import WORD
+from tieless.kernels.reference import arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
 _CPU = torch.device("cpu")
@@ -38,19 +39,32 @@ class _Kernel(NamedTuple):
     address: int
 
 
+def _made_from(module: str) -> list[Path]:
+    """The files that the kernels of a module of loops, given by its name, are compiled from."""
+    parts = (
+        f"{module.rpartition('.')[2]}.py",
+        "chunks.py",
+        "elementwise.py",
+        "philox.py",
+        "threads.py",
+        "lanes/*.py",
+    )
+    return [path for part in parts for path in sorted(Path(__file__).parent.glob(part))]
+
+
 @cache
-def _sources() -> str:
+def _sources(module: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in _made_from(module):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @cache
 def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
-    arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources())
-    loop = getattr(code_loops, name, None) or getattr(loops, name)
-    address = address_of(loop, arguments)
+    module = code_loops if hasattr(code_loops, name) else loops
+    arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources(module.__name__))
+    address = address_of(getattr(module, name), arguments)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
 
 

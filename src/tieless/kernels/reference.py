@@ -13,12 +13,8 @@ from torch.nn import functional as F
 from tieless.kernels.layout import in_memory_order, laid_out
 from tieless.kernels.numbers import next_below, rounded
 from tieless.kernels.operands import packed_bits, value_like
+from tieless.kernels.philox import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
-# Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", doi:10.1145/2063384.2063405.
-PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-PHILOX_ROUNDS = 10
-WORD = 0xFFFFFFFF
 
 UNIFORM_STEP = 2.0**-24
 """Distance between neighbouring random numbers: 24 bits fit the significand of a float32 exactly."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, UNIFORM_STEP
+from tieless.kernels.philox import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS
+from tieless.kernels.reference import UNIFORM_STEP
 from tieless.kernels.triton_elementwise import narrow, widen
 
 _ROUNDS = tl.constexpr(PHILOX_ROUNDS)

@@ -19,7 +19,8 @@ from torch import Tensor
 from tieless.kernels import reference
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.operands import packed_bits, value_like
-from tieless.kernels.reference import WORD, arithmetic_dtype, slope_range
+from tieless.kernels.philox import WORD
+from tieless.kernels.reference import arithmetic_dtype, slope_range
 
 bodies: Any
 elementwise: Any

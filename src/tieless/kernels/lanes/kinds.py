@@ -23,7 +23,7 @@ class Arguments(types.Type):
     Args:
         storage: The dtype of the elements, by name.
         function: Which elementwise function a kernel applies, where it applies one.
-        sources: A digest of the source of all kernels, so that code compiled from older ones is never loaded.
+        sources: A digest of what the kernel is compiled from, so that code compiled from older ones is never loaded.
     """
 
     def __init__(self, storage: str, function: str = "", sources: str = "") -> None:

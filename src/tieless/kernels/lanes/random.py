@@ -21,7 +21,7 @@ from tieless.kernels.lanes.kinds import (
     pointer_to,
     vector,
 )
-from tieless.kernels.reference import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
+from tieless.kernels.philox import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
 
 def _upper(builder, product):

@@ -5,8 +5,6 @@ Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", doi:10.1145/2
 
 from __future__ import annotations
 
-__all__ = ["PHILOX_KEY_STEPS", "PHILOX_MULTIPLIERS", "PHILOX_ROUNDS", "WORD"]
-
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 PHILOX_ROUNDS = 10

@@ -15,7 +15,6 @@ from tieless.kernels.numbers import next_below, rounded
 from tieless.kernels.operands import packed_bits, value_like
 from tieless.kernels.philox import PHILOX_KEY_STEPS, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, WORD
 
-
 UNIFORM_STEP = 2.0**-24
 """Distance between neighbouring random numbers: 24 bits fit the significand of a float32 exactly."""
 

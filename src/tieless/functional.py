@@ -21,7 +21,7 @@ from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
-from tieless.forwards.base import remembered_by_forward
+from tieless.forwards.base import remembered_by_forward, without_graph
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
@@ -100,6 +100,8 @@ class Joined:
         samples: Whether the forward is who draws.
         linear: True if what is sent is linear in the feedback, so that it has a derivative.
         opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
+        foreign: True if ``y`` is made by a function that is not ours.
+        copies: True if that function may write to what it gets, and give what others hold.
     """
 
     def __init__(self, forward: Forward, rule: Rule) -> None:
@@ -127,6 +129,8 @@ class Joined:
         self.linear = all(slope is not None or part.linear for part, slope in zip(rules, slopes, strict=True))
         self.native = isinstance(forward, Elementwise) and isinstance(rule, Tied)
         self.opaque = isinstance(forward, Elementwise)
+        self.foreign = self.opaque or not (forward.is_ours() or type(forward).body is not Forward.body)
+        self.copies = forward.changes if isinstance(forward, Elementwise) else self.foreign
         self._plans: dict[torch.dtype, Plan] = {}
 
     def _place(self, need: Need) -> int | None:
@@ -170,8 +174,25 @@ class Joined:
         return Plan(self.value, "activate", (*body, None if first is None else first.edges(dtype)))
 
     def value(self, z: Tensor) -> Tensor:
-        """``y`` by PyTorch's operations, without a graph; a callable is held to what a forward may do."""
-        return _called(self.forward, z.detach()) if self.opaque else self.forward.value(z)
+        """``y`` by PyTorch's operations, without a graph."""
+        return self.asked(z) if self.foreign else self.forward.value(z)
+
+    def asked(self, z: Tensor, key: Tensor | int | None = None) -> Tensor:
+        """``y`` of a function that is not ours, if nothing that learns went into it: the rule would send it nothing."""
+        with torch.enable_grad():
+            y = self.called(z.detach(), key)
+        return _unlearned(y, self.forward)
+
+    def called(self, z: Tensor, key: Tensor | int | None = None) -> Tensor:
+        """``y`` of a function that is not ours, which gets a copy: what lies at ``z`` belongs to others."""
+        given = z.clone() if self.copies else z
+        version = None if given.is_inference() else given._version  # noqa: SLF001  (PyTorch documents it, underscore and all)
+        y = self.sample(given, key) if self.samples else self.forward.value(given)
+        if version is not None and version != given._version:  # noqa: SLF001
+            raise RuleTypeError(
+                f"The forward {self.forward} writes to z, which the rule needs as it was. Give a function that is not in place."
+            )
+        return _checked(y, z, self.forward)
 
     def sample(self, z: Tensor, key: Tensor | int | None) -> Tensor:
         """``y`` of a forward that draws."""
@@ -194,13 +215,12 @@ class Joined:
     def exported(self, z: Tensor) -> Tensor:
         """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
         tied = isinstance(self.rule, Tied)
-        y = self.forward.exported(z if tied else z.detach())
-        if not self.opaque:
-            return y
+        if not self.foreign or self.samples:
+            return self.forward.exported(z if tied else z.detach())
         with warnings.catch_warnings():
             # A trace has one shape, and this compares it: nothing that the program could get wrong.
             warnings.simplefilter("ignore", TracerWarning)
-            return _checked(y, z, self.forward) if tied else _elementwise(y, z, self.forward)
+            return self.called(z) if tied else self.asked(z)
 
     def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
         """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
@@ -250,9 +270,10 @@ def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: to
         return _in_graph(z, _name(forward, backward, registry.generation), generator)
     name = _name_around(backward, registry.generation)
     if name == _NATIVE:
-        return _checked(function(z), z, function)
+        y = _followed(_checked(function(z.clone()), z, function), z, function)
+        return y if y.requires_grad else y.clone()
     # A copy, which is fused away: a function that writes to its input writes there.
-    y = _elementwise(function(z.detach().clone()), z, function)
+    y = _unlearned(_checked(function(z.detach().clone()), z, function), function)
     if name == _FOLLOWS:
         return _in_graph(z, _name(forward, backward, registry.generation), generator)
     return _around_in_graph(z, y, name, generator)
@@ -346,7 +367,8 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
             return y
     _floating(z)
     if joined.native:
-        return _checked(joined.forward.value(z), z, joined.forward)
+        y = _followed(joined.called(z), z, joined.forward)
+        return y if y.requires_grad or not joined.copies else y.clone()
     if ops.written_down():
         # What is written down has no place for a rule. Cut off, its gradient is missing, where the forward's own
         # derivative in the place of the rule would pass unnoticed.
@@ -354,15 +376,23 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
         return joined.exported(z) if traced is None else traced
     if generator is not None and generator.device.type != "cpu":
         raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
-    if traced is None and ops.direct(z):
-        drawn = ops.draw_key_now(z, generator) if joined.draws else None
-        return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined))[0]
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
+    if ops.direct(z):
+        drawn = ops.draw_key_now(z, generator) if joined.draws else None
+        made = (_made(z, joined, drawn, traced),) if joined.foreign or traced is not None else None
+        return cast("tuple[Tensor, ...]", _DirectUntie.apply(z, drawn, joined, made))[0]
     joined.plan(z.dtype)
     key = ops.draw_key(z.detach(), generator) if joined.draws else None
     with fake_mode_of(z):
-        return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, traced))[0]
+        made = _made(z, joined, key, traced) if joined.foreign or traced is not None else None
+        return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, made))[0]
+
+
+def _made(z: Tensor, joined: Joined, key: Tensor | int | None, traced: Tensor | None) -> Tensor:
+    """``y`` of a function that is not ours, which runs where every transform that follows it is at work."""
+    joined.plan(z.dtype)
+    return joined.asked(z, key) if traced is None else _unlearned(traced, joined.forward)
 
 
 def _floating(z: Tensor) -> Tensor:
@@ -389,27 +419,29 @@ def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> 
     return cast("Tensor", z.tracer.create_proxy("call_function", untie_joined, (z, joined), {}))
 
 
-def _called(forward: Forward, z: Tensor) -> Tensor:
-    """``y`` of a callable, which is refused where it learns or writes to ``z``: the rule would not know."""
-    version = None if z.is_inference() else z._version  # noqa: SLF001  (PyTorch documents it, underscore and all)
-    with torch.enable_grad():
-        y = forward.value(z)
-    if version is not None and version != z._version:  # noqa: SLF001
-        raise RuleTypeError(
-            f"The forward {forward} writes to z, which the rule needs as it was. Give a function that is not in place."
-        )
-    y = _elementwise(y, z, forward)
-    return y.clone() if y is z else y
+def _followed(y: Tensor, z: Tensor, forward: ForwardLike) -> Tensor:
+    """``y`` of a callable whose derivative is PyTorch's, if it has one."""
+    if z.requires_grad and torch.is_grad_enabled() and not y.requires_grad:
+        raise without_graph(forward_of(forward))
+    return y
 
 
-def _elementwise(y: Tensor, z: Tensor, forward: object) -> Tensor:
-    """``y`` of a callable, if nothing that learns went into it."""
-    y = _checked(y, z, forward)
-    if y.requires_grad:
+def _unlearned(y: Tensor, forward: object) -> Tensor:
+    """``y`` of a function, if nothing that learns went into it: what went in from ``z`` was cut off."""
+    if _is_followed(y):
         raise RuleTypeError(
             f"The forward {forward} uses tensors that require gradients, and a rule would send them none. Detach them."
         )
     return y
+
+
+def _is_followed(y: Tensor) -> bool:
+    """True if autograd, or a transform of ``torch.func`` at any level, takes derivatives through ``y``."""
+    if y.requires_grad or (ops.forward_mode() and forward_ad.unpack_dual(y).tangent is not None):
+        return True
+    if torch.compiler.is_compiling() or not ops.transformed():
+        return False
+    return ops.one_level_down(y, _is_followed)
 
 
 def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
@@ -435,9 +467,16 @@ class _DirectUntie(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, key: Tensor | int | None, joined: Joined) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
+        ctx: Any, z: Tensor, key: Tensor | int | None, joined: Joined, made: tuple[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         value, kernel, arguments = joined.plan(z.dtype)
-        if kernel is None:
+        if made is not None:
+            (y,) = made
+            if joined.copies or y.data_ptr() == z.data_ptr():
+                y = y.clone()  # it may be a view, or a tensor of the function's own
+            packed = [need.pack(z) for need in joined.packed]
+        elif kernel is None:
             y = joined.sample(z, key) if joined.samples else value(z)
             packed = [need.pack(z) for need in joined.packed]
         else:
@@ -451,10 +490,10 @@ class _DirectUntie(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if grad_output is None:
-            return _zeros(ctx, others[0]), None, None
+            return _zeros(ctx, others[0]), None, None, None
         unread = ctx.joined.keeps_nothing and not torch.is_grad_enabled()
         feedback = _feedback(ctx, grad_output, ctx.key, () if unread else ctx.saved_tensors)
-        return _without_derivative(ctx, feedback, grad_output), None, None
+        return _without_derivative(ctx, feedback, grad_output), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> None:
@@ -467,8 +506,8 @@ class _TracedUntie(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, key: Tensor | None, joined: Joined, traced: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = joined.traced_value(z, key) if traced is None else traced.clone()
+    def forward(z: Tensor, key: Tensor | None, joined: Joined, made: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = joined.traced_value(z, key) if made is None else made.clone()
         if key is not None and torch.compiler.is_compiling():
             # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
             # from a later state of the generator. So in a graph y depends on the key, in name only.

@@ -2,16 +2,19 @@
 
 import gc
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from tests.core.test_transforms import _compiled
 from tieless import Activation, Constant, FewBit, register_forward, register_rule, untie
-from tieless.errors import RuleTypeError
+from tieless.errors import RuleTypeError, UntrainableError
+from tieless.forwards import Forward
 from tieless.testing import temporary_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -50,6 +53,171 @@ def test_a_function_may_return_z_itself():
     y = untie(z * 1, lambda z: z, "constant(2)")
     y.mul_(3).sum().backward()  # in place to y, not to z
     assert z.grad.tolist() == [6, 6, 6]
+
+
+def _relu_by_data(z):
+    return z.data.relu_()
+
+
+def _vmapped(function):
+    return torch.func.vmap(function)
+
+
+def _inferred(function):
+    return torch.inference_mode()(function)
+
+
+@register_forward
+def writes_to_z(z):
+    return z.relu_()
+
+
+@pytest.mark.parametrize("backward", ["constant", "atan", "tied"])
+@pytest.mark.parametrize("around", [_vmapped, _inferred, torch.no_grad(), lambda function: function], ids=range(4))
+@pytest.mark.parametrize("function", [torch.relu_, lambda z: z.relu_(), _relu_by_data, "writes_to_z"], ids=range(4))
+def test_z_is_as_it_was_wherever_a_function_writes(function, around, backward):
+    z = Z.clone()
+    with suppress(RuleTypeError, RuntimeError):  # PyTorch refuses `.data` under vmap
+        assert around(lambda z: untie(z, function, backward))(z).tolist() == [0, 0.25, 1.5]
+    assert torch.equal(z, Z)
+
+
+# What they give is y's own.
+
+
+@register_forward
+def as_it_is(z):
+    return z
+
+
+@pytest.mark.parametrize("backward", ["full_jam", "triangular", "tied"])
+@pytest.mark.parametrize(
+    "function",
+    [lambda z: z, lambda z: z.view_as(z), lambda z: z.reshape(1, 3).reshape(3), lambda z: z[...], "as_it_is"],
+    ids=["same", "view", "reshape", "index", "registered"],
+)
+def test_a_view_of_z_is_no_way_to_z(function, backward):
+    for z in (Z.clone(), Z.clone().requires_grad_()):
+        expected = _gradient(lambda z: untie(z, "linear", backward, generator=_seeded()) * 5)
+        y = untie(z, function, backward, generator=_seeded())
+        y.mul_(5)
+        assert torch.equal(z, Z)
+        if z.requires_grad:
+            y.sum().backward()
+            assert z.grad.tolist() == expected
+
+
+def _seeded():
+    return torch.Generator().manual_seed(0)
+
+
+class _Level(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("level", torch.tensor([0.0, 1.0, 2.0]))
+
+    def forward(self, z):
+        return self.level
+
+
+@register_forward
+def level_of_nobody(z):
+    return _LEVEL.level.view(3)
+
+
+_LEVEL = _Level()
+
+
+@pytest.mark.parametrize("act", [Activation(_LEVEL, "constant"), Activation("level_of_nobody", "constant")], ids=str)
+def test_a_tensor_that_the_function_keeps_stays_as_it_is(act):
+    for _ in range(2):
+        assert _gradient(act) == [1, 1, 1]
+    with torch.no_grad():
+        act(Z.clone().requires_grad_()).mul_(3)
+        untie(Z, _LEVEL, "tied").mul_(3)
+    assert not _LEVEL.level.requires_grad
+    assert _LEVEL.level.tolist() == [0, 1, 2]
+
+
+# Nothing that learns goes into them.
+
+
+def _dual(function, p):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(function(forward_ad.make_dual(p, p))).tangent
+
+
+LEARNERS = {
+    "backward": lambda f, p: f(p.requires_grad_()),
+    "no_grad": lambda f, p: torch.no_grad()(f)(p.requires_grad_()),
+    "grad": lambda f, p: torch.func.grad(f)(p),
+    "vjp": torch.func.vjp,
+    "jvp": lambda f, p: torch.func.jvp(f, (p,), (p,)),
+    "jacfwd": lambda f, p: torch.func.jacfwd(f)(p),
+    "jacrev": lambda f, p: torch.func.jacrev(f)(p),
+    "hessian": lambda f, p: torch.func.hessian(f)(p),
+    "forward_ad": _dual,
+    "vmap": lambda f, p: torch.func.grad(lambda p: torch.func.vmap(lambda q: f(q * p))(p.new_ones(2, 3)).sum())(p),
+    "around vmap": lambda f, p: torch.func.vmap(lambda _: f(p))(p.requires_grad_().new_ones(2)),
+    "jvp around grad": lambda f, p: torch.func.jvp(lambda p: torch.func.grad(lambda q: f(p) * q)(p.sum()), (p,), (p,)),
+}
+
+
+@pytest.mark.parametrize("takes", LEARNERS)
+@pytest.mark.parametrize("backward", ["constant", "triangular"])
+def test_what_learns_inside_is_refused_at_every_level(takes, backward):
+    def by_callable(p):
+        return untie(Z, lambda z: z * p, backward, generator=_seeded()).sum()
+
+    def registered(p):
+        with temporary_names():
+
+            @register_forward
+            def scaled(z):
+                return z * p
+
+            return untie(Z, "scaled", backward, generator=_seeded()).sum()
+
+    for function in (by_callable, registered):
+        with pytest.raises(RuleTypeError, match="uses tensors that require gradients"):
+            LEARNERS[takes](function, torch.ones(3))
+
+
+def test_a_class_of_forwards_is_held_to_the_same():
+    with temporary_names():
+
+        @register_forward
+        @dataclass(frozen=True, slots=True)
+        class Scaled(Forward):
+            def value(self, z):
+                return z * width
+
+        width = torch.ones(3, requires_grad=True)
+        with pytest.raises(RuleTypeError, match="uses tensors that require gradients"):
+            untie(Z, Scaled(), "constant")
+        width = torch.ones(3)
+        assert _gradient(lambda z: untie(z, "scaled", "constant(2)")) == [2, 2, 2]
+
+
+# Flat ones.
+
+
+@pytest.mark.parametrize(
+    "function", [torch.sign, torch.round, torch.Tensor.floor, partial(torch.round, decimals=1)], ids=range(4)
+)
+@pytest.mark.parametrize("backward", ["tied", "tied >> noise(0.1)", "few_bit(2)"])
+def test_pytorchs_flat_functions_are_refused_as_ours_are(function, backward):
+    with pytest.raises(UntrainableError, match=r"is flat .* Give it"):
+        Activation(function, backward)
+
+
+@pytest.mark.parametrize("backward", ["tied", "tied >> scale(2)", "gated"])
+@pytest.mark.parametrize("function", [lambda z: (z > 0).float(), lambda z: torch.ones(3), torch.detach], ids=range(3))
+def test_a_function_without_a_graph_is_not_tied(function, backward):
+    with pytest.raises(UntrainableError, match="is flat"):
+        _gradient(lambda z: untie(z, function, backward))
+    with torch.no_grad():
+        assert untie(Z.clone().requires_grad_(), function, "tied").shape == (3,)
 
 
 # What they are given, and what they give.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, ClassVar, TypeVar, cast, overload
 
@@ -82,6 +82,25 @@ def untrainable(forward: Forward, why: str) -> UntrainableError:
     return UntrainableError(f"{forward} is flat {why}. Give it {', '.join(most)} or {last}.")
 
 
+def without_graph(forward: Forward) -> UntrainableError:
+    """The refusal of a function that PyTorch cannot differentiate at all, where its own derivative was asked for."""
+    return untrainable(forward, "to PyTorch, whose graph does not lead from y to z: its own derivative would be 0")
+
+
+_FLAT = {
+    "ceil": "ceil",
+    "fix": "round_to_zero",
+    "floor": "floor",
+    "heaviside": "heaviside",
+    "round": "round",
+    "sgn": "sign",
+    "sign": "sign",
+    "trunc": "round_to_zero",
+}
+_NAME_OF_FLAT = {getattr(room, name): ours for name, ours in _FLAT.items() for room in (torch, Tensor)}
+"""PyTorch's own flat functions, each with the name of one of ours that is trained alike."""
+
+
 class FixedFunction:
     """Base of callables that are values: equal ones compute the same, for ever, so that what follows from one is kept.
 
@@ -126,10 +145,10 @@ class Elementwise(Forward):
 
     @property
     def changes(self) -> bool:
-        """True unless the function is a value or PyTorch's own, for which what was found once holds for ever."""
+        """True unless the function is a value or PyTorch's own, and not in place: what was found once holds for ever."""
         function = self.function
         built_in = isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, (type, ModuleType))
-        return not (built_in or isinstance(function, FixedFunction))
+        return not ((built_in and not function.__name__.endswith("_")) or isinstance(function, FixedFunction))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Elementwise):
@@ -149,12 +168,20 @@ class Elementwise(Forward):
             )
         return y
 
-    def derivative(self) -> SlopeForm:
-        return OwnSlope(self, "input")
+    def _flat(self) -> str | None:
+        """The name of a forward that is flat as this is; ``None`` if it is not known to be flat."""
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        return _NAME_OF_FLAT.get(function) if _has_hash(function) else None
+
+    def derivative(self) -> SlopeForm | None:
+        return None if self._flat() else OwnSlope(self, "input")
+
+    def trained_by(self) -> tuple[tuple[str, str], ...]:
+        return forward(name).trained_by() if (name := self._flat()) else Forward.trained_by(self)
 
     def slope_at(self, value: Tensor) -> Tensor:
         """PyTorch's derivative at ``z``."""
-        return _derivative(self.function, value)
+        return _derivative(self, value)
 
     def __str__(self) -> str:
         return getattr(self.function, "__name__", shown(self.function))
@@ -179,8 +206,14 @@ def _has_hash(function: Callable[[Tensor], Tensor]) -> bool:
     return True
 
 
-def _derivative(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(function, z))
+def _derivative(forward: Forward, z: Tensor) -> Tensor:
+    def value(z: Tensor) -> Tensor:
+        y = forward.value(z.clone())  # a function may write to what it gets
+        if not y.requires_grad:
+            raise without_graph(forward)
+        return y
+
+    y, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]", torch.func.vjp(value, z))
     return pull(torch.ones_like(y))[0]
 
 
@@ -204,7 +237,7 @@ class WrittenForward(Forward):
     def slope_at(self, value: Tensor) -> Tensor:
         """The slope that was given; PyTorch's derivative if none was."""
         if self.written_slope is None:
-            return _derivative(self.value, value)
+            return _derivative(self, value)
         return same_shape(self.written_slope(value, self), value, self)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
@@ -30,6 +31,7 @@ _tracing_state: Callable[[], object] = _inner._get_tracing_state  # noqa: SLF001
 _exporting: Callable[[], bool] = getattr(
     torch.compiler, "is_exporting", lambda: False
 )  # before 2.7 PyTorch did not say
+_functorch: Any = _inner._functorch  # noqa: SLF001
 _dispatch_keys: Callable[[Tensor], Any] = _inner._dispatch_keys  # noqa: SLF001
 
 
@@ -138,6 +140,13 @@ def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` is at work."""
     return _transforms_active()
+
+
+def one_level_down(tensor: Tensor, question: Callable[[Tensor], bool]) -> bool:
+    """``question`` about what the innermost transform of ``torch.func`` has wrapped, asked where that is not at work."""
+    here = _functorch.maybe_get_level(tensor) == _functorch.maybe_current_level()
+    with temporarily_pop_interpreter_stack():
+        return question(_functorch.get_unwrapped(tensor) if here else tensor)
 
 
 def written_down() -> bool:

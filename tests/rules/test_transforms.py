@@ -215,3 +215,16 @@ def test_an_empty_tensor_is_centralized_to_an_empty_one(shape, dim):
     z = torch.zeros(shape, requires_grad=True)
     untie(z, "linear", f"centralize(dim={dim})").backward(torch.ones(shape))
     assert z.grad.shape == shape
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["sign", "clip(1)", "flip(0.3)", "scale(2)", "noise(0.1)", 'full_jam(replace="magnitude")', "magnitude_aware"]
+    + [f'{rule}="{per}")' for rule in ("sign(norm", "normalize(per") for per in ("sample", "tensor")]
+    + ["clip_norm(1)", "centralize", "quantize(3)", "rotate(30)"],
+)
+def test_nan_in_the_feedback_does_not_vanish(rule):
+    """An overflow in a half type must reach who looks for it, such as a GradScaler."""
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        feedback = torch.tensor([[math.nan, 1.0], [2.0, -3.0]], dtype=dtype)
+        assert _send(rule, feedback)[0, 0].isnan()

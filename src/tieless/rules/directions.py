@@ -21,7 +21,7 @@ from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Sign(Transform):
-    """Only the sign of the feedback: 1, -1, or 0 for 0; or that, with the norm of each sample or of the whole as it was.
+    """Only the sign of the feedback: 1, -1, 0 for 0 and NaN for NaN; or that, with the norm of each sample or of the whole as it was.
 
     A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
 
@@ -49,7 +49,7 @@ class Sign(Transform):
         return self.norm == "none"
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        signs = torch.sign(grad_output)
+        signs = torch.where(grad_output.isnan(), grad_output, torch.sign(grad_output))  # which is 0 for NaN
         if self.norm == "none":
             return signs
         dimensions = dimensions_of(grad_output, self.norm)

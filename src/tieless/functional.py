@@ -25,7 +25,8 @@ from tieless.forwards.base import remembered_by_forward, without_graph
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
-from tieless.slopes import Codes, Need, SlopeForm, Window
+from tieless.signature import real, same_shape
+from tieless.slopes import Codes, Need, OwnSlope, SlopeForm, Window
 
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
@@ -66,6 +67,7 @@ class Part(NamedTuple):
     """One rule of a chain: its slope if it is one, which saved tensor it needs, and whether it draws numbers.
 
     One that is ``constant`` multiplies each element of the feedback with a number that no derivative by ``z`` changes.
+    One that is ``foreign`` runs a function that is not ours.
     """
 
     rule: Rule
@@ -73,6 +75,7 @@ class Part(NamedTuple):
     saved: int | None
     draws: bool
     constant: bool
+    foreign: bool
 
 
 class Plan(NamedTuple):
@@ -123,6 +126,7 @@ class Joined:
                 self._place(need),
                 part.draws,
                 constant=part.family == "jam" if slope is None else not isinstance(need, str),
+                foreign=not (part.is_ours() and (not isinstance(slope, OwnSlope) or slope.owner.is_ours())),
             )
             for part, slope, need in zip(rules, slopes, needs, strict=True)
         )
@@ -451,7 +455,7 @@ def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
             f"The forward {forward} is not elementwise: z has shape {tuple(z.shape)} on {z.device}, its output is {found}."
         )
     # Autocast computes some functions in float32; what was promised is the dtype of z.
-    return y.to(z.dtype)
+    return real(y, z.dtype, f"The forward {forward}")
 
 
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
@@ -580,10 +584,15 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
 
 
 def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int | None, stream: int) -> Tensor:
-    """What one rule of a chain sends on."""
+    """What one rule of a chain sends on. A function that is not ours gets copies: the originals belong to others."""
+    if part.foreign:
+        kept = None if kept is None else kept.clone()
     if part.slope is not None:
-        return part.slope.send(feedback, kept)
-    return part.rule.feedback(feedback, kept, None if key is None else Random(key, stream))
+        sent = part.slope.send(feedback, kept)
+    else:
+        given = feedback.clone() if part.foreign else feedback
+        sent = part.rule.feedback(given, kept, None if key is None else Random(key, stream))
+    return same_shape(sent, feedback, part.rule) if part.foreign else sent
 
 
 class _ConstantSlope(torch.autograd.Function):

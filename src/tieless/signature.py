@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, SpecError
@@ -136,11 +137,23 @@ def same_shape(result: object, value: Tensor, owner: Named) -> Tensor:
     """``result`` in the dtype of ``value``, if it is a tensor of its shape.
 
     Raises:
-        RuleTypeError: it is no tensor, or has another shape.
+        RuleTypeError: it is no tensor, has another shape, or is complex.
     """
+    name = owner.name or type(owner).__name__
     if not isinstance(result, Tensor) or result.shape != value.shape:
         found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else shown(result)
+        raise RuleTypeError(f"{name} is not elementwise: it was given shape {tuple(value.shape)} and returned {found}.")
+    return real(result, value.dtype, name)
+
+
+def real(result: Tensor, dtype: torch.dtype, whose: str) -> Tensor:
+    """``result`` in ``dtype``, if its numbers are real.
+
+    Raises:
+        RuleTypeError: they are complex.
+    """
+    if result.is_complex():
         raise RuleTypeError(
-            f"{owner.name} is not elementwise: it was given shape {tuple(value.shape)} and returned {found}."
+            f"{whose} returned {result.dtype}, and {dtype} holds no imaginary part. Return real numbers, such as result.real."
         )
-    return result.to(value.dtype)
+    return result.to(dtype)

@@ -152,6 +152,8 @@ class HasSlope(Protocol):
 
     def slope_at(self, value: Tensor) -> Tensor: ...
 
+    def is_ours(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class OwnSlope:

@@ -5,6 +5,7 @@ import importlib
 import math
 import pickle
 import sys
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -191,6 +192,85 @@ def test_what_is_not_elementwise_is_said(result):
         tl.untie(z, "relu", "shapeless").sum().backward()
     with pytest.raises(RuleTypeError, match="formless is not elementwise: it was given shape"):
         tl.untie(z, "formless", "constant")
+
+
+def _vjp(function, z):
+    y, pull = torch.func.vjp(function, z)
+    return pull(torch.ones_like(y))[0]
+
+
+def _backward(function, z):
+    leaf = z.clone().requires_grad_()
+    return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize(
+    "takes", [_backward, _vjp, lambda f, z: torch.func.vmap(lambda z: _vjp(f, z))(z)], ids=range(3)
+)
+@pytest.mark.parametrize("rule", ["twice", "of_output", "of_input", "of_input >> twice"])
+def test_a_rule_that_writes_to_what_it_gets_changes_nobody_elses(rule, takes):
+    @tl.register_rule
+    @dataclass(frozen=True, slots=True)
+    class Twice(tl.Rule):
+        def needs(self, forward):
+            return "input"
+
+        def feedback(self, grad_output, kept, random):
+            kept.zero_()
+            return grad_output.data.mul_(2) if takes is _backward else grad_output.mul_(2)
+
+    @tl.register_rule
+    def of_output(y):
+        return y.mul_(0).add_(2)
+
+    @tl.register_rule
+    def of_input(z):
+        return z.mul_(0).add_(2)
+
+    z, seen = torch.linspace(-1, 1, 3), []
+
+    def siblings(z):
+        z = z * 1
+        seen.extend([z, tl.untie(z, "tanh", rule)])
+        return seen[-1] + tl.untie(z, "tanh", rule)
+
+    assert takes(siblings, z).tolist() == [8 if ">>" in rule else 4] * 3
+    if takes is _backward:
+        assert [one.tolist() for one in seen] == [z.tolist(), z.tanh().tolist()]
+
+
+def test_a_slope_beside_a_forward_may_write_to_what_it_gets():
+    @tl.register_forward(slope=lambda z: z.mul_(0).add_(2))
+    def doubled(z):
+        return 2 * z
+
+    z = torch.ones(3, requires_grad=True)
+    inner = z * 1
+    tl.untie(inner, "doubled", "tied").sum().backward()
+    assert z.grad.tolist() == [2, 2, 2]
+    assert inner.tolist() == [1, 1, 1]
+
+
+def test_complex_numbers_are_refused():
+    def turned(z):
+        return torch.complex(z, z)
+
+    rule, forward = tl.register_rule(turned), tl.register_forward(turned)
+
+    @tl.register_rule
+    @dataclass(frozen=True, slots=True)
+    class Sends(tl.Rule):
+        def feedback(self, grad_output, kept, random):
+            return torch.complex(grad_output, grad_output)
+
+    z = torch.ones(3)
+    for half in (turned, forward()):
+        for other in ("constant", "tied"):
+            with pytest.raises(RuleTypeError, match="holds no imaginary part"):
+                tl.untie(z, half, other)
+    for other in (rule(), Sends()):
+        with pytest.raises(RuleTypeError, match="holds no imaginary part"):
+            gradient("relu", other, z)
 
 
 def test_a_spec_means_what_was_registered_last():

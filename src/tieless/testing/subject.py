@@ -70,14 +70,14 @@ class Subject:
         """What each rule of a chain sends, called as ``untie`` calls it, but with nothing put right in between."""
         joined = Joined(self.forward, self.rule)
         results: list[Tensor] = []
-        for stream, (rule, slope, _, draws, _) in enumerate(joined.parts):
-            need = rule.needs(self.forward)
+        for stream, part in enumerate(joined.parts):
+            need = part.rule.needs(self.forward)
             kept = z if need == "input" else self.forward.value(z) if need == "output" else None
             if need is not None and not isinstance(need, str):
                 kept = need.pack(z)
-            if slope is not None:
-                feedback = slope.send(feedback, kept)
+            if part.slope is not None:
+                feedback = part.slope.send(feedback, kept)
             else:
-                feedback = rule.feedback(feedback, kept, Random(11, stream) if draws else None)
+                feedback = part.rule.feedback(feedback, kept, Random(11, stream) if part.draws else None)
             results.append(feedback)
         return results

@@ -19,6 +19,7 @@ from tieless.forwards import Forward, forward
 from tieless.functional import untie
 from tieless.rules import Constant, Rule
 from tieless.rules.base import Family
+from tieless.signature import real
 from tieless.slopes import Need
 
 __all__ = [
@@ -144,6 +145,10 @@ class Written(Rule):
     def __post_init__(self) -> None:
         pass  # its fields are no parameters of a spec
 
+    @classmethod
+    def is_ours(cls) -> bool:
+        return False
+
     def needs(self, forward: Forward) -> Need:
         return "input"
 
@@ -159,7 +164,7 @@ class Written(Rule):
             raise RuleTypeError(
                 f"The rule {self} must return a tensor of the feedback's shape {tuple(grad_output.shape)}, got {got}."
             )
-        return sent.to(grad_output.dtype)
+        return real(sent, grad_output.dtype, f"The rule {self}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Written) or self.function is not other.function:

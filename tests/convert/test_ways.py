@@ -587,11 +587,31 @@ class GlobalMethodCaller(nn.Module):
         return CLIPPED(x.clone())
 
 
+class BoundForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act = nn.ELU()
+        self.run = self.act.forward  # past the hooks
+
+    def forward(self, x):
+        return self.run(x)
+
+
+class ForwardOfClass(nn.Module):
+    def forward(self, x):
+        return nn.PReLU.forward(self, x) if x.dim() == 7 else nn.ReLU6.forward(nn.ReLU6(), x)
+
+
+class ThroughSuper(nn.LeakyReLU):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 NAMED = [
     *(OwnFunction, Scripted, ScriptedAttribute, CompiledAttribute, TableOfFunctions, TableOfClasses, ListOnSelf),
     *(LambdaOnSelf, ObjectOnSelf, Hooked, ByName, ByVars, ByTensorName, CachedProperty, InDecorator, PartialMethod),
     *(OutOperator, Erf, Where, Clamp, ClampInPlace, Product, Maximum, LeakyMaximum, FunctionInForward),
-    *(OfDescriptor, ByHandLogistic, MethodCaller, GlobalMethodCaller),
+    *(OfDescriptor, ByHandLogistic, MethodCaller, GlobalMethodCaller, BoundForward, ForwardOfClass, ThroughSuper),
 ]
 
 
@@ -674,6 +694,26 @@ def test_an_example_that_does_not_run_is_one_line():
         tl.convert(model, backward="frozen", example=torch.ones(3))
     assert "\n" not in str(refusal.value)
     assert type(model[1]) is nn.ReLU
+
+
+def test_a_forward_of_an_activation_that_somebody_has_kept_is_seen_to_run_beside_the_rule():
+    kept = types.SimpleNamespace()
+
+    class Keeper(nn.Module):
+        def forward(self, x):
+            return vars(kept)["run"](x)
+
+    model = nn.Sequential(nn.SiLU(), Keeper())
+    kept.run = model[0].forward
+    assert not tl.conversion(model).unreached
+    tl.convert(model, {"0": "frozen"})
+    (found,) = tl.conversion(model, example=X).unreached
+    assert found.what.startswith("silu")
+
+
+def test_a_class_with_its_forward_around_that_of_an_activation_is_converted_as_a_whole():
+    model = tl.convert(nn.Sequential(ThroughSuper()), {ThroughSuper: "frozen"}, strict=True, example=X)
+    assert not gradient(model)[1].any()
 
 
 class Lazy(nn.Module):

@@ -26,6 +26,7 @@ from tieless.convert.functions import (
     operator_name,
 )
 from tieless.convert.source import names_in
+from tieless.nn.inside import ACTIVATION_CLASSES
 
 MISSING: Any = object()
 """What a name stands for that nothing can be said of before the code runs."""
@@ -114,7 +115,7 @@ def _inside(value: Any, seen: set[int]) -> Iterable[str]:
         several = [module for module in value.modules() if module is value or id(module) not in seen]
         return [name for module in several for name in _of(module, seen)]
     known = activation_of(value)
-    name = known.kind if known else left_of(value) or _operator(value) or _method(value)
+    name = known.kind if known else left_of(value) or _operator(value) or _method(value) or _forward_of(value)
     if name is not None:
         return (name,)
     if isinstance(value, torch.jit.ScriptFunction):
@@ -190,6 +191,17 @@ def _of_class(cls: type, seen: set[int]) -> Iterable[str]:
     return ()
 
 
+_FORWARDS = {
+    **{cls.forward: cls.__name__ for cls in (nn.PReLU, nn.RReLU)},
+    **{cls.forward: kind for cls, kind in reversed(ACTIVATION_CLASSES.items())},
+}
+
+
+def _forward_of(value: object) -> str | None:
+    """The activation whose module of PyTorch's has this function as its ``forward``."""
+    return _FORWARDS.get(value) if isinstance(value, FunctionType) else None
+
+
 def _operator(value: object) -> str | None:
     name = operator_name(value)
     return name if name is not None and name.removesuffix("_") in {*KINDS, "erf"} else None
@@ -250,6 +262,7 @@ def reason(value: object) -> str:
         return "torch.compile has compiled it"
     if left := left_of(value):
         return LEFT[left]
-    if isinstance(value, (dict, list, tuple, set, frozenset)):
-        return "which function it is, is decided when it runs"
-    return "only a function by itself can be exchanged"
+    if _forward_of(value.__func__ if isinstance(value, MethodType) else value):
+        return "it is the forward of a module, taken from its class; call the module itself"
+    several = isinstance(value, (dict, list, tuple, set, frozenset))
+    return "which function it is, is decided when it runs" if several else "only a function by itself can be exchanged"

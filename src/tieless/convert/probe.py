@@ -78,7 +78,8 @@ class _Watch(TorchFunctionMode):
         self._names: dict[int, str] = {}
         for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
             self._names.setdefault(id(module), name)
-        self._whole = {id(one.module) for one in found if one.place == "module"}
+        # What a converted module computes beside its rule, it computes for somebody who has its old forward.
+        self._whole = {id(one.module) for one in found if one.place == "module" and one.now is None}
         self._lines = {(id(one.module), one.kind, one.where) for one in found if one.place == "call"}
         self._kinds = {(id(one.module), one.kind) for one in found if one.place == "attribute" or not one.called}
         self._told = {(one.name, one.what.rpartition(", ")[2]) for one in unreached}

@@ -215,8 +215,9 @@ class Visitor(ast.NodeTransformer):
                 # No object can have another one in its place; and compilers cannot look at what super() gives.
                 this = ast.copy_location(ast.Name(self.this, ast.Load()), node)
                 return self._made("partial", partial, node, [self._bind(helper, node), self._calls(), this])
-        elif mentioned := inside(method):
-            self._cannot(node, "it is called through super()", ", ".join(mentioned[:6]))
+        elif base is not None and (mentioned := inside(vars(base)[node.attr])):
+            why = "it is called through super(); select the class, and it is converted as a whole"
+            self._cannot(node, why, ", ".join(mentioned[:6]))
         return node
 
     def _getattr(self, node: ast.Call) -> None:

@@ -17,7 +17,7 @@ from tieless.nn.learnable import LearnableActivation
 CALLS = "_tieless_calls"
 """The attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
 
-_KINDS: Mapping[type[nn.Module], str] = MappingProxyType(
+ACTIVATION_CLASSES: Mapping[type[nn.Module], str] = MappingProxyType(
     {
         nn.CELU: "celu",
         nn.ELU: "elu",
@@ -47,8 +47,8 @@ _KINDS: Mapping[type[nn.Module], str] = MappingProxyType(
 
 def kind_of_class(cls: type[nn.Module]) -> str | None:
     """Which of PyTorch's activations a class is; ``None`` if it is none, or a subclass with another ``forward``."""
-    bases = (base for base in cls.__mro__ if base in _KINDS)
-    return next((_KINDS[base] for base in bases if cls.forward is base.forward), None)
+    bases = (base for base in cls.__mro__ if base in ACTIVATION_CLASSES)
+    return next((ACTIVATION_CLASSES[base] for base in bases if cls.forward is base.forward), None)
 
 
 def calls_of(module: nn.Module) -> Mapping[str, Activation]:

@@ -81,7 +81,7 @@ def convert(
         keep_ends: True leaves the first and the last activation as they are, in the order in which the model holds them.
         strict: Raise, before anything is changed, where activations cannot be reached; else there is a warning.
         example: Arguments to call the model with, a tuple or a dict. It then runs once, and activations that it
-            computes in a way that no reading of code can see are reported too.
+            computes in a way that no reading of code can see are reported too, with steps that cut off a gradient.
     Raises:
         ConversionError: nothing is there to be converted; a selector fits nothing, or two overlap; shared modules would
             get two rules; with ``strict``, something cannot be reached; the model does not run on the example. The model
@@ -147,7 +147,7 @@ def conversion(
         found, unreached = find(check_module(model, "conversion"))
         chosen: dict[int, Halves | None] = {}
         if example is not None:
-            unreached = [*unreached, *_probed(model, found, unreached, example)]
+            unreached = _probed(model, found, unreached, example)
     else:
         choices, unreached, found = _plan(model, layers, backward, forward, only, keep_ends, example, "conversion")
         chosen = {id(one): given for one, given in choices}
@@ -196,7 +196,7 @@ def _plan(
     entries = _entries(layers, backward, forward, only, who)
     found, unreached = find(check_module(model, who), whole_types(entries))
     if example is not None:
-        unreached = [*unreached, *_probed(model, found, unreached, example)]
+        unreached = _probed(model, found, unreached, example)
     if not any(one.why_not is None for one in found):
         beside = [f"{one.names[0]} ({one.kind}: {one.why_not})" for one in found] + [str(one) for one in unreached]
         raise ConversionError(

@@ -19,7 +19,7 @@ from tieless.convert.converted import (
     original_class,
     original_forward,
 )
-from tieless.convert.functions import KINDS, LEFT, Function, forward_of, function_of, kind_of_class
+from tieless.convert.functions import KINDS, LEFT, STEP, Function, forward_of, function_of, kind_of_class, step_of
 from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
 from tieless.convert.traced import trace
@@ -189,6 +189,8 @@ def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> N
                     now=calls_of(module).get(attribute),
                 )
             )
+        elif step := step_of(kept):
+            _miss(search, names, f"{step}, in the attribute {attribute}", STEP)
         elif what := inside(kept, search.modules):
             _miss(search, names, f"{', '.join(what[:6])}, in the attribute {attribute}", reason(kept))
     hooks = [hook for kind in ("_forward_hooks", "_forward_pre_hooks") for hook in vars(module)[kind].values()]

@@ -208,6 +208,38 @@ _LEFT = {
     if hasattr(room, name)
 }
 
+STEPS = frozenset({"ceil", "fix", "floor", "heaviside", "round", "sgn", "sign", "trunc"})
+"""PyTorch's functions and methods of tensors that are flat between jumps."""
+
+STEP = (
+    "its derivative is 0 wherever it has one, so what is below gets no gradient; call "
+    "tieless.untie(z, forward, backward) there, or a tieless.Activation"
+)
+"""Why a step is named."""
+
+_STEPS = {
+    getattr(room, name + ending): name
+    for room in (torch, torch.special, Tensor)
+    for name in STEPS
+    for ending in ("", "_")
+    if hasattr(room, name + ending)
+}
+
+
+def step_of(value: object) -> str | None:
+    """The name in ``STEPS`` of a function; ``None`` for any other value.
+
+    Example:
+        >>> from tieless.convert.functions import step_of
+        >>> step_of(torch.Tensor.sign_), step_of(torch.relu)
+        ('sign', None)
+    """
+    try:
+        return _STEPS.get(value)
+    except TypeError:  # it has no hash
+        return None
+
+
 _OPERATORS = {"log_sigmoid": "logsigmoid", "_prelu_kernel": "prelu", "rrelu_with_noise": "rrelu"}
 """Names that PyTorch's operators have where its functions have others."""
 

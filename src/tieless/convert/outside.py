@@ -191,9 +191,8 @@ def _of_class(cls: type, seen: set[int]) -> Iterable[str]:
     return ()
 
 
-_FORWARDS = {
-    **{cls.forward: cls.__name__ for cls in (nn.PReLU, nn.RReLU)},
-    **{cls.forward: kind for cls, kind in reversed(ACTIVATION_CLASSES.items())},
+_FORWARDS: dict[object, str] = {
+    cls.forward: kind for cls, kind in {nn.PReLU: "prelu", nn.RReLU: "rrelu", **ACTIVATION_CLASSES}.items()
 }
 
 

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
+from tieless.convert import steps
 from tieless.convert.converted import original_class
 from tieless.convert.find import Found
-from tieless.convert.functions import function_of, left_of, operator_name
+from tieless.convert.functions import STEP, function_of, left_of, operator_name
 from tieless.convert.records import Unreached
+from tieless.convert.steps import Place, Steps
 from tieless.errors import ConversionError
 from tieless.functional import untie_joined
 
@@ -30,10 +33,11 @@ def probe(
     given: Sequence[Any],
     named: Mapping[str, Any],
 ) -> list[Unreached]:
-    """Activations that run when the model is called, and are not among those that the search has met.
+    """What cannot be reached, with the activations that run when the model is called and the search has not met.
 
-    The model runs once without gradients, in the mode in which it is. Buffers and PyTorch's random state are
-    afterwards as they were.
+    The model runs forward once, with gradients, in the mode in which it is. Buffers and PyTorch's random state are
+    afterwards as they were. Steps that run are named where they cut off a gradient: those that reading has named too,
+    unless the run shows that they cut off none.
 
     Args:
         model: Converted or not.
@@ -47,20 +51,58 @@ def probe(
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a run that is for nothing but to look on
         stack.enter_context(torch.random.fork_rng())  # pyright: ignore[reportUnknownArgumentType]
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.inference_mode(mode=False))
+        # A model that was made in inference mode never learns.
+        stack.enter_context(torch.set_grad_enabled(not any(one.is_inference() for one in model.parameters())))
+        copies, named_copies = _fresh(model, tuple(given), dict(named))
         stack.enter_context(_copied_buffers(model))
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and to import it takes a second
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(watch)
         stack.enter_context(_Below())
         try:
-            model(*given, **named)
+            outputs = model(*copies, **named_copies)
         except Exception as error:
             raise ConversionError(
                 f"{original_class(model).__name__} does not run on the example: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
-    return watch.unreached
+    cuts = watch.steps.cuts(outputs)
+    harmless = watch.steps.places - cuts.keys()
+    kept = [one for one in unreached if one.why != STEP or (one.name, _line_of(one)) not in harmless]
+    told = {(one.name, _line_of(one)) for one in unreached}
+    kinds = {(one.name, one.what.partition(", in the attribute")[0]) for one in unreached}
+    stepping = [
+        Unreached(place[0], f"{kind}, {place[1]}", STEP)
+        for place, kind in cuts.items()
+        if place not in told and (place[0], kind) not in kinds
+    ]
+    return [*kept, *watch.unreached, *stepping]
+
+
+def _fresh(model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Copies of what a model is called with; the first requires a gradient if nothing in the model does."""
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+
+    def copied(one: Any) -> Any:
+        nonlocal learns
+        if not isinstance(one, Tensor):
+            return one
+        new = one.detach().clone()
+        if learns or not new.is_floating_point():
+            return new
+        learns = True
+        return new.requires_grad_().clone()  # not a leaf, which an activation in place must not write to
+
+    return tree_map(copied, (given, named))
+
+
+def _line_of(unreached: Unreached) -> str:
+    """The file and line that reading tells."""
+    return unreached.what.rpartition(", ")[2]
+
+
+_WATCHING = frozenset({__file__, steps.__file__})
 
 
 class _Below(TorchDispatchMode):
@@ -82,47 +124,56 @@ class _Watch(TorchFunctionMode):
         self._whole = {id(one.module) for one in found if one.place == "module" and one.now is None}
         self._lines = {(id(one.module), one.kind, one.where) for one in found if one.place == "call"}
         self._kinds = {(id(one.module), one.kind) for one in found if one.place == "attribute" or not one.called}
-        self._told = {(one.name, one.what.rpartition(", ")[2]) for one in unreached}
+        self._told = {(one.name, _line_of(one)) for one in unreached}
         self.unreached: list[Unreached] = []
+        self.steps = Steps()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kind = _kind(func)
-        if kind is not None and isinstance(next(iter((*args, *(kwargs or {}).values())), None), Tensor):
+        kind, named = _kind(func), kwargs or {}
+        if kind is not None and isinstance(next(iter((*args, *named.values())), None), Tensor):
             self._see(kind)
-        return func(*args, **(kwargs or {}))
+        return self.steps.run(self._place, func, args, named)
 
     def _see(self, kind: str) -> None:
+        place, places = self._locate(kind)
+        if place is None or any((place[0], line) in self._told for line in places):
+            return
+        seen = Unreached(place[0], f"{kind}, {place[1]}", "the search has not found this call, which ran")
+        if seen not in self.unreached:
+            self.unreached.append(seen)
+
+    def _place(self, kind: str) -> Place | None:
+        return self._locate(kind)[0]
+
+    def _locate(self, kind: str) -> tuple[Place | None, list[str]]:
+        """The module and the line that call a function, and all lines on the way; no place for what is known."""
         places: list[str] = []
-        here = inspect.currentframe()
-        frame = here and here.f_back and here.f_back.f_back  # past the mode itself
+        frame = inspect.currentframe()
         module: nn.Module | None = None
         while frame is not None:
             code = frame.f_code
             if code is untie_joined.__code__:
-                return  # a rule is at work: whatever its forward calls is untied
-            places.append(f"{code.co_filename}:{frame.f_lineno}")
+                return None, places  # a rule is at work: whatever its forward calls is untied
+            if code.co_filename not in _WATCHING:
+                places.append(f"{code.co_filename}:{frame.f_lineno}")
             this = _this(frame)
             if this is not None and id(this) in self._names:
                 module = module or this
                 if self._is_known(this, kind, places):
-                    return
+                    return None, places
                 if code is nn.Module._call_impl.__code__:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                     break
             frame = frame.f_back
         where = next((place for place in places if "/torch/" not in place), places[0] if places else "?")
-        name = "" if module is None else self._names[id(module)]
-        seen = Unreached(name, f"{kind}, {where}", "the search has not found this call, which ran")
-        if seen not in self.unreached:
-            self.unreached.append(seen)
+        return ("" if module is None else self._names[id(module)], where), places
 
     def _is_known(self, module: nn.Module, kind: str, places: Sequence[str]) -> bool:
         return (
             id(module) in self._whole
             or (id(module), kind) in self._kinds
             or any((id(module), kind, place) in self._lines for place in places)
-            or any((self._names[id(module)], place) in self._told for place in places)
             or isinstance(module, (nn.RNNBase, nn.RNNCellBase, torch.jit.ScriptModule))
         )
 

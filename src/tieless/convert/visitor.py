@@ -16,7 +16,18 @@ from torch._ops import OpOverloadPacket
 
 from tieless.convert import calls
 from tieless.convert.byhand import written_out
-from tieless.convert.functions import KINDS, LEFT, METHODS, NAMES, Function, function_of, kind_of_class, left_of
+from tieless.convert.flow import Flow
+from tieless.convert.functions import (
+    KINDS,
+    LEFT,
+    METHODS,
+    NAMES,
+    STEP,
+    Function,
+    function_of,
+    kind_of_class,
+    left_of,
+)
 from tieless.convert.lookup import Scope, defined
 from tieless.convert.outside import AUTOGRAD, MISSING, activation_of, foreign, inside, outer_value, reason
 from tieless.nn import CALLS
@@ -79,6 +90,7 @@ class Visitor(ast.NodeTransformer):
         self.local = frozenset(_bound(tree))
         self.imports = _imports(tree, function, self.local)
         self.defaults = _defaults(function)
+        self.flow = Flow(function, self._value, self._is_child)
         self.values: dict[str, object] = {}
         self.changed = False
 
@@ -94,8 +106,8 @@ class Visitor(ast.NodeTransformer):
             return self._visit_given(node)
         if isinstance(value, type):
             return self._call_of_class(node, value)
-        if written := written_out(node):
-            self._cannot(node, f"a rule needs a function, and this is written out as {written}", written)
+        if named := self._named(node, value):
+            self._cannot(node, *named)
         if isinstance(callee, ast.Attribute) and callee.attr in NAMES:  # noqa: SIM102  two questions
             if value is MISSING and not self._is_this(callee.value):
                 return self._call_of_method(node, callee)
@@ -104,6 +116,10 @@ class Visitor(ast.NodeTransformer):
         if value is isinstance or value is issubclass:
             node.args[:1] = [cast("ast.expr", self.visit(argument)) for argument in node.args[:1]]
             return node
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        self.flow.assign(node)
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
@@ -219,6 +235,20 @@ class Visitor(ast.NodeTransformer):
             why = "it is called through super(); select the class, and it is converted as a whole"
             self._cannot(node, why, ", ".join(mentioned[:6]))
         return node
+
+    def _named(self, node: ast.Call, value: Any) -> tuple[str, str] | None:
+        """Why a call that has the form of an activation, or of a step, cannot be exchanged, and what it is."""
+        if step := self.flow.step(node, value):
+            return STEP, step
+        written = written_out(node)
+        return (f"a rule needs a function, and this is written out as {written}", written) if written else None
+
+    def _is_child(self, callee: ast.expr) -> bool:
+        """Is it ``self.name`` or ``self.name[...]`` of an object, and nothing that the class has?"""
+        room = callee.value if isinstance(callee, ast.Subscript) else callee
+        if not isinstance(room, ast.Attribute) or not self._is_this(room.value):
+            return False
+        return not hasattr(nn.Module, room.attr) and defined(self.reader.cls, room.attr) is MISSING
 
     def _getattr(self, node: ast.Call) -> None:
         receiver, name = node.args[0], node.args[1]

@@ -12,6 +12,7 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.activation import Activation
+from tieless.nn.numbers import finite, positive
 from tieless.rules import RuleLike
 
 Reset = Literal["subtract", "zero", "none"]
@@ -43,7 +44,7 @@ class LIF(nn.Module):
             multiplies). False lets the rule see those spikes too.
         delay_reset: Reset at the next step.
     Shape:
-        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same. Any floating dtype; ``v`` keeps its own, which
+        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same, and another is refused. Any floating dtype; ``v`` keeps its own, which
         is that of ``x`` at the start. In bfloat16 a potential does not fade any more with a ``beta`` above 0.998: begin with
         a ``v`` of zeros in float32.
     Raises:
@@ -78,15 +79,10 @@ class LIF(nn.Module):
     ) -> None:
         super().__init__()
         _check_beta(beta, learn_beta)
-        for name, value in (("gain", gain), ("threshold", threshold)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise RuleTypeError(f"LIF: {name} must be a number, got {value!r}.")
-            if not math.isfinite(value):
-                raise RuleValueError(f"LIF: {name} must be finite, got {value!r}.")
         if reset not in get_args(Reset):
             raise RuleValueError(f"LIF: reset must be one of {', '.join(get_args(Reset))}, got {reset!r}.")
-        self.gain = float(gain)
-        self.threshold = float(threshold)
+        self.gain = finite("LIF: gain", gain)
+        self.threshold = finite("LIF: threshold", threshold)
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.delay_reset = delay_reset
@@ -138,9 +134,9 @@ class LIF(nn.Module):
               (spike): Activation(heaviside, atan(0.3183098861837907, 1))
             )
         """
-        if not 0 < dt < math.inf or not (0 if exact else dt) < tau < math.inf:
-            above = "0" if exact else "dt"
-            raise RuleValueError(f"LIF.from_tau needs finite dt > 0 and tau > {above}, got tau={tau!r}, dt={dt!r}.")
+        tau, dt = positive("LIF.from_tau: tau", tau), positive("LIF.from_tau: dt", dt)
+        if not exact and tau <= dt:
+            raise RuleValueError(f"LIF.from_tau needs tau > dt unless exact=True, got tau={tau!r}, dt={dt!r}.")
         beta = math.exp(-dt / tau) if exact else 1 - dt / tau
         return cls(
             beta,
@@ -163,6 +159,7 @@ class LIF(nn.Module):
         return cast("Tensor", self.fixed_beta) if raw is None else torch.sigmoid(raw.to(arithmetic_dtype(raw.dtype)))
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(x, state)
         v = torch.zeros_like(x) if state is None else state
         current = x if self.gain == 1 else self.gain * x
         if self.delay_reset:
@@ -171,6 +168,19 @@ class LIF(nn.Module):
         v = self._left(v) + current
         spikes = self._fire(v, x)
         return spikes, self._reset(v, spikes)
+
+    def _check(self, x: Tensor, state: Tensor | None) -> None:
+        _check_tensor(x)
+        if state is not None and state.shape != x.shape:
+            raise RuleValueError(
+                f"LIF: the state must have the shape of x, got {tuple(state.shape)} for {tuple(x.shape)}. A new batch begins "
+                "without a state."
+            )
+        beta = cast("Tensor | None", getattr(self, "raw_beta", getattr(self, "fixed_beta", None)))
+        if beta is not None and not _fits(beta.shape, x.shape):
+            raise RuleValueError(
+                f"LIF: beta must broadcast against x without its batch, got {tuple(beta.shape)} for {tuple(x.shape)}."
+            )
 
     def _left(self, v: Tensor) -> Tensor:
         beta = self.beta
@@ -192,6 +202,7 @@ class LIF(nn.Module):
             >>> spikes.flatten()
             tensor([0., 1., 0., 1.])
         """
+        _check_tensor(x)
         if x.dim() == 0 or len(x) == 0:
             raise RuleValueError(f"LIF.over_time needs x of shape (T, batch, ...) with T >= 1, got {tuple(x.shape)}.")
         spikes: list[Tensor] = []
@@ -219,6 +230,17 @@ class LIF(nn.Module):
             if value is not usual
         )
         return f"beta={beta}{gain}, threshold={self.threshold:g}, reset={self.reset}{flags}"
+
+
+def _check_tensor(x: object) -> None:
+    if not isinstance(x, Tensor):
+        raise RuleTypeError(f"LIF needs a tensor x, got {type(x).__name__}.")
+
+
+def _fits(small: torch.Size, large: torch.Size) -> bool:
+    """True if a tensor of one shape broadcasts against another and leaves it the shape it has."""
+    ends = zip(reversed(small), reversed(large), strict=False)
+    return len(small) <= len(large) and all(one in (1, other) for one, other in ends)
 
 
 def _check_beta(beta: float | Tensor, learn_beta: bool) -> None:

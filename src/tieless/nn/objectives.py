@@ -13,16 +13,10 @@ from torch import Tensor
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, Heaviside, Sign
 from tieless.kernels.reductions import of_order_one
+from tieless.nn.numbers import positive
 
 Slope = Callable[[Tensor, Tensor], Tensor]
 """Log width and log height to the slope at each element of ``z``."""
-
-
-def _positive(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"{name} must be a number, got {value!r}.")
-    if not 0 < value < math.inf:
-        raise RuleValueError(f"{name} must be finite and positive, got {value!r}.")
 
 
 def _log_rms(values: Tensor) -> Tensor:
@@ -58,7 +52,7 @@ class Spread:
     ratio: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("Spread: ratio", self.ratio)
+        positive("Spread: ratio", self.ratio)
 
     def check(self, forward: Forward) -> None:
         """Any forward will do."""
@@ -98,7 +92,7 @@ class Alignment:
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        _positive("Alignment: sigma", self.sigma)
+        positive("Alignment: sigma", self.sigma)
 
     def check(self, forward: Forward) -> None:
         """Refuse a forward that is no step at 0.

@@ -2,13 +2,14 @@
 
 import copy
 import io
+import math
 import pickle
 
 import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from tieless import Activation, convert_feedback, revert_feedback
@@ -217,6 +218,68 @@ def test_layers_are_chosen_by_name_and_by_type(layers, keep_ends, names):
 def test_what_cannot_be_quantised_is_said(model, arguments, error, says):
     with pytest.raises(error, match=says):
         quantize_weights(model, **arguments)
+
+
+def _pruned():
+    return prune.l1_unstructured(nn.Linear(3, 3), "weight", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda: parametrizations.weight_norm(nn.Linear(3, 3)), "The weight of 1 .* has a parametrization already"),
+        (lambda: weight_norm(nn.Linear(3, 3)), r"The weight of 1 \(Linear\) is no parameter: .*remove_weight_norm"),
+        (_pruned, r"is no parameter: weight_norm, pruning .*prune\.remove"),
+        (lambda: nn.LazyLinear(3), "The weight of 1 .* is lazy"),
+        (lambda: nn.Linear(3, 3, dtype=torch.complex64), "must have a floating dtype, got torch.complex64"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(weight_norm|Lazy modules)")
+def test_a_weight_that_is_no_parameter_is_refused_before_anything_is_changed(made, says):
+    model = nn.Sequential(nn.Linear(3, 3), made(), BinaryLinear(3, 3))
+    before = [(type(module), set(vars(module))) for module in model.modules()]
+    with pytest.raises(RuleTypeError, match=says) as refusal:
+        quantize_weights(model, keep_ends=False)
+    assert "\n" not in str(refusal.value)
+    assert [(type(module), set(vars(module))) for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("limit", [-1.0, 0, math.nan, math.inf, 10**400])
+def test_a_limit_that_would_destroy_latent_weights_is_refused(limit):
+    layer = BinaryLinear(2, 2)
+    before = latent_weights(layer)[0].detach().clone()
+    with pytest.raises(RuleValueError, match="limit must be finite and positive"):
+        clip_latent_weights(layer, limit)
+    assert torch.equal(latent_weights(layer)[0], before)
+
+
+def test_what_is_frozen_in_inference_mode_can_be_trained_through():
+    model = nn.Sequential(BinaryLinear(2, 2), nn.Linear(2, 2))
+    with torch.inference_mode():
+        freeze(model)
+    model(torch.ones(3, 2)).sum().backward()
+    assert model[1].weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: quantize_weights("x"), "needs a torch.nn.Module, got str"),
+        (lambda: freeze("x"), "freeze needs a torch.nn.Module, got str"),
+        (lambda: restore_weights(None), "restore_weights needs"),
+        (lambda: latent_weights([]), "latent_weights needs"),
+        (lambda: clip_latent_weights(BinaryLinear(2, 2), "1"), "limit must be a number, got '1'"),
+        (lambda: load_float(BinaryLinear(2, 2), None), "load_float needs a state_dict, got None"),
+        (
+            lambda: load_float(BinaryLinear(2, 2), "float.pt"),
+            r"needs a state_dict, got 'float\.pt'. Read a file with torch",
+        ),
+        (lambda: load_float(None, {}), "load_float needs a torch.nn.Module"),
+    ],
+)
+def test_what_is_no_model_limit_or_state_is_said(call, says):
+    with pytest.raises(RuleTypeError, match=says):
+        call()
 
 
 def test_a_weight_that_two_layers_share_stays_shared():

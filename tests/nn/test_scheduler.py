@@ -186,7 +186,7 @@ def test_refusals():
     with pytest.raises(RuleTypeError, match=r"torch\.nn\.Module"):
         RuleScheduler("net", SCHEDULE)
     annealing = RuleScheduler(net(), SCHEDULE)
-    for state in ({}, {"taken": -1}, {"taken": "1"}, {"taken": 1, "more": 2}):
+    for state in ([1], {}, {"taken": -1}, {"taken": "1"}, {"taken": 1, "more": 2}):
         with pytest.raises(RuleValueError, match="needs a state"):
             annealing.load_state_dict(state)
 

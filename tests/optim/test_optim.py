@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from tieless import Activation
 from tieless.errors import RuleTypeError, RuleValueError
@@ -185,6 +186,10 @@ def _lost(weight, seed):
     return 2 * (_signs(seed, 5) > 0).sum().item()
 
 
+def _sgd():
+    return torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
@@ -199,6 +204,19 @@ def _lost(weight, seed):
         (lambda: Bop([_signs(0, 2)], gamma="1"), RuleTypeError, "gamma must be a number"),
         (lambda: split_parameters(nn.ReLU()), RuleValueError, "No layer"),
         (lambda: split_parameters(nn.Sequential(BinaryLinear(2, 2)), keep_ends=False), RuleTypeError, "freeze it"),
+        (lambda: clip_after_step(None, BinaryLinear(2, 2)), RuleTypeError, "one of PyTorch's optimisers, got None"),
+        (lambda: clip_after_step(_sgd(), None), RuleTypeError, "clip_after_step needs a torch.nn.Module"),
+        (lambda: clip_after_step(_sgd(), BinaryLinear(2, 2), "1"), RuleTypeError, "limit must be a number, got '1'"),
+        (
+            lambda: clip_after_step(_sgd(), BinaryLinear(2, 2), -1.0),
+            RuleValueError,
+            "limit must be finite and positive",
+        ),
+        (
+            lambda: clip_after_step(_sgd(), BinaryLinear(2, 2)),
+            RuleValueError,
+            "this SGD has none of the 1 latent weights",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, error, says):
@@ -229,6 +247,57 @@ def test_a_model_is_split_into_binary_weights_and_all_the_rest():
     assert len(binary) + len(others) == len(list(net.parameters()))
     assert [tuple(p.shape) for p in split_parameters(_net(), keep_ends=False)[0]] == [(16, 8), (16, 16), (2, 16)]
     assert split_parameters(freeze(quantize_weights(_net())))[0]
+
+
+def _tied_to_embedding():
+    net = nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
+    net[2].weight = net[0].weight
+    return net
+
+
+def _with_nan():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    net[1].weight.data[0, 0] = torch.nan
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (_tied_to_embedding, RuleValueError, r"0\.weight is also the weight of a layer that is to be binary"),
+        (_with_nan, RuleValueError, "The weight of 1 has NaN in it"),
+        (
+            lambda: nn.Sequential(nn.Linear(2, 2), parametrizations.weight_norm(nn.Linear(2, 2))),
+            RuleTypeError,
+            "The weight of 1 .* has a parametrization already",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_binary_are_refused_before_any_is_changed(make, error, says):
+    net = make()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(error, match=says):
+        split_parameters(net, keep_ends=False)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_layers_that_share_a_weight_become_binary_together():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = net[0].weight
+    assert len(split_parameters(net, keep_ends=False)[0]) == 1
+
+
+def test_a_model_that_is_quantised_after_the_hook_is_clipped_and_one_that_never_is_an_error():
+    net = _net()
+    optimiser = torch.optim.SGD(net.parameters(), lr=50.0)
+    clip_after_step(optimiser, net)
+    with pytest.raises(RuleValueError, match="has none of the 0 latent weights of"):
+        optimiser.step()
+    quantize_weights(net)
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    assert latent_weights(net)[0].abs().max() <= 1
 
 
 def test_a_network_learns_by_bop_and_its_weights_are_always_binary():

@@ -19,7 +19,7 @@ from tieless.convert.converted import (
     original_class,
     restore,
 )
-from tieless.convert.find import Found, check_module, find
+from tieless.convert.find import Found, find
 from tieless.convert.probe import probe
 from tieless.convert.records import Conversion, FoundActivation, Unreached
 from tieless.convert.select import (
@@ -39,7 +39,7 @@ from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
 from tieless.nn import CALLS, calls_of
 from tieless.nn.feedback import untap
-from tieless.nn.select import Selectors, selectors
+from tieless.nn.select import Selectors, check_module, selectors
 from tieless.rules import RuleLike, rule as rule_of
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from tieless.convert.converted import Changed, change_class, original_class, restore
-from tieless.convert.find import Found, check_module
+from tieless.convert.find import Found
 from tieless.convert.select import Entry, choose, listed
 from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, FeedbackLike, Geometry, TiedFeedback, feedback as feedback_for, key_of
 from tieless.nn import FeedbackLayer
 from tieless.nn.feedback import CARRIER, TAPS, tap, untap
-from tieless.nn.select import Selectors, linear_layers, selectors
+from tieless.nn.select import Selectors, check_module, linear_layers, selectors
 from tieless.nn.weights import inputs_first_class
 
 Model = TypeVar("Model", bound=nn.Module)

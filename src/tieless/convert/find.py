@@ -23,7 +23,6 @@ from tieless.convert.functions import KINDS, LEFT, STEP, Function, forward_of, f
 from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
 from tieless.convert.traced import trace
-from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
 from tieless.functional import Joined
 from tieless.nn import Activation, LearnableActivation, calls_of
@@ -241,10 +240,3 @@ def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
 
 def _join(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
-
-
-def check_module(model: object, who: str) -> nn.Module:
-    """``model``, if it is a module."""
-    if not isinstance(model, nn.Module):
-        raise RuleTypeError(f"{who} needs a torch.nn.Module, got {type(model).__name__}.")
-    return model

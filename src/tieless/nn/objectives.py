@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleValueError
 from tieless.forwards import Forward, Heaviside, Sign
 from tieless.kernels.reductions import of_order_one
 from tieless.nn.numbers import positive

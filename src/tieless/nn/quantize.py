@@ -9,15 +9,17 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from tieless.errors import RuleValueError
+from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
-from tieless.nn.select import Selectors, select_layers
+from tieless.nn.numbers import positive
+from tieless.nn.select import Selectors, check_module, select_layers
 from tieless.nn.weights import (
     LATENT,
     QuantizedLayer,
     QuantizedWeight,
     WeightScale,
     check_outermost,
+    check_own_weight,
     inputs_first_class,
     install,
     latent_of,
@@ -62,7 +64,9 @@ def quantize_weights(
     Returns:
         The model.
     Raises:
-        SpecError, RuleTypeError, RuleValueError: an argument is wrong, or there is no such layer.
+        SpecError, RuleTypeError, RuleValueError: an argument is wrong, there is no such layer, or the weight of one is no
+            parameter of its own: a parametrization, ``weight_norm`` or pruning computes it, or it is lazy. Nothing is
+            changed then.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
     Source:
         Courbariaux et al. 2015, arXiv:1511.00363; Rastegari et al. 2016, arXiv:1603.05279, also for the ends in float.
@@ -76,15 +80,22 @@ def quantize_weights(
     quantizer = (
         forward if isinstance(forward, QuantizedWeight) else QuantizedWeight(forward, backward, scale=scale, unit=unit)
     )
-    for layer in select_layers(model, layers, keep_ends=keep_ends).values():
+    chosen = select_layers(model, layers, keep_ends=keep_ends)
+    # All that can be refused is refused here, while the model is as it was.
+    for name, layer in chosen.items():
+        if quantizer_of(layer) is not None:
+            check_outermost(layer)
+        else:
+            check_own_weight(layer, name)
+    for layer in chosen.values():
         own = copy.deepcopy(quantizer)
         own.transposed = inputs_first_class(layer) is not None
         install(layer, own)
     return model
 
 
-def _quantized(model: nn.Module) -> Iterator[nn.Module]:
-    for layer in list(model.modules()):
+def _quantized(model: nn.Module, who: str) -> Iterator[nn.Module]:
+    for layer in list(check_module(model, who).modules()):
         if quantizer_of(layer) is not None:
             yield layer
 
@@ -97,7 +108,7 @@ def latent_weights(model: nn.Module) -> list[Tensor]:
         >>> [tuple(latent.shape) for latent in latent_weights(torch.nn.Sequential(BinaryLinear(3, 2)))]
         [(2, 3)]
     """
-    return [latent_of(layer) for layer in _quantized(model)]
+    return [latent_of(layer) for layer in _quantized(model, "latent_weights")]
 
 
 def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
@@ -107,8 +118,11 @@ def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
 
     Args:
         model: Any module; layers with plain weights stay as they are.
-        limit: The largest magnitude that stays.
+        limit: The largest magnitude that stays; above 0.
+    Raises:
+        RuleTypeError, RuleValueError: the limit is no finite number above 0.
     """
+    limit = positive("clip_latent_weights: limit", limit)
     with torch.no_grad():
         for latent in latent_weights(model):
             latent.clamp_(-limit, limit)
@@ -128,6 +142,7 @@ def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = Tru
     Returns:
         Which names are missing and which were not expected, as ``load_state_dict`` gives them.
     Raises:
+        RuleTypeError: it is no ``state_dict``.
         RuleValueError: a name is missing or unexpected, and it is strict.
         RuntimeError: from PyTorch, where a tensor has another shape.
     Example:
@@ -139,6 +154,9 @@ def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = Tru
         >>> bool((net[1].weight == floats["1.weight"].sign()).all())
         True
     """
+    check_module(model, "load_float")
+    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"load_float needs a state_dict, got {state!r}. Read a file with torch.load first.")
     plain: dict[str, str] = {
         name: name.removesuffix(LATENT) + "weight" for name in model.state_dict() if name.endswith(LATENT)
     }
@@ -185,7 +203,7 @@ def freeze(model: ModuleT) -> ModuleT:
         tensor([[1., 1., 1.],
                 [1., 1., 1.]])
     """
-    return _plain(model, quantized=True)
+    return _plain(model, "freeze", quantized=True)
 
 
 def restore_weights(model: ModuleT) -> ModuleT:
@@ -202,19 +220,21 @@ def restore_weights(model: ModuleT) -> ModuleT:
         >>> restore_weights(quantize_weights(net, keep_ends=False)).weight is before
         True
     """
-    return _plain(model, quantized=False)
+    return _plain(model, "restore_weights", quantized=False)
 
 
-def _plain(model: ModuleT, *, quantized: bool) -> ModuleT:
-    for layer in _quantized(model):
+def _plain(model: ModuleT, who: str, *, quantized: bool) -> ModuleT:
+    layers = list(_quantized(model, who))
+    for layer in layers:
         check_outermost(layer)
     if quantized:
         _check_ties(model)
     frozen: dict[int, nn.Parameter] = {}
-    for layer in _quantized(model):
+    for layer in layers:
         latent = latent_of(layer)
         if quantized and id(latent) not in frozen:
-            with torch.no_grad():
+            # What is computed in inference mode could never be trained through again.
+            with torch.inference_mode(mode=False), torch.no_grad():
                 frozen[id(latent)] = nn.Parameter(cast("Tensor", layer.weight).clone(), requires_grad=False)
         uninstall(layer)
         if quantized:

@@ -14,6 +14,7 @@ from tieless.forwards import Forward
 from tieless.functional import Joined
 from tieless.nn.activation import Activation
 from tieless.nn.inside import activations, native_activations
+from tieless.nn.select import check_module
 from tieless.rules import Rule, RuleSchedule, Tied
 
 
@@ -49,8 +50,7 @@ class RuleScheduler:
     """
 
     def __init__(self, model: nn.Module, schedule: RuleSchedule) -> None:
-        if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"RuleScheduler needs a torch.nn.Module, got {model!r}.")
+        check_module(model, "RuleScheduler")
         if not isinstance(schedule, RuleSchedule):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"RuleScheduler needs a schedule, such as tieless.anneal makes, got {schedule!r}.")
         every = activations(model)
@@ -111,8 +111,8 @@ class RuleScheduler:
         Raises:
             RuleValueError: it is not what ``state_dict`` gave.
         """
-        taken = state.get("taken")
-        if set(state) != {"taken"} or isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
+        taken = state.get("taken") if isinstance(state, dict) and set(state) == {"taken"} else None  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
             raise RuleValueError(f"RuleScheduler needs a state such as {{'taken': 3}}, got {state!r}.")
         self._taken = taken
         self._set()

@@ -22,6 +22,13 @@ T = TypeVar("T")
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+def check_module(model: object, who: str) -> nn.Module:
+    """``model``, if it is a module."""
+    if not isinstance(model, nn.Module):
+        raise RuleTypeError(f"{who} needs a torch.nn.Module, got {type(model).__name__}.")
+    return model
+
+
 def selectors(given: object) -> list[Selector]:
     """One or several selectors as a list.
 
@@ -76,7 +83,7 @@ def select_layers(model: nn.Module, layers: Selectors | None = None, *, keep_end
         >>> list(select_layers(LeNet5()))
         ['3', '7', '9']
     """
-    found = list(linear_layers(model))
+    found = list(linear_layers(check_module(model, "A selection of layers")))
     wanted = [cast("Selector", "*")] if layers is None else selectors(layers)
     chosen: dict[str, nn.Module] = {}
     idle = dict(enumerate(wanted))

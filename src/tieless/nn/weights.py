@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from tieless._tracing import no_script
@@ -183,19 +184,37 @@ def inputs_first_class(layer: nn.Module) -> type[nn.Module] | None:
     return next((cls for cls in type(layer).__mro__ if cls.__name__ == "Conv1D" and cls.__module__ in modules), None)
 
 
-def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
-    """Quantise the weight of a layer, in the place of what quantised it before.
+def check_own_weight(layer: nn.Module, name: str = "") -> None:
+    """Refuse a layer whose weight is not a parameter of its own with values to quantise.
 
+    Args:
+        layer: Any module with a weight.
+        name: What the layer is called, for messages.
     Raises:
-        RuleTypeError: the weight has a parametrization of somebody else.
+        RuleTypeError: the weight has a parametrization, a hook computes it, it has no shape yet, or no floating dtype.
     """
-    if quantizer_of(layer) is not None:
-        uninstall(layer)
+    what = f"The weight of {name or 'the model'} ({type(layer).__name__})"
     if parametrize.is_parametrized(layer, "weight"):
         raise RuleTypeError(
-            f"The weight of {type(layer).__name__} has a parametrization already. Remove it first, with "
+            f"{what} has a parametrization already. Remove it first, with "
             "torch.nn.utils.parametrize.remove_parametrizations."
         )
+    weight = dict(layer.named_parameters(recurse=False)).get("weight")
+    if weight is None:
+        raise RuleTypeError(
+            f"{what} is no parameter: weight_norm, pruning or another hook computes it. Make it one first, with "
+            "torch.nn.utils.remove_weight_norm or torch.nn.utils.prune.remove."
+        )
+    if is_lazy(weight):
+        raise RuleTypeError(f"{what} is lazy and has no shape yet. Call the model once with a batch first.")
+    if not weight.is_floating_point():
+        raise RuleTypeError(f"{what} must have a floating dtype, got {weight.dtype}.")
+
+
+def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
+    """Quantise the weight of a layer, in the place of what quantised it before."""
+    if quantizer_of(layer) is not None:
+        uninstall(layer)
     parametrize.register_parametrization(layer, "weight", quantizer)
     _complete(type(layer))
 

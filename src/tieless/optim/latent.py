@@ -6,7 +6,10 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from tieless.nn import clip_latent_weights
+from tieless.errors import RuleTypeError, RuleValueError
+from tieless.nn import clip_latent_weights, latent_weights
+from tieless.nn.numbers import positive
+from tieless.nn.select import check_module
 
 
 def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: float = 1.0) -> RemovableHandle:
@@ -15,9 +18,13 @@ def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: f
     Args:
         optimiser: Any of PyTorch's.
         model: Its quantised layers are looked up at each step, so it may be quantised later.
-        limit: The largest magnitude that stays.
+        limit: The largest magnitude that stays; above 0.
     Returns:
         A handle whose ``remove()`` ends it.
+    Raises:
+        RuleTypeError: it is no optimiser, or no module.
+        RuleValueError: the limit is no finite number above 0; or the optimiser has none of the latent weights of the model.
+            Where the model has none yet, the first step raises that.
     Source:
         Courbariaux et al. 2015, "BinaryConnect", arXiv:1511.00363, section 2.4.
     Example:
@@ -30,8 +37,29 @@ def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: f
         >>> latent_weights(layer)[0].abs().max()
         tensor(1., grad_fn=<MaxBackward1>)
     """
+    if not isinstance(optimiser, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"clip_after_step needs one of PyTorch's optimisers, got {optimiser!r}.")
+    check_module(model, "clip_after_step")
+    limit = positive("clip_after_step: limit", limit)
+    checked = bool(latent_weights(model))
+    if checked:
+        _check(optimiser, model)
 
     def clip(*_: object) -> None:
+        nonlocal checked
+        if not checked:
+            _check(optimiser, model)
+            checked = True
         clip_latent_weights(model, limit)
 
     return optimiser.register_step_post_hook(clip)
+
+
+def _check(optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Refuse an optimiser that would clip nothing of what it changes."""
+    latent = latent_weights(model)
+    if not {id(one) for one in latent} & {id(one) for group in optimiser.param_groups for one in group["params"]}:
+        raise RuleValueError(
+            f"clip_after_step: this {type(optimiser).__name__} has none of the {len(latent)} latent weights of "
+            f"{type(model).__name__}. Give it the model's parameters, and quantise the model before its first step."
+        )

@@ -53,7 +53,7 @@ def test_training_does_not_notice():
 
 
 def test_the_csv_has_what_was_measured(tmp_path):
-    file = tmp_path / "alignment.csv"
+    file = tmp_path / "logs" / "alignment.csv"
     monitor = _train(_net(), 3, every=2, logs=[CsvLog(file)])
     before_the_end = file.read_text(encoding="utf-8")
     monitor.close()

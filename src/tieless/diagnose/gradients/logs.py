@@ -20,7 +20,7 @@ class CsvLog:
     The columns are the fields of ``AlignmentRow``. A measurement that failed has no lines.
 
     Args:
-        file: An existing one is replaced.
+        file: An existing one is replaced; its folder is made if it is not there.
     Example:
         >>> from tieless.diagnose import AlignmentMonitor, CsvLog
         >>> log = CsvLog(folder / "alignment.csv")  # doctest: +SKIP
@@ -28,6 +28,7 @@ class CsvLog:
     """
 
     def __init__(self, file: str | Path) -> None:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         # Written line by line as training goes on, and closed by `close`.
         self._stream = Path(file).open("w", encoding="utf-8", newline="")  # noqa: SIM115
         self._writer = csv.DictWriter(self._stream, [field.name for field in fields(AlignmentRow)], lineterminator="\n")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.errors import StudyError
-from tieless.nn import RuleScheduler
+from tieless.nn import RuleScheduler, latent_weights
 from tieless.optim import clip_after_step
 from tieless.rules import rule_schedule
 from tieless.spec import parse_call
@@ -135,8 +135,9 @@ class _Run:
         self.batch = trial.batch
         self.loss = LOSSES[trial.loss]
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
-        for optimiser in self.optimisers:
-            clip_after_step(optimiser, self.model)
+        if latent_weights(self.model):
+            for optimiser in self.optimisers:
+                clip_after_step(optimiser, self.model)
         rules = rule_schedule(trial.backward)
         self.rules = None if rules is None else RuleScheduler(self.model, rules)
         self.step = step_for(self.model, self.loss, self.optimisers, changing=rules is not None)

@@ -19,13 +19,14 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz check bench docs findings data browser peers
+.PHONY: help setup demo test test-all test-oldest test-newest fuzz check bench docs findings data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
 	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
 	@echo "make test    every test, doctest and example; of forwards with rules a cross-section of their pairs"
 	@echo "make test-all  the same of every pair, which takes hours"
+	@echo "make test-oldest, make test-newest  the suite with the oldest PyTorch that is allowed, and with the newest"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
@@ -44,6 +45,12 @@ test: $(HAS_ALL) browser data peers
 
 test-all: $(HAS_ALL) browser data peers
 	@$(PYTEST) --all
+
+test-oldest: browser data peers
+	@tools/test-with-torch oldest
+
+test-newest: browser data peers
+	@tools/test-with-torch torch
 
 fuzz: $(HAS_ALL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))

@@ -72,7 +72,7 @@ docs: $(HAS_ALL)
 	@$(BIN)/python tools/build_docs.py
 
 findings: $(HAS_ALL)
-	@$(BIN)/python tools/findings.py
+	@$(BIN)/python -m findings
 
 data: $(HAS_ALL)
 	@$(BIN)/tieless data get fashion-mnist || echo "Tests will use small generated images instead."

@@ -1,6 +1,7 @@
 """README and docs are true: their Python runs, their studies are studies, their commands exist."""
 
 import doctest
+import importlib
 import importlib.metadata
 import inspect
 import re
@@ -112,13 +113,17 @@ def test_each_study_is_valid(page):
         assert parse_study(block.body, name=f"{page.name}:{block.line}").trials
 
 
-def check_tieless(words: list[str]) -> None:
-    """Parse a command line as ``tieless`` does, down to the last subcommand, without running it."""
-    command, context = main, None
-    while isinstance(command, click.Group):
+def parsed(command: click.Command, words: list[str]) -> click.Context:
+    """Parse a command line down to the last subcommand, without running it."""
+    context = command.make_context(command.name, words)
+    while isinstance(command, click.Group) and (words := [*context._protected_args, *context.args]):
+        _, command, words = command.resolve_command(context, words)
         context = command.make_context(command.name, words, parent=context)
-        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
-    context = command.make_context(command.name, words, parent=context)
+    return context
+
+
+def check_tieless(words: list[str]) -> None:
+    context = parsed(main, words)
     study = context.params.get("name_or_file", "its own.yaml")
     if not study.endswith(".yaml"):
         assert load_study(study, context.params["overrides"], check=False).trials
@@ -140,8 +145,11 @@ def check_file(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """``-m pytest FILE ...``, or a script."""
-    check_file(words[2:] if words[:2] == ["-m", "pytest"] else words)
+    """``-m pytest FILE ...``, ``-m findings ...``, or a script."""
+    if words[:2] == ["-m", "findings"]:
+        parsed(importlib.import_module("findings.__main__").main, words[2:])
+    else:
+        check_file(words[2:] if words[:2] == ["-m", "pytest"] else words)
 
 
 CHECKS = {

@@ -1,24 +1,17 @@
-"""What the pages of findings print from data: each block by its directive, as Markdown."""
+"""Blocks of claims: their verdicts, cell by cell."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-from finding_data import SAID, STUDIES, Row, cosine, dose, judged, runs, there
-from finding_measured import gradients, lost, predictions, sent, units
-from finding_tables import NAMES, WAITING, once, table
-
+from findings.blocks.markdown import NAMES, once, table
+from findings.tables import Row, cosine, dose, judged, runs, varied
 from tieless._yaml import write_value
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
-from tieless.report.collect import assemble
-from tieless.report.records import Cell, Section
 from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
-
-__all__ = ["BLOCKS", "Judged", "block"]
 
 READINGS = {
     "constant(1)": "",
@@ -37,83 +30,21 @@ Judged = dict[str, list[Row]]
 """All comparisons that the pages show, by the name of their table: the index quotes them, and judges none itself."""
 
 
-def block(directive: str, shown: Judged) -> str:
-    """The Markdown of a directive.
-
-    Args:
-        directive: Its first line is a name of ``BLOCKS`` and its words; further lines are the block's own.
-        shown: Comparisons of the blocks so far; those of this one are added.
-    Raises:
-        StudyError: a directive that is none, or data that do not have what it names.
-    """
-    head, *lines = [line.strip() for line in directive.strip().splitlines()]
-    name, *given = shlex.split(head)
-    if name not in BLOCKS:
-        raise StudyError(f"Unknown block {name!r}. There are: {', '.join(BLOCKS)}.")
-    try:
-        return BLOCKS[name](given, [line for line in lines if line], shown)
-    except (LookupError, ValueError) as error:
-        if isinstance(error, StudyError):
-            raise
-        raise StudyError(f"The block {head!r} cannot be printed: {error}.") from None
-
-
-def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``data NAME``: what a table is of."""
-    (name,) = given
-    if not there(name):
-        return (
-            f'!!! warning "Not run yet"\n\n    `{STUDIES[name]}` has no `docs/results/{name}.csv` yet. What is to be said '
-            "from it stands empty below; `make findings` fills it in."
-        )
-    study, results = runs(name)
-
-    def distinct(values: Iterable[object]) -> str:
-        return ", ".join(dict.fromkeys(f"{value:,}" if isinstance(value, int) else str(value) for value in values))
-
-    tested = [result for result in results if result.trial.test != "never"]
-    several = {
-        "epochs": distinct(result.trial.epochs for result in tested),
-        "training samples": distinct(result.trial.subset or "all" for result in tested),
-        "seeds": distinct(sorted({result.trial.seed for result in tested})),
-    }
-    extent = "; ".join(f"{what} {value}" for what, value in several.items())
-    chosen = len(results) - len(tested)
-    rates = f", {chosen:,} more to choose their learning rates" if chosen else ""
-    machines = dict.fromkeys(str(result.hardware.get("processor", "?")) for result in results)
-    on_cpu = all(result.trial.device == "cpu" for result in results)
-    where = f"One thread of {' and one of '.join(machines)}" if on_cpu else ", ".join(machines)
-    torch = distinct(result.versions.get("torch", "?") for result in results)
-    ended = max(result.started for result in results)[:10]
-    spent = words.duration(sum(result.seconds for result in results))
-    return (
-        f"[{name}.csv](../results/{name}.csv): {len(tested):,} runs of `{study.name}`{rates}; {extent}. "
-        f"{where}, torch {torch}, {spent} in all, {ended}."
-    )
-
-
 def verdicts(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
     """``verdicts NAME [LABEL]``: the claims of the study's file, or those whose label has a word, as one family."""
     name, *labels = given
-    if not there(name):
-        return WAITING
-    study, _ = runs(name)
     # Judged together, whatever is shown here.
-    found = judged(name, study.claims)
-    kept = [row for row in found if all(label in row.claim.label for label in labels)]
+    kept = [row for row in judged(name) if all(label in row.claim.label for label in labels)]
     if not kept:
-        raise StudyError(f"No claim of {study.name} has the label {' '.join(labels)!r}.")
+        raise StudyError(f"No claim of {runs(name)[0].name} has the label {' '.join(labels)!r}.")
     return _verdict_table(name, kept, shown, labelled=True)
 
 
 def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``counted NAME``: of the comparisons of each claim of the study's file, how many came to which verdict."""
     (name,) = given
-    if not there(name):
-        return WAITING
-    study, _ = runs(name)
     by_claim: dict[str, list[str]] = {}
-    for row in judged(name, study.claims):
+    for row in judged(name):
         by_claim.setdefault(f"{row.claim.label}: {_claim(row.claim)}", []).append(row.verdict.verdict)
     kinds = ("holds", "does not hold", "undecided")
     body = [[claim, *(str(verdicts.count(kind)) for kind in kinds)] for claim, verdicts in by_claim.items()]
@@ -129,17 +60,12 @@ def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     columns: dict[str, None] = {}
     body: list[tuple[str, dict[str, str]]] = []
     for name in given:
-        if not there(name):
-            body.append((f"`{name}`", {}))
-            continue
         groups: dict[str, list[Row]] = {}
-        for row in judged(name, runs(name)[0].claims):
+        for row in judged(name):
             groups.setdefault(_where(row, ["model", "optimiser"]), []).append(row)
         columns.update(dict.fromkeys(groups))
         body.append((f"`{name}`", {where: _up_to(rows) for where, rows in groups.items()}))
-    if not columns:
-        return WAITING
-    return table(["Manipulation", *columns], [[what, *(own.get(c, WAITING) for c in columns)] for what, own in body])
+    return table(["Manipulation", *columns], [[what, *(own.get(c, "") for c in columns)] for what, own in body])
 
 
 def _up_to(rows: Sequence[Row]) -> str:
@@ -158,10 +84,7 @@ def _up_to(rows: Sequence[Row]) -> str:
 
 def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``cosines NAME ...``: what each dose of these studies costs, in the order of the cosine that it leaves."""
-    names = [name for name in given if there(name)]
-    rows = [row for name in names for row in judged(name, runs(name)[0].claims)]
-    if not rows:
-        return WAITING
+    rows = [row for name in given for row in judged(name)]
     columns = list(dict.fromkeys(_where(row, ["model", "optimiser"]) for row in rows))
     by_dose: dict[tuple[float, str], dict[str, str]] = {}
     for row in rows:
@@ -184,9 +107,7 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     have the first columns and are a family of their own.
     """
     (name,) = given
-    if not there(name):
-        return WAITING
-    own = judged(name, runs(name)[0].claims)
+    own = judged(name)
     beyond = judged(name, map(parse_claim, lines))
     rows = [*beyond, *own]
     shown.setdefault(name, []).extend(rows)
@@ -198,7 +119,13 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
             NAMES.get(said[field], f"`{said[field]}`") for field in ("model", "data", "optimiser")
         )
         baseline = words.NOTHING if cell.baseline.mean is None else f"{words.percent(cell.baseline.mean)} %"
-        key = (model, data, NAMES.get(said["forward"], said["forward"]), optimiser, f"{row.claim.names[1]}: {baseline}")
+        key = (
+            model,
+            data,
+            NAMES.get(said["forward"], str(said["forward"])),
+            optimiser,
+            f"{row.claim.names[1]}: {baseline}",
+        )
         points = words.NOTHING if cell.differences is None else words.points(cell.differences.mean)
         found.setdefault(key, {})[row.claim.candidate] = f"{points} {MARKS[row.verdict.verdict]}"
     body = [[*key, *(said.get(column, words.NOTHING) for column in columns)] for key, said in found.items()]
@@ -215,8 +142,6 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
 def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     """``asked NAME``, then a claim a line: claims beyond those of the study's file, as one family."""
     (name,) = given
-    if not there(name):
-        return WAITING
     if not lines:
         raise StudyError(f"The block 'asked {name}' asks nothing. A claim reads: {FORMS}.")
     return _verdict_table(name, judged(name, map(parse_claim, lines)), shown, labelled=False)
@@ -224,14 +149,14 @@ def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
 
 def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: bool) -> str:
     shown.setdefault(name, []).extend(rows)
-    varied = [field for field in rows[0].settings if len({str(row.settings[field]) for row in rows}) > 1]
+    apart = varied(rows)
     labelled = labelled and any(row.claim.label for row in rows)
     lines: list[list[str]] = []
     for row in rows:
         cell = row.verdict.cells[0] if row.verdict.cells else None
         claim = _claim(row.claim)
         first = [f"{row.claim.label}: {claim}" if labelled and row.claim.label else claim]
-        where = [_where(row, varied)] if varied else []
+        where = [_where(row, apart)] if apart else []
         if cell is None:
             lines.append([*first, *where, row.verdict.text, "", "", ""])
             continue
@@ -246,9 +171,9 @@ def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: b
                 "; ".join([claim_words.chances(cell), f"{cell.pairs} pairs", *map(_code_rules, notes)]),
             ]
         )
-    if varied:
+    if apart:
         once(lines, 1)
-    head = ["Claim", *(["Where"] if varied else []), "Verdict", "Points, 95 %", "Accuracy", "p, pairs, notes"]
+    head = ["Claim", *(["Where"] if apart else []), "Verdict", "Points, 95 %", "Accuracy", "p, pairs, notes"]
     family, looks = rows[0].verdict.family, rows[0].verdict.looks
     adjusted = f"p-values are adjusted for the {family} comparisons of this family" if family > 1 else "One comparison"
     return f"{table(head, lines)}\n\n{adjusted}{f' and {looks} looks' if looks > 1 else ''} ([how](../statistics.md))."
@@ -268,8 +193,8 @@ def _code_rules(note: str) -> str:
     return re.sub(r"^(.+)(: \d+ )", r"`\1`\2", note)
 
 
-def _where(row: Row, varied: Sequence[str]) -> str:
-    said = {field: row.settings[field] for field in varied if row.settings[field] is not None}
+def _where(row: Row, fields: Sequence[str]) -> str:
+    said = {field: row.settings[field] for field in fields if row.settings[field] is not None}
     rate = said.pop("learning_rate", None)
     parts = [NAMES.get(str(value), f"`{value}`") for value in said.values()]
     if rate is None:
@@ -277,92 +202,6 @@ def _where(row: Row, varied: Sequence[str]) -> str:
     if not parts:
         return f"rate {write_value(rate)}"
     return f"{', '.join(parts)}{' ' if 'optimiser' in said else ', '}{write_value(rate)}"
-
-
-def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row a rule, a column for each forward, rate and setting that varies.
-
-    A field is a forward or a setting.
-    """
-    name, *conditions = given
-    if not there(name):
-        return WAITING
-    wanted = dict(condition.split("=", 1) for condition in conditions)
-    forward = wanted.pop("forward", None)
-    sections = _sections(name, wanted)
-    spoken = [words.settings_words(section.settings) for section in sections]
-    fields = dict.fromkeys(field for said in spoken for field in said)
-    varied = [field for field in fields if len({said.get(field) for said in spoken}) > 1]
-    columns: dict[tuple[str, ...], dict[str, Cell]] = {}
-    rules: dict[str, None] = {}
-    for section, said in zip(sections, spoken, strict=True):
-        for cell in (cell for part in section.blocks for cell in part.grid.cells):
-            if forward not in {None, cell.forward}:
-                continue
-            rate = "" if section.chosen else words.rate(cell.learning_rate)
-            others = (said.get(field, "") for field in varied)
-            columns.setdefault((cell.forward, rate, *others), {})[cell.backward] = cell
-            rules[cell.backward] = None
-    if not columns:
-        raise StudyError(f"{name} has no cells with {' '.join(conditions)}.")
-    forwards = list(dict.fromkeys(forward for forward, *_ in columns))
-    order = sorted(columns, key=lambda column: forwards.index(column[0]))
-    parts = [part for part in range(len(order[0])) if len({column[part] for column in order}) > 1] or [0]
-    alone = "rate " if parts == [1] else ""
-    head = ["Rule", *(alone + ", ".join(NAMES.get(column[part], column[part]) for part in parts) for column in order)]
-    body = [
-        [f"`{rule}`", *(_accuracy(columns[c].get(rule), rated=not c[1]) for c in order)]
-        for rule in rules
-        if any(rule in columns[c] for c in order)
-    ]
-    return table(head, body)
-
-
-def _sections(name: str, wanted: Mapping[str, str]) -> list[Section]:
-    """The sections of a table whose settings are those that are wanted."""
-    return [
-        section
-        for section in assemble(*runs(name)).sections
-        if all(str(getattr(section.settings, field)) == value for field, value in wanted.items())
-    ]
-
-
-def _accuracy(cell: Cell | None, *, rated: bool) -> str:
-    if cell is None:
-        return words.NOTHING
-    marks = ", ".join(mark.text for mark in words.marks(cell))
-    at = f" at {words.rate(cell.learning_rate, cell.edge)}" if rated else ""
-    if cell.accuracy is None:
-        return f"{marks}{at}"
-    number = f"{words.percent(cell.accuracy.mean)} {words.interval(cell.accuracy)}"
-    return f"{number}{at}{f' ({marks})' if marks else ''}"
-
-
-def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
-    """``beside NAME PEER [FIELD=VALUE ...]``, then lines ``rule | error``: errors beside those that a peer has published.
-
-    A field is a setting.
-    """
-    name, peer, *conditions = given
-    if not there(name):
-        return WAITING
-    found = {
-        cell.backward: cell
-        for section in _sections(name, dict(condition.split("=", 1) for condition in conditions))
-        for part in section.blocks
-        for cell in part.grid.cells
-    }
-    body: list[list[str]] = []
-    for line in lines:
-        rule, published = (part.strip() for part in line.split("|"))
-        cell = found[rule]
-        error = (
-            ""
-            if cell.accuracy is None
-            else f"{words.percent(1 - cell.accuracy.mean, 2)} {words.interval(cell.accuracy)}"
-        )
-        body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
-    return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
 
 
 def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
@@ -392,14 +231,13 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
         page, tables = (part.strip() for part in line.split("|"))
         for name in tables.split():
             rows = shown.get(name, [])
-            varied = [field for field in SAID if len({str(row.settings[field]) for row in rows}) > 1]
+            apart = ["forward", *(field for field in varied(rows) if field != "forward")]
             for row in rows:
                 label = f"{row.claim.label}: " if row.claim.label else ""
-                where = _where(row, ["forward", *(field for field in varied if field != "forward")])
                 body.append(
                     [
                         f"[{label}{_claim(row.claim)}]({page})",
-                        where,
+                        _where(row, apart),
                         f"**{row.verdict.verdict}**",
                         claim_words.estimate(row.verdict.cells[0]),
                     ]
@@ -411,35 +249,11 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
 def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
     """``again NAME NAME``: the verdicts of the same claims by two tables, of different seeds."""
     first, second = given
-    if not all(map(there, given)):
-        return WAITING
-    study, _ = runs(first)
     body: list[list[str]] = []
-    for ours, theirs in zip(judged(first, study.claims), judged(second, study.claims), strict=True):
+    for ours, theirs in zip(judged(first), judged(second, runs(first)[0].claims), strict=True):
         told = [[f"**{row.verdict.verdict}**", claim_words.estimate(row.verdict.cells[0])] for row in (ours, theirs)]
         body.append([f"{_claim(ours.claim)}, {NAMES[ours.settings['forward']]}", *told[0], *told[1]])
     seeds = [sorted({result.trial.seed for result in runs(name)[1]}) for name in given]
     heads = [f"seeds {own[0]} to {own[-1]}" for own in seeds]
     head = ["Claim", f"Verdict, {heads[0]}", "Points, 95 %", f"Verdict, {heads[1]}", "Points, 95 %"]
     return table(head, body)
-
-
-BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
-    "across": across,
-    "again": again,
-    "asked": asked,
-    "beside": beside,
-    "cells": cells,
-    "cosines": cosines,
-    "counted": counted,
-    "data": source,
-    "doses": doses,
-    "gradients": gradients,
-    "holds": holds,
-    "lost": lost,
-    "predictions": predictions,
-    "quoted": quoted,
-    "sent": sent,
-    "units": units,
-    "verdicts": verdicts,
-}

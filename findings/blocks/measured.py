@@ -1,4 +1,4 @@
-"""What the pages of findings print from measurements: blocks whose tables ``mechanisms.py`` and ``robustness.py`` write."""
+"""Blocks of measurements: tables that ``python -m findings measure`` writes."""
 
 from __future__ import annotations
 
@@ -8,55 +8,42 @@ from itertools import chain
 from statistics import fmean, geometric_mean
 from typing import Any
 
-from finding_data import Row, measurements, there
-from finding_tables import NAMES, WAITING, table
-from robustness import RULES, TABLE, Cell, Prediction, cells, here_and_elsewhere, predictions as predicted
-
+from findings.blocks.claims import Judged
+from findings.blocks.markdown import NAMES, table
+from findings.losses import Cell, Prediction, cells, here_and_elsewhere, predictions as predicted
+from findings.measure.mechanisms import LENET5
+from findings.measure.robustness import RULES
+from findings.tables import measurements
 from tieless.errors import StudyError
 from tieless.report import words
-
-__all__ = ["gradients", "lost", "predictions", "sent", "units"]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def gradients(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm over the tied one's, means over seeds."""
     study, optimiser, rate, *steps = given
     steps, only = (steps[: steps.index("only")], steps[steps.index("only") + 1 :]) if "only" in steps else (steps, [])
-    if not there(study.replace("/", "-")):
-        return WAITING
     rows = [
         row
         for row in measurements("mechanism-layers")
-        if (row["study"], row["optimiser"], row["learning_rate"]) == (study, optimiser, float(rate))
+        if (row["study"], row["model"], row["optimiser"], row["learning_rate"])
+        == (study, "lenet5", optimiser, float(rate))
     ]
-    by: dict[tuple[str, str, float], dict[str, list[tuple[float, float]]]] = {}
+    rules = list(dict.fromkeys(row["backward"] for row in rows))
+    by: dict[tuple[int, float], dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
-        if str(int(row["step"])) in steps and row["layer"] != "" and (not only or row["backward"] in only):
+        if f"{row['step']:g}" in steps and row["layer"] != "" and (not only or row["backward"] in only):
             ratio = row["norm"] / row["reference_norm"] if row["reference_norm"] else math.nan
-            layer = f"{int(row['layer'])}"
-            by.setdefault((row["model"], row["backward"], row["step"]), {}).setdefault(layer, []).append(
-                (row["cosine"], ratio)
-            )
+            layers = by.setdefault((rules.index(row["backward"]), row["step"]), {})
+            layers.setdefault(f"{row['layer']:g}", []).append((row["cosine"], ratio))
     if not by:
         raise StudyError(f"mechanism-layers.csv has nothing of {' '.join(given)}.")
-    plain = {key: layers for key, layers in by.items() if key[0] == "lenet5"}
-    names = dict(zip(("0", "3", "7", "9"), ("conv1", "conv2", "fc1", "fc2"), strict=True))
     body = [
-        [
-            f"`{backward}`",
-            f"{step:g}",
-            *(_pair(layers.get(layer, [])) for layer in names),
-        ]
-        for (_, backward, step), layers in sorted(plain.items(), key=lambda item: _order(rows, item[0]))
+        [f"`{rules[rule]}`", f"{step:g}", *(_pair(layers.get(layer, [])) for layer in LENET5)]
+        for (rule, step), layers in sorted(by.items())
     ]
-    return table(["Rule", "Step", *names.values()], body)
-
-
-def _order(rows: Sequence[dict[str, Any]], key: tuple[str, str, float]) -> tuple[int, float]:
-    rules = list(dict.fromkeys(row["backward"] for row in rows))
-    return rules.index(key[1]), key[2]
+    return table(["Rule", "Step", *LENET5.values()], body)
 
 
 def _pair(values: Sequence[tuple[float, float]]) -> str:
@@ -66,10 +53,10 @@ def _pair(values: Sequence[tuple[float, float]]) -> str:
     return f"{words.signed(cosine).lstrip('+')}, {TIMES}{ratio:.3g}"
 
 
-def units(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
-    """``units STUDY STEP...``: what of ``z`` is saturated and which units are constant, by activation, means over seeds."""
+def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``units STUDY STEP...``: spread of ``z``, share that is saturated, and share of constant units, by activation, means over seeds."""
     study, *steps = given
-    rows = [row for row in measurements("mechanism-health") if row["study"] == study and str(int(row["step"])) in steps]
+    rows = [row for row in measurements("mechanism-health") if row["study"] == study and f"{row['step']:g}" in steps]
     by: dict[tuple[str, str, float], dict[int, list[dict[str, Any]]]] = {}
     for row in rows:
         key = (row["backward"], row["model"], row["step"])
@@ -85,7 +72,7 @@ def units(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Ro
         ]
         for rule, model, step in sorted(by, key=lambda key: (order.index(key[:2]), key[2]))
     ]
-    return table(["Rule", "Step", "conv1", "conv2", "fc1", "fc2"], body)
+    return table(["Rule", "Step", *LENET5.values()], body)
 
 
 def _unit(rows: Sequence[dict[str, Any]]) -> str:
@@ -95,7 +82,7 @@ def _unit(rows: Sequence[dict[str, Any]]) -> str:
     return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
 
 
-def sent(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+def sent(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``sent STUDY SIGMA...``: the size of what each activation sends, and the cosine that noise of each size leaves of it."""
     study, *sigmas = given
     by: dict[tuple[str, str, float], list[float]] = {}
@@ -123,12 +110,10 @@ def _left(sizes: Sequence[float], sigma: float) -> str:
     return f"{min(cosines):.2f} to {max(cosines):.2f}"
 
 
-def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+def lost(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``lost MODEL OPTIMISER``: what the tied network reaches with each forward, and what each rule costs it, in points."""
     model, optimiser = given
-    found = [cell for cell in cells() if cell.group[:2] == (model, optimiser)] if there(TABLE) else []
-    if not found:
-        return WAITING
+    found = [cell for cell in cells() if cell.group[:2] == (model, optimiser)]
     by_forward: dict[str, dict[str, Cell]] = {}
     for cell in found:
         by_forward.setdefault(cell.forward, {})[cell.group[2]] = cell
@@ -143,15 +128,13 @@ def lost(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row
     return table(["Forward", "Tied, %", *(f"`{rule}`" for rule in RULES)], body)
 
 
-def predictions(given: Sequence[str], _lines: Sequence[str], _shown: dict[str, list[Row]]) -> str:
+def predictions(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     """``predictions MODEL``: what each property says of the accuracy that a rule costs, forwards held out.
 
     Under all optimisers together, under each alone, and with what another network says.
     """
     (model,) = given
-    found, elsewhere = here_and_elsewhere(model) if there(TABLE) else ([], [])
-    if not found:
-        return WAITING
+    found, elsewhere = here_and_elsewhere(model)
     optimisers = list(dict.fromkeys(cell.group[1] for cell in found))
     parts = [found, *([cell for cell in found if cell.group[1] == optimiser] for optimiser in optimisers)]
     whole, *by_optimiser = [{one.properties: one for one in predicted(part, elsewhere)} for part in parts]

@@ -1,13 +1,8 @@
-"""Tables of Markdown, and what they call things."""
+"""Tables of Markdown, and the names that readers know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-__all__ = ["NAMES", "WAITING", "once", "table"]
-
-WAITING = "*Not run yet.*"
-"""What stands in the place of a table whose data are not there."""
 
 NAMES = {
     "relu": "ReLU",
@@ -22,7 +17,7 @@ NAMES = {
     "lion": "Lion",
     "lars(trust=1)": "LARS",
 }
-"""What a reader calls forwards and optimisers, by the names of studies."""
+"""Readers' names of forwards and optimisers, by the names in studies."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -32,7 +27,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def once(rows: Sequence[list[str]], columns: int) -> None:
-    """Leave the first columns empty where they say what the row above says."""
+    """Leave the first columns empty where they repeat those of the row above."""
     for row, above in reversed(list(zip(rows[1:], rows, strict=False))):
         if row[:columns] == above[:columns]:
             row[:columns] = [""] * columns

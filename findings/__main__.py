@@ -16,7 +16,7 @@ from typing import Any
 import click
 import torch
 
-from findings import losses, pages as papers, tables
+from findings import losses, pages, tables
 from findings.blocks import block
 from findings.figures import FIGURES
 from findings.measure import looking, mechanisms, robustness
@@ -29,25 +29,25 @@ from tieless.study import Store
 def main(context: click.Context) -> None:
     """Write the findings, pages and figures, from the committed tables."""
     if context.invoked_subcommand is None:
-        context.invoke(pages)
+        context.invoke(write)
 
 
-@main.command()
-def pages() -> None:
-    """Write all pages and figures. Without a command this is done."""
-    texts, own = papers.pages()
-    changed = papers.differing(texts)
+@main.command(name="pages")
+def write() -> None:
+    """Write all pages and figures, as no command does."""
+    texts, own = pages.pages()
+    changed = pages.differing(texts)
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
-    papers.draw_figures(own, papers.PAGES)
+    pages.draw_figures(own, pages.PAGES)
     click.echo(f"Wrote {len(texts)} pages, of which {len(changed)} have changed, and {len(FIGURES)} figures.")
 
 
 @main.command()
 def check() -> None:
     """Compare all pages and figures with the tables. Change nothing; fail where one is not what they say."""
-    texts, own = papers.pages()
-    if changed := [*papers.differing(texts), *papers.differing_figures(own)]:
+    texts, own = pages.pages()
+    if changed := [*pages.differing(texts), *pages.differing_figures(own)]:
         sys.exit(f"Not what the data say: {', '.join(changed)}. Run 'make findings'.")
     click.echo(f"{len(texts)} pages and {len(FIGURES)} figures are what the data say.")
 

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from findings.measure.robustness import LOOKS, PROPERTIES, RULES, SHAPE, TABLE
 from findings.tables import measurements, runs
@@ -28,7 +29,7 @@ ELSEWHERE = "lost elsewhere"
 TRAINED = 0.5
 """The least accuracy of a tied network of whose forward it makes sense to ask what a rule costs."""
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,11 @@ def _values(found: Sequence[Cell], names: Sequence[str]) -> tuple[Array, Array]:
 
 def _ridge(known: Array, lost: Array, asked: Array) -> Array:
     """Predictions of a ridge regression through the origin, of strength 1 for columns in units of their standard deviation."""
-    scale: Array = known.std(axis=0)
+    scale = np.std(known, axis=0)
     scale[scale < 1e-12] = 1  # constant but for rounding
-    scaled: Array = known / scale
-    return asked / scale @ np.linalg.solve(scaled.T @ scaled + np.eye(len(scale)), scaled.T @ lost)
+    # Least squares with a row more for each column, which asks its weight to be 0.
+    rows, wanted = np.vstack([known / scale, np.eye(len(scale))]), np.append(lost, np.zeros(len(scale)))
+    return asked / scale @ np.linalg.lstsq(rows, wanted, rcond=None)[0]
 
 
 def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[str]) -> Array:
@@ -152,7 +154,7 @@ def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[st
     for label in set(held_out):
         asked = np.array([one == label for one in held_out])
         if not names:
-            guess[asked] = levels[asked] @ (levels[~asked].T @ lost[~asked] / levels[~asked].sum(axis=0))
+            guess[asked] = levels[asked] @ np.linalg.lstsq(levels[~asked], lost[~asked], rcond=None)[0]
             continue
         middle, mean = columns[~asked].mean(axis=0), lost[~asked].mean()
         guess[asked] = mean + _ridge(columns[~asked] - middle, lost[~asked] - mean, columns[asked] - middle)

@@ -45,7 +45,7 @@ def looked_at(trial: Trial, steps: Collection[int], look: Look) -> tuple[list[Ro
     result = run_trial(trial, on_step=on_step)
     failed = result.status == "failed" and not (result.error or "").startswith(_Enough.__name__)
     if failed or not (rows or result.status == "diverged"):
-        raise StudyError(f"{named(trial)}: {result.status}, {result.error}")
+        raise StudyError(f"{named(trial)}: {result.error or 'it ended before the first look'}.")
     return rows, result
 
 

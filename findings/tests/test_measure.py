@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from click.testing import CliRunner
 
 from tests.study.fakes import make_study
+from tieless.errors import StudyError
 from tieless.study import Store, Trial
 from tieless.study.network import start_of
 from tieless.study.running.training import run_trial
@@ -17,6 +19,7 @@ pytest.importorskip("matplotlib")
 from findings import pages, tables
 from findings.__main__ import main
 from findings.measure import mechanisms, robustness
+from findings.measure.looking import looked_at
 
 TRIAL = Trial(
     data="digits", subset=200, model="mlp(16, 1)", forward="relu", backward="full_jam", optimiser="sgd",
@@ -62,6 +65,35 @@ def test_the_size_of_what_is_sent_is_that_of_the_gradient_at_z():
     # To look changes nothing.
     (seen,), (unseen,) = result.epochs, run_trial(replace(TRIAL, monitor=0)).epochs
     assert replace(seen, seconds=0) == replace(unseen, seconds=0)
+
+
+def test_a_forward_is_looked_at_where_its_network_is():
+    """At the start and before step 100 of the tied run, by every rule; an untied run is asked about its own."""
+    trial = replace(TRIAL, subset=None, monitor=0, batch=10, epochs=10**6, backward="tied")
+    rows = robustness.robustness_rows(trial)
+    assert [(row["look"], row["rule"]) for row in rows] == [
+        (look, rule) for look in ("0", "100") for rule in robustness.RULES
+    ]
+    model, data = start_of(trial)
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    with torch.no_grad():
+        z = first(data.train_x[: robustness.IMAGES].flatten(1))
+    passed = float((z > 0).float().mean())
+    assert rows[0]["masked"] == rows[0]["saturated"] == f"{1 - passed:.4g}"
+    assert rows[0]["gain"] == f"{passed**0.5:.4g}"
+    assert rows[0]["masked"] != rows[4]["masked"]
+    assert all(0 < float(row["alignment"]) < 1 for row in rows)
+    (own,) = robustness.robustness_rows(replace(trial, backward="full_jam"))
+    assert (own["look"], own["rule"]) == ("100 untied", "full_jam")
+
+
+def test_a_run_that_cannot_be_looked_at_is_named():
+    with pytest.raises(
+        StudyError, match=r"^mlp\(16, 1\), sgd, relu, full_jam, seed 3: it ended before the first look\.$"
+    ):
+        robustness.robustness_rows(replace(TRIAL, subset=None, monitor=0))
+    with pytest.raises(StudyError, match=r"seed 3: ValueError: no\.$"):
+        looked_at(TRIAL, (0,), Mock(side_effect=ValueError("no")))
 
 
 def test_layers_are_those_of_the_monitor():

@@ -45,6 +45,7 @@ test: $(HAS_ALL) browser data peers
 
 test-all: $(HAS_ALL) browser data peers
 	@$(PYTEST) --all
+	@$(BIN)/python -m findings check
 
 test-oldest: browser data peers
 	@tools/test-with-torch oldest

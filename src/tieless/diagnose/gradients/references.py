@@ -101,7 +101,8 @@ class Noise:
         sigma = width_at(z, self.width, str(self.forward)) if self.sigma is None else self.sigma
         epsilon = torch.randn(z.shape, generator=self.generator, dtype=torch.float64).to(z)
         self.terms.append(self.sign * (z * epsilon).sum() / sigma)
-        return self.forward.value(z.detach() + self.sign * sigma * epsilon)
+        y = self.forward.value(z.detach() + self.sign * sigma * epsilon)
+        return torch.where(torch.ones_like(z, dtype=torch.bool), y, z)  # with a derivative, which is 0
 
 
 def noisy(

@@ -17,7 +17,7 @@ from torch.jit._trace import TracerWarning
 from tieless import ops, registry
 from tieless._kinds import Halves, fake_mode_of, is_array, refuse_all_but_arrays, through_arrays
 from tieless._tracing import Named, known_when_traced, no_script
-from tieless._underivable import NO_FORWARD_MODE, underivable
+from tieless._underivable import NO_FORWARD_MODE, NO_PUSHED, underivable
 from tieless.draws import OF_THE_FORWARD, Random
 from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
@@ -569,13 +569,13 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
     joined: Joined = ctx.joined
     # Autograd records what is sent: kernels are no operations that it knows.
     recorded = joined.linear and torch.is_grad_enabled()
+    if recorded:
+        feedback = cast("Tensor", _Anchored.apply(feedback, saved[0]))
     for stream, part in enumerate(joined.parts):
         kept = None if part.saved is None else saved[part.saved]
         drawn = key if part.draws else None
         if recorded and part.constant:
-            # Where z has decided, its derivative is 0 and not missing, as that of PyTorch's relu is.
-            anchor = None if kept is None else saved[0]
-            feedback = cast("Tensor", _ConstantSlope.apply(feedback, anchor, kept, drawn, joined, stream))
+            feedback = cast("Tensor", _ConstantSlope.apply(feedback, kept, drawn, joined, stream))
         else:
             feedback = _send(part, feedback, kept, drawn, stream)
         if order is not None or not feedback.is_contiguous():
@@ -595,6 +595,28 @@ def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int |
     return same_shape(sent, feedback, part.rule) if part.foreign else sent
 
 
+class _Anchored(torch.autograd.Function):
+    """The identity on the feedback, whose derivative by ``z`` is 0 and not missing, as that of PyTorch's relu is."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(feedback: Tensor, anchor: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return feedback.view_as(feedback)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return grad_output, torch.zeros_like(ctx.saved_tensors[0])
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> None:
+        raise TransformError(NO_FORWARD_MODE)
+
+
 class _ConstantSlope(torch.autograd.Function):
     """A rule that multiplies each element with a constant: its derivative by the feedback is the same product."""
 
@@ -603,7 +625,6 @@ class _ConstantSlope(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         feedback: Tensor,
-        anchor: Tensor | None,
         kept: Tensor | None,
         key: Tensor | int | None,
         joined: Joined,
@@ -614,18 +635,18 @@ class _ConstantSlope(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        feedback, anchor, kept, key, ctx.joined, ctx.stream = inputs
+        feedback, kept, key, ctx.joined, ctx.stream = inputs
         ctx.number = None if isinstance(key, Tensor) else key
         ctx.order = None if feedback.is_contiguous() else memory_order(feedback)
-        ctx.save_for_backward(anchor, kept, key if isinstance(key, Tensor) else None)
+        ctx.save_for_backward(kept, key if isinstance(key, Tensor) else None)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        anchor, kept, key = ctx.saved_tensors
+        kept, key = ctx.saved_tensors
         feedback = same_layout(grad_output, ctx.order)
         key = ctx.number if key is None else key
-        sent = cast("Tensor", _ConstantSlope.apply(feedback, anchor, kept, key, ctx.joined, ctx.stream))
-        return sent, None if anchor is None else torch.zeros_like(anchor), None, None, None, None
+        sent = cast("Tensor", _ConstantSlope.apply(feedback, kept, key, ctx.joined, ctx.stream))
+        return sent, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> None:
@@ -634,6 +655,8 @@ class _ConstantSlope(torch.autograd.Function):
 
 def _without_derivative(ctx: Any, feedback: Tensor, grad_output: Tensor) -> Tensor:
     """``feedback``, refusing the derivative of it that somebody may be about to take, unless it has one."""
-    if ops.forward_mode() or (torch.is_grad_enabled() and not ctx.joined.linear):
+    if not ctx.joined.linear and (torch.is_grad_enabled() or ops.forward_mode()):
         return underivable(feedback, ctx.saved_tensors[0], grad_output)
+    if ops.forward_mode():
+        return underivable(feedback, ctx.saved_tensors[0], grad_output, NO_PUSHED)
     return feedback

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tieless import convert, untie
-from tieless.errors import SecondDerivativeError
+from tieless.errors import SecondDerivativeError, TransformError
 
 NATIVE = {
     "elu": F.elu,
@@ -106,3 +106,31 @@ def test_one_rule_of_a_chain_that_is_not_linear_refuses_for_all():
     (first,) = torch.autograd.grad(untie(z, "relu", "constant >> clip(0.1)").sum(), z, create_graph=True)
     with pytest.raises(SecondDerivativeError, match="not linear in the feedback"):
         (first + z).sum().backward()
+
+
+ZERO = ["constant", "frozen", "full_jam", "positive_jam", "rectangular", "noise(0.1)", "drop(0.5)", "centralize"]
+
+
+@pytest.mark.parametrize("spec", [*ZERO, "flip(0.1)", "scale(2)", "constant >> noise(0.1)"])
+@pytest.mark.parametrize("transforms", [True, False])
+def test_products_with_a_hessian_that_is_0_are_0(transforms, spec):
+    """As those of relu are, and not missing, whatever arrives from above."""
+
+    def of(z):
+        return untie(z, "relu", spec).sum()
+
+    z = _numbers(2, 3)
+    if transforms:
+        got = torch.func.jacrev(torch.func.grad(of), chunk_size=1)(z)
+    else:
+        (first,) = torch.autograd.grad(of(z.requires_grad_()), z, create_graph=True)
+        (got,) = torch.autograd.grad(first.sum(), z)
+    assert not got.any()
+
+
+def test_a_forward_mode_derivative_of_a_gradient_says_so():
+    z = _numbers(3)
+    for rule, why in (("constant", "no forward-mode derivative"), ("sign", "not linear in the feedback")):
+        pull = torch.func.vjp(lambda z, rule=rule: untie(z, "relu", rule), z)[1]
+        with pytest.raises((SecondDerivativeError, TransformError), match=why):
+            torch.func.jvp(lambda g, pull=pull: pull(g)[0], (z,), (z,))

@@ -324,7 +324,7 @@ def test_refusals():
         Alignment("1")
     act = LearnableActivation()
     z = torch.zeros(3, requires_grad=True)
-    with pytest.raises(SecondDerivativeError):
+    with pytest.raises(SecondDerivativeError, match=r"LearnableActivation has no derivative.*settled\(\)"):
         torch.autograd.grad(act(z).sum(), z, create_graph=True)[0].sum().backward()
     with pytest.raises(TransformError, match="forward-mode"):
         torch.func.jvp(act, (z.detach(),), (z.detach(),))
@@ -334,3 +334,11 @@ def test_refusals():
     y = program(torch.tensor([-1.0, 1.0, 2.0, -2.0]).requires_grad_())
     assert y.tolist() == [0, 1, 1, 0]
     assert not y.requires_grad
+
+
+def test_its_output_can_be_written_in_place():
+    act, z = LearnableActivation("heaviside", "atan"), torch.randn(3, requires_grad=True)
+    y = act(z)
+    y += 1
+    y.sum().backward()
+    assert torch.equal(z.grad, torch.autograd.grad(act(z).sum(), z)[0])

@@ -16,7 +16,7 @@ from torch import Tensor
 from tieless import ops
 from tieless._kinds import refuse_all_but_arrays
 from tieless._tracing import Named, known_when_traced
-from tieless._underivable import underivable
+from tieless._underivable import NO_PUSHED, underivable
 from tieless.errors import ConversionError, RuleTypeError, TransformError
 from tieless.feedback.geometry import Geometry
 from tieless.feedback.kinds import Feedback
@@ -227,4 +227,4 @@ def _without_forward_mode(anchor: Tensor, grad_output: Tensor, *sent: Tensor | N
     """What is sent, refusing a forward-mode derivative of it. It is linear in the feedback, so autograd can record it."""
     if not ops.forward_mode():
         return sent
-    return tuple(None if one is None else underivable(one, anchor, grad_output) for one in sent)
+    return tuple(None if one is None else underivable(one, anchor, grad_output, NO_PUSHED) for one in sent)

@@ -24,6 +24,11 @@ from tieless.nn.objectives import Objective, objective as objective_of
 from tieless.rules import Bump, RuleLike, rule as rule_of
 from tieless.slopes import NamedSlope, OwnSlope
 
+_NO_SECOND = (
+    "The gradient of a LearnableActivation has no derivative: its objective's gradients are made for one backward pass. Where "
+    "second derivatives are needed, use settled()."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
@@ -176,7 +181,9 @@ class _Learn(torch.autograd.Function):
     def forward(
         y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, setting: _Setting
     ) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return y.view_as(y), z.new_empty(0)
+        return y.clone(), z.new_empty(
+            0
+        )  # in place to a view that an autograd function has made, PyTorch lets nobody write
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -198,7 +205,7 @@ class _Learn(torch.autograd.Function):
         grads = setting.objective.gradients(partial(setting.slope, wide), logs, wide, feedback, setting.forward)
         results = (same_layout(sent, ctx.order), *(grad.to(log_width.dtype) for grad in grads))
         if torch.is_grad_enabled() or ops.forward_mode():
-            results = tuple(underivable(result, anchor, grad_output) for result in results)
+            results = tuple(underivable(result, anchor, grad_output, _NO_SECOND) for result in results)
         return None, *results, None
 
     @staticmethod

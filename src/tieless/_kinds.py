@@ -7,8 +7,8 @@ again; so gradients come back in the kind that went in. A kind that has no such 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nested._internal import nested_tensor
 from torch.nn import Parameter
 
-from tieless.errors import RuleTypeError
+from tieless.errors import RuleTypeError, TransformError
 
 _COMPRESSED = {
     torch.sparse_csr: (Tensor.crow_indices, Tensor.col_indices),
@@ -97,9 +97,25 @@ def refuse_all_but_arrays(x: Tensor, whose: str) -> None:
         )
 
 
-def fake_mode_of(tensor: Tensor) -> AbstractContextManager[Any]:
-    """The mode that a ``FakeTensor`` belongs to, without which no operation takes a number beside it; else nothing."""
-    return getattr(tensor, "fake_mode", None) or nullcontext()
+@contextmanager
+def fake_mode_of(tensor: Tensor) -> Generator[None, None, None]:
+    """The mode that a ``FakeTensor`` belongs to, without which no operation takes a number beside it; else nothing.
+
+    Raises:
+        TransformError: a function meets a tensor of its own there, which is none that a compiler knows.
+    """
+    mode: AbstractContextManager[Any] = getattr(tensor, "fake_mode", None) or nullcontext()
+    try:
+        with mode:
+            yield
+    except AssertionError as error:
+        if "allow_non_fake_inputs" not in str(error):
+            raise
+        raise TransformError(
+            "A compiler would keep a tensor that a function holds, such as a buffer or one that is closed over, as it is now: "
+            "a forward or a rule that is registered, or a callable whose derivative a rule follows. Give the function numbers "
+            "as its parameters, or leave the activation out of the graph: torch.compiler.disable(activation)."
+        ) from None
 
 
 def _nested(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor]) -> Tensor:

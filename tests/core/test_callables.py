@@ -352,6 +352,47 @@ def test_compiled_code_has_the_straight_through_form():
         assert _gradient(compiled, scale) == [1, 1, 0]
 
 
+class _Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(2.0))
+
+    def forward(self, z):
+        return torch.tanh(z * self.factor)
+
+
+@register_forward
+def scaled_by_a_tensor(z):
+    return z * _SCALED.factor
+
+
+@register_rule
+def slope_by_a_tensor(z):
+    return z * _SCALED.factor
+
+
+_SCALED = _Scaled()
+
+
+def test_compiled_code_is_eager_or_says_that_a_function_holds_a_tensor():
+    for backward in ("full_jam", "tied", "triangular"):
+        act = Activation(_SCALED, backward)
+        torch.manual_seed(0)
+        expected = _gradient(act)
+        torch.manual_seed(0)
+        assert _gradient(_compiled(act)) == expected
+    for forward, backward in (
+        (_SCALED, "few_bit(3)"),
+        (_SCALED, "tied >> scale(2)"),
+        ("scaled_by_a_tensor", "constant"),
+        ("tanh", "slope_by_a_tensor"),
+    ):
+        # Under Dynamo's own name and that of the backend, but with these words.
+        with pytest.raises(Exception, match=r"TransformError.*torch.compiler.disable\(activation\)"):
+            _gradient(_compiled(Activation(forward, backward)))
+        assert _gradient(torch.compiler.disable(Activation(forward, backward)))
+
+
 def test_compiled_code_runs_the_rule_it_is_given():
     """Objects that are gone, and others at their place in memory."""
     compiled = _compiled(lambda z, rule: untie(z, "relu", rule))

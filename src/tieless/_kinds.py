@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nested._internal import nested_tensor
 from torch.nn import Parameter
 
@@ -64,8 +64,7 @@ def through_arrays(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor])
     Raises:
         RuleTypeError: ``z`` is no tensor, its elements are no array, or the halves cannot be applied to them.
     """
-    if not isinstance(z, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"untie needs a tensor as z, got {type(z).__name__}. Make one of it: torch.as_tensor(z).")
+    refuse_all_but_tensors(z, "untie")
     if _is_distributed(z):
         return _distributed(z, halves, untie)
     if z.is_nested:
@@ -77,6 +76,16 @@ def through_arrays(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor])
     if isinstance(z, torch.masked.MaskedTensor):
         raise RuleTypeError("untie knows no MaskedTensor. Give z.get_data(), and mask the result.")
     return None
+
+
+def refuse_all_but_tensors(z: object, whose: str) -> None:
+    """Refuse what is no tensor, and stands for none in a graph of ``torch.fx``.
+
+    Raises:
+        RuleTypeError: it is none.
+    """
+    if not isinstance(z, (Tensor, fx.Proxy)):
+        raise RuleTypeError(f"{whose} needs a tensor, got {type(z).__name__}. Make one of it: torch.as_tensor(...).")
 
 
 def refuse_all_but_arrays(x: Tensor, whose: str) -> None:

@@ -27,6 +27,7 @@ from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
 from tieless.signature import real, same_shape
 from tieless.slopes import Codes, Need, OwnSlope, SlopeForm, Window
+from tieless.spec import shown
 
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
@@ -378,8 +379,8 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
         # derivative in the place of the rule would pass unnoticed.
         joined.plan(z.dtype)
         return joined.exported(z) if traced is None else traced
-    if generator is not None and generator.device.type != "cpu":
-        raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
+    if generator is not None:
+        _check_generator(generator)
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
         raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
     if ops.direct(z):
@@ -391,6 +392,13 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
     with fake_mode_of(z):
         made = _made(z, joined, key, traced) if joined.foreign or traced is not None else None
         return cast("tuple[Tensor, ...]", _TracedUntie.apply(z, key, joined, made))[0]
+
+
+def _check_generator(generator: torch.Generator) -> None:
+    if not isinstance(generator, torch.Generator):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"untie draws its key by a torch.Generator, got {shown(generator)}.")
+    if generator.device.type != "cpu":
+        raise RuleTypeError(f"untie draws its key on the CPU, got a generator on {generator.device}.")
 
 
 def _made(z: Tensor, joined: Joined, key: Tensor | int | None, traced: Tensor | None) -> Tensor:
@@ -411,7 +419,7 @@ def _of_another_kind(z: Tensor | fx.Proxy, joined: Joined, generator: torch.Gene
     """``y`` of what is no ordinary tensor; ``None`` if the ordinary way is its way."""
     if isinstance(z, fx.Proxy):
         return _in_code(z, joined, generator)
-    if joined.native:
+    if joined.native and isinstance(z, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
     return through_arrays(z, joined.halves(), lambda array: _untie(array, joined, generator))
 

@@ -134,6 +134,19 @@ def number(name: str, value: object) -> int | float:
     return plain
 
 
+def positive_number(name: str, value: object) -> int | float:
+    """A finite number above 0 as Python's own; ``name`` is whose it is, for messages.
+
+    Raises:
+        RuleTypeError: it is none.
+        RuleValueError: it is not finite, or not positive.
+    """
+    plain = number(name, value)
+    if plain <= 0:
+        raise RuleValueError(f"{name} must be positive, got {shown(plain)}.")
+    return plain
+
+
 def whole_number(name: str, value: object, least: int) -> int:
     """An integer of 64 bits as Python's own; ``name`` is whose it is, for messages.
 

@@ -192,3 +192,27 @@ def test_a_part_may_be_direct_and_a_whole_take_it_over():
     tl.convert_feedback(model, "fa")
     assert not model._forward_hooks
     assert {str(kind) for kind in feedback_of(model).values()} == {"fa"}
+
+
+class _Reducing(nn.Module):
+    def __init__(self, reduce):
+        super().__init__()
+        self.below, self.above, self.reduce = nn.Linear(8, 8), nn.Linear(8, 2), reduce
+
+    def forward(self, x):
+        return self.reduce(self.above(torch.relu(self.below(x))))
+
+
+@pytest.mark.parametrize(
+    ("reduce", "says"),
+    [
+        (lambda y: y.square().mean(), r"returned one number, such as a mean loss\. Let it return"),
+        (lambda y: y.sum(1), r"Keep the samples in dimension 0"),
+    ],
+    ids=["loss", "numbers"],
+)
+def test_an_output_that_has_no_samples_is_refused_when_it_runs(reduce, says):
+    net = _Reducing(reduce)
+    tl.convert_feedback(net, "dfa")
+    with pytest.raises(RuleTypeError, match=says):
+        net(torch.randn(16, 8))

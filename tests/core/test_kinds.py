@@ -279,3 +279,23 @@ def test_packed_activations_leave_other_kinds_as_they_are():
             (y * y).values().sum().backward()
         sent.append(z.grad.values())
     assert torch.equal(*sent)
+
+
+@pytest.mark.parametrize("z", [[1.0], 2.0, None, "z"], ids=str)
+def test_what_is_no_tensor_is_refused_in_one_line(z):
+    for act in (
+        tl.Activation("relu", "constant"),
+        tl.Activation(torch.relu, "tied"),
+        tl.Activation(torch.sin, "atan"),
+        tl.nn.LearnableActivation(),
+        tl.nn.LIF(0.5),
+        tl.nn.LIF(0.5).over_time,
+    ):
+        with pytest.raises(tl.errors.RuleTypeError, match="needs a tensor, got"):
+            act(z)
+
+
+def test_a_generator_that_is_none_is_refused_in_one_line():
+    for given in (3, "cpu", torch.Generator):
+        with pytest.raises(tl.errors.RuleTypeError, match=r"draws its key by a torch\.Generator, got"):
+            tl.untie(torch.ones(3), "relu", "full_jam", generator=given)

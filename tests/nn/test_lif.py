@@ -296,7 +296,7 @@ def test_it_is_copied_and_pickled():
         ({"beta": "0.5"}, RuleTypeError, "beta must be a number or a tensor"),
         ({"threshold": math.inf}, RuleValueError, "threshold must be finite"),
         ({"gain": "1"}, RuleTypeError, "gain must be a number"),
-        ({"gain": 10**400}, RuleValueError, "gain must be finite"),
+        ({"gain": 10**400}, RuleValueError, "gain must be a number that a float can hold"),
         ({"reset": "soft"}, RuleValueError, "reset must be one of subtract, zero, none"),
         ({"backward": "atam"}, SpecError, "Did you mean 'atan'"),
     ],
@@ -308,13 +308,10 @@ def test_what_cannot_be_is_refused(arguments, error, says):
 
 @pytest.mark.parametrize(("tau", "dt"), [(1.0, 1.0), (0.5, 1.0), (math.inf, 1.0), (2.0, 0.0)])
 def test_a_time_constant_that_a_step_of_euler_overshoots_is_refused(tau, dt):
-    with pytest.raises(RuleValueError, match=r"tau > dt|(tau|dt) must be finite and positive"):
+    with pytest.raises(RuleValueError, match=r"tau > dt|(tau|dt) must be (finite|positive)"):
         LIF.from_tau(tau, dt=dt)
-
-
-def test_a_time_constant_that_is_no_number_is_refused():
-    with pytest.raises(RuleTypeError, match=r"from_tau: tau must be a number, got '2'"):
-        LIF.from_tau("2")
+    with pytest.raises(RuleTypeError, match="tau must be a number"):
+        LIF.from_tau(str(tau), dt=dt)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +331,7 @@ def test_a_state_or_beta_that_would_change_the_shape_of_x_is_refused(cell, x, v,
 
 def test_what_is_no_tensor_is_refused():
     for call in (LIF(0.5), LIF(0.5).over_time):
-        with pytest.raises(RuleTypeError, match="LIF needs a tensor x, got list"):
+        with pytest.raises(RuleTypeError, match=r"LIF(\.over_time)? needs a tensor, got list"):
             call([1.0])
 
 

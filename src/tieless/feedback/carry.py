@@ -81,10 +81,16 @@ def deliver(output: Tensor, carriers: Sequence[Carrier], inputs: Sequence[Tensor
         carriers: Of each input; their kinds are direct.
         inputs: Of layers: ``(n, ...)``.
     Raises:
-        RuleTypeError: an input has not as many samples as the output.
+        RuleTypeError: an input has not as many samples as the output, or the output is a loss.
     """
+    if output.dim() == 0:
+        raise RuleTypeError(
+            "dfa sends each sample the error at its own output, and the model returned one number, such as a mean loss. Let it "
+            "return the numbers of each sample, and take the loss outside."
+        )
     for x in inputs:
-        if output.dim() > 1 and (x.dim() < 2 or x.shape[0] != output.shape[0]):
+        samples = x.shape[0] if x.dim() > 1 else 1
+        if samples != (output.shape[0] if output.dim() > 1 else 1) or (output.dim() > 1 and x.dim() < 2):
             raise RuleTypeError(
                 f"dfa sends each sample the error at its own output, and a layer has an input of shape {tuple(x.shape)} "
                 f"where the output has {tuple(output.shape)}. Keep the samples in dimension 0, or leave out that layer."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from tieless import ops
-from tieless._kinds import refuse_all_but_arrays
+from tieless._kinds import refuse_all_but_arrays, refuse_all_but_tensors
 from tieless._tracing import Named, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
@@ -142,6 +142,7 @@ class LearnableActivation(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         if isinstance(z, fx.Proxy):
             raise TransformError("torch.fx cannot write a slope that learns into its code. Take settled() first.")
+        refuse_all_but_tensors(z, "LearnableActivation")
         y = untie_joined(z.detach(), self._value)
         if torch.compiler.is_compiling():
             name = _name(self.setting.forward, self.setting.rule, self.setting.objective)

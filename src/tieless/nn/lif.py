@@ -8,11 +8,12 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from tieless._kinds import refuse_all_but_tensors
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.activation import Activation
-from tieless.nn.numbers import finite, positive
+from tieless.registry import number, positive_number
 from tieless.rules import RuleLike
 
 Reset = Literal["subtract", "zero", "none"]
@@ -81,8 +82,8 @@ class LIF(nn.Module):
         _check_beta(beta, learn_beta)
         if reset not in get_args(Reset):
             raise RuleValueError(f"LIF: reset must be one of {', '.join(get_args(Reset))}, got {reset!r}.")
-        self.gain = finite("LIF: gain", gain)
-        self.threshold = finite("LIF: threshold", threshold)
+        self.gain = float(number("LIF: gain", gain))
+        self.threshold = float(number("LIF: threshold", threshold))
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.delay_reset = delay_reset
@@ -134,7 +135,7 @@ class LIF(nn.Module):
               (spike): Activation(heaviside, atan(0.3183098861837907, 1))
             )
         """
-        tau, dt = positive("LIF.from_tau: tau", tau), positive("LIF.from_tau: dt", dt)
+        tau, dt = positive_number("LIF.from_tau: tau", tau), positive_number("LIF.from_tau: dt", dt)
         if not exact and tau <= dt:
             raise RuleValueError(f"LIF.from_tau needs tau > dt unless exact=True, got tau={tau!r}, dt={dt!r}.")
         beta = math.exp(-dt / tau) if exact else 1 - dt / tau
@@ -170,7 +171,7 @@ class LIF(nn.Module):
         return spikes, self._reset(v, spikes)
 
     def _check(self, x: Tensor, state: Tensor | None) -> None:
-        _check_tensor(x)
+        refuse_all_but_tensors(x, "LIF")
         if state is not None and state.shape != x.shape:
             raise RuleValueError(
                 f"LIF: the state must have the shape of x, got {tuple(state.shape)} for {tuple(x.shape)}. A new batch begins "
@@ -202,7 +203,7 @@ class LIF(nn.Module):
             >>> spikes.flatten()
             tensor([0., 1., 0., 1.])
         """
-        _check_tensor(x)
+        refuse_all_but_tensors(x, "LIF.over_time")
         if x.dim() == 0 or len(x) == 0:
             raise RuleValueError(f"LIF.over_time needs x of shape (T, batch, ...) with T >= 1, got {tuple(x.shape)}.")
         spikes: list[Tensor] = []
@@ -230,11 +231,6 @@ class LIF(nn.Module):
             if value is not usual
         )
         return f"beta={beta}{gain}, threshold={self.threshold:g}, reset={self.reset}{flags}"
-
-
-def _check_tensor(x: object) -> None:
-    if not isinstance(x, Tensor):
-        raise RuleTypeError(f"LIF needs a tensor x, got {type(x).__name__}.")
 
 
 def _fits(small: torch.Size, large: torch.Size) -> bool:

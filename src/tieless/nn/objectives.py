@@ -13,7 +13,7 @@ from torch import Tensor
 from tieless.errors import RuleValueError
 from tieless.forwards import Forward, Heaviside, Sign
 from tieless.kernels.reductions import of_order_one
-from tieless.nn.numbers import positive
+from tieless.registry import positive_number
 
 Slope = Callable[[Tensor, Tensor], Tensor]
 """Log width and log height to the slope at each element of ``z``."""
@@ -52,7 +52,7 @@ class Spread:
     ratio: float = 1.0
 
     def __post_init__(self) -> None:
-        positive("Spread: ratio", self.ratio)
+        positive_number("Spread: ratio", self.ratio)
 
     def check(self, forward: Forward) -> None:
         """Any forward will do."""
@@ -92,7 +92,7 @@ class Alignment:
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        positive("Alignment: sigma", self.sigma)
+        positive_number("Alignment: sigma", self.sigma)
 
     def check(self, forward: Forward) -> None:
         """Refuse a forward that is no step at 0.

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import ForwardLike
-from tieless.nn.numbers import positive
 from tieless.nn.select import Selectors, check_module, select_layers
 from tieless.nn.weights import (
     LATENT,
@@ -26,6 +25,7 @@ from tieless.nn.weights import (
     quantizer_of,
     uninstall,
 )
+from tieless.registry import positive_number
 from tieless.rules import RuleLike
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -122,7 +122,7 @@ def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
     Raises:
         RuleTypeError, RuleValueError: the limit is no finite number above 0.
     """
-    limit = positive("clip_latent_weights: limit", limit)
+    limit = positive_number("clip_latent_weights: limit", limit)
     with torch.no_grad():
         for latent in latent_weights(model):
             latent.clamp_(-limit, limit)

@@ -8,8 +8,8 @@ from torch.utils.hooks import RemovableHandle
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn import clip_latent_weights, latent_weights
-from tieless.nn.numbers import positive
 from tieless.nn.select import check_module
+from tieless.registry import positive_number
 
 
 def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: float = 1.0) -> RemovableHandle:
@@ -40,7 +40,7 @@ def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: f
     if not isinstance(optimiser, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"clip_after_step needs one of PyTorch's optimisers, got {optimiser!r}.")
     check_module(model, "clip_after_step")
-    limit = positive("clip_after_step: limit", limit)
+    limit = positive_number("clip_after_step: limit", limit)
     checked = bool(latent_weights(model))
     if checked:
         _check(optimiser, model)

@@ -451,7 +451,7 @@ def _is_followed(y: Tensor) -> bool:
     """True if autograd, or a transform of ``torch.func`` at any level, takes derivatives through ``y``."""
     if y.requires_grad or (ops.forward_mode() and forward_ad.unpack_dual(y).tangent is not None):
         return True
-    if torch.compiler.is_compiling() or not ops.transformed():
+    if torch.compiler.is_dynamo_compiling() or not ops.transformed():  # it asks again where it runs
         return False
     return ops.one_level_down(y, _is_followed)
 

@@ -183,6 +183,24 @@ def test_what_learns_inside_is_refused_at_every_level(takes, backward):
             LEARNERS[takes](function, torch.ones(3))
 
 
+COMPILED = {
+    "backward": lambda f, p: f(p, Z),
+    "grad": lambda f, p: torch.func.grad(f)(p, Z),
+    "jvp": lambda f, p: torch.func.jvp(lambda p: f(p, Z), (p,), (p,)),
+    "around vmap": lambda f, p: torch.func.vmap(lambda z: f(p, z))(Z.expand(2, 3)),
+}
+
+
+@pytest.mark.parametrize("takes", COMPILED)
+def test_what_learns_inside_is_refused_when_compiled(takes):
+    def network(p, z):
+        return untie(z, lambda z: z * p, "constant").sum()
+
+    # Under Dynamo's own name where it runs the graph to see its shapes, but with these words.
+    with pytest.raises(Exception, match="uses tensors that require gradients"):
+        _compiled(partial(COMPILED[takes], network))(torch.ones(3, requires_grad=True))
+
+
 def test_a_class_of_forwards_is_held_to_the_same():
     with temporary_names():
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -174,3 +175,34 @@ def test_binary_weights_are_still_packed_to_bits():
     with packed_activations(min_elements=2048) as packed:
         net(x).sum().backward()
     assert (packed.tensors, packed.bytes_packed) == (1, 64 * 64 // 8)
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "says"),
+    [
+        (lambda layer: layer.weight.detach().numpy().fill(9), ValueError, "read-only"),
+        (lambda layer: layer.weight.data.view(-1).numpy().fill(9), ValueError, "read-only"),
+        (lambda layer: layer.weight.numpy(force=True).fill(9), ValueError, "read-only"),
+        (lambda layer: np.asarray(layer.weight.data).fill(9), ValueError, "read-only"),
+        (lambda layer: torch.from_dlpack(layer.weight.detach()), RuleTypeError, "DLPack shares would be lost"),
+        (lambda layer: np.from_dlpack(layer.weight.detach()), RuleTypeError, r"latent_weights\(layer\)"),
+        (lambda layer: torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.ones(SHAPE))), RuntimeError, "slots"),
+        (lambda layer: torch.utils.swap_tensors(nn.Parameter(torch.ones(SHAPE)), layer.weight), RuntimeError, "slots"),
+        (lambda layer: setattr(layer, "weight", None), RuleTypeError, "is a tensor, got None"),
+        (lambda layer: setattr(layer, "weight", [1.0]), RuleTypeError, r"is a tensor, got \[1\.0\]"),
+    ],
+    ids=["numpy", "view", "force", "asarray", "dlpack", "dlpack_numpy", "swap", "swapped", "none", "list"],
+)
+def test_a_write_past_pytorch_is_an_error(write, error, says):
+    layer, plain = _same_start()
+    with pytest.raises(error, match=says):
+        write(layer)
+    assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+def test_numpy_reads_the_values_and_copies_can_be_written_to():
+    layer, plain = _same_start()
+    assert (layer.weight.detach().numpy() == _signs(plain.weight).numpy()).all()
+    layer.weight.detach().numpy().astype("float64").fill(9)
+    layer.weight.detach().numpy().copy().fill(9)
+    assert torch.from_dlpack(layer.weight.detach().clone()).fill_(9).sum() == 9 * 24

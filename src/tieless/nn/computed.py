@@ -48,14 +48,20 @@ class ComputedWeight(Tensor):
 
     So ``nn.init``, ``reset_parameters``, ``weight.data.copy_``, ``weight[0] = 0``, ``weight.requires_grad_(False)`` and
     attributes do to the latent weights what they do to the weights of a plain layer. Views and ``.data`` pass writes on.
-    All operations get, and give, plain tensors.
+    All operations get, and give, plain tensors; arrays of NumPy are for reading.
     """
+
+    # Of others' tensors none has this slot, so ``torch.utils.swap_tensors`` refuses to exchange one for another.
+    __slots__ = ("_tieless_source",)
+    _tieless_source: _Source
 
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords, name = kwargs or {}, getattr(func, "__name__", str(func))
+        if name == "__dlpack__":
+            raise _lost("What is written to the memory that DLPack shares")
         given = (*args, *keywords.values())
         target = keywords.get("out", given[0] if _writes(name) else None)
         if isinstance(target, ComputedWeight):
@@ -73,6 +79,8 @@ class ComputedWeight(Tensor):
         result = func(*_plain(args, weight, values), **_plain(keywords, weight, values))
         if _version(values) != before:
             raise _lost(name)
+        if name in {"numpy", "__array__"} and not result.flags.owndata:
+            result.flags.writeable = False  # its memory is that of the values
         if not any(_same_memory(one, values) for one in _flat((result,))):
             return result
         latent = source.latent
@@ -116,6 +124,10 @@ def assigned(value: Tensor, latent: Tensor) -> Tensor | None:
         value: Whatever is assigned.
         latent: The weights before.
     """
+    if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(
+            f"The weight of a quantised layer is a tensor, got {value!r}. tieless.nn.restore_weights makes it a parameter."
+        )
     if not isinstance(value, ComputedWeight):
         return value.detach().clone()
     source = _source(value)
@@ -124,12 +136,12 @@ def assigned(value: Tensor, latent: Tensor) -> Tensor | None:
 
 def _weight(source: _Source) -> ComputedWeight:
     weight = source.values.as_subclass(ComputedWeight)
-    vars(weight)["_tieless_source"] = source
+    object.__setattr__(weight, "_tieless_source", source)
     return weight
 
 
 def _source(weight: ComputedWeight) -> _Source:
-    return vars(weight)["_tieless_source"]
+    return object.__getattribute__(weight, "_tieless_source")
 
 
 def _writes(name: str) -> bool:

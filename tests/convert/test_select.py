@@ -211,3 +211,54 @@ def test_activations_of_tieless_are_exchanged_too_and_come_back():
     assert tl.explain(model).activations[0].forward == "heaviside"
     tl.revert(model)
     assert repr(model[0]) == "Activation(heaviside, rectangular(-0.5, 0.5))"
+
+
+class Gate(nn.Module):
+    def forward(self, x, y):
+        return x * torch.sigmoid(y)
+
+
+class Softmax(nn.Module):
+    def forward(self, x):
+        return x.softmax(-1)
+
+
+class Narrow(nn.Module):
+    def forward(self, x):
+        return x[..., :1]
+
+
+class Scaled(nn.Module):
+    def forward(self, x, slope=0.3):
+        return torch.where(x > 0, x, slope * x)
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+@pytest.mark.parametrize(
+    ("cls", "says"),
+    [
+        (Gate, "its forward takes x and y, and an activation has one input"),
+        (Softmax, "its outputs follow from other elements too"),
+        (Narrow, "its output has not the shape of its input"),
+    ],
+)
+def test_a_class_that_cannot_be_an_activation_is_refused_as_a_whole(cls, says):
+    model = nn.Sequential(nn.ReLU(), cls())
+    with pytest.raises(ConversionError, match=says):
+        tl.convert(model, {cls: "full_jam", nn.ReLU: "full_jam"})
+    assert [type(module) for module in model] == [nn.ReLU, cls]
+
+
+def test_one_with_more_arguments_that_need_not_be_given_takes_its_input_alone():
+    before = torch.get_rng_state()
+    model = tl.convert(nn.Sequential(Scaled(), Noisy()), {Scaled: "tied", Noisy: "tied"}, strict=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model(torch.ones(2)).shape == (2,)
+    with pytest.raises(ConversionError, match="converted Scaled takes its input alone, got 2 arguments"):
+        model[0](torch.ones(2), 0.1)
+    with pytest.raises(ConversionError, match="got 1 arguments and slope"):
+        model[0](torch.ones(2), slope=0.1)

@@ -87,3 +87,33 @@ def test_lambdas_have_no_definition():
 
     with pytest.warns(UnreachedWarning, match="relu"):
         tl.convert(nn.Sequential(nn.ReLU(), Short()), backward="constant")
+
+
+class Patched(nn.Module):
+    pass
+
+
+class Attribute(nn.Module):
+    def __init__(self):
+        super().__init__()
+        # fmt: off
+        self.act = lambda x: 2 * torch.relu(x); self.scale = 2  # noqa: E702
+        # fmt: on
+
+    def forward(self, x):
+        return self.act(x) * self.scale
+
+
+if True:
+    # fmt: off
+    Patched.forward = lambda self, x: torch.relu(x); TWO = 2  # noqa: E702
+    # fmt: on
+
+
+@pytest.mark.parametrize("net", [Patched, Attribute])
+def test_a_lambda_on_a_line_with_another_statement_has_no_definition_either(net):
+    function = net.forward if net is Patched else net().act
+    with pytest.raises(SourceError, match="no plain function"):
+        tree_of(function)
+    model = nn.Sequential(net(), nn.ReLU())
+    assert [one.name for one in tl.conversion(model).found][-1] == "1"

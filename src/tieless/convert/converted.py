@@ -76,8 +76,13 @@ def _blank_of(make: Callable[[type[nn.Module]], type[nn.Module]], made: Any, arg
 class Converted(Changed, Activation):
     """Base of what a converted activation is: its own function or another one forward, a rule backward."""
 
-    def forward(self, z: Tensor) -> Tensor:
-        return _apply(z, self.joined, inplace=bool(vars(self).get("inplace", False)))
+    def forward(self, *given: Tensor, **named: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if len(given) != 1 or named:
+            raise ConversionError(
+                f"A converted {self.tieless_original.__name__} takes its input alone, got {len(given)} arguments"
+                f"{' and ' * bool(named)}{', '.join(named)}. Leave it out of the conversion."
+            )
+        return _apply(given[0], self.joined, inplace=bool(vars(self).get("inplace", False)))
 
 
 def _apply(z: Tensor, joined: Joined, *, inplace: bool) -> Tensor:

@@ -19,6 +19,7 @@ from tieless.convert.converted import (
     original_class,
     original_forward,
 )
+from tieless.convert.elementwise import not_one_of_each
 from tieless.convert.functions import KINDS, LEFT, STEP, Function, forward_of, function_of, kind_of_class, step_of
 from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
@@ -136,7 +137,7 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
     if cls in (nn.PReLU, nn.RReLU):
         return Found(kind=cls.__name__, why_not=LEFT[cls.__name__.lower()], **about)
     if cls.__module__ == "transformers.activations" or issubclass(cls, search.whole) or isinstance(module, Converted):
-        return _foreign(module, cls, about)
+        return _foreign(search, module, cls, about)
     return None
 
 
@@ -151,7 +152,7 @@ def _own_forward(module: nn.Module) -> Forward:
 _TRANSFORMERS = {"SiLUActivation": "silu", "MishActivation": "mish"}
 
 
-def _foreign(module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> Found | None:
+def _foreign(search: _Search, module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> Found | None:
     """A class that is no activation of PyTorch's, but one all the same."""
     if cls.__name__ == "LinearActivation":
         return None
@@ -165,7 +166,10 @@ def _foreign(module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> 
         isinstance(value, Tensor) for value in vars(module).values()
     ):
         return Found(kind=cls.__name__, why_not="it has tensors or modules of its own", **about)
-    return Found(kind=cls.__name__, native=original_forward(module), cls=converted_class(cls), **about)
+    native = original_forward(module)
+    if issubclass(cls, search.whole) and (why_not := not_one_of_each(native, cls.forward)):
+        return Found(kind=cls.__name__, why_not=why_not, **about)
+    return Found(kind=cls.__name__, native=native, cls=converted_class(cls), **about)
 
 
 def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> None:

@@ -147,7 +147,9 @@ def choose(
         if entry is None:
             continue
         if one.why_not is not None:
-            if isinstance(entry.selector, str) and entry.selector in one.names:
+            if entry.selector == original_class(one.module) or (
+                isinstance(entry.selector, str) and entry.selector in one.names
+            ):
                 raise ConversionError(f"{one.names[0]} ({one.kind}) cannot be converted: {one.why_not}.")
             continue
         choices.append((one, entry.given))

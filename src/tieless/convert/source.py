@@ -38,12 +38,13 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
     indented = lines[0][:1].isspace()
     text = "".join(["if True:\n", *lines] if indented else lines)
     try:
-        (definition,) = ast.parse(text).body
+        body = ast.parse(text).body
     except (SyntaxError, ValueError):
         raise SourceError("its source cannot be read by itself") from None
-    if isinstance(definition, ast.If):
-        (definition,) = definition.body
-    if not isinstance(definition, ast.FunctionDef):
+    if indented and isinstance(body[0], ast.If):
+        body = body[0].body
+    definition = body[0]
+    if len(body) > 1 or not isinstance(definition, ast.FunctionDef):
         raise SourceError("it is no plain function")
     ast.increment_lineno(definition, first - 1 - indented)
     definition.decorator_list, definition.returns = [], None

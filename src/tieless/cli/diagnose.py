@@ -86,7 +86,7 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
     console = terminal.console()
     if console.is_terminal:
         console.print(_table(found))
-        console.print(Text("\n".join(["", *paragraphs(found.findings, found.uncalled)])))
+        console.print(Text("\n".join(["", *paragraphs(found.layers, found.findings, found.uncalled)])))
     else:
         terminal.say(str(found))
     terminal.say(f"\n{turned}\n\n{steps}\n\n{about}")

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
 from tieless.data import is_available, load
-from tieless.diagnose import expected_cosine
+from tieless.diagnose import AlignmentMonitor, bounds, descent, expected_cosine, slope_profiles
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.models import LeNet5, build_model
 from tieless.nn import LIF, quantize_weights
@@ -335,3 +335,29 @@ def test_a_mistake_is_one_line(arguments, error, words):
 def test_norms_are_told():
     found = tl.alignment(_net("relu", "tied"), F.cross_entropy, _batch())
     assert found.whole.norm == pytest.approx(math.sqrt(sum(layer.norm**2 for layer in found.layers.values())))
+
+
+@pytest.mark.parametrize("reference", ["smoothed", "perturbation"])
+def test_where_no_weight_learns_there_is_nothing_to_compare(reference):
+    net = _net("relu", "full_jam").requires_grad_(False)
+    found = tl.alignment(net, F.cross_entropy, _batch(), reference=reference, draws=2)
+    assert all(map(math.isnan, (found.whole.cosine, found.whole.sign_agreement, found.whole.norm_ratio)))
+    assert math.isnan(found.whole.deviation)
+    assert found.feedback.whole.elements > 0
+    assert "of weights there is nothing to compare" in str(found)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.0, True, None])
+def test_a_seed_is_an_integer(seed):
+    net, batch = _net("relu", "full_jam"), _batch()
+    for call in (
+        lambda: tl.alignment(net, F.cross_entropy, batch, seed=seed),
+        lambda: descent(net, F.cross_entropy, batch, seed=seed),
+        lambda: bounds(net, batch, seed=seed),
+        lambda: slope_profiles(net, batch[0], seed=seed),
+        lambda: AlignmentMonitor(net, F.cross_entropy, seed=seed),
+    ):
+        with pytest.raises(RuleTypeError, match="seed must be an integer, got"):
+            call()
+    with pytest.raises(RuleValueError, match="below"):
+        tl.alignment(net, F.cross_entropy, batch, seed=2**62)

@@ -114,3 +114,8 @@ def test_the_model_is_bit_for_bit_as_it_was():
 def test_a_length_is_a_positive_number(lengths, error, words):
     with pytest.raises(error, match=words):
         descent(_net(), F.cross_entropy, _batch(), lengths=lengths)
+
+
+def test_a_model_in_which_nothing_learns_takes_no_step():
+    with pytest.raises(RuleValueError, match="no parameter of Sequential requires a gradient"):
+        descent(_net().requires_grad_(False), F.cross_entropy, _batch())

@@ -171,7 +171,55 @@ def test_what_is_frozen_was_asked_for_and_what_gets_nothing_looks_up():
     assert [(finding.name, finding.cause, finding.proposal) for finding in found.findings] == [
         ("1", "nothing arrives", None)
     ]
-    assert "look at the activation above it" in str(found)
+    lines = str(found).splitlines()
+    assert any("3 above receives some and sends none" in line for line in lines)
+    assert "look at what is above it" in str(found)
+    assert "Frozen, so that nothing is sent below: 3." in lines
+
+
+@pytest.mark.parametrize("rule", ["frozen", "full_jam >> frozen"])
+def test_of_what_is_frozen_it_is_not_said_that_nothing_is_wrong(rule):
+    net = nn.Sequential(nn.Linear(16, 8), tl.Activation("relu", rule), nn.Linear(8, 3))
+    assert str(tl.checkup(net, _batch())).endswith("Frozen, so that nothing is sent below: 1.")
+    net = nn.Sequential(net[:2], nn.Linear(8, 8), nn.Tanh(), net[2])
+    assert str(tl.checkup(net, _batch())).endswith("Nothing is wrong with the feedback of the other activations.")
+
+
+@pytest.mark.parametrize("rule", ["constant >> scale(0)", "constant(0)", "scale(0)", "rectangular(50, 60)"])
+def test_a_rule_that_sends_nothing_whatever_its_window_is_named_and_cured(rule):
+    net = nn.Sequential(nn.Linear(16, 8), tl.Activation("relu", rule), nn.Linear(8, 3))
+    (finding,) = tl.checkup(net, _batch()).findings
+    assert finding.cause == "sends nothing"
+    assert finding.cured.live > 0.8
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_numbers_that_are_not_finite_are_a_finding(number, everywhere):
+    net, (x, target) = _network(_act("heaviside", "rectangular"), depth=0), _batch()
+    x = torch.full_like(x, number) if everywhere else torch.where(x == x.max(), number, x)
+    found = tl.checkup(net, (x, target))
+    assert [finding.cause for finding in found.findings] == ["not finite"]
+    assert "no rule mends numbers" in str(found)
+    assert not found.rules
+
+
+class _Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.top = nn.ReLU(), nn.ReLU(), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.top(torch.cat([self.first(x), self.second(x[:0])]))
+
+
+def test_what_is_called_with_no_elements_is_not_called():
+    x, target = _batch()
+    net = _Experts()
+    net.below = nn.Linear(16, 16)
+    assert tl.checkup(net, (x, target)).uncalled == ("second",)
+    with pytest.raises(RuleValueError, match="Give a batch that is not empty"):
+        tl.checkup(net, (x[:0], target[:0]))
 
 
 def test_constant_outputs_are_no_matter_of_the_rule():

@@ -53,3 +53,11 @@ def test_what_has_no_activation_is_refused():
         slope_profiles(torch.relu, torch.zeros(1))
     with pytest.raises(RuleValueError, match="slope_profiles found no activation"):
         slope_profiles(nn.Linear(1, 1), torch.zeros(1))
+
+
+def test_what_has_no_histogram_is_refused():
+    net = nn.Sequential(tl.Activation("tanh", "rectangular"))
+    with pytest.raises(RuleValueError, match="NaN or infinite numbers"):
+        slope_profiles(net, torch.tensor([1.0, torch.nan]))
+    with pytest.raises(RuleValueError, match="with no elements"):
+        slope_profiles(net, torch.empty(0))

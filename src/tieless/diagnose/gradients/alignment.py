@@ -29,6 +29,7 @@ from tieless.diagnose.watching.passes import (
     places_of,
     weights_of,
 )
+from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn import tied_feedback
 
@@ -86,6 +87,7 @@ def alignment(
     """
     checked(reference, sigma)
     checked_confidence(confidence)
+    checked_seed(seed)
     if isinstance(draws, bool) or not isinstance(draws, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"draws must be an integer of 2 or more, got {draws!r}.")
     if draws < 2:

@@ -16,6 +16,7 @@ from tieless.diagnose.gradients.compare import figures, sums_of
 from tieless.diagnose.gradients.references import checked, smoothed
 from tieless.diagnose.watching.passes import Batch, Call, Loss, batches_of, look, loss_on, places_of
 from tieless.diagnose.watching.sites import Place
+from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.functional import Joined, untie_joined
 from tieless.rules import Tied
@@ -131,6 +132,7 @@ def bounds(model: nn.Module, batch: Batch, *, loss_fn: Loss | None = None, sigma
         (1.0, inf, 0.0)
     """
     checked("smoothed", sigma)
+    checked_seed(seed)
     places = places_of(model, "bounds")
     (one,) = batches_of(batch)
     seen = look(model, places, loss_on(loss_fn or default_loss, one), {}, seed=seed, received=True)

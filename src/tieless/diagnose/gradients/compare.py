@@ -80,6 +80,8 @@ def figures(sums: Sums) -> Figures:
         (1.0, 0.75, 2.0, 1.0)
     """
     uu, tt, ut, dd, same, either, elements = sums
+    if not elements:
+        return Figures(math.nan, math.nan, math.nan, math.nan, 0.0, 0.0, 0)
     if uu == tt == 0:
         return Figures(1.0, 1.0, 1.0, 0.0, 0.0, 0.0, elements)
     # An estimate of a square, from perturbations, can come out below 0: then too few were drawn to say.

@@ -12,8 +12,18 @@ from torch import Tensor, nn
 from tieless.diagnose.explaining.printed import NOTHING, aligned
 from tieless.diagnose.gradients.estimates import Interval, mean_and_interval
 from tieless.diagnose.gradients.references import checked, checked_confidence, smoothed, tied_or, words_for
-from tieless.diagnose.watching.passes import Batch, Loss, batches_of, look, loss_on, places_of, running
+from tieless.diagnose.watching.passes import (
+    Batch,
+    Loss,
+    batches_of,
+    look,
+    loss_on,
+    places_of,
+    running,
+    weights_of,
+)
 from tieless.diagnose.watching.sites import Place
+from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
 
 LENGTHS = (1e-4, 1e-3, 1e-2)
@@ -121,12 +131,17 @@ def descent(
     """
     checked("smoothed", sigma)
     checked_confidence(confidence)
+    checked_seed(seed)
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"A length of a step must be a number, got {length!r}.")
         if not 0 < length < math.inf:
             raise RuleValueError(f"A length of a step must be finite and positive, got {length!r}.")
     places = places_of(model, "descent")
+    if not weights_of(model, places):
+        raise RuleValueError(
+            f"descent: no parameter of {type(model).__name__} requires a gradient, so there is no step."
+        )
     before: list[float] = []
     changes: list[list[tuple[float, float]]] = []
     references: tuple[tuple[str, str], ...] = ()

@@ -12,6 +12,7 @@ from torch import nn
 from tieless.diagnose.gradients.alignment import alignment
 from tieless.diagnose.gradients.records import Agreement, Alignment
 from tieless.diagnose.watching.passes import Batch, Loss, places_of
+from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
 
 
@@ -135,6 +136,7 @@ class AlignmentMonitor:
             raise RuleTypeError(f"AlignmentMonitor: every must be an integer of 1 or more, got {every!r}.")
         if every < 1:
             raise RuleValueError(f"AlignmentMonitor: every must be 1 or more, got {every}.")
+        checked_seed(seed)
         places_of(model, "AlignmentMonitor")
         self.every = every
         self._model, self._loss_fn, self._logs = model, loss_fn, tuple(logs)

@@ -18,6 +18,7 @@ class Agreement:
     """One untied vector ``u`` beside its reference ``t``: means over batches, and their intervals.
 
     An interval is ``None`` for one batch alone. Two vectors of zeros agree wholly; of one vector of zeros the cosine is 0.
+    Where there is nothing to compare, as where no parameter requires a gradient, the first four figures are NaN.
 
     Args:
         name: Of the layer or the activation; empty for the whole.
@@ -102,6 +103,8 @@ class Alignment:
         """What the table means: a line each."""
         several = f"Means over {self.batches} batches, with {100 * self.confidence:g} % intervals."
         lines = [several if self.batches > 1 else "One batch: no intervals."]
+        if not self.whole.elements:
+            lines.append("No parameter requires a gradient: of weights there is nothing to compare.")
         if not self.references:
             lines.append("The reference is the tied gradient.")
         lines += [f"The reference at {name or '(the model)'}: {what}." for name, what in self.references]

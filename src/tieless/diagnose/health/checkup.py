@@ -57,9 +57,11 @@ def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
     The model runs forward and backward once; then, where something is wrong, again with other rules, so that a proposal
     is one that was seen to work on this batch. What was measured is in ``LayerHealth``; what is recognised:
 
+    - *not finite*: NaN or infinite numbers in ``z`` or in the feedback. No rule mends those.
     - *outside the window*: 9 of 10 elements lie where the slope is under 1 % of its greatest, or send nothing on. The
       proposal is a rule of the same kind, as wide as ``z`` is spread.
-    - *sends nothing*: the rule lets nothing through anywhere.
+    - *sends nothing*: the rule lets nothing through anywhere, or a part of it stops what the window lets through. That of
+      ``frozen`` is told, and is no finding.
     - *vanishing*, *exploding*: from the last activation to the first, feedback shrinks or grows a hundredfold, and this
       one does its part, by less than a half or more than twice. The proposal normalises the feedback of each sample.
     - *nothing arrives*: the cause lies above.
@@ -96,7 +98,10 @@ def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
     tried: dict[str, Finding] = {}
     before = after = vitals(model, list(sites.values()), loss_of, rules)
     if not before:
-        raise RuleValueError(f"checkup: none of the activations of {type(model).__name__} was called with this batch.")
+        raise RuleValueError(
+            f"checkup: none of the activations of {type(model).__name__} was called with this batch, or all of them with no "
+            "elements. Give a batch that is not empty."
+        )
     for _ in range(ROUNDS):
         new: dict[str, Rule] = {}
         for finding in findings(after, own | rules):

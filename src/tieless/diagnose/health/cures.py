@@ -37,15 +37,24 @@ def findings(healths: Sequence[LayerHealth], rules: Mapping[str, Rule]) -> list[
     asked = [h for h in healths if not any(isinstance(part, Frozen) for part in rules[h.name].parts())]
     # What passes from the last to the first says nothing of the others while one between them blocks.
     passage = 1.0 if any(_blocked(health) for health in asked) else _passage(healths)
-    causes = [(health, _blocked(health) or _weak(health, passage)) for health in asked]
+    stops = [health.name for health in healths if health.arrives and not health.live]
+    causes = [(health, _not_finite(health) or _blocked(health, stops) or _weak(health, passage)) for health in asked]
     return [Finding(health.name, *cause) for health, cause in causes if cause is not None]
 
 
-def _blocked(health: LayerHealth) -> tuple[Cause, str] | None:
+def _not_finite(health: LayerHealth) -> tuple[Cause, str] | None:
+    if all(map(math.isfinite, (health.mean, health.spread, health.received, health.sent))):
+        return None
+    fed = f"it receives {health.received:.1e} and sends {health.sent:.1e}"
+    return "not finite", f"z is {health.mean:.3g} +- {health.spread:.3g}; {fed}"
+
+
+def _blocked(health: LayerHealth, stops: Sequence[str] = ()) -> tuple[Cause, str] | None:
     # Where z lies does not depend on what arrives, so it is told first: all windows are mended at once.
     if health.saturated > 1 - LEAST_LIVE or health.live < LEAST_LIVE * health.arrives:
         return _too_little(health)
-    return None if health.arrives else ("nothing arrives", "no feedback comes from above")
+    told = f"; {', '.join(name or '(the model)' for name in stops)} above receives some and sends none" if stops else ""
+    return None if health.arrives else ("nothing arrives", f"no feedback comes from above{told}")
 
 
 def _weak(health: LayerHealth, passage: float) -> tuple[Cause, str] | None:
@@ -69,6 +78,9 @@ def _adds_up(health: LayerHealth, passage: float, of: str) -> str:
 def _too_little(health: LayerHealth) -> tuple[Cause, str]:
     if math.isnan(health.window[0] or 0.0):
         return "sends nothing", "the rule lets nothing through anywhere"
+    if health.saturated <= 1 - LEAST_LIVE:
+        inside = f"the window, {interval(health.window)}, holds {percent(1 - health.saturated)} of z"
+        return "sends nothing", f"{inside}, but another part of the rule stops all but {percent(health.live)}"
     spread = f"z is {health.mean:.3g} +- {health.spread:.3g}, the window {interval(health.window)}"
     return "outside the window", f"{percent(health.saturated)} of z have under 1 % of the greatest slope; {spread}"
 
@@ -94,8 +106,9 @@ def is_cured(cause: Cause, name: str, before: Sequence[LayerHealth], after: Sequ
 
 
 def _passage(healths: Sequence[LayerHealth]) -> float:
-    """How much of the feedback sent by the last activation the first one sends."""
-    return healths[0].sent / healths[-1].sent if healths and healths[-1].sent else 0.0
+    """How much of the feedback sent by the last activation the first one sends, of those that send any."""
+    sending = [health.sent for health in healths if health.sent]
+    return sending[0] / sending[-1] if sending else 0.0
 
 
 def _decades(factor: float) -> float:

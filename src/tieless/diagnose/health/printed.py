@@ -12,7 +12,8 @@ CELLS = ("activation", "forward", "backward rule", "live", "saturated", "constan
 """The head of each column."""
 
 _ADVICE = {
-    "nothing arrives": "look at the activation above it",
+    "not finite": "no rule mends numbers: look at what comes in and at the weights, at the first of these first",
+    "nothing arrives": "look at what is above it",
     "constant outputs": "no rule changes outputs: normalise what comes in (batch norm), or shift the bias",
     "outside the window": "no window was found that lets a tenth through",
     "sends nothing": "no rule was found that lets a tenth through",
@@ -23,14 +24,17 @@ _ADVICE = {
 
 def lines_of(layers: Sequence[LayerHealth], findings: Sequence[Finding], uncalled: Sequence[str]) -> list[str]:
     """The table, then what was found."""
-    return [*aligned([CELLS, *map(cells_of, layers)]), "", *paragraphs(findings, uncalled)]
+    return [*aligned([CELLS, *map(cells_of, layers)]), "", *paragraphs(layers, findings, uncalled)]
 
 
-def paragraphs(findings: Sequence[Finding], uncalled: Sequence[str]) -> list[str]:
+def paragraphs(layers: Sequence[LayerHealth], findings: Sequence[Finding], uncalled: Sequence[str]) -> list[str]:
     """For each cause the activations that have it, each with a line of its own."""
-    lines: list[str] = []
+    found = {finding.name for finding in findings}
+    silent = [_name(layer) for layer in layers if not layer.live and layer.name not in found]
+    lines = [f"Frozen, so that nothing is sent below: {', '.join(silent)}."] if silent else []
     if not findings:
-        lines.append("Nothing is wrong with the feedback of these activations.")
+        others = "the other" if silent else "these"
+        lines += [f"Nothing is wrong with the feedback of {others} activations."] * (len(silent) < len(layers))
     for cause in dict.fromkeys(finding.cause for finding in findings):
         same = [finding for finding in findings if finding.cause == cause]
         width = max(len(_name(finding)) for finding in same)

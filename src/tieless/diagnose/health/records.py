@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Cause = Literal["nothing arrives", "sends nothing", "outside the window", "vanishing", "exploding", "constant outputs"]
+Cause = Literal[
+    "not finite",
+    "nothing arrives",
+    "sends nothing",
+    "outside the window",
+    "vanishing",
+    "exploding",
+    "constant outputs",
+]
 """What can be wrong with an activation; ``docs/checkup.md`` says how each is recognised."""
 
 

@@ -30,7 +30,7 @@ SAMPLE = 1 << 20
 def vitals(
     model: nn.Module, sites: Sequence[Place], loss_of: Callable[[nn.Module], Tensor], rules: Mapping[str, Rule]
 ) -> list[LayerHealth]:
-    """How each activation does, in the order of their first calls; those that are not called are left out.
+    """How each activation does, in the order of their first calls; those that are not called, or with nothing, are left out.
 
     Args:
         model: It is left as it was; no gradient is added to its parameters.
@@ -42,7 +42,8 @@ def vitals(
     seen = look(model, sites, loss_of, halves, seed=0, received=True)
     calls: dict[int, list[_Fed]] = {}
     for fed in zip(seen.calls, seen.received, seen.sent, strict=True):
-        calls.setdefault(fed[0].place, []).append(fed)
+        if fed[0].z.numel():
+            calls.setdefault(fed[0].place, []).append(fed)
     return _with_ratios([_health(sites[number].name, own) for number, own in calls.items()])
 
 
@@ -84,16 +85,16 @@ def _sample(z: Tensor) -> Tensor:
 
 
 def _fraction(mask: Tensor) -> float:
-    return float(mask.float().mean()) if mask.numel() else 0.0
+    return float(mask.float().mean())
 
 
 def _rms(values: Tensor) -> float:
-    return float(values.double().square().mean().sqrt()) if values.numel() else 0.0
+    return float(values.double().square().mean().sqrt())
 
 
 def _constant(calls: Sequence[_Fed]) -> float | None:
     outputs = [call.y.detach() for call, _, _ in calls]
-    if any(y.dim() == 0 or len(y) < 2 for y in outputs) or not outputs[0].numel():
+    if any(y.dim() == 0 or len(y) < 2 for y in outputs):
         return None
     # Called more than once, a unit is constant if it is in every call.
     same = [(y == y[:1]).all(0).flatten() for y in outputs]
@@ -104,7 +105,7 @@ def _constant(calls: Sequence[_Fed]) -> float | None:
 
 def _window(gate: Gate, z: Tensor) -> tuple[Tensor, float, tuple[float | None, float | None]]:
     """The slope at each ``z``, its greatest, and from where to where it is no less than 1 % of that."""
-    reach = 2 * max(8.0, float(z.abs().max()) if z.numel() else 0.0)
+    reach = 2 * max(8.0, float(z.abs().nan_to_num(0.0, posinf=0.0).max()))
     # Ever closer to where something may change, so that the narrowest window is seen, to 2 % of its width.
     away = torch.logspace(-8, math.log10(2 * reach), 1000, device=z.device)
     near = [mark + side * away for mark in gate.landmarks for side in (-1, 1)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tieless.diagnose.watching.passes import Call, fresh, places_of, running
+from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleValueError
 from tieless.forwards import Forward
 from tieless.functional import untie
@@ -68,20 +69,26 @@ def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int =
         >>> len(profile.shares), max(profile.slope), round(max(profile.tied), 2)
         (50, 1.0, 1.0)
     """
+    checked_seed(seed)
     places = places_of(model, "slope_profiles")
     with running(model, places, {}, seed=seed) as calls, torch.no_grad():
         model(fresh(inputs))
     seen: dict[int, list[Call]] = {}
     for call in calls:
-        seen.setdefault(call.place, []).append(call)
+        if call.z.numel():
+            seen.setdefault(call.place, []).append(call)
     if not seen:
-        raise RuleValueError(f"None of the activations of {type(model).__name__} was called with this batch.")
+        raise RuleValueError(
+            f"None of the activations of {type(model).__name__} was called with this batch, or all of them with no elements."
+        )
     return tuple(_profile(places[number].name, seen[number], bins) for number in sorted(seen))
 
 
 def _profile(name: str, calls: Sequence[Call], bins: int) -> SlopeProfile:
     z = torch.cat([call.z.detach().flatten().float() for call in calls]).cpu()
     forward, rule = calls[-1].joined.forward, calls[-1].joined.rule
+    if not z.isfinite().all():
+        raise RuleValueError(f"The z of {name or 'the model'} has NaN or infinite numbers, which have no histogram.")
     ordered = z.sort().values
     cut = int(TAIL * (z.numel() - 1))
     low, high = float(ordered[cut]), float(ordered[z.numel() - 1 - cut])

@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tieless.errors import RuleTypeError, RuleValueError
+
 
 @contextmanager
 def untouched(*models: nn.Module) -> Generator[None]:
@@ -44,6 +46,18 @@ def untouched(*models: nn.Module) -> Generator[None]:
         finally:
             for place, content in zip(places, before, strict=True):
                 _restore(place, content)
+
+
+def checked_seed(seed: int) -> None:
+    """Refuse what seeds no generator.
+
+    Raises:
+        RuleTypeError, RuleValueError: it is no integer, or has 62 bits or more.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RuleTypeError(f"seed must be an integer, got {seed!r}.")
+    if abs(seed) >= 2**62:
+        raise RuleValueError(f"seed must be below 2**62, got {seed!r}.")
 
 
 def seeded(model: nn.Module, seed: int) -> None:

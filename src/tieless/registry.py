@@ -141,10 +141,10 @@ def positive_number(name: str, value: object) -> int | float:
         RuleTypeError: it is none.
         RuleValueError: it is not finite, or not positive.
     """
-    plain = number(name, value)
-    if plain <= 0:
-        raise RuleValueError(f"{name} must be positive, got {shown(plain)}.")
-    return plain
+    plain = plain_number(value)
+    if plain is not None and (plain <= 0 or _outside(float, plain)):
+        raise RuleValueError(f"{name} must be finite and positive, got {shown(value)}.")
+    return number(name, value)
 
 
 def whole_number(name: str, value: object, least: int) -> int:

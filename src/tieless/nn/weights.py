@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -18,6 +17,7 @@ from tieless.forwards import Forward, ForwardLike, forward as forward_of
 from tieless.functional import join, untie_joined
 from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.computed import assigned, computed_weight
+from tieless.registry import positive_number
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
 WeightScale = Literal["none", "mean", "per-channel"]
@@ -75,14 +75,9 @@ class QuantizedWeight(nn.Module):
         super().__init__()
         if scale not in get_args(WeightScale):
             raise RuleValueError(f"scale must be one of {', '.join(get_args(WeightScale))}, got {scale!r}.")
-        if unit is not None:
-            if isinstance(unit, bool) or not isinstance(unit, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise RuleTypeError(f"unit must be a number of mean magnitudes, or None, got {unit!r}.")
-            if not 0 < unit < math.inf:
-                raise RuleValueError(f"unit must be finite and positive, got {unit!r}.")
         self.joined = join(forward_of(forward), rule_of(backward))
         self.scale: WeightScale = scale
-        self.unit = unit
+        self.unit = None if unit is None else positive_number("unit", unit)
         self.transposed = transposed
 
     __prepare_scriptable__ = no_script

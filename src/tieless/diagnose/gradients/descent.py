@@ -24,7 +24,8 @@ from tieless.diagnose.watching.passes import (
 )
 from tieless.diagnose.watching.sites import Place
 from tieless.diagnose.watching.untouched import checked_seed
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleValueError
+from tieless.registry import positive_number
 
 LENGTHS = (1e-4, 1e-3, 1e-2)
 
@@ -133,10 +134,7 @@ def descent(
     checked_confidence(confidence)
     checked_seed(seed)
     for length in lengths:
-        if isinstance(length, bool) or not isinstance(length, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RuleTypeError(f"A length of a step must be a number, got {length!r}.")
-        if not 0 < length < math.inf:
-            raise RuleValueError(f"A length of a step must be finite and positive, got {length!r}.")
+        positive_number("A length of a step", length)
     places = places_of(model, "descent")
     if not weights_of(model, places):
         raise RuleValueError(

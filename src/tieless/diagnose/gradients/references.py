@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,9 +12,10 @@ from torch import Tensor
 from tieless.diagnose.gradients.smoothed import Smoothed, width_at
 from tieless.diagnose.watching.passes import Seen
 from tieless.diagnose.watching.sites import Place
-from tieless.errors import RuleTypeError, RuleValueError
+from tieless.errors import RuleValueError
 from tieless.forwards import Elementwise, Forward
 from tieless.functional import Joined
+from tieless.registry import positive_number
 from tieless.rules import Tied
 
 Reference = Literal["smoothed", "perturbation"]
@@ -31,10 +31,7 @@ def checked(reference: str, sigma: float) -> None:
     """
     if reference not in get_args(Reference):
         raise RuleValueError(f"reference must be one of {', '.join(get_args(Reference))}, got {reference!r}.")
-    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RuleTypeError(f"sigma must be a number of standard deviations of z, got {sigma!r}.")
-    if not 0 < sigma < math.inf:
-        raise RuleValueError(f"sigma must be finite and positive, in standard deviations of z, got {sigma!r}.")
+    positive_number("sigma", sigma)
 
 
 def checked_confidence(confidence: float) -> None:

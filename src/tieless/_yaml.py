@@ -106,7 +106,9 @@ def _compose(text: str, source: str, refusal: type[TielessError], *, has_lines: 
         value = None if node is None else reader.read(node)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and has_lines else ""
-        raise refusal(f"{source}{line}: {error.problem or error.context}.") from None
+        problem = error.problem or error.context or ""
+        colon = " A text with a colon and a space in it needs quotes." if problem.startswith("mapping values") else ""
+        raise refusal(f"{source}{line}: {problem}.{colon}") from None
     except yaml.YAMLError as error:
         raise refusal(f"{source}: not YAML text: {' '.join(str(error).split())}.") from None
     except RecursionError:

@@ -228,7 +228,7 @@ class Named:
         """Raise ``RuleValueError`` unless ``holds``: what was expected, and all that was given."""
         if not holds:
             given = ", ".join(f"{p.name}={shown(getattr(self, p.name))}" for p in fields(self))
-            raise RuleValueError(f"{self.name} needs {expected}, got {given}.")
+            raise RuleValueError(f"{self.name} needs {expected}{', got ' * bool(given)}{given}.")
 
     def _sizes(self) -> dict[str, float]:
         """The numbers that the dtype of ``z`` must have, by name: all that are declared as ``float``, if nothing else is said."""

@@ -141,3 +141,10 @@ def test_a_mistake_is_one_line(arguments, words):
     assert result.exit_code == 2
     assert words in result.output
     assert result.output.count("\n") == 1
+
+
+def test_a_folder_that_is_no_study_is_no_spec(tmp_path):
+    for target in ("runs/nope", str(tmp_path)):
+        ended = invoke(target)
+        assert ended.exit_code != 0
+        assert f"No study in {target}: there is no study.db" in ended.output

@@ -300,7 +300,22 @@ def test_a_folder_without_a_study_is_one_line(command, tmp_path):
 
 
 def test_a_table_that_cannot_be_written_is_one_line(folder):
-    assert_refused(invoke("export", folder, "--format", "csv", "--out", folder / "none" / "t.csv"), "Cannot write")
+    pattern = "Cannot write .*t.csv: there is no folder .*none. Choose another with --out"
+    assert_refused(invoke("export", folder, "--format", "csv", "--out", folder / "none" / "t.csv"), pattern)
+
+
+def test_a_table_in_a_file_of_another_format_is_refused(folder):
+    file = folder / "t.parquet"
+    pattern = "--format csv in a file named .*t.parquet: give --format parquet"
+    assert_refused(invoke("export", folder, "--format", "csv", "--out", file), pattern)
+    assert not file.exists()
+    assert invoke("export", folder, "--format", "csv", "--out", folder / "t.txt").exit_code == 0
+
+
+def test_a_backup_makes_its_folder(folder, tmp_path):
+    file = tmp_path / "new" / "copy" / "study.db"
+    assert invoke("backup", folder, file).exit_code == 0
+    assert invoke("status", file.parent).exit_code == 0
 
 
 def test_a_reader_that_stops_early_is_no_traceback():

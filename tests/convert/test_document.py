@@ -64,6 +64,15 @@ def test_types_are_classes_by_name(written):
         ("layers: {[0]: tied}", "expected a name as the key"),
         ("backward: [tied]", "1: backward: expected a spec such as full_jam, got"),
         ("backward: &rule tied\nforward: *rule", "2: aliases are not read"),
+        (
+            "layers: {'0': {backward: clamp(-1, 1)}}",
+            r"layers\.0\.1\): unknown key.*put a spec that has a comma in quotes",
+        ),
+        ("types: {nn.ReLU: tied}", r"1: types\.nn\.ReLU: expected the name of a class alone, such as ReLU"),
+        (
+            "layers: text: more",
+            "1: mapping values are not allowed here. A text with a colon and a space in it needs quotes",
+        ),
         ("layers: {}", "selects nothing"),
         ("", "got nothing"),
         ("backward: {", "1: expected the node content"),

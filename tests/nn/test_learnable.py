@@ -342,3 +342,10 @@ def test_its_output_can_be_written_in_place():
     y += 1
     y.sum().backward()
     assert torch.equal(z.grad, torch.autograd.grad(act(z).sum(), z)[0])
+
+
+def test_on_the_meta_device_there_is_no_rule_yet():
+    act = LearnableActivation().to("meta")
+    for ask in (lambda: act.rule, act.settled, lambda: tl.explain(nn.Sequential(act))):
+        with pytest.raises(RuleValueError, match="has no rule on the meta device"):
+            ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from pathlib import Path
 
 import click
@@ -63,7 +64,8 @@ def diagnose(
     """
     given = {"forward": forward, "backward": backward, "data": data}
     with torch.random.fork_rng(devices=[]):
-        if is_study(target):
+        # No spec has a slash in it.
+        if is_study(target) or "/" in target or os.sep in target:
             wrong = [f"--{name}" for name, value in {**given, "weights": weights}.items() if value is not None]
             if wrong:
                 raise click.UsageError(f"{', '.join(wrong)}: a trial has its own. Leave it out.")

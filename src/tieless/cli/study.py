@@ -253,6 +253,9 @@ def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everythi
     """Write the results of the study in DIR as a table."""
     if epochs and alignments:
         raise click.UsageError("--epochs and --alignments are two tables: name one.")
+    named = out.suffix.lower().removeprefix(".") if out else form
+    if named != form and named in {"csv", "parquet", "json"}:
+        raise click.UsageError(f"--format {form} in a file named {out}: give --format {named}, or another name.")
     with Store.open(folder) as store:
         results, plan = store.results(planned=not everything), store.study()
     name = f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
@@ -269,13 +272,15 @@ def _backup(folder: Path, file: Path) -> None:
     """Copy the store of the study in DIR into one file, also while it runs.
 
     Beside the store itself a running study keeps a log, so that a copy of one file by other means may lack the latest
-    results. In a folder of its own, under the name study.db, FILE is a study to report, export and continue.
+    results. In a folder of its own, under the name study.db, FILE is a study to report, export and continue. The folder is
+    made if it is not there.
     """
     with Store.open(folder) as store:
         content = store.copy()
         if is_file(file) and file.samefile(store.file):
             raise click.UsageError(f"{file} is the store itself: name another FILE.")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
     except OSError as error:
         raise click.UsageError(f"Cannot write {file}: {error.strerror}. Choose another FILE.") from error

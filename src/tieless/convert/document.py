@@ -40,6 +40,8 @@ def read_file(path: str | PathLike[str]) -> list[Entry[Halves]]:
     entries = [Entry("*", default)] if default else []
     for key, make in (("layers", str), ("types", TypeName)):
         for selector, value in _mapping(document, (key,), content.get(key, {})).items():
+            if make is TypeName and "." in selector:
+                raise document.error((key, selector), "expected the name of a class alone, such as ReLU for nn.ReLU.")
             entries.append(Entry(make(selector), _halves(document, (key, selector), value, default)))
     if not entries:
         raise ConversionError(f"{name} selects nothing. It may have {', '.join(_KEYS)}.")
@@ -51,7 +53,8 @@ def _mapping(document: Document, path: tuple[str, ...], value: Any, known: tuple
         raise document.error(path, f"expected 'name: value' lines, got {value!r}.")
     content = cast("dict[str, Any]", value)
     if known and (unknown := sorted(set(content) - set(known))):
-        raise document.error((*path, unknown[0]), f"unknown key. There are: {', '.join(known)}.")
+        cut = " Within { }, put a spec that has a comma in quotes." if ")" in unknown[0] else ""
+        raise document.error((*path, unknown[0]), f"unknown key. There are: {', '.join(known)}.{cut}")
     return content
 
 

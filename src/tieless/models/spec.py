@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
@@ -228,7 +229,8 @@ def _check_transformer(spec: ModelSpec, width: int, depth: int, heads: int) -> N
 
 
 def _require_images(spec: ModelSpec, features: int) -> None:
-    spec.require(features == 28 * 28, f"images of 28 x 28 (the data has {features} numbers a sample)")
+    if features != 28 * 28:
+        raise RuleValueError(f"{spec.name} needs images of 28 x 28, and the data has {features} numbers a sample.")
 
 
 def models() -> Mapping[str, type[ModelSpec]]:

@@ -126,6 +126,8 @@ class LearnableActivation(nn.Module):
     @property
     def rule(self) -> Bump:
         """The rule as it is now, as a value."""
+        if self.log_width.is_meta:
+            raise RuleValueError("A slope that learns has no rule on the meta device. Load its width and height first.")
         return replace(self.setting.rule, width=self.width.item(), height=self.height.item())
 
     def settled(self) -> Activation:

@@ -127,16 +127,60 @@ def test_a_file_of_ones_own_is_called_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [
-        ("subset=100000", TielessError, "subset must be 1 to 1600"),
-        ("model=lenet5", TielessError, "lenet5 needs images of 28 x 28"),
-        ("device=cuda:99", StudyError, "The device cuda:99 cannot be used here"),
-        ("optimiser=bop", TielessError, "No layer to quantise; the model has: unit"),
+        ("subset=100000", StudyError, "^--set subset: subset must be 1 to 1600"),
+        (
+            "model=lenet5",
+            StudyError,
+            "^--set model: lenet5 needs images of 28 x 28, and the data has 10 numbers a sample",
+        ),
+        ("device=cuda:99", StudyError, "^--set device: The device cuda:99 cannot be used here"),
+        ("optimiser=bop", StudyError, "^--set optimiser: No layer to quantise; the model has: unit"),
+        (
+            "weights=binary",
+            StudyError,
+            r"^--set weights: binary keeps the first and the last .*binary\(keep_ends=false\)",
+        ),
     ],
 )
 def test_what_every_trial_would_fail_with_is_told_before_the_start(override, error, message):
     with pytest.raises(error, match=message):
         load_study("paper/suc-ones", [override])
     assert load_study("paper/suc-ones", [override], check=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("subset: 100000", "subset must be 1 to 1437"),
+        ("weights: binary", "binary keeps the first and the last layer in float, and the model has 2"),
+        ("augment: flip", r"flip needs images, \(channels, height, width\), and the data has \(64,\)\.$"),
+        ("device: cuda:99", "The device cuda:99 cannot be used here"),
+        ("optimiser: bop", "No layer to quantise"),
+        ("model: lenet5", "lenet5 needs images of 28 x 28"),
+    ],
+)
+def test_it_is_told_where_in_the_file_that_is(tmp_path, line, message):
+    field = line.partition(":")[0]
+    written = {"model": "model: mlp(8, 1)", "optimiser": "optimiser: sgd", field: line}
+    text = f"""\
+title: T
+question: Q?
+core_hours: 0.1
+grid:
+  data: digits
+  forward: relu
+  backward: tied
+  learning_rate: 0.1
+  batch: 64
+  epochs: 1
+  seeds: [0]
+  {written.pop(field)}
+  {chr(10).join(f"  {one}" for one in written.values()).strip()}
+"""
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match=rf"mine\.yaml:12: grid\.{field}: {message}"):
+        load_study(str(file))
 
 
 def test_a_package_that_is_missing_is_told_before_the_start(monkeypatch):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 
+from tieless._yaml import Document, read_document
 from tieless.data import Dataset, is_available, load, locate
-from tieless.errors import DataError, StudyError
+from tieless.errors import DataError, RuleTypeError, RuleValueError, StudyError
 from tieless.registry import unknown
 from tieless.spec import parse_call
 from tieless.study.file.reading import parse_study
@@ -63,26 +65,50 @@ def _check_device(device: str) -> None:
         raise StudyError(f"The device {device} cannot be used here: {str(error).splitlines()[0]}") from None
 
 
-def _check(study: Study) -> None:
+def _check(study: Study, document: Document) -> None:
     """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit.
 
     What this machine has no memory for is passed over: that trial fails by itself, and the others run.
     """
+    at = partial(_at, document, study.overrides)
     for device in dict.fromkeys(trial.device for trial in study.trials):
-        _check_device(device)
+        with at("device"):
+            _check_device(device)
     networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser): t for t in study.trials}
     once = cache(partial(load, seed=0))
     for trial in networks.values():
         with _memory_left_to_the_trial():
-            _check_network(trial, once(trial.data, subset=trial.subset))
+            with at("data" if trial.subset is None else "subset"):
+                data = once(trial.data, subset=trial.subset)
+            _check_network(trial, data, at)
 
 
-def _check_network(trial: Trial, data: Dataset) -> None:
-    augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
-    with torch.random.fork_rng(devices=[]):
-        model = network_of(replace(trial, device="cpu"), data)
-    OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
-    check_fit(trial.model, model, data)
+def _check_network(trial: Trial, data: Dataset, at: Callable[[str], AbstractContextManager[None]]) -> None:
+    with at("augment"):
+        augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
+    model, made = None, replace(trial, device="cpu", weights="float", feedback="tied")
+    for field in ("model", "weights", "feedback"):
+        if model is None or getattr(made, field) != getattr(trial, field):
+            made = made if model is None else replace(made, **{field: getattr(trial, field)})
+            with at(field), torch.random.fork_rng(devices=[]):
+                model = network_of(made, data)
+    assert model is not None
+    with at("optimiser"):
+        OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
+    with at("model"):
+        check_fit(trial.model, model, data)
+
+
+@contextlib.contextmanager
+def _at(document: Document, overrides: Sequence[str], field: str) -> Generator[None]:
+    """A refusal is told where in the file, or with which option, the field was given."""
+    try:
+        yield
+    except (RuleValueError, RuleTypeError, StudyError) as error:
+        if any(one.partition("=")[0].rpartition(".")[2] == field for one in overrides):
+            raise StudyError(f"--set {field}: {error}") from None
+        paths = [path for path in document.lines if path[-1:] == (field,) and path[0] in {"grid", "blocks"}]
+        raise document.error(paths[0] if paths else ("grid", field), str(error)) from None
 
 
 @contextlib.contextmanager
@@ -108,9 +134,9 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
         overrides: Texts ``key=value``, the value in YAML.
         check: False reads the study as written, whether or not it can be run here.
     Raises:
-        StudyError: there is no such study, its file or an override is not valid, or a model cannot read the data.
+        StudyError: there is no such study, its file or an override is not valid, a model does not fit the data or cannot
+            read them, or a subset is larger than they are.
         DataError: a data set is not to be had and there is no fallback, or it is not the published one.
-        RuleValueError: a model does not fit the shape of the data, or a subset is larger than they are.
     Example:
         >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
         'Study 1'
@@ -132,5 +158,5 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
         missing = _missing_data(study)
     if missing is not None:
         raise DataError(missing)
-    _check(study)
+    _check(study, read_document(text, path or f"{name}.yaml"))
     return study

@@ -176,4 +176,6 @@ def export_table(
     try:
         write_whole(Path(file), content)
     except OSError as error:
-        raise StudyError(f"Cannot write {file}: {error.strerror}. Choose another with --out.") from error
+        folder = Path(file).parent
+        why = error.strerror if folder.is_dir() else f"there is no folder {folder}"
+        raise StudyError(f"Cannot write {file}: {why}. Choose another with --out.") from error

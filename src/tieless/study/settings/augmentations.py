@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tieless.errors import RuleValueError
 from tieless.registry import Named, Registry
 from tieless.spec import parse_chain
 
@@ -90,6 +91,8 @@ def augmented(x: Tensor, changes: Sequence[Augmentation], generator: torch.Gener
         RuleValueError: there is a change, and ``x`` are no images.
     """
     for change in changes:
-        change.require(x.dim() == 4, f"images, (n, channels, height, width), and the data has {tuple(x.shape)}")
+        if x.dim() != 4:
+            shape = tuple(x.shape[1:])
+            raise RuleValueError(f"{change.name} needs images, (channels, height, width), and the data has {shape}.")
         x = change.apply(x, generator)
     return x

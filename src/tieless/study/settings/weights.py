@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
+from tieless.errors import RuleValueError
 from tieless.nn import QuantizedWeight, WeightScale, quantize_weights
+from tieless.nn.select import linear_layers
 from tieless.registry import Named, Registry, option
 from tieless.rules import rule as rule_of
 
@@ -50,6 +52,12 @@ class _Quantized(Weights):
         raise NotImplementedError
 
     def apply(self, model: nn.Module) -> None:
+        layers = sum(1 for _ in linear_layers(model))
+        if self.keep_ends and layers < 3:
+            raise RuleValueError(
+                f"{self.name} keeps the first and the last layer in float, and the model has {layers}. Take a deeper one, or "
+                f"{self.name}(keep_ends=false)."
+            )
         quantize_weights(model, self.quantizer(), keep_ends=self.keep_ends)
 
 

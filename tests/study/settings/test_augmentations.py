@@ -56,6 +56,6 @@ def test_equal_generators_give_equal_images_and_none_draws_nothing():
 
 
 def test_what_is_no_image_is_refused():
-    with pytest.raises(RuleValueError, match=r"flip needs images, .* the data has \(4, 64\)"):
+    with pytest.raises(RuleValueError, match=r"flip needs images, .* the data has \(64,\)"):
         augmented(torch.rand(4, 64), augmentations("flip"), _generator())
     assert augmented(torch.rand(4, 64), augmentations("none"), _generator()).shape == (4, 64)

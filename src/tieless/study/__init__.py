@@ -1,7 +1,7 @@
-"""Studies: a grid of trials from a YAML file, run so that nothing finished is lost, kept in one SQLite file."""
+"""Studies: grids of trials from YAML files, run without loss of finished results, stored in one SQLite file."""
 # ruff: noqa: E402, F401
 # pyright: reportUnusedImport=false
-# What is missing must be said in one line, before anything below needs it.
+# A missing package must be reported in one line, before anything below needs it.
 
 from __future__ import annotations
 

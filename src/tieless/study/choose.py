@@ -14,15 +14,15 @@ _CELL = tuple(f.name for f in fields(Trial) if f.name not in {"learning_rate", "
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """How a study chooses the learning rate of each cell, among those that its grid gives the cell.
+    """Settings by which a study chooses a learning rate for each cell, from the rates that its grid gives the cell.
 
     Args:
-        validation: The part of the training samples that the choosing runs hold out and are judged by.
-        seeds: Of the choosing runs; no final run has one of them.
-        epochs: Of the choosing runs; ``None`` is as many as the final runs have.
-        confirm: Whether the rate that those shorter runs chose is confirmed by runs as long as the final ones, against
-            the next smaller rate of the grid, and on downwards for as long as the smaller one is no worse: short runs
-            flatter large rates.
+        validation: Fraction of the training samples that the choosing runs hold out and are judged by.
+        seeds: Seeds of the choosing runs; no final run has one of them.
+        epochs: Number of epochs of the choosing runs; ``None`` is as many as the final runs have.
+        confirm: True if the rate that those shorter runs chose is confirmed by runs as long as the final ones. It is
+            compared with the next smaller rate of the grid, and so on downwards for as long as the smaller one is no
+            worse: short runs flatter large rates.
     """
 
     validation: float
@@ -31,7 +31,7 @@ class Choose:
     confirm: bool = False
 
     def key(self, trial: Trial) -> tuple[Any, ...]:
-        """What the choosing runs of a cell and the final runs that follow from them have in common."""
+        """Key that the choosing runs of a cell share with the final runs that follow from them."""
         return _cell(self.shortened(trial))
 
     def shortened(self, trial: Trial) -> Trial:
@@ -39,13 +39,17 @@ class Choose:
         return trial if self.epochs is None else replace(trial, epochs=self.epochs)
 
     def confirms(self, trial: Trial) -> bool:
-        """Whether a choosing run is one of those that confirm."""
+        """True if a choosing run is one of those that confirm."""
         return self.confirm and trial.epochs != self.epochs
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One learning rate of one cell: its mean validation accuracy over the seeds that did not diverge, and how many did."""
+    """One learning rate of one cell.
+
+    ``accuracy`` is the mean validation accuracy of the seeds that did not diverge, ``diverged`` the number of those
+    that did.
+    """
 
     learning_rate: float
     accuracy: float | None
@@ -53,27 +57,27 @@ class Tried:
 
     @property
     def worth(self) -> tuple[int, float]:
-        """What makes one rate better than another."""
+        """Rank of a rate: fewer diverged seeds first, then the higher mean accuracy."""
         return -self.diverged, -1.0 if self.accuracy is None else self.accuracy
 
     @property
     def merit(self) -> tuple[int, float, float]:
-        """The same, of equally good ones the smallest first."""
+        """Rank of a rate in which, of equally good ones, the smallest is first."""
         return *self.worth, -self.learning_rate
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The learning rate of one cell: of those tried, in ascending order, the best.
+    """Choice of the learning rate of one cell: the best of the rates tried.
 
     Args:
         trial: One of the choosing runs; all but its rate and seed are the cell's.
-        tried: Every rate.
-        learning_rate: The one with the fewest seeds diverged, then the highest mean validation accuracy after the last
+        tried: Results of all rates, in ascending order of the rate.
+        learning_rate: Rate with the fewest seeds diverged, then the highest mean validation accuracy after the last
             epoch, then the smallest.
-        confirmed: Where choices are confirmed: the rates that had runs as long as the final ones, in ascending order.
-            It is these that ``learning_rate`` is the best of.
-        confirming: The epochs of those runs.
+        confirmed: Rates that had runs as long as the final ones, in ascending order, where choices are confirmed.
+            ``learning_rate`` is the best of these.
+        confirming: Number of epochs of the confirming runs.
     """
 
     trial: Trial
@@ -84,7 +88,7 @@ class Choice:
 
     @property
     def edge(self) -> int:
-        """-1 or 1 where the lowest or the highest of three or more was chosen: one beyond it may be better still."""
+        """-1 or 1 if the lowest or the highest of three or more rates was chosen: one beyond it may be better still."""
         judged = self.confirmed or self.tried
         best = max(one.worth for one in judged)
         # Where rates are equally good, none lies beyond the best.
@@ -96,7 +100,7 @@ class Choice:
 
 
 def pilots(asked: Iterable[Trial], choose: Choose) -> list[Trial]:
-    """The choosing runs that come first: each cell that is asked for, at each of its rates, under the seeds of ``choose``."""
+    """Choosing runs that come first: each requested cell, at each of its rates, under the seeds of ``choose``."""
     asked = list(asked)
     return list(dict.fromkeys(choose.shortened(trial) for trial in _choosing(asked, choose)))
 
@@ -104,13 +108,13 @@ def pilots(asked: Iterable[Trial], choose: Choose) -> list[Trial]:
 def confirmations(
     asked: Sequence[Trial], choose: Choose, pilots: Sequence[Trial], results: Sequence[Result]
 ) -> list[Trial]:
-    """The choosing runs that confirm, as far as the results tell which they are; none where nothing is confirmed.
+    """Choosing runs that confirm, as far as the results determine them; empty where nothing is confirmed.
 
     Args:
-        asked: The runs that are asked for, at every learning rate.
-        choose: How the study chooses.
-        pilots: The choosing runs that come first.
-        results: All that are known.
+        asked: Requested runs, at every learning rate.
+        choose: Settings of the choice.
+        pilots: Choosing runs that come first.
+        results: All known results.
     """
     if not choose.confirm:
         return []
@@ -125,14 +129,14 @@ def confirmations(
 
 
 def choices(pilots: Iterable[Trial], results: Iterable[Result], choose: Choose) -> list[Choice]:
-    """The choices that can be made: for each cell whose choosing runs have all come to an end.
+    """Choices that can be made: one for each cell whose choosing runs have all ended.
 
-    A run that failed has told nothing of its rate, so its cell waits until it is run again.
+    A failed run says nothing about its rate, so its cell waits until the run is repeated.
 
     Args:
-        pilots: The choosing runs, those that confirm among them.
-        results: All that are known.
-        choose: How the study chooses.
+        pilots: Choosing runs, those that confirm included.
+        results: All known results.
+        choose: Settings of the choice.
     """
     ended = _ended(results)
     made = (_choice(trials, ended, choose) for trials in _cells(pilots, choose).values())
@@ -140,7 +144,7 @@ def choices(pilots: Iterable[Trial], results: Iterable[Result], choose: Choose) 
 
 
 def finals(asked: Sequence[Trial], choose: Choose, made: Iterable[Choice]) -> list[Trial]:
-    """The runs that are asked for at the rates chosen, in the same order; each looks at the test samples once."""
+    """Requested runs at the chosen rates, in the same order. Each looks at the test samples once."""
     rates = {choose.key(choice.trial): choice.learning_rate for choice in made}
     return [replace(trial, test="once") for trial in asked if rates.get(choose.key(trial)) == trial.learning_rate]
 
@@ -163,7 +167,7 @@ def _ended(results: Iterable[Result]) -> dict[str, Result]:
 
 
 def _choice(trials: Sequence[Trial], ended: Mapping[str, Result], choose: Choose) -> Choice | None:
-    """That of one cell; ``None`` while runs are wanted."""
+    """Choice for one cell; ``None`` while runs are missing."""
     first = [trial for trial in trials if not choose.confirms(trial)]
     long = [trial for trial in trials if choose.confirms(trial)]
     tried = _tried(first, ended)
@@ -185,9 +189,9 @@ def _best(tried: Iterable[Tried]) -> float:
 
 
 def _descent(rates: Sequence[float], start: float, known: Mapping[float, Tried]) -> list[float]:
-    """Which rates to confirm: from ``start`` downwards to the first that is worse than the one above it.
+    """Rates to confirm: from ``start`` downwards to the first that is worse than the one above it.
 
-    Of those that are not ``known`` only the next ones are told.
+    Of the rates that are not ``known``, only the next ones are included.
     """
     wanted = [start]
     for rate in sorted((rate for rate in rates if rate < start), reverse=True):
@@ -199,7 +203,7 @@ def _descent(rates: Sequence[float], start: float, known: Mapping[float, Tried])
 
 
 def _tried(trials: Iterable[Trial], ended: Mapping[str, Result]) -> dict[float, Tried]:
-    """The rates at which all runs have come to an end, in ascending order."""
+    """Rates at which all runs have ended, in ascending order."""
     by_rate: dict[float, list[Trial]] = {}
     for trial in trials:
         by_rate.setdefault(trial.learning_rate, []).append(trial)

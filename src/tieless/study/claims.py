@@ -34,22 +34,22 @@ from tieless.study.settings import spelling
 Relation = Literal["non-inferior to", "superior to", "inferior to", "equivalent to"]
 
 MARGIN = 1.0
-"""Points, where a claim does not say ``by``: the smallest difference that matters."""
+"""Margin in percentage points of a claim without ``by``: the smallest difference that matters."""
 
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
     " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, RULE"
     " through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
 )
-"""What a claim may look like, for messages."""
+"""Accepted forms of a claim, for messages."""
 
 _CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
 _BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at")}
 _APART = ("forward", "feedback", *_BEHIND_SIDES.values())
-"""What sides may have of their own, in one order."""
+"""Fields in which the sides may differ, in one order."""
 _IN_SIDES = frozenset({"+", "through"})
 _KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
-# A quote that has no end belongs to its word, so that whoever reads the word refuses it.
+# A quote that has no end belongs to its word, so that the reader of the word refuses it.
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"']|["'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
     "data": spelling.data,
@@ -71,18 +71,18 @@ _TOO_LARGE = 10**300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One rule against another, over seeds, in every cell of a study that ``where`` picks.
+    """Claim about one rule compared with another, over seeds, in every cell of a study that ``where`` picks.
 
     Args:
         candidate, baseline: Specs of the two rules.
-        apart: What sets the sides apart beside the rule: a field of a trial, and its values for candidate and baseline.
-        relation: What the candidate is said to be. With ``d`` the true mean difference of test accuracy, candidate
-            less baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``,
-            ``inferior to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``.
-        margin: ``m``, in points of accuracy, 0 or more.
-        where: Fields of a trial and the values that pick cells; none picks all that have both sides.
-        chosen: Each rule at the learning rate that the study chose for it on validation data.
-        label: What else to call it in a report, such as ``"Claim 4"``.
+        apart: Field of a trial by which the sides differ besides the rule, and its values for candidate and baseline.
+        relation: Relation that is claimed. With ``d`` the true mean difference of test accuracy, candidate less
+            baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``, ``inferior
+            to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``.
+        margin: Margin ``m``, in percentage points of accuracy, 0 or more.
+        where: Fields of a trial and the values that pick cells; an empty one picks all cells that have both sides.
+        chosen: True to take each rule at the learning rate that the study chose for it on validation data.
+        label: Name in a report, such as ``"Claim 4"``.
     """
 
     candidate: str
@@ -96,7 +96,7 @@ class Claim:
 
     @property
     def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The fields of the candidate's trials and of the baseline's that set the two apart."""
+        """Fields by which the candidate's trials and the baseline's differ."""
         candidate: dict[str, Any] = {"backward": self.candidate}
         baseline: dict[str, Any] = {"backward": self.baseline}
         for field, ours, theirs in self.apart:
@@ -105,9 +105,9 @@ class Claim:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the claim calls its sides: ``heaviside + rectangular(-1, 1)``."""
+        """Names of the two sides, such as ``heaviside + rectangular(-1, 1)``."""
         sides = self.sides
-        # Where neither side says it, both have whatever feedback weights a cell has.
+        # If neither side names feedback weights, both have those of the cell.
         tied = all(side.get("feedback") == "tied" for side in sides)
         candidate, baseline = (_side_in_words(side, tied=tied) for side in sides)
         return candidate, baseline
@@ -142,7 +142,7 @@ class Claim:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Claim:
-        """Read what ``to_dict`` wrote. Nothing is checked, as in ``Trial.from_dict``."""
+        """Claim from a dictionary that ``to_dict`` wrote. Nothing is checked, as in ``Trial.from_dict``."""
         values = dict(record)
         values["apart"] = tuple(tuple(one) for one in record.get("apart", []))
         values["where"] = tuple((field, tuple(picked)) for field, picked in record["where"].items())
@@ -153,11 +153,11 @@ def parse_claim(text: str, label: str = "") -> Claim:
     """Read a claim.
 
     Args:
-        text: The sentence.
-        label: Its label.
+        text: Text of the claim, a sentence.
+        label: Name in a report.
     Raises:
-        StudyError: the grammar does not accept it, or a name in it does not exist. The message says which word, and
-            shows the forms that there are.
+        StudyError: the grammar does not accept the sentence, or a name in it does not exist. The message names the word
+            and shows the accepted forms.
     Example:
         >>> claim = parse_claim("full_jam is non-inferior to tied by 1 point for relu under adam")
         >>> claim.relation, claim.margin, claim.where
@@ -180,7 +180,7 @@ def _side_in_words(side: Mapping[str, Any], *, tied: bool) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Words, where what stands in parentheses or quotes belongs to the word around it."""
+    """Words of a sentence; text in parentheses or quotes belongs to the word around it."""
     words: list[str] = []
     depth = 0
     for word in _WORD.findall(text):
@@ -217,7 +217,7 @@ class _Sentence:
         return word
 
     def _spec(self, what: str, read: Callable[[str], str]) -> str:
-        """The words up to the next keyword, as one spec."""
+        """Words up to the next keyword, as one spec."""
         words: list[str] = []
         while self._peek() and self._peek() not in _KEYWORDS:
             words.append(self._take())
@@ -261,7 +261,7 @@ class _Sentence:
         return f"{kind} {self._expect('the word to', 'to')}"
 
     def _baseline(self, ours: dict[str, Any]) -> dict[str, Any]:
-        """The second side, which names what the first one does; feedback weights that only one names are ``tied`` in the other."""
+        """Second side, with the fields of the first; feedback weights that only one names are ``tied`` in the other."""
         theirs = self._side()
         for word, field in _BEHIND_SIDES.items():
             if field in ours:
@@ -278,7 +278,7 @@ class _Sentence:
         return theirs
 
     def _clauses(self) -> tuple[float, dict[str, tuple[Any, ...]], bool]:
-        """The margin, what picks cells, and whether rates are chosen."""
+        """Margin, fields that pick cells, and True if learning rates are chosen."""
         margin, chosen = MARGIN, False
         where: dict[str, tuple[Any, ...]] = {}
         seen: set[str] = set()
@@ -301,7 +301,7 @@ class _Sentence:
         return margin, where, chosen
 
     def _side(self) -> dict[str, Any]:
-        """A rule, with its forward and its feedback weights as far as they are named."""
+        """Rule, with its forward and its feedback weights if they are named."""
         side: dict[str, Any] = {}
         if "+" in self._words[self._next : self._end_of_side()]:
             side["forward"] = self._spec("a forward", spelling.forward)
@@ -313,7 +313,7 @@ class _Sentence:
         return side
 
     def _end_of_side(self) -> int:
-        """The place of the next keyword that can stand behind a side."""
+        """Index of the next keyword that can follow a side."""
         places = range(self._next, len(self._words))
         return next((place for place in places if self._words[place] in _KEYWORDS - _IN_SIDES), len(self._words))
 
@@ -344,13 +344,13 @@ class _Sentence:
         if value is None and field in ("subset", "validation"):
             return None
         kinds = int if whole else (int, float)
-        # Of more digits than a float has room for Python makes an integer, and of 1e999 infinity.
+        # From more digits than a float can hold Python makes an integer, and from 1e999 infinity.
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < _TOO_LARGE:
             raise self._error(f"expected {'an integer' if whole else 'a number'} > 0 for {field}, got {word!r}")
         return value if whole else float(value)
 
     def _put(self, where: dict[str, tuple[Any, ...]], field: str, values: list[Any]) -> None:
-        """A field and its values, further ones behind ``and``."""
+        """Add a field and its values, further ones after ``and``."""
         if field in where:
             raise self._error(f"{field} is given twice")
         while self._peek() == "and":

@@ -1,4 +1,4 @@
-"""The network of a trial before its first step, and whether it can read the samples of a data set."""
+"""Network of a trial before its first update, and the check that it can read the samples of a data set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tieless.study.trial import Trial
 
 
 def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
-    """The network of a trial as it is before its first step, and its data. Seeds PyTorch's generator with the trial's seed.
+    """Network of a trial before its first update, and its data. Seeds PyTorch's generator with the trial's seed.
 
     Raises:
-        DataError, SpecError, RuleValueError: the data cannot be had, or a name is not registered any more.
+        DataError, SpecError, RuleValueError: the data are unavailable, or a name is no longer registered.
     """
     torch.manual_seed(trial.seed)
     data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
@@ -29,13 +29,13 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
 
 
 def network_of(trial: Trial, data: Dataset) -> nn.Module:
-    """The network of a trial on its device, with its initial weights and its feedback weights.
+    """Network of a trial on its device, with its initial weights and its feedback weights.
 
     Args:
-        trial: The trial; its data are those of ``data``.
-        data: The data set, whose shape and number of classes the network gets.
+        trial: Trial whose data set is ``data``.
+        data: Data set that gives the network its input shape and number of classes.
     Raises:
-        SpecError, RuleValueError: a name is not registered any more, or a model does not fit the shape of the data.
+        SpecError, RuleValueError: a name is no longer registered, or a model does not fit the shape of the data.
     """
     rule, features = first_rule(trial.backward), math.prod(data.train_x.shape[1:])
     model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
@@ -49,14 +49,14 @@ def network_of(trial: Trial, data: Dataset) -> nn.Module:
 
 
 def check_fit(spec: str, model: nn.Module, data: Dataset) -> None:
-    """Let a model read one sample: some read numbers, some codes. It and the random state are left as they were.
+    """Check that a model can read one sample of a data set: some models read numbers, some read codes.
 
     Args:
-        spec: What a message calls the model.
-        model: It, built for the shape of the data, on the CPU.
-        data: The data set.
+        spec: Spec of the model, for messages.
+        model: Model, built for the shape of the data, on the CPU. It and the random state are left as they were.
+        data: Data set with the sample.
     Raises:
-        StudyError: it cannot.
+        StudyError: the model cannot read the sample.
     Example:
         >>> from tieless.data import load
         >>> from tieless.study.network import check_fit

@@ -1,4 +1,4 @@
-"""A study: what is asked, and the trials that answer it."""
+"""Study: a question, and the trials that answer it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ SHIPPED = "the package"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A question and the trials that answer it.
+    """Question and the trials that answer it.
 
     Args:
-        name: ``"paper/heaviside"``; for a file of one's own, its name without the ending.
-        run_as: What ``tieless study run`` takes: the name, or the path of the file.
-        source: Absolute path of its file, or ``SHIPPED``; ``None`` where it was not read from a file.
-        title, question, table, core_hours: The header of its file.
-        settings: ``grid``, ``blocks`` and ``exclude`` as they were expanded: overrides applied, specs in their
-            one spelling, every axis a list.
-        overrides: The ``key=value`` texts given on top of the file.
-        fallback: Why the file's data were replaced by its fallback; ``None`` where they were not.
-        claims: What the study is to settle.
-        emptied: Claims of the file that are not among them, for the overrides leave no run that they are about.
-        choose: How it chooses learning rates; ``None`` where it runs them all.
-        trials: All trials that are planned, in the order of running. Those that choose learning rates come first, the
-            others follow when they have ended.
-        added: How many of them, the last, have seeds that were added to those of the file.
-        most_seeds: Up to how many seeds a cell may get; ``None`` where those of the file are all.
-        asked: With ``choose``: what is asked for, at every learning rate; empty in a study read from its store.
+        name: Name such as ``"paper/heaviside"``; for a file of one's own, its name without the ending.
+        run_as: Argument of ``tieless study run``: the name, or the path of the file.
+        source: Absolute path of its file, or ``SHIPPED``; ``None`` if it was not read from a file.
+        title, question, table, core_hours: Header of its file.
+        settings: Settings ``grid``, ``blocks`` and ``exclude`` as they were expanded: overrides applied, specs
+            normalised, every axis a list.
+        overrides: Texts ``key=value`` given on top of the file.
+        fallback: Reason why the file's data were replaced by its fallback; ``None`` if they were not.
+        claims: Claims that the study is to settle.
+        emptied: Claims of the file that were dropped because the overrides leave no run that they are about.
+        choose: Settings by which it chooses learning rates; ``None`` if it runs them all.
+        trials: All planned trials, in the order of running. Those that choose learning rates come first; the others
+            follow when they have ended.
+        added: Number of trials, the last ones, with seeds that were added to those of the file.
+        most_seeds: Largest number of seeds that a cell may get; ``None`` if it has only those of the file.
+        asked: Requested trials at every learning rate, with ``choose``; empty in a study read from its store.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Study:
 
     @property
     def waiting(self) -> int:
-        """Trials that follow once learning rates are chosen, as far as they are not planned yet."""
+        """Number of trials that follow once learning rates are chosen, as far as they are not planned yet."""
         if self.choose is None:
             return 0
         key = self.choose.key
@@ -69,12 +69,12 @@ class Study:
 
     @property
     def command(self) -> str:
-        """The shell command that runs this study again."""
+        """Shell command that runs this study again."""
         return shlex.join(["tieless", "study", "run", self.run_as, *(f"--set={text}" for text in self.overrides)])
 
     @property
     def yaml(self) -> str:
-        """The study as a file that, read again, gives the same trials without overrides or fallback."""
+        """Study as a file that, when read, gives the same trials without overrides or fallback."""
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
         written: dict[str, Any] = {**header, **self.settings}
         if self.choose is not None:
@@ -93,7 +93,7 @@ class Study:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], trials: Sequence[Trial]) -> Study:
-        """Read what ``to_dict`` wrote; a record that lacks what came later has none of it."""
+        """Study from a dictionary that ``to_dict`` wrote; fields that an older record lacks are empty."""
         values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         values["overrides"] = tuple(record["overrides"])
         values["emptied"] = tuple(record.get("emptied", []))

@@ -1,4 +1,4 @@
-"""What one training run is (``Trial``) and what came of it (``Result``), as values that can be stored."""
+"""Values that can be stored: one training run (``Trial``) and its result (``Result``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tieless.errors import StudyError
 from tieless.study.settings import spelling
 
 MEANING = 1
-"""Version of what the training code computes. Raise it when the same trial would give other numbers: every id
+"""Version of the computation of the training code. Raise it when the same trial would give other numbers: every id
 changes with it, so a store never mixes results of two meanings."""
 
 Status = Literal["done", "diverged", "failed"]
@@ -34,7 +34,7 @@ SPELLINGS = {
     "test": spelling.test,
     "denormals": spelling.denormals,
 }
-"""Fields that are specs, and what writes each in its one spelling."""
+"""Fields that are specs, and the functions that normalise them."""
 LATER: dict[str, Any] = {
     "weights": "float",
     "feedback": "tied",
@@ -51,7 +51,7 @@ _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
 def backward_label(backward: str, feedback: str) -> str:
-    """A rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
+    """Label of a rule, with its feedback weights if they are others: ``"tied"``, ``"tied through fa"``."""
     return backward if feedback == "tied" else f"{backward} through {feedback}"
 
 
@@ -65,30 +65,34 @@ class Trial:
     Args:
         data: Spec of a data set: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``, ``"brown(64)"``.
         subset: Number of training samples, drawn by ``seed``; ``None`` takes all.
-        augment: What is done to the training images, in each epoch anew: ``"none"``, ``"shift(2) >> flip"``.
+        augment: Spec of the augmentations of the training images, drawn anew in each epoch: ``"none"``, ``"shift(2) >>
+            flip"``.
         model: Spec of a model: ``"lenet5"``, ``"lenet5(norm=true)"``, ``"mlp(width=64, depth=2)"``, ``"suc"``.
         forward, backward: Specs of the two halves of every activation in the model.
         weights: Spec of the weights of all layers but the first and the last: ``"float"`` leaves the model as it is,
             ``"binary"``, ``"ternary"`` and ``"k_bit(4)"`` quantise it.
-        feedback: Spec of what carries the feedback through linear layers and convolutions: ``"tied"``, their own weights;
-            ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"`` and ``"frsf"`` others, which follow from ``seed``.
-        loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
-        optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"``,
+        feedback: Spec of the weights that carry the feedback (the incoming gradient, ``grad_output``) through linear
+            layers and convolutions: ``"tied"``, their own; ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"`` and ``"frsf"``
+            (feedback alignment), others that follow from ``seed``.
+        loss: Name of the loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
+        optimiser: Spec of the optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"``,
             ``"direction_first"`` or ``"bop(1e-8, 1e-4)"``.
-        learning_rate: Step size of the optimiser.
-        schedule: What becomes of it: ``"constant"``, ``"cosine"``, ``"linear(warmup=0.1)"``.
-        validation: The part of the training samples that is held out, drawn by ``seed``, above 0 to below 1, to be
-            looked at after each epoch; ``None`` trains on all.
-        test: When the test samples are looked at: ``"each-epoch"``, ``"once"``, after the last, or ``"never"``, which
-            needs a ``validation``.
-        batch: Samples a step.
-        epochs: Passes over the training samples.
-        seed: Seeds the initial weights, the order of the samples, the subset, augmentations, feedback weights and every
-            random slope.
-        device: ``"cpu"`` or a torch device such as ``"cuda"``.
-        monitor: Steps from one measurement of the alignment to the next; 0 measures none. What is trained does not notice.
-        denormals: What a CPU makes of numbers below 1.2e-38, which take it many times longer than others: ``"kept"``, or
-            ``"flushed"`` to 0. PyTorch flushes those of the calling thread alone, so that such a run takes one thread.
+        learning_rate: Learning rate of the optimiser.
+        schedule: Spec of the learning-rate schedule: ``"constant"``, ``"cosine"``, ``"linear(warmup=0.1)"``.
+        validation: Fraction of the training samples that is held out, drawn by ``seed``, above 0 to below 1, and
+            evaluated after each epoch; ``None`` trains on all.
+        test: Name that says when the test samples are evaluated: ``"each-epoch"``, ``"once"``, after the last, or
+            ``"never"``, which needs a ``validation``.
+        batch: Number of samples per update.
+        epochs: Number of passes over the training samples.
+        seed: Seed of the initial weights, the order of the samples, the subset, augmentations, feedback weights and
+            every random slope.
+        device: Device: ``"cpu"`` or a torch device such as ``"cuda"``.
+        monitor: Number of updates from one measurement of the alignment to the next; 0 measures none. It does not
+            affect the training.
+        denormals: Treatment on a CPU of numbers below 1.2e-38, which take it many times longer than others: ``"kept"``,
+            or ``"flushed"`` to 0. PyTorch flushes those of the calling thread alone, so that such a run takes one
+            thread.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -136,7 +140,7 @@ class Trial:
 
     @cached_property
     def id(self) -> str:
-        """16 hexadecimal digits: the hash of ``MEANING`` and of all fields that change what is computed."""
+        """Hash of ``MEANING`` and of all fields that change what is computed: 16 hexadecimal digits."""
         # Plain values all: asdict would copy each, which takes most of the time.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         named = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
@@ -145,7 +149,7 @@ class Trial:
 
     @property
     def backward_label(self) -> str:
-        """Its rule, and what carries the feedback unless that is the weights: ``"tied"``, ``"tied through fa"``."""
+        """Label of its rule, with its feedback weights if they are others: ``"tied"``, ``"tied through fa"``."""
         return backward_label(self.backward, self.feedback)
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Trial:
-        """Read what ``to_dict`` wrote. Nothing is checked: a store must stay readable where a rule is not registered."""
+        """Trial from a dictionary of ``to_dict``, unchecked: a store stays readable if a rule is not registered."""
         trial = object.__new__(cls)
         for f in fields(cls):
             object.__setattr__(trial, f.name, record.get(f.name, LATER[f.name]) if f.name in LATER else record[f.name])
@@ -162,9 +166,9 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch gave. Accuracies are fractions of the labels; the train figures are averages over the epoch's steps.
+    """Figures of one epoch. Accuracies are fractions of the labels; train figures are averages over its updates.
 
-    ``None`` where the trial did not look, at the test samples or at validation samples.
+    ``None`` if the trial did not evaluate the test samples or the validation samples.
     """
 
     train_loss: float
@@ -178,23 +182,25 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a trial.
+    """Result of a trial.
 
     Args:
-        trial: The trial.
-        status: ``"done"``; ``"diverged"``: a loss was not finite, which is a result; ``"failed"``: it raised.
-        epochs: One record for each finished epoch; a diverged trial keeps those before.
-        predicted_classes: Distinct classes among the predictions on the test set after the last finished epoch, or on
-            the validation samples of a run that is never tested; 1 is a network that has collapsed to one answer. ``None`` where no epoch was finished.
-        classes: Classes of the data set.
-        test_samples: Labels of its test set, of which an accuracy is a fraction; ``None`` where the data were not read,
-            and in results of earlier versions.
-        error: Why it failed, one line; ``None`` otherwise.
+        trial: Trial that ran.
+        status: Status: ``"done"``; ``"diverged"``: a loss was not finite, which is a result; ``"failed"``: it raised an
+            error.
+        epochs: Records, one for each finished epoch; a diverged trial keeps those before.
+        predicted_classes: Number of distinct classes among the predictions on the test set after the last finished
+            epoch, or on the validation samples of a run that is never tested; 1 if the network predicts a single class.
+            ``None`` if no epoch was finished.
+        classes: Number of classes of the data set.
+        test_samples: Number of labels of its test set, of which an accuracy is a fraction; ``None`` if the data were
+            not read, and in results of earlier versions.
+        error: Reason of a failure, one line; ``None`` otherwise.
         seconds: Wall time of the whole trial.
         started: UTC time at the start, ISO 8601.
-        versions: Of python, torch, numba, numpy and tieless.
-        hardware: ``{"device": ..., "processor": ..., "threads": ...}``.
-        alignments: What the monitor has measured, if the trial has one, up to the last epoch that began.
+        versions: Versions of python, torch, numba, numpy and tieless.
+        hardware: Machine as ``{"device": ..., "processor": ..., "threads": ...}``.
+        alignments: Measurements of the monitor, if the trial has one, up to the last epoch that began.
     """
 
     trial: Trial
@@ -212,7 +218,7 @@ class Result:
 
     @property
     def one_class(self) -> bool:
-        """The network has collapsed to one answer. A diverged one answers nothing any more, whatever it did before."""
+        """True if the network predicts a single class. A diverged network does not count, whatever it did before."""
         return self.status == "done" and self.predicted_classes == 1
 
     def to_dict(self) -> dict[str, Any]:

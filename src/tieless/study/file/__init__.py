@@ -1,1 +1,1 @@
-"""A study file: its schema, its grid, overrides, and the studies that ship."""
+"""Study files: their schema, grid and overrides, and the studies that ship."""

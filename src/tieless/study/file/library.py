@@ -1,4 +1,4 @@
-"""Where studies are found: among those that come with the package, or in a file; and whether their data can be had."""
+"""Studies that ship with the package or lie in a file, and the check that their data are available."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHIPPED = Path(__file__).parents[2] / "studies"
 
 
 def shipped() -> list[str]:
-    """Names of the studies that come with the package, as ``load_study`` takes them."""
+    """Names of the studies that ship with the package, as ``load_study`` takes them."""
     return sorted(file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.rglob("*.yaml"))
 
 
@@ -50,7 +50,7 @@ def _text(file: Path) -> str:
 
 
 def _missing_data(study: Study) -> str | None:
-    """Why the data are not to be had, where they are not on this machine at all."""
+    """Reason why data are unavailable on this machine; ``None`` if they are available."""
     for spec in dict.fromkeys(trial.data for trial in study.trials):
         if not is_available(spec) and locate(spec) is None:
             # By its name alone: parentheses would be the shell's.
@@ -66,9 +66,9 @@ def _check_device(device: str) -> None:
 
 
 def _check(study: Study, document: Document) -> None:
-    """Raise what every trial would fail with: unsound data, too large a subset, a model or device that does not fit.
+    """Raise the error of every trial, if there is one: unsound data, too large a subset, an unsuitable model or device.
 
-    What this machine has no memory for is passed over: that trial fails by itself, and the others run.
+    A trial too large for this machine's memory is passed over: it fails by itself, and the others run.
     """
     at = partial(_at, document, study.overrides)
     for device in dict.fromkeys(trial.device for trial in study.trials):
@@ -124,19 +124,19 @@ def _memory_left_to_the_trial() -> Generator[None]:
 
 
 def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
-    """Read a study, and make sure that it can be run here.
+    """Read a study, and check that it can run here.
 
-    Where a data set is not to be had and the study declares a ``fallback``, that is used instead and
-    ``Study.fallback`` says why.
+    If a data set is unavailable and the study declares a ``fallback``, the fallback is used and ``Study.fallback``
+    gives the reason.
 
     Args:
-        name_or_file: A name from ``shipped()``, or the path of a YAML file.
+        name_or_file: Name from ``shipped()``, or path of a YAML file.
         overrides: Texts ``key=value``, the value in YAML.
-        check: False reads the study as written, whether or not it can be run here.
+        check: True to check that the study can run here; False to read it as written.
     Raises:
         StudyError: there is no such study, its file or an override is not valid, a model does not fit the data or cannot
             read them, or a subset is larger than they are.
-        DataError: a data set is not to be had and there is no fallback, or it is not the published one.
+        DataError: a data set is unavailable and there is no fallback, or it is not the published one.
     Example:
         >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
         'Study 1'

@@ -1,4 +1,4 @@
-"""``key=value`` on top of a study file: everywhere, in one block, or which blocks at all."""
+"""Overrides of a study file: ``key=value`` for every block, for one block, or to pick blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tieless.study.file.schema import GridModel, validate
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What ``--set`` says.
+    """Overrides that ``--set`` gives.
 
     Args:
-        blocks: The blocks to run; ``None`` for all.
+        blocks: Blocks to run; ``None`` for all.
         everywhere: Axes that replace those of the grid and of every block.
         within: Axes of one block, by its name.
     """
@@ -38,11 +38,12 @@ def _known(names: list[Any], there: Sequence[str], source: str) -> tuple[str, ..
 
 
 def parse_overrides(texts: Iterable[str], blocks: Iterable[str]) -> Overrides:
-    """Read ``key=value`` texts, the values in YAML.
+    """Read overrides from texts ``key=value``, the values in YAML.
 
     Args:
-        texts: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in the block ``adam``, ``blocks=[adam]`` picks blocks.
-        blocks: The blocks that there are.
+        texts: Texts such as ``epochs=1`` for every block, ``adam.epochs=1`` for the block ``adam``, or
+            ``blocks=[adam]`` to pick blocks.
+        blocks: Names of the blocks that exist.
     Raises:
         StudyError: a text is not ``key=value``, sets a key again, or its key, block or value is not valid.
     Example:

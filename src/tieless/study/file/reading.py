@@ -1,4 +1,4 @@
-"""A study: what is asked, and the trials that answer it, read from a YAML file.
+"""Reader of study files: from YAML to a question and the trials that answer it.
 
 A study file has a header, a ``grid`` and, where one product is not enough, ``blocks`` laid over it::
 
@@ -67,13 +67,14 @@ def parse_study(
     """Read a study file.
 
     Args:
-        text: The YAML.
-        name: What to call the study.
-        file: Path of the file, where the study did not come with the package.
+        text: Text in YAML.
+        name: Name of the study.
+        file: Path of the file, if the study did not ship with the package.
         overrides: Texts ``key=value``, the value in YAML.
-        fallback: Why to use the file's ``fallback``; ``None`` uses the file's own data.
+        fallback: Reason for using the file's ``fallback``; ``None`` uses the file's own data.
     Raises:
-        StudyError: the file or an override is not valid. One line: where, what was expected, what was given.
+        StudyError: the file or an override is not valid. The message gives the place, the expected value and the given
+            one in one line.
     Example:
         >>> study = parse_study('''
         ... title: Hidden layers
@@ -121,7 +122,7 @@ def _written(model: StudyModel) -> Settings:
 
 
 def _check_as_written(model: StudyModel, document: Document) -> None:
-    """Every block is whole and every exclude drops something: one that does not is a slip of the pen."""
+    """Check that every block is complete and that every exclude drops something; otherwise it is a slip of the pen."""
     written = _written(model)
     for block, axes in written.merged().items():
         if lacks := [name for name in REQUIRED if name not in axes]:
@@ -144,7 +145,7 @@ def _check_as_written(model: StudyModel, document: Document) -> None:
 
 @contextlib.contextmanager
 def _at(document: Document, path: Path) -> Generator[None]:
-    """An error that does not know its place in the file is told it."""
+    """Give the place in the file to an error that lacks one."""
     try:
         yield
     except StudyError as error:
@@ -152,7 +153,7 @@ def _at(document: Document, path: Path) -> Generator[None]:
 
 
 def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bool:
-    """False where overrides have taken away all that a claim is about."""
+    """True if a claim matches a trial; False if overrides have removed all trials that it is about."""
     try:
         cells_of(claim, trials, chooses=choose is not None)
     except StudyError:

@@ -1,4 +1,4 @@
-"""What a study file may say, as pydantic models, and what to say where it does not."""
+"""Schema of a study file, as pydantic models, and the messages for what it refuses."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _no_repeats(values: list[_T]) -> list[_T]:
 
 
 _Axis = Annotated[list[_T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_no_repeats)]
-"""A scalar is an axis of one value."""
+"""Axis; a scalar is an axis of one value."""
 
 
 def _spec(read: Callable[[str], str]) -> AfterValidator:
-    """What ``read`` refuses, whatever its class, as the error of the field."""
+    """Validator that reports what ``read`` refuses, whatever its class, as the error of the field."""
 
     def check(text: str) -> str:
         try:
@@ -58,7 +58,7 @@ class _Model(BaseModel):
 
 
 class GridModel(_Model):
-    """Axes by the names of ``Trial``'s fields; ``seeds`` alone is plural, for it repeats a cell and makes no other.
+    """Axes by the names of ``Trial``'s fields. Only ``seeds`` is plural: seeds repeat a cell and make no new one.
 
     A description says what a field expects, and is what an error prints.
     """
@@ -85,12 +85,12 @@ class GridModel(_Model):
     denormals: _Axis[Annotated[str, _spec(spelling.denormals)]] = _axis("kept or flushed")
 
     def given(self) -> dict[str, list[Any]]:
-        """The axes that were written, in the order of the fields."""
+        """Axes that were written, in the order of the fields."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
 class ChooseModel(_Model):
-    """How learning rates are chosen."""
+    """Settings by which learning rates are chosen."""
 
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="a number above 0 to below 1")
     seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = Field(description="an integer >= 0, or a list of them")
@@ -111,7 +111,7 @@ def _claim(text: str) -> str:
 
 
 class ClaimModel(_Model):
-    """A claim: a sentence, or a sentence with a label."""
+    """Claim: a sentence, or a sentence with a label."""
 
     says: Annotated[str, AfterValidator(_claim)] = Field(description="a sentence: a claim")
     label: str = Field(default="", description="a few words of text")
@@ -121,7 +121,7 @@ class ClaimModel(_Model):
 
 
 class StudyModel(_Model):
-    """A whole study file."""
+    """Whole study file."""
 
     title: str = Field(min_length=1, description="a line of text")
     question: str = Field(min_length=1, description="a sentence or a paragraph: what the study asks")
@@ -144,11 +144,11 @@ _INNER: dict[str, type[BaseModel]] = {
     "choose": ChooseModel,
     "claims": ClaimModel,
 }
-"""What the keys within a key of a study are keys of."""
+"""Models of the keys within a key of a study."""
 
 
 def _expectation(model: type[BaseModel], path: Path) -> str | None:
-    """The description of the innermost field on ``path``."""
+    """Description of the innermost field on ``path``."""
     found = None
     for part in path:
         if isinstance(part, str) and part in model.model_fields:
@@ -189,7 +189,7 @@ def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
 
 
 def _as_written(path: Path, value: Any) -> Path:
-    """``path`` without the index that stems from reading a scalar as a list of one."""
+    """``path`` without the index that comes from reading a scalar as a list of one."""
     for depth, part in enumerate(path):
         if isinstance(value, dict) and part in value:
             value = cast("dict[Any, Any]", value)[part]
@@ -204,7 +204,7 @@ def validate(model: type[_ModelT], document: Document) -> _ModelT:
     """Read a document as ``model``.
 
     Raises:
-        StudyError: the first problem, by line: where it is, what was expected, what was given.
+        StudyError: the first problem: its line, the expected value and the given one.
     """
     try:
         return model.model_validate(document.value)

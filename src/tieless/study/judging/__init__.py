@@ -1,1 +1,1 @@
-"""The verdicts on claims: pairs of runs, intervals, tests, and the seeds that are still needed."""
+"""Verdicts on claims: pairs of runs, intervals, tests, and the number of seeds that are still needed."""

@@ -1,4 +1,4 @@
-"""One cell of a claim: the runs of two rules under the same seeds, and what they say for the claim and against it."""
+"""Comparison in one cell of a claim: runs of two rules under the same seeds, and tests for and against the claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tieless.study.trial import Result, Trial
 Verdict = Literal["holds", "does not hold", "undecided"]
 
 LEAST_PAIRS = 3
-"""Two differences say nothing of their distribution."""
+"""Smallest number of pairs for a test: two differences say nothing about their distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class Arm:
 
     Args:
         mean: Mean accuracy; ``None`` where no run has one.
-        diverged, one_class, failed: How many runs ended so.
-        learning_rate: Of its runs.
+        diverged, one_class, failed: Numbers of runs that diverged, that predict a single class, and that raised an
+            error.
+        learning_rate: Learning rate of its runs.
     """
 
     mean: float | None
@@ -38,20 +39,20 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One comparison.
+    """Comparison of the two sides in one cell, with its verdict.
 
     Args:
-        settings: What sets it apart from the other cells of its claim, in words; empty where it is the only one.
-        candidate, baseline: The two sides.
-        pairs: Pairs of runs that are compared.
-        planned: Pairs that there are to be.
-        differences: Candidate less baseline; ``None`` below two pairs.
-        wins, ties, losses: Seeds in which the candidate is better, equal, worse.
+        settings: Settings in which it differs from the other cells of its claim, in words; empty if it is the only one.
+        candidate, baseline: Sides of the comparison.
+        pairs: Number of pairs of runs that are compared.
+        planned: Number of pairs that are planned.
+        differences: Differences of accuracy, candidate less baseline; ``None`` below two pairs.
+        wins, ties, losses: Numbers of seeds in which the candidate is better, equal, worse.
         p_holds, p_fails: p-values for and against the claim, adjusted for all looks and, by Holm, for the family.
-        verdict: What follows.
-        more: About how many more seeds decide it with a probability of 80 % if the pilot's numbers are the true ones;
-            ``None`` where it is decided, or no number up to ten thousand does.
-        reason: What else is to be known of the verdict.
+        verdict: Verdict on the claim in this cell.
+        more: Approximate number of further seeds that decide it with a probability of 80 % if the pilot's numbers are
+            the true ones; ``None`` if it is decided, or no number up to ten thousand decides it.
+        reason: Further remark on the verdict.
     """
 
     settings: str
@@ -71,7 +72,7 @@ class Cell:
 
     @property
     def unseen(self) -> float | None:
-        """How often the candidate may fail to train although no run did: the upper 95 % limit, ``1 - 0.05 ** (1 / n)``.
+        """Upper 95 % limit of the candidate's failure rate if no run failed to train: ``1 - 0.05 ** (1 / n)``.
 
         Source:
             Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for 0 of ``n``.
@@ -82,10 +83,10 @@ class Cell:
 
 
 def outcome(result: Result) -> float | None:
-    """The accuracy that a run counts with: that of its last test; chance, ``1 / classes``, where it diverged.
+    """Accuracy with which a run counts: that of its last test; chance, ``1 / classes``, if it diverged.
 
     Returns:
-        ``None`` for a run that raised, which says nothing of the rule.
+        Accuracy, or ``None`` for a run that raised an error, which says nothing about the rule.
     """
     if result.status == "diverged":
         return 1 / result.classes if result.classes else None
@@ -93,7 +94,7 @@ def outcome(result: Result) -> float | None:
 
 
 def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
-    """The differences of outcomes, first less second, of those pairs of runs that both have one."""
+    """Differences of outcomes, first less second, of the pairs of runs that both have one."""
     values: list[float] = []
     for ours, theirs in runs:
         if ours is not None and theirs is not None:
@@ -104,8 +105,8 @@ def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
 
 
 class Step(NamedTuple):
-    """The smallest change of an accuracy, ``size``: 1 over the number of test samples. ``told`` is False where that number
-    is not stored with the results, so that the step is the one in which these accuracies are seen to move.
+    """Smallest change of an accuracy, ``size``: 1 over the number of test samples. ``told`` is False if that number is
+    not stored with the results, so that the change is the smallest one between these accuracies.
     """
 
     size: float
@@ -113,11 +114,11 @@ class Step(NamedTuple):
 
 
 UNKNOWN = Step(0.0, told=False)
-"""Of a data set that no run was tested on."""
+"""Step of a data set that no run was tested on."""
 
 
 def steps(results: Iterable[Result]) -> dict[str, Step]:
-    """The step of the accuracies on each data set."""
+    """Smallest change of the accuracies on each data set."""
     samples: dict[str, int] = {}
     accuracies: dict[str, list[float]] = {}
     for result in results:
@@ -131,9 +132,9 @@ def steps(results: Iterable[Result]) -> dict[str, Step]:
 
 
 def look_sizes(planned: int, most: int | None) -> list[int]:
-    """Numbers of pairs at which the data are looked at: those planned, then twice as many each time, up to ``most``.
+    """Numbers of pairs at the looks: the planned number, then twice as many each time, up to ``most``.
 
-    Where there are to be more, numbers too small for a test are no looks.
+    If seeds may be added, numbers too small for a test are no looks.
 
     Example:
         >>> look_sizes(5, None), look_sizes(5, 40), look_sizes(5, 24), look_sizes(1, 8)
@@ -148,17 +149,17 @@ def look_sizes(planned: int, most: int | None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Tests:
-    """The one-sided tests that a relation consists of: ``above`` and ``below`` which thresholds the difference lies."""
+    """One-sided tests of which a relation consists: the thresholds that the difference is ``above`` and ``below``."""
 
     above: tuple[float, ...] = ()
     below: tuple[float, ...] = ()
 
     def p_all(self, found: Differences) -> float:
-        """That all are so: an intersection-union test."""
+        """p-value that all of them hold: an intersection-union test."""
         return max([*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)])
 
     def p_any(self, found: Differences) -> float:
-        """That one is so, by Bonferroni."""
+        """p-value that one of them holds, by Bonferroni."""
         p_values = [*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)]
         return min(1.0, len(p_values) * min(p_values))
 
@@ -167,7 +168,7 @@ class _Tests:
 
 
 def _tests(claim: Claim) -> tuple[_Tests, _Tests]:
-    """What has to be shown for the claim (all of it) and against it (any of it)."""
+    """Tests for the claim (all must hold) and against it (any suffices)."""
     margin = claim.margin / 100
     return {
         "non-inferior to": (_Tests(above=(-margin,)), _Tests(below=(-margin,))),
@@ -178,15 +179,15 @@ def _tests(claim: Claim) -> tuple[_Tests, _Tests]:
 
 
 class Comparison:
-    """One cell before its family is known: p-values for and against, adjusted for all looks.
+    """Comparison of one cell before its family is known: p-values for and against, adjusted for all looks.
 
     Args:
-        claim: The claim.
-        pairing: The cell.
+        claim: Claim to judge.
+        pairing: Cell with its paired runs.
         known: Results by their trial.
-        steps: Of the accuracies on each data set.
-        most: Up to how many pairs seeds may be added; ``None`` where the planned ones are all.
-        varied: Settings that set the claim's cells apart.
+        steps: Smallest change of the accuracies on each data set.
+        most: Largest number of pairs to which seeds may be added; ``None`` if only the planned ones are run.
+        varied: Settings by which the claim's cells differ.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Comparison:
         return self._for.p_all(found), self._against.p_any(found)
 
     def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> Cell:
-        """The cell, once the p-values are adjusted for the family, of which ``open_ones`` are undecided."""
+        """Cell with p-values adjusted for the family, of which ``open_ones`` are undecided."""
         values = paired(self._runs)
         found = Differences.of(values, self._step.size) if len(values) > 1 else None
         cell = Cell(
@@ -253,7 +254,7 @@ class Comparison:
         return replace(cell, more=more, reason=coarse or ("" if more else "the difference lies at the margin"))
 
     def _coarse(self, values: Sequence[float], found: Differences) -> str:
-        """That the test set, and not the seeds, is what limits the interval."""
+        """Remark that the test set, and not the seeds, limits the interval."""
         if stdev(values) >= found.sd:
             return ""
         if not self._step.told:
@@ -261,7 +262,7 @@ class Comparison:
         return f"{1 / self._step.size:,.0f} test samples show no smaller difference"
 
     def _stuck(self, values: Sequence[float]) -> str:
-        """Why no number can be given."""
+        """Reason why no number of seeds can be given."""
         planned = self.pairing.planned
         if self.ended < planned:
             return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
@@ -301,7 +302,7 @@ def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
 
 
 def _trained(runs: Iterable[tuple[Result | None, Result | None]]) -> bool:
-    """Some run of either rule neither diverged nor ended in one class."""
+    """True if some run of either rule neither diverged nor predicts a single class."""
     return any(r is not None and r.status == "done" and not r.one_class for pair in runs for r in pair)
 
 

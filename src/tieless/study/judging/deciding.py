@@ -1,4 +1,4 @@
-"""Adding seeds until claims are decided: only to cells that are undecided, to both sides, up to the next look."""
+"""Further seeds until claims are decided: added only to undecided cells, to both sides, up to the next look."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tieless.study.trial import Result, Trial
 
 
 def check_most_seeds(study: Study, most: int) -> None:
-    """Make sure that adding seeds makes sense.
+    """Check that seeds can be added.
 
     Raises:
         StudyError: the study has no claims, or no cell could get more seeds than it has.
@@ -25,12 +25,12 @@ def check_most_seeds(study: Study, most: int) -> None:
 
 
 def more_seeds(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Trial]:
-    """The trials to add next; none where every claim is decided, has all its seeds or cannot be decided by more.
+    """Trials to add next; empty if every claim is decided, has all its seeds, or cannot be decided by more.
 
     Args:
-        study: The plan, with ``most_seeds``.
-        results: Those of the plan.
-        every_cell: Whether cells of a claim that another cell has settled are to be decided as well.
+        study: Plan, with ``most_seeds``.
+        results: Results of the plan.
+        every_cell: True to decide also cells of a claim that another cell has settled.
     """
     chosen = () if study.choose is None else study.choose.seeds
     wanted: dict[Trial, None] = {}

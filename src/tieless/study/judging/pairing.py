@@ -1,4 +1,4 @@
-"""Which runs of a study a claim is about: cells that have both sides, and their runs paired by seed."""
+"""Pairs of runs that a claim is about: cells that have both sides, and their runs paired by seed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NAMES = tuple(field.name for field in fields(Trial))
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """One cell of a claim: all that does not set its sides apart is equal, or was chosen for each side by itself.
+    """One cell of a claim. Its sides differ in what distinguishes them and in settings chosen for each by itself.
 
     Args:
-        settings: What is equal, by the name of the field.
-        candidate, baseline: The runs of each side by seed.
-        seeds: Those of both, in the order of the plan.
-        planned: How many of them were planned before any was added.
+        settings: Equal settings, by the name of the field.
+        candidate, baseline: Runs of each side by seed.
+        seeds: Seeds that both sides have, in the order of the plan.
+        planned: Number of these seeds that were planned before any was added.
     """
 
     settings: Mapping[str, Any]
@@ -33,19 +33,19 @@ class Pairing:
 
 
 def cell(trial: Trial) -> tuple[Any, ...]:
-    """What a trial has in common with those that repeat it under other seeds."""
+    """Key of a trial's cell, equal for the trials that repeat it under other seeds."""
     return tuple(getattr(trial, name) for name in _NAMES if name != "seed")
 
 
 def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pairing]:
-    """The cells that a claim picks, in the order of the plan.
+    """Cells that a claim picks, in the order of the plan.
 
     Args:
-        claim: The claim.
-        trials: The plan.
-        added: How many trials at its end were added to what the study file asks for.
+        claim: Claim whose cells to find.
+        trials: Trials of the plan.
+        added: Number of trials at its end that were added to those of the study file.
     Raises:
-        StudyError: no cell has both sides, or none of a value that the claim names; the message says what there is.
+        StudyError: no cell has both sides, or none of a value that the claim names; the message lists those that exist.
     """
     sides = claim.sides
     aside = {*sides[0], "seed", *(["learning_rate"] if claim.chosen else [])}
@@ -75,14 +75,14 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
 
 
 def _having(values: Mapping[str, Any]) -> Callable[[Trial], bool]:
-    """Tells whether a trial has these values, quickly: a plan has thousands of trials, a study asks for many sides."""
+    """Fast test for trials with these values: a plan has thousands of trials, and a study asks about many sides."""
     # With one name attrgetter gives a value, with several a tuple of them.
     of, wanted = attrgetter("seed", *values), tuple(values.values())
     return lambda trial: of(trial)[1:] == wanted
 
 
 def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
-    """Why no cell matches: the first field that rules all out."""
+    """Reason why no cell matches: the first field that rules all out."""
     problem = f"The claim {str(claim)!r} matches nothing in this study: "
     for side, name in zip(claim.sides, claim.names, strict=True):
         for field, value in side.items():
@@ -100,13 +100,13 @@ def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
 
 
 def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int = 0) -> list[Pairing]:
-    """``pairings`` of a claim that says what it must of the learning rate.
+    """Cells of a claim, after a check that it says which learning rate it means.
 
     Args:
-        claim: The claim.
-        trials: A study's trials; where it chooses learning rates, those at every rate.
-        chooses: Whether it does.
-        added: How many trials at the end were added.
+        claim: Claim whose cells to find.
+        trials: Trials of a study; at every rate, if the study chooses learning rates.
+        chooses: True if the study chooses learning rates.
+        added: Number of trials at the end that were added.
     Raises:
         StudyError: the claim matches no cell, or does not say of a study that chooses rates that it means the chosen
             ones.

@@ -1,4 +1,4 @@
-"""Differences paired by seed: intervals, one-sided tests, Holm's correction, and the number of seeds that a test needs.
+"""Statistics of differences paired by seed: intervals, one-sided tests, Holm's correction, number of seeds needed.
 
 SciPy does the mathematics: its distributions of t, central and noncentral.
 """
@@ -23,25 +23,25 @@ with try_import("study") as study_extra:
     from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 CONFIDENCE = 0.95
-"""Of every interval."""
+"""Confidence of every interval."""
 LEVEL = (1 - CONFIDENCE) / 2
-"""Of every one-sided test: 2.5 %, so that a test rejects where the interval leaves its threshold out."""
+"""Level of every one-sided test: 2.5 %, so that a test rejects where the interval leaves its threshold out."""
 POWER = 0.8
-"""With which a plan is to decide."""
+"""Power with which a plan is to decide."""
 _MOST_SEEDS = 10_000
 _MOST_SAMPLES = 10_000_000
-"""Accuracies whose common denominator is larger are not counts of a test set."""
+"""Largest size of a test set: accuracies with a larger common denominator are not counts of one."""
 
 
 def resolution(accuracies: Iterable[float]) -> float:
-    """The step in which these accuracies move, where nobody has told the number of test samples: 1 over it, or more.
+    """Smallest step between these accuracies, for an unknown number of test samples: 1 over that number, or a multiple.
 
     An accuracy is a count divided by the number of test samples, so that number is a multiple of every denominator.
 
     Args:
         accuracies: Fractions of one test set.
     Returns:
-        1 over the denominators' least common multiple; 0 where they have none below ten million.
+        Step: 1 over the denominators' least common multiple, or 0 if they have none below ten million.
     Example:
         >>> round(1 / resolution([3 / 360, 5 / 360, 0.25]))
         360
@@ -55,16 +55,16 @@ def resolution(accuracies: Iterable[float]) -> float:
 
 
 def least_spread(n: int, step: float) -> float:
-    """The smallest standard deviation that is believed of ``n`` values which are counts of test samples.
+    """Smallest standard deviation that is credible for ``n`` values which are counts of test samples.
 
     The larger of two. From rounding alone a difference of two accuracies has the standard deviation
     ``step / sqrt(6)``. And ``n`` runs without an error on ``1 / step`` samples each leave an error rate of
-    ``u = 1 - 0.025 ** (step / n)`` possible, the upper limit of Clopper and Pearson for 0 of ``n / step``: the interval of
-    the mean, ``t(0.975, n - 1) sd / sqrt(n)``, is never narrower than that.
+    ``u = 1 - 0.025 ** (step / n)`` possible, the upper limit of Clopper and Pearson for 0 of ``n / step``: the interval
+    of the mean, ``t(0.975, n - 1) sd / sqrt(n)``, is never narrower than that.
 
     Args:
-        n: Values, at least 2.
-        step: 1 over the number of test samples; 0 where it is not known and cannot be told.
+        n: Number of values, at least 2.
+        step: Smallest change of an accuracy, 1 over the number of test samples; 0 if that number is unknown.
     Source:
         Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
     Example:
@@ -77,14 +77,14 @@ def least_spread(n: int, step: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """``n`` values, one a seed, by their mean and their standard deviation, as Student's t sees them.
+    """Summary of ``n`` values, one per seed, by their mean and standard deviation, for Student's t.
 
     Most often differences of paired runs; of one rule's accuracies the mean has its interval by the same formula.
 
     Args:
-        n: Values, at least 2.
-        mean: Their mean.
-        sd: Their standard deviation, with ``n - 1`` in the denominator.
+        n: Number of values, at least 2.
+        mean: Mean of the values.
+        sd: Standard deviation, with ``n - 1`` in the denominator.
     Source:
         Student 1908, The probable error of a mean, doi:10.1093/biomet/6.1.1.
     """
@@ -95,14 +95,14 @@ class Differences:
 
     @classmethod
     def of(cls, values: Sequence[float], step: float = 0.0) -> Differences:
-        """From single values, whose spread is never taken to be smaller than ``least_spread``.
+        """Summary of single values, whose spread is never taken to be smaller than ``least_spread``.
 
-        Seeds that agree to the last digit have a standard deviation of 0, which would make any difference certain.
-        But each accuracy is a count of test samples, and so many samples tell no more.
+        Seeds that agree to the last digit have a standard deviation of 0, which would make any difference certain. But
+        each accuracy is a count of test samples, and that number of samples limits the precision.
 
         Args:
-            values: One difference, or one accuracy, a seed.
-            step: 1 over the number of test samples.
+            values: Differences or accuracies, one per seed.
+            step: Smallest change of an accuracy, 1 over the number of test samples.
         Raises:
             StudyError: there are fewer than two values.
         Example:
@@ -119,7 +119,7 @@ class Differences:
 
     @property
     def error(self) -> float:
-        """Of the mean: ``sd / sqrt(n)``."""
+        """Standard error of the mean: ``sd / sqrt(n)``."""
         return self.sd / math.sqrt(self.n)
 
     @property
@@ -129,12 +129,12 @@ class Differences:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean, ``mean ± half``."""
+        """95 % interval of the mean, ``mean ± half``."""
         return self.mean - self.half, self.mean + self.half
 
     @property
     def effect(self) -> float | None:
-        """The mean in standard deviations, ``J mean / sd`` with Hedges' ``J`` against its bias; ``None`` if ``sd`` is 0.
+        """Effect size, ``J mean / sd`` with Hedges' ``J`` against its bias; ``None`` if ``sd`` is 0.
 
         Source:
             Hedges 1981, doi:10.3102/10769986006002107: ``J = gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2))`` with
@@ -147,7 +147,7 @@ class Differences:
         return math.exp(log_j) * self.mean / self.sd
 
     def above(self, threshold: float) -> float:
-        """The p-value of "the true mean is above ``threshold``" against "it is not", by the t test.
+        """p-value of "the true mean is above ``threshold``" against "it is not", by the t test.
 
         Example:
             >>> round(Differences(n=10, mean=1.58, sd=1.229995).above(0), 6)
@@ -159,7 +159,7 @@ class Differences:
         return float(special.stdtr(self.n - 1, (threshold - self.mean) / self.error))
 
     def below(self, threshold: float) -> float:
-        """The p-value of "the true mean is below ``threshold``" against "it is not"."""
+        """p-value of "the true mean is below ``threshold``" against "it is not"."""
         return Differences(self.n, -self.mean, self.sd).above(-threshold)
 
 
@@ -183,16 +183,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
-    """The chance that a one-sided t test of ``n`` differences rejects.
+    """Power: the probability that a one-sided t test of ``n`` differences rejects.
 
     ``1 - F(t(1 - level, n - 1))`` with ``F`` the noncentral t of ``n - 1`` degrees and noncentrality
     ``distance sqrt(n) / sd``.
 
     Args:
-        n: Differences, at least 2.
-        distance: From the threshold of the test to the true mean, positive on the side where the test rejects.
+        n: Number of differences, at least 2.
+        distance: Distance from the threshold of the test to the true mean, positive on the side where the test rejects.
         sd: True standard deviation of the differences, above 0.
-        level: Of the test.
+        level: Level of the test.
     Source:
         Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, chapter 2; SciPy's ``nctdtr``.
     Example:
@@ -213,18 +213,18 @@ def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
 def seeds_needed(
     distances: Sequence[float], sd: float, level: float = LEVEL, *, least: int = 3, chance: float = POWER
 ) -> int | None:
-    """The smallest number of seeds with which one-sided tests all reject, with a probability of ``chance`` or more.
+    """Smallest number of seeds with which one-sided tests all reject, with a probability of ``chance`` or more.
 
     Of several tests, each may fail: their power together is at least ``1 - sum(1 - power)``.
 
     Args:
-        distances: From the threshold of each test to the true mean; all must be above 0.
-        sd: Standard deviation of the differences, as a pilot gives it.
-        level: Of each test.
-        least: The number to start from.
-        chance: The power that is wanted.
+        distances: Distances from the threshold of each test to the true mean; all must be above 0.
+        sd: Standard deviation of the differences, as estimated by a pilot.
+        level: Level of each test.
+        least: Smallest number to consider.
+        chance: Requested power.
     Returns:
-        ``None`` where more than ten thousand are needed, or the true mean lies on the wrong side.
+        Number of seeds, or ``None`` if more than ten thousand are needed or the true mean lies on the wrong side.
     Example:
         >>> seeds_needed([5.0], sd=5.0)
         10
@@ -241,7 +241,7 @@ def seeds_needed(
 
 
 def _smallest(enough: Callable[[int], bool], least: int) -> int | None:
-    """The smallest integer from ``least`` to ten thousand that is enough, where every larger one is too."""
+    """Smallest integer from ``least`` to ten thousand that is enough, where every larger one is too."""
     low, high = least - 1, least
     while not enough(high):
         if high >= _MOST_SEEDS:

@@ -1,7 +1,7 @@
-"""Claims judged: for each cell the difference, its interval and its tests; for each claim a verdict.
+"""Verdicts on claims: for each cell the difference, its interval and its tests; for each claim one verdict.
 
-Every number that is tested is of runs paired by seed. What counts as an accuracy, what a family is and how often one
-may look is said in ``docs/statistics.md`` and computed here.
+All tests compare runs paired by seed. ``docs/statistics.md`` defines the accuracy of a run, the family of comparisons
+and the number of looks; they are computed here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tieless.study.trial import Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimVerdict:
-    """A claim and what the runs say of it.
+    """Claim with its verdict.
 
     Args:
-        claim: The claim.
-        verdict: ``holds`` where every cell does, ``does not hold`` where one does not, else ``undecided``.
-        cells: The comparisons.
-        family: Comparisons that share the error rate, those of the other claims included.
-        looks: How often the data may be looked at, each time at that part of the level.
+        claim: Judged claim.
+        verdict: Verdict: ``holds`` if every cell holds, ``does not hold`` if one cell does not, else ``undecided``.
+        cells: Comparisons, one per cell.
+        family: Number of comparisons that share the error rate, those of the other claims included.
+        looks: Number of times that the data may be looked at, each time at that part of the level.
     """
 
     claim: Claim
@@ -37,12 +37,12 @@ class ClaimVerdict:
 
     @property
     def more(self) -> int | None:
-        """The largest number of further seeds that an undecided cell is estimated to need."""
+        """Largest number of further seeds that an undecided cell is estimated to need."""
         return max((cell.more for cell in self.cells if cell.more is not None), default=None)
 
     @property
     def text(self) -> str:
-        """``holds``, ``does not hold``, ``undecided, needs about 7 more seeds``, ``undecided: not run yet``."""
+        """Verdict in words: ``holds``, ``undecided, needs about 7 more seeds``, ``undecided: not run yet``."""
         if self.verdict != "undecided":
             return self.verdict
         if not self.cells:
@@ -57,20 +57,21 @@ def judge(claims: Iterable[Claim], study: Study, results: Iterable[Result]) -> l
     """Judge claims as one family.
 
     Args:
-        claims: Their comparisons share the error rate: the chance that any verdict is wrong is at most 5 %.
-        study: The plan, as the store has it.
-        results: What is known so far.
+        claims: Claims, whose comparisons share the error rate: the probability that any verdict is wrong is at most 5
+            %.
+        study: Plan, as stored.
+        results: All known results.
     Raises:
-        StudyError: a claim matches nothing in the study, or says nothing of a rate that the study chooses.
+        StudyError: a claim matches nothing in the study, or does not mention a rate that the study chooses.
     """
     return [verdict for verdict, _ in _judged(claims, study, results)]
 
 
 def undecided(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Comparison]:
-    """The comparisons of a study's claims that are to be decided still, and that more seeds may decide.
+    """Comparisons of a study's claims that are still undecided and that more seeds may decide.
 
-    A claim that does not hold in one cell is settled, whatever its other cells are; ``every_cell`` asks for those too. Where
-    neither rule trains, there is nothing that seeds could decide.
+    A claim that does not hold in one cell is settled, whatever its other cells say; ``every_cell`` includes those too.
+    If neither rule trains, seeds cannot decide anything.
     """
     return [
         comparison
@@ -107,7 +108,7 @@ def _judged(
 
 
 def _found(claim: Claim, study: Study) -> list[Pairing]:
-    """The cells that a claim is about; none where the rates that they shall run at are still to be chosen."""
+    """Cells that a claim is about; empty if their learning rates are still to be chosen."""
     if study.choose is None:
         return cells_of(claim, study.trials, chooses=False, added=study.added)
     tested = [trial for trial in study.trials if trial.test != "never"]
@@ -119,7 +120,7 @@ def _found(claim: Claim, study: Study) -> list[Pairing]:
 
 
 def _of_any_length(claim: Claim) -> Claim:
-    """Shorter runs choose for those that the claim is about."""
+    """Claim without its number of epochs, for shorter runs choose the rates of the runs that it is about."""
     return replace(claim, where=tuple(one for one in claim.where if one[0] != "epochs"))
 
 

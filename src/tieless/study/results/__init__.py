@@ -1,1 +1,1 @@
-"""The results of a study: the store, tables that are written and read, and the plan that follows from results."""
+"""Results of a study: the store, tables that are written and read, and the plan that follows from results."""

@@ -1,4 +1,4 @@
-"""The columns of a table of trials, and what a cell of each may say, however a spreadsheet or pandas has written it."""
+"""Columns of a table of trials and the values allowed in each, as a spreadsheet or pandas may have written them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tieless.errors import StudyError
 from tieless.study.results.export import trial_columns
 
 COLUMNS = trial_columns()
-"""Names and types."""
+"""Names and types of the columns."""
 
 _Row = Mapping[str, Any]
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 _EXACT = 2**53
-"""Below it every whole number is a float."""
+"""Limit below which every whole number is a float."""
 _MOST_SECONDS = 1e9
 
 
 def read(row: _Row, name: str) -> Any:
-    """A value as the type of its column; ``None`` for what is not there.
+    """Value of a column in its type; ``None`` for an empty cell.
 
     Args:
         row: Texts, or values of JSON or parquet, by the name of their column.
-        name: One of ``COLUMNS``.
+        name: Name of a column, one of ``COLUMNS``.
     Raises:
-        StudyError: it is of another type. Of an integer ``10.0`` and ``"1e1"`` are none.
+        StudyError: the value has another type. ``10.0`` and ``"1e1"`` are integers.
     """
     given, kind = row.get(name), COLUMNS[name]
     if given is None or (kind is not float and is_nan(given)):
@@ -50,12 +50,12 @@ def read(row: _Row, name: str) -> Any:
 
 
 def is_nan(value: object) -> bool:
-    """True of what pandas writes for nothing."""
+    """True if a value is NaN, which pandas writes for an empty cell."""
     return isinstance(value, float) and math.isnan(value)
 
 
 def _number(value: object) -> int | float | None:
-    """A number, or what text says of one; ``None`` for anything else."""
+    """Number that a value or its text gives; ``None`` for anything else."""
     if isinstance(value, str):
         text = value.strip()
         if not _NUMBER.fullmatch(text):
@@ -68,13 +68,13 @@ def _number(value: object) -> int | float | None:
 
 
 def _shown(value: object) -> str:
-    """A value in a message, cut where it is long."""
+    """Value for a message, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _within(row: _Row, name: str, allowed: Callable[[Any], bool], expected: str) -> Any:
-    """A value that is not there, or one that is allowed."""
+    """Value if it is missing or allowed."""
     value = read(row, name)
     if value is not None and not allowed(value):
         raise StudyError(f"{name}: expected {expected}, got {write_value(value)}.")
@@ -82,38 +82,38 @@ def _within(row: _Row, name: str, allowed: Callable[[Any], bool], expected: str)
 
 
 def count(row: _Row, name: str) -> int | None:
-    """How many there are, 1 or more."""
+    """Count, 1 or more."""
     return _within(row, name, lambda value: value >= 1, "1 or more")
 
 
 def fraction(row: _Row, name: str) -> float | None:
-    """An accuracy; NaN where a run has none."""
+    """Accuracy; NaN if a run has none."""
     return _within(row, name, lambda value: math.isnan(value) or 0 <= value <= 1, "a fraction from 0 to 1")
 
 
 def loss(row: _Row, name: str) -> float | None:
-    """A loss, finite, or NaN where a run has none."""
+    """Loss, finite, or NaN if a run has none."""
     return _within(row, name, lambda value: not math.isinf(value), "a finite number")
 
 
 def flag(row: _Row, name: str) -> int | None:
-    """0 or 1, which some programs write as False and True."""
+    """Flag, 0 or 1, which some programs write as False and True."""
     known = {"true": 1, "false": 0}.get(str(row.get(name)).strip().lower())
     return read(row, name) if known is None else known
 
 
 def or_nan(value: float | None) -> float:
-    """NaN for nothing."""
+    """Number, or NaN for ``None``."""
     return math.nan if value is None else value
 
 
 def or_none(value: float | None) -> float | None:
-    """Nothing for NaN."""
+    """Number, or ``None`` for NaN."""
     return None if value is None or math.isnan(value) else value
 
 
 def time(row: _Row) -> tuple[str, float]:
-    """When a run started, in ISO 8601 or empty, and how many seconds it took."""
+    """Time at which a run started, in ISO 8601 or empty, and the seconds that it took."""
     expected = f"seconds from 0 to {_MOST_SECONDS:g}"
     seconds: float = _within(row, "seconds", lambda value: 0 <= value <= _MOST_SECONDS, expected) or 0.0
     started: str | None = read(row, "started")

@@ -1,4 +1,4 @@
-"""The one SQLite file of a study: locks are waited for, its loss is noticed, and an error says what is wrong with it."""
+"""SQLite file of a study: it waits for locks, notices the loss of its file, and explains errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _READERS_PATIENCE = 5.0
 
 
 class Database:
-    """An SQLite file that one process writes to, and any number read meanwhile.
+    """SQLite file that one process writes to while any number of processes read.
 
     The results of a run are in a log beside the file (``study.db-wal``) until they are copied into it, which happens
     after each transaction: a copy of the file alone, made after the run was ended by force, has them too.
 
     Args:
-        file: The file. It is made where there is none, if it is to be written.
+        file: Path of the file. It is created if it does not exist and is to be written.
         writes: True if this process writes to it.
-        go_on: Asked after each second of waiting for a lock of another program: True to go on waiting. Nobody waits
-            where it is ``None``.
+        go_on: Function called after each second of waiting for another program's lock; it returns True to go on
+            waiting. ``None`` never waits.
     Raises:
-        StudyError: it cannot be opened.
+        StudyError: the file cannot be opened.
     """
 
     def __init__(self, file: Path, *, writes: bool, go_on: Callable[[], bool] | None = None) -> None:
@@ -50,8 +50,8 @@ class Database:
     def keep_log(self) -> None:
         """Let others read while this process writes, and have each transaction on the disk when it ends.
 
-        One fsync for each trial costs milliseconds against the seconds or minutes of the trial. With a limit of one page, the
-        log is copied into the file after each transaction.
+        One fsync for each trial costs milliseconds against the seconds or minutes of the trial. With a limit of one
+        page, the log is copied into the file after each transaction.
         """
         self._logs = True
         with self._explained():
@@ -60,12 +60,12 @@ class Database:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
+        """Rows of a query."""
         with self._explained():
             return self._connection.execute(query).fetchall()
 
     def value(self, query: str) -> Any:
-        """The first value of a query's first row."""
+        """First value of a query's first row."""
         return self.rows(query)[0][0]
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> None:
@@ -78,10 +78,10 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        """All that is executed within, or nothing of it; on the disk, in the file of this name, when it ends.
+        """Context of which all is executed or nothing; it is on the disk, in the file of this name, when it ends.
 
         Raises:
-            StudyError: it could not be written, or the file is not there any more.
+            StudyError: the transaction could not be written, or the file is gone.
         """
         with self._explained():
             self._patiently("BEGIN IMMEDIATE")
@@ -101,7 +101,7 @@ class Database:
             )
 
     def copy(self) -> bytes:
-        """The content of one file with all of it, as it is at this moment, whoever writes to it meanwhile."""
+        """Content of one file with the whole database as it is at this moment, even during a write."""
         with self._explained("copy"), tempfile.TemporaryDirectory(prefix="tieless-") as folder:
             file = Path(folder, self.file.name)
             with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as copy:
@@ -111,7 +111,7 @@ class Database:
             return file.read_bytes()
 
     def close(self) -> None:
-        """Close it. The last to close a file that was written leaves no log beside it."""
+        """Close the file. The last process to close a file that was written leaves no log beside it."""
         if self._logs:
             # Refused while someone reads, and then the log stays, which is as safe.
             with contextlib.suppress(sqlite3.Error):
@@ -147,7 +147,7 @@ def _text(raw: bytes) -> str:
 
 
 def _address(file: Path) -> str:
-    """How to open it to read. Without a log, in a folder that cannot be written, SQLite has to be told that all is well."""
+    """Address for reading the file. If its folder is not writable, it states that there is no log."""
     log = file.with_name(f"{file.name}-wal")
     alone = not os.access(file.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
     return f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
@@ -166,7 +166,7 @@ def _is_locked(error: Exception) -> bool:
 
 
 def _reason(file: Path, error: Exception) -> str:
-    """The reason in words that say what to do. Python 3.10 has the text of SQLite's errors, and no number."""
+    """Reason in words that say what to do. Python 3.10 has the text of SQLite's errors, and no number."""
     text = (getattr(error, "strerror", None) or str(error)).rstrip(".")
     if _is_locked(error):
         return f"another program holds it ({text}). Wait for its end, then give the same command again"

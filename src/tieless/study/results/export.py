@@ -1,4 +1,4 @@
-"""Results as flat rows, one a trial, one an epoch or one for each layer that a monitor has measured, written as CSV, JSON or parquet."""
+"""Results as flat rows, one per trial, per epoch or per layer of a measurement, written as CSV, JSON or parquet."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
@@ -32,7 +32,7 @@ _Row = dict[str, Any]
 
 
 def _column_types(cls: type) -> dict[str, type]:
-    """Field to type; ``int | None`` counts as ``int``, for a column may be empty anywhere."""
+    """Types of a class's fields by name; ``int | None`` counts as ``int``, for a column may be empty anywhere."""
     return {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(cls).items()}
 
 
@@ -49,12 +49,12 @@ def _of_trial(result: Result) -> _Row:
 
 
 def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_Row]:
-    """One row a trial: its fields, how it ended, and the figures of its last finished epoch.
+    """Rows of a table of trials: their fields, how they ended, and the numbers of their last finished epoch.
 
-    ``finished_epochs`` counts those, ``epochs`` those asked for. Versions and hardware are columns such as
-    ``version_torch`` and ``hardware_processor``. Of a study that may get seeds until its claims are decided, ``most_seeds`` is
-    up to how many, and ``added`` is 1 for the runs of those that it got; from both follows how often its data are looked
-    at.
+    ``finished_epochs`` counts finished epochs, ``epochs`` the requested ones. Versions and hardware are columns such as
+    ``version_torch`` and ``hardware_processor``. In a study that may get seeds until its claims are decided,
+    ``most_seeds`` is their largest number, and ``added`` is 1 for runs of added seeds; both determine the number of
+    looks at the data.
     """
     most_seeds = None if study is None else study.most_seeds
     added = {trial.id for trial in study.trials[len(study.trials) - study.added :]} if study is not None else set[str]()
@@ -81,7 +81,7 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
 
 
 def epoch_rows(results: Sequence[Result]) -> list[_Row]:
-    """One row for each finished epoch of each trial: the trial's fields, ``epoch`` from 1, the epoch's figures."""
+    """Rows of a table of epochs, one per finished epoch: the trial's fields, ``epoch`` from 1, the epoch's numbers."""
     return [
         {**_of_trial(result), "epoch": i, **{name: getattr(record, name) for name in _RECORD}}
         for result in results
@@ -90,17 +90,17 @@ def epoch_rows(results: Sequence[Result]) -> list[_Row]:
 
 
 def alignment_rows(results: Sequence[Result]) -> list[_Row]:
-    """One row for each layer of each measurement of each trial's monitor; the whole has an empty ``layer``."""
+    """Rows of a table of alignments: one per layer and measurement; the whole network has an empty ``layer``."""
     return [{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments]
 
 
 def trial_columns() -> dict[str, type]:
-    """The columns of ``trial_rows`` and their types, but for those of versions and hardware, which are texts."""
+    """Columns of ``trial_rows`` and their types, without those of versions and hardware, which are texts."""
     return {**_TRIAL, "finished_epochs": int, **_FINAL, **_END, **_LOOKS}
 
 
 def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
-    """Every column and its type, also where a table has no rows or a column no values."""
+    """Every column and its type, also if a table has no rows or a column no values."""
     if alignments:
         return {**_TRIAL, **_ALIGNMENT}
     if per_epoch:
@@ -151,16 +151,17 @@ def export_table(
     per_epoch: bool = False,
     alignments: bool = False,
 ) -> None:
-    """Write results as a table, wholly or not at all.
+    """Write results as a table, completely or not at all.
 
     Args:
-        results: The rows, in this order.
-        file: Where to; an existing file is replaced, a pipe or a device is written to. Or a binary stream.
-        form: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
+        results: Results, in the order of the rows.
+        file: Path or binary stream to write to; an existing file is replaced, a pipe or a device is written to.
+        form: Format: ``"csv"`` (missing is empty), ``"json"`` (a list of objects; missing and not finite are null) or
             ``"parquet"`` (typed columns).
-        study: Theirs, so that a table of trials tells which seeds were added until claims were decided.
-        per_epoch: One row an epoch (``epoch_rows``) instead of one a trial (``trial_rows``).
-        alignments: One row for each layer that a monitor has measured (``alignment_rows``).
+        study: Study of the results, from which a table of trials gets the seeds that were added until claims were
+            decided.
+        per_epoch: True for one row per epoch (``epoch_rows``) instead of one per trial (``trial_rows``).
+        alignments: True for one row per layer that a monitor has measured (``alignment_rows``).
     Raises:
         StudyError: the file cannot be written.
         MissingExtraError: parquet was asked for and pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""The plan of a study: what its file asks for, what follows from results, and the seeds that were added."""
+"""Plan of a study: the trials of its file, those that follow from results, and the seeds that were added."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tieless.study.trial import Result, Trial
 
 
 def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], most_seeds: int | None) -> Study:
-    """A study as it stands: with the runs that confirm learning rates, those at the rates chosen, and added seeds.
+    """Study with its current plan, which includes confirming runs, runs at the chosen rates, and added seeds.
 
     Args:
-        study: As ``parse_study`` gives it.
-        results: All that are known, of this plan or not.
-        added: Trials that were added in this folder. Those of cells that the study does not have any more are left out.
-        most_seeds: Up to how many seeds a cell may get; ``None`` where none were ever to be added.
+        study: Study as ``parse_study`` returns it.
+        results: All known results, of this plan or not.
+        added: Trials that were added in this folder. Trials of cells that the study no longer has are left out.
+        most_seeds: Largest number of seeds that a cell may get; ``None`` if none are ever added.
     """
     trials = study.trials
     if study.choose is not None:

@@ -1,4 +1,4 @@
-"""The results of a study, in one SQLite file that a crash leaves whole.
+"""Store of the results of a study: one SQLite file that survives a crash.
 
 Each result is one transaction, synced to the disk before ``add`` returns. SQLite's write-ahead log lets others
 read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are JSON; a
@@ -45,16 +45,16 @@ RecordT = TypeVar("RecordT")
 
 _ANEW = "'tieless study run' makes it anew"
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
-"""What reading a record raises that is no JSON, or not of what was written."""
+"""Errors of reading a record that is no JSON, or not of the written form."""
 
 
 class Store:
-    """The results of one study, and the latest plan: which trials it consists of.
+    """Results of one study, and its latest plan: the trials of which it consists.
 
     A folder belongs to one study, by name. Running it again with other settings replaces the plan and keeps all
-    results; ``results`` gives those of the plan.
+    results; ``results`` returns those of the plan.
 
-    Only one process may write, which ``tieless.study.run`` sees to; any number may read meanwhile.
+    Only one process may write, which ``tieless.study.run`` ensures; any number may read meanwhile.
 
     Example:
         >>> with Store.open(folder) as store:  # doctest: +SKIP
@@ -66,17 +66,18 @@ class Store:
 
     @property
     def file(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return self._database.file
 
     @classmethod
     def create(cls, folder: Path, study: Study, *, go_on: Callable[[], bool] | None = None) -> Store:
-        """Open a folder's store to write to it, made where there is none, with ``study`` as its plan.
+        """Open a folder's store for writing, created if it does not exist, with ``study`` as its plan.
 
         Args:
-            folder: Where it is or shall be.
-            study: The plan.
-            go_on: Asked, about once a second, where another program holds the file: True to go on waiting.
+            folder: Folder of the store.
+            study: Plan.
+            go_on: Function called about once a second while another program holds the file; it returns True to go on
+                waiting.
         Raises:
             StudyError: the folder belongs to another study, holds another file of this name or cannot be written.
         """
@@ -93,10 +94,10 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """Open the store in ``folder`` to read it, while a run writes or after.
+        """Open the store in ``folder`` for reading, during a run or after it.
 
         Raises:
-            StudyError: there is none, or the file is not a store of this version.
+            StudyError: the folder has no store, or the file is not a store of this version.
         """
         file = Path(folder) / FILE
         if not is_file(file):
@@ -110,7 +111,7 @@ class Store:
         return store
 
     def _blank(self) -> bool:
-        """Nothing was ever written: a new file, or one whose first run was killed before its first transaction."""
+        """True if nothing was ever written: the file is new, or its first run was killed before a transaction."""
         return self._database.value("SELECT count(*) FROM sqlite_master") == 0
 
     def _check(self) -> None:
@@ -156,7 +157,7 @@ class Store:
             self._plan(study)
 
     def _fail_damaged(self) -> None:
-        """A result that cannot be read any more is as good as none: its trial is to be run again."""
+        """Mark a result that is no longer readable as missing: its trial runs again."""
         for name, text in self._database.rows("SELECT id, json FROM results"):
             if isinstance(_read(text, Result.from_dict), str):
                 self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
@@ -166,12 +167,12 @@ class Store:
             self._database.execute(statement)
 
     def plan(self, study: Study) -> Study:
-        """Plan a study anew, by its file, the results that there are and the seeds that were added, and keep the plan.
+        """Plan a study from its file, the stored results and the added seeds, and store the plan.
 
         Args:
-            study: As ``parse_study`` gives it.
+            study: Study as ``parse_study`` returns it.
         Returns:
-            The study with all trials of the plan.
+            Study with all trials of the plan.
         """
         with self._database.transaction():
             return self._plan(study)
@@ -186,7 +187,7 @@ class Store:
         return full
 
     def allow_seeds(self, most: int) -> None:
-        """Fix up to how many seeds a cell may get. It fixes how often the data are looked at, so it cannot be changed.
+        """Fix the largest number of seeds of a cell. It determines the number of looks, so it cannot be changed.
 
         Raises:
             StudyError: another number was fixed before.
@@ -201,16 +202,16 @@ class Store:
             self._database.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
 
     def add_seeds(self, trials: Iterable[Trial]) -> None:
-        """Remember trials as added to the study, for this plan and all to come."""
+        """Remember trials as added to the study, for this plan and all later ones."""
         with self._database.transaction():
             rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
             self._database.execute_many("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
 
     def study(self) -> Study:
-        """The study as it was last run in this folder: its trials are the plan.
+        """Study as it was last run in this folder: its trials are the plan.
 
         Raises:
-            StudyError: its record is damaged, or that of a trial in the plan; the next run writes them anew.
+            StudyError: its record or that of a trial in the plan is damaged; the next run writes them anew.
         """
         return self._study(self._trials("plan"))
 
@@ -238,10 +239,10 @@ class Store:
         return trial
 
     def add(self, result: Result) -> None:
-        """Keep a result. A trial keeps its first result, except that any result replaces a failure.
+        """Store a result. A trial keeps its first result, except that any result replaces a failure.
 
         Raises:
-            StudyError: it cannot be written; the store is as it was before.
+            StudyError: the result cannot be written; the store is as it was before.
         """
         self._add([result])
 
@@ -255,13 +256,13 @@ class Store:
             )
 
     def take(self, study: Study, results: Iterable[Result]) -> None:
-        """Keep results of elsewhere, all or none, and which of their seeds were added to decide claims.
+        """Store results from elsewhere, all or none, and which of their seeds were added to decide claims.
 
         Args:
-            study: What they are results of, as ``load_table`` gives it.
-            results: The results. What the store has already stays as it is.
+            study: Study of the results, as ``load_table`` returns it.
+            results: Results. Those already in the store stay as they are.
         Raises:
-            StudyError: it cannot be written, or another number of seeds was fixed for this folder.
+            StudyError: the results cannot be written, or another number of seeds was fixed for this folder.
         """
         if study.most_seeds is not None:
             self.allow_seeds(study.most_seeds)
@@ -271,8 +272,8 @@ class Store:
     def results(self, *, planned: bool = True) -> list[Result]:
         """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id.
 
-        One whose record is damaged counts as failed, and its error says so; the next run makes it anew. Where the plan has not
-        its trial, it is left out.
+        A result whose record is damaged counts as failed, and its error says so; the next run repeats it. If its trial
+        is not in the plan, it is left out.
         """
         of_plan = "SELECT id, results.json, plan.json FROM plan JOIN results USING (id) ORDER BY position"
         of_all = "SELECT id, results.json, plan.json FROM results LEFT JOIN plan USING (id) ORDER BY id"
@@ -289,15 +290,15 @@ class Store:
         return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
 
     def copy(self) -> bytes:
-        """The content of one file with all of the store as it is at this moment, while a run writes or after."""
+        """Content of one file with the whole store as it is at this moment, during a run or after it."""
         return self._database.copy()
 
     def finished_ids(self) -> set[str]:
-        """Ids of the trials that need no run: done or diverged. A failed one is run again."""
+        """Ids of the trials that need no run: done or diverged. A failed trial is run again."""
         return {trial for (trial,) in self._database.rows("SELECT id FROM results WHERE status != 'failed'")}
 
     def close(self) -> None:
-        """Close it. The last to close a store that was written leaves one file."""
+        """Close the store. The last process to close a store that was written leaves one file."""
         self._database.close()
 
     def __enter__(self) -> Store:
@@ -310,7 +311,7 @@ class Store:
 
 
 def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:
-    """What ``build`` makes of a record, or how it is damaged."""
+    """Value that ``build`` makes of a record, or a description of its damage."""
     try:
         return build(json.loads(text))
     except TielessError:

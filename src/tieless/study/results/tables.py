@@ -1,4 +1,4 @@
-"""Tables that ``export_table`` wrote, read back: results to judge and to report without the folder they are from."""
+"""Reader of tables that ``export_table`` wrote: results to judge and report without their folder."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPossiblyUnboundVariable=false
@@ -34,30 +34,30 @@ _LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds
 _NEEDED = frozenset(columns.COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
 _MOST_EPOCHS = 1_000_000
-"""Of a run that is read: each has a record."""
+"""Largest number of epochs of a run that is read: each has a record."""
 
 
 def load_table(file: Path, study: Study | None = None, *, check_ids: bool = False) -> tuple[Study, list[Result]]:
-    """Read a table of trials, and what is asked as far as the table tells.
+    """Read a table of trials, and its study as far as the table has it.
 
-    A table has the last epoch of each run alone: of the epochs before, ``EpochRecord`` has NaN and ``None``. One of an
-    earlier version does not tell which seeds ``--until-decided`` added, so there they count as planned, nor how many test
-    samples there were. What a spreadsheet or pandas has written again is read as it was: ``10.0`` is the integer 10,
-    NaN is nothing.
+    A table has only the last epoch of each run: the ``EpochRecord``s of earlier epochs have NaN and ``None``. A table
+    of an earlier version lacks the number of test samples and does not mark the seeds that ``--until-decided`` added,
+    so that these count as planned. A table that a spreadsheet or pandas has rewritten is read as it was: ``10.0`` is
+    the integer 10, NaN is an empty cell.
 
     Args:
-        file: What ``export_table`` wrote, one row a trial: ``.csv``, ``.json`` or ``.parquet``.
-        study: Its title, question and claims are taken, the claims as far as the table has runs for them. Without one,
-            the title is the file's name and there are no claims.
-        check_ids: True refuses a run that does not have the id of its settings: its row was changed, or what such a run
-            computes has changed since. Those can be judged among themselves, and not beside runs of this version.
+        file: File that ``export_table`` wrote, one row per trial: ``.csv``, ``.json`` or ``.parquet``.
+        study: Study whose title, question and claims are taken, the claims as far as the table has runs for them.
+            Without a study, the title is the file's name and there are no claims.
+        check_ids: True to refuse a run that does not have the id of its settings: its row was changed, or the
+            computation of such a run has changed since. Those runs can be compared with each other, but not with runs
+            of this version.
     Returns:
-        A study whose trials are those of the table, and their results, both in the order of the rows, but for those of
-        added seeds, which come last. Where some of the runs were made to choose a learning rate, it is a study that
-        chooses.
+        Study whose trials are those of the table, and their results. Both are in the order of the rows, except that
+        added seeds come last. If some runs were made to choose a learning rate, the study is one that chooses.
     Raises:
-        StudyError: the file cannot be read, is no such table, or has a value that no run can have. One line: which row,
-            what was expected, what was given.
+        StudyError: the file cannot be read, is no such table, or has a value that no run can have. The message gives
+            the row, the expected value and the given one in one line.
         MissingExtraError: the file is parquet and pyarrow is not installed.
     Example:
         >>> from tieless.study import judge, load_study, load_table
@@ -101,7 +101,7 @@ def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
         raise StudyError(f"Cannot read {file}: it is no CSV of UTF-8 text ({error}).") from None
     _check_columns(file, reader.fieldnames or [], rows)
     for place, row in enumerate(rows, start=1):
-        # DictReader puts what is too much under None, and None where there is too little.
+        # DictReader puts surplus values under None, and None in place of missing ones.
         if None in row or None in row.values():
             raise StudyError(f"{file}, row {place}: expected {len(reader.fieldnames or [])} values, one a column.")
     return [{name: value or None for name, value in row.items()} for row in rows]
@@ -277,7 +277,7 @@ def _matches(claim: Claim, trials: Sequence[Trial], *, chooses: bool) -> bool:
 
 
 def _settings(trials: Sequence[Trial], *, chooses: bool) -> dict[str, Any]:
-    """A grid of what all cells share, and a block for each cell: read as a study, it has these trials."""
+    """Grid of the settings that all cells share, and a block for each cell: read as a study, it has these trials."""
     aside = {"seed", "learning_rate", "validation", "test"} if chooses else {"seed"}
     names = [f.name for f in fields(Trial) if f.name not in aside]
     cells: dict[tuple[Any, ...], dict[str, dict[Any, None]]] = {}

@@ -1,1 +1,1 @@
-"""The running of a study: worker processes, and the training of one trial."""
+"""Running of a study: worker processes, and the training of one trial."""

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and how it ended."""
+"""Events that a run reports, and the summary of its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tieless.study.trial import EpochRecord, Result, Trial
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A round of the run begins: of ``planned`` trials, ``skipped`` are in the store and ``trials`` are to be run."""
+    """Start of a round of the run: of ``planned`` trials, ``skipped`` are in the store and ``trials`` are to be run."""
 
     planned: int
     skipped: int
@@ -19,7 +19,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A trial finished an epoch."""
+    """End of an epoch of a trial."""
 
     trial: Trial
     record: EpochRecord
@@ -27,14 +27,14 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A trial came to an end, and its result is in the store."""
+    """End of a trial, whose result is in the store."""
 
     result: Result
 
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A worker died in a trial, which starts again in a fresh one."""
+    """Death of a worker during a trial, which starts again in a fresh one."""
 
     trial: Trial
     reason: str
@@ -42,7 +42,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Another program holds the store: the run waits for it, and keeps what has ended meanwhile."""
+    """Lock of the store by another program: the run waits for it, and keeps the results that arrive meanwhile."""
 
     file: Path
 
@@ -52,10 +52,10 @@ Event = Started | Epoch | Finished | Retried | Waiting
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended. ``skipped`` trials were in the store before, ``left`` ones were not reached.
+    """Summary of a run. ``skipped`` trials were in the store before, ``left`` ones were not reached.
 
-    ``added`` trials have seeds that this run added; ``spent`` says that it ended because its budget was. ``stopped_by`` is the
-    signal that interrupted it.
+    ``added`` trials have seeds that this run added; ``spent`` is True if it ended because its budget was used up.
+    ``stopped_by`` is the signal that interrupted it.
     """
 
     done: int

@@ -1,4 +1,4 @@
-"""Worker processes: how one is started, what is heard of it, and how it died."""
+"""Worker processes: their start, their messages, and the reason of their end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 @dataclass(slots=True)
 class Worker:
-    """A worker process, the connection to it, and the trial that it runs."""
+    """Worker process, the connection to it, and the trial that it runs."""
 
     process: SpawnProcess
     channel: Connection
@@ -30,7 +30,7 @@ class Worker:
 
 
 def how_it_died(process: SpawnProcess) -> str:
-    """The reason of a process's end, in words."""
+    """Reason of a process's end, in words."""
     code = process.exitcode
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -40,7 +40,7 @@ def how_it_died(process: SpawnProcess) -> str:
 
 @contextlib.contextmanager
 def _thread_environment(threads: int) -> Generator[None]:
-    """OpenMP and Numba read these once, when they are first loaded: they must be set before a process starts."""
+    """Thread limits of OpenMP and Numba, set before a process starts: they are read once, at loading."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     try:
@@ -55,7 +55,7 @@ def _thread_environment(threads: int) -> Generator[None]:
 
 @contextlib.contextmanager
 def _interrupt_blocked() -> Generator[None]:
-    """A child started here has Ctrl-C blocked from its first instruction; the parent gets it afterwards."""
+    """Block in which a child starts with Ctrl-C blocked from its first instruction; the parent gets it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -74,11 +74,11 @@ def pipe(*, duplex: bool) -> tuple[Connection, Connection]:
 
 
 def start_worker(run_trial: RunTrial, threads: int) -> Worker:
-    """A process of its own that asks for trials.
+    """Start a process that asks for trials.
 
     Args:
-        run_trial: What runs a trial there.
-        threads: Torch threads of the process.
+        run_trial: Function that runs a trial there.
+        threads: Number of Torch threads of the process.
     Raises:
         StudyError: the system starts no further process.
     """
@@ -97,7 +97,7 @@ def start_worker(run_trial: RunTrial, threads: int) -> Worker:
 
 
 def received(channel: Connection) -> object:
-    """The next message of a worker; ``None`` where there will be none."""
+    """Next message of a worker; ``None`` if there will be none."""
     try:
         return channel.recv()
     except (EOFError, OSError):

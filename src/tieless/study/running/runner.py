@@ -1,10 +1,10 @@
-"""Running a study: processes, what happens when one dies, and what is left when everything does.
+"""Runner of a study: its processes, the handling of their deaths, and the store that survives a crash.
 
-The runner alone writes to the store, one transaction a trial. So whatever is killed, whenever, a finished trial
-is stored once and an unfinished one not at all; running the study again runs what is missing.
+The runner alone writes to the store, one transaction a trial. So whatever is killed, whenever, a finished trial is
+stored once and an unfinished one not at all; running the study again runs the missing trials.
 
-A run has rounds: the trials of the plan that are missing, then those which the plan has since, because a learning
-rate is chosen now or a claim is undecided. What is added is in the store before it is run.
+A run has rounds: first the missing trials of the plan, then those that were added to it because a learning rate is now
+chosen or a claim is undecided. Added trials are in the store before they run.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from tieless.study.trial import EpochRecord, Result, Trial
 
 _LOCK = "study.lock"
 _ATTEMPTS = 2
-"""How often a trial may take its worker down before it counts as failed."""
+"""Number of times that a trial may end its worker before it counts as failed."""
 _FALSE_STARTS = 3
-"""How many workers in a row may die before their first trial: then it is not the trials."""
+"""Number of workers in a row that may die before their first trial: then the cause is not the trials."""
 _STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C; what a scheduler sends; and a terminal that is closed."""
+"""Signals of Ctrl-C, of a scheduler, and of a terminal that is closed."""
 _TELL_AGAIN = 60.0
 """Seconds after which a run that still waits says so again."""
 
 
 @contextlib.contextmanager
 def _interrupts() -> Generator[Connection]:
-    """A connection that becomes readable with Ctrl-C and its like, in place of an exception at any instruction."""
+    """Connection that becomes readable with Ctrl-C and its like, in place of an exception at any instruction."""
     readable, writable = pipe(duplex=False)
     if threading.current_thread() is not threading.main_thread():
         yield readable
@@ -58,7 +58,7 @@ def _interrupts() -> Generator[Connection]:
 
     before = {number: signal.getsignal(number) for number in _STOPS}
     for number, handler in before.items():
-        # What nohup ignores for us stays ignored.
+        # Signals that nohup ignores for us stay ignored.
         if number is signal.SIGINT or handler is not signal.SIG_IGN:
             signal.signal(number, tell)
     try:
@@ -69,7 +69,7 @@ def _interrupts() -> Generator[Connection]:
 
 
 class _Patience:
-    """Asked while another program holds the store: tells it once a time, and goes on waiting until Ctrl-C."""
+    """Wait for another program's lock on the store: report it once each time, and go on until Ctrl-C."""
 
     def __init__(self, file: Path, listen: Callable[[Event], None], interrupt: Connection) -> None:
         self._file, self._listen, self._interrupt = file, listen, interrupt
@@ -83,7 +83,7 @@ class _Patience:
 
 
 class _Run:
-    """The loop of one run: a queue of trials, the workers, and the store that takes what they send."""
+    """Loop of one run: a queue of trials, the workers, and the store that takes what they send."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class _Run:
         self._false_starts = 0
 
     def loop(self, trials: Iterable[Trial]) -> bool:
-        """Run until nothing is left, or the deadline has come and what runs has ended; false where Ctrl-C came first.
+        """Run until nothing is left, or until the running trials end after the deadline; False if Ctrl-C came first.
 
         Idle workers stay for the next round.
         """
@@ -129,11 +129,11 @@ class _Run:
         return True
 
     def _open(self) -> bool:
-        """Whether another trial is to begin."""
+        """True if another trial is to begin."""
         return bool(self.queue) and not self.over()
 
     def over(self) -> bool:
-        """Whether the deadline has come, asked where there would be more to run."""
+        """True if the deadline has come, evaluated where there would be more to run."""
         self.spent = self.spent or time.monotonic() >= self._deadline
         return self.spent
 
@@ -198,7 +198,7 @@ class _Run:
             self._listen(Finished(result))
 
     def dismiss(self) -> None:
-        """End the workers, whatever they do. A result that was sent before the end is finished, so it is not lost."""
+        """End the workers, whatever they do. A result that was sent before the end is stored."""
         for worker in self._workers:
             worker.process.kill()
         rescued: list[Result] = []
@@ -217,7 +217,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Generator[None]:
-    """Make the folder where there is none and hold it against a second run."""
+    """Context that holds the folder, created if it does not exist, against a second run."""
     lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -247,28 +247,28 @@ def run(
 ) -> Summary:
     """Run the trials of a study that its folder does not have yet.
 
-    Trials run in processes of their own. A worker that dies has its trial run once more in a fresh one, then the
-    trial counts as failed. Ctrl-C, SIGTERM and SIGHUP end the run at once and lose nothing that was finished. A failed
-    trial is tried again by the next run; a done or diverged one never. Where another program holds the store, the run waits.
+    Trials run in processes of their own. A worker that dies has its trial run once more in a fresh one, then the trial
+    counts as failed. Ctrl-C, SIGTERM and SIGHUP end the run at once and lose nothing that was finished. A failed trial
+    is tried again by the next run; a done or diverged one never. If another program holds the store, the run waits.
 
     Each worker imports the script that calls this function, so a script calls it under ``if __name__ == "__main__":``.
 
     Args:
-        study: What to run.
-        folder: Where its store is or shall be.
-        workers: Processes.
-        threads: Torch threads of each.
-        most_seeds: Add seeds to cells of undecided claims, up to this many in all; ``None`` adds none. How often the
-            claims are looked at follows from it, so a folder keeps the first number that it was given.
-        every_cell: Add them also to undecided cells of a claim that another cell has settled.
-        budget: Seconds after which no further trial begins; those that run are waited for.
-        taken: Runs that were made elsewhere, each with what it is of, as ``load_table(file, check_ids=True)`` gives them:
-            they are put into the folder first, and so not run.
-        run_trial: What runs a trial.
-        listen: Called in this process with each event.
+        study: Study to run.
+        folder: Folder of its store.
+        workers: Number of processes.
+        threads: Number of Torch threads of each process.
+        most_seeds: Largest number of seeds of a cell, up to which seeds are added to undecided claims; ``None`` adds
+            none. It determines the number of looks at the claims, so a folder keeps its first value.
+        every_cell: True to add seeds also to undecided cells of a claim that another cell has settled.
+        budget: Number of seconds after which no further trial begins; running trials are waited for.
+        taken: Pairs of a study and results from elsewhere, as ``load_table(file, check_ids=True)`` returns them. They
+            are put into the folder first, and so not run.
+        run_trial: Function that runs a trial.
+        listen: Function called in this process with each event.
     Raises:
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
-            to be added to a study without claims, what is taken was begun with another ``most_seeds``, or the script that
+            to be added to a study without claims, ``taken`` was begun with another ``most_seeds``, or the script that
             calls this function does so in each worker too.
         LostResultError: a result cannot be stored, because the disk is full or the store was deleted.
     """
@@ -318,7 +318,7 @@ def _rounds(
     listen: Callable[[Event], None],
     more: Callable[[Study, Sequence[Result]], list[Trial]] | None,
 ) -> tuple[bool, int]:
-    """Round after round; false where Ctrl-C came first. And how many trials were added, where there is a way to more."""
+    """Run round after round; return False if Ctrl-C came first, and the number of added trials, if any can be added."""
     added, tried, first = 0, set[str](), True
     while True:
         plan = store.plan(study)

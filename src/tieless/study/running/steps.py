@@ -1,7 +1,7 @@
-"""A training step: as it is written, or, on a GPU, captured once and replayed.
+"""Training updates: as written, or, on a GPU, captured once and replayed.
 
-A small network's step is some hundred short kernels, and starting them from Python takes several times as long as
-running them. A CUDA graph starts them all at once.
+The update of a small network is some hundred short kernels, and starting them from Python takes several times as long
+as running them. A CUDA graph starts them all at once.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tieless.optim import DirectionFirst
 from tieless.study.settings.losses import Loss
 
 _WARM = 3
-"""Steps before the capture: PyTorch asks for some, in which libraries choose their algorithms and state is made."""
+"""Updates before the capture: PyTorch requires some, in which libraries choose algorithms and state is made."""
 _CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, DirectionFirst)
-"""Optimisers whose step computes on the GPU alone, once their rate is there."""
+"""Optimisers whose update computes on the GPU alone, once their rate is there."""
 _IN_A_GRAPH = {"capturable": True, "fused": True, "foreach": False}
 """Settings of PyTorch's optimisers, of which each has some."""
 
 
 class Step:
-    """One step of training, operation by operation.
+    """Training update, operation by operation.
 
     Args:
-        model: The network, in training mode.
-        loss: What is lowered.
-        optimisers: Those of its parameters, together.
+        model: Network, in training mode.
+        loss: Loss to minimise.
+        optimisers: Optimisers of its parameters, together.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
@@ -39,7 +39,7 @@ class Step:
         self.optimisers = optimisers
 
     def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on a batch; the loss and how many labels it had right before, both 0-dim and on the device."""
+        """Train on a batch; return the loss and the number of correct labels before it, 0-dim and on the device."""
         outputs = self.model(x)
         loss = self.loss.mean(outputs, labels)
         self.model.zero_grad()
@@ -50,12 +50,12 @@ class Step:
 
 
 class CapturedStep(Step):
-    """The same as a CUDA graph, from the fourth batch on. A batch of another size than the first runs as it is written.
+    """Training update as a CUDA graph, from the fourth batch on. Only batches of the first one's size are captured.
 
     The optimisers are changed so that a graph can hold them: their rates become tensors, which a schedule has to fill.
 
     Args:
-        model, loss, optimisers: As for ``Step``, on a GPU; ``step_for`` says which can be captured.
+        model, loss, optimisers: Same as for ``Step``, on a GPU; ``step_for`` decides which can be captured.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer]) -> None:
@@ -86,7 +86,7 @@ class CapturedStep(Step):
         return self._outcome
 
     def _aside(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """On a stream of its own, as what is to be captured must have run before."""
+        """Train on a batch on a stream of its own, as code must have run before it is captured."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -95,7 +95,7 @@ class CapturedStep(Step):
         return outcome
 
     def _capture(self, x: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
-        """The graph; nothing is computed yet."""
+        """Graph of the update; nothing is computed yet."""
         self._x, self._labels = x.clone(), labels.clone()
         # The graph makes gradients of its own, which each replay writes anew.
         self.model.zero_grad()
@@ -108,7 +108,7 @@ class CapturedStep(Step):
 def step_for(
     model: nn.Module, loss: Loss, optimisers: Sequence[torch.optim.Optimizer], *, changing: bool = False
 ) -> Step:
-    """The fastest step that a network can have: captured on a GPU, where every optimiser can be and no rule changes."""
+    """Fastest update for a network: captured on a GPU, if every optimiser can be and no rule changes."""
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
     capturable = not changing and all(type(optimiser) in _CAPTURABLE for optimiser in optimisers)
     return (CapturedStep if on_gpu and capturable else Step)(model, loss, optimisers)

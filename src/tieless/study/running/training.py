@@ -32,30 +32,30 @@ from tieless.study.trial import EpochRecord, Result, Status, Trial
 
 EVALUATION_BATCH = 1000
 LOOKS = 100
-"""Steps from one look at the loss to the next where a look has to wait for a GPU."""
+"""Number of updates between two reads of the loss where a read has to wait for a GPU."""
 
 
 OnStep = Callable[[int, nn.Module, tuple[Tensor, Tensor]], None]
-"""Gets the number of a step, the network before it and the step's batch."""
+"""Function of the number of an update, the network before it and the update's batch."""
 
 
 def run_trial(
     trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None, on_step: OnStep | None = None
 ) -> Result:
-    """Train and test one network. Runs twice to the same numbers on one machine with the same number of threads; on a
-    GPU only as far as the libraries below PyTorch do.
+    """Train and test one network. The same machine with the same number of threads gives the same numbers; on a GPU
+    only as far as the libraries below PyTorch do.
 
     The caller's random state is left as it was. An exception becomes a result of status ``failed``; a loss that is
     not finite ends the trial with status ``diverged``.
 
     Args:
-        trial: What to run.
-        on_epoch: Called after each finished epoch.
-        on_step: Called before each step, with its number from 0, the network and the batch ``(inputs, targets)``. It may
-            look as it likes, and leaves the network and the random state as they were, as the instruments of
-            ``tieless.diagnose`` do.
+        trial: Trial to run.
+        on_epoch: Function called after each finished epoch.
+        on_step: Function called before each update, with its number from 0, the network and the batch ``(inputs,
+            targets)``. It may measure, and must leave the network and the random state as they were, as the instruments
+            of ``tieless.diagnose`` do.
     Returns:
-        The result, with one record for each finished epoch.
+        Result, with one record for each finished epoch.
     """
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     epochs: list[EpochRecord] = []
@@ -153,11 +153,11 @@ class _Run:
 
     @property
     def alignments(self) -> tuple[AlignmentRow, ...]:
-        """What the monitor has measured so far."""
+        """Measurements of the monitor so far."""
         return tuple(row for one in self.monitor.history for row in one.rows()) if self.monitor else ()
 
     def epoch(self, *, last: bool) -> EpochRecord | None:
-        """One pass over the training samples, and a look at those that the trial asks for; ``None`` if a loss was not finite."""
+        """Train for one pass over the samples, and test as the trial says; ``None`` if a loss was not finite."""
         clock = time.perf_counter()
         self.model.train()
         # Sums stay where the data are: to fetch a number is to wait for a GPU.
@@ -226,7 +226,7 @@ def _hardware(device: str, threads: int) -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """The processor as it calls itself, or its kind where the system does not tell."""
+    """Name of the processor, or its kind if the system does not tell the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

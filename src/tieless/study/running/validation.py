@@ -1,4 +1,4 @@
-"""Training samples held out, to choose by them what must not be chosen by the test samples."""
+"""Hold-out of training samples, by which a study chooses what it must not choose by the test samples."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tieless.errors import StudyError
 def hold_out(data: Dataset, part: float, seed: int) -> tuple[Dataset, tuple[Tensor, Tensor]]:
     """Take a part of the training samples away.
 
-    Which ones is drawn by ``seed`` from a stream of its own, without regard to their labels, so that neither the
-    subset nor the order of the others depends on it. The test samples are not touched.
+    ``seed`` draws them from a stream of its own, without regard to their labels, so that neither the subset nor the
+    order of the others depends on it. The test samples stay as they are.
 
     Args:
-        data: What to take from.
-        part: How much, above 0 to below 1; rounded to whole samples, at least one.
-        seed: Draws them.
+        data: Data set to take from.
+        part: Fraction to take, above 0 to below 1; rounded to whole samples, at least one.
+        seed: Seed that draws them.
     Returns:
-        The data without them, and their inputs and labels, whole samples each.
+        Data set without the held-out samples, and the inputs and labels of those, whole samples each.
     Raises:
         StudyError: no sample would be left to train on.
     Example:

@@ -1,4 +1,4 @@
-"""The process that runs trials, one after the other, for ``runner``."""
+"""Process that runs trials, one after the other, for ``runner``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import torch
 from tieless.study.trial import EpochRecord, Result, Trial
 
 NAME = "tieless-worker"
-"""Of the process."""
+"""Name of the process."""
 READY = "ready"
 NO_GUARD = 97
 """Exit code of a worker that met a call of ``run`` while it imported the script which started it."""
 
 
 class RunTrial(Protocol):
-    """Anything that turns a trial into its result. Must be importable by name from a fresh process."""
+    """Function that turns a trial into its result. A fresh process must be able to import it by name."""
 
     def __call__(self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result: ...
 
@@ -36,12 +36,12 @@ def _exit_with_parent() -> None:
 
 
 def work(channel: Connection, run_trial: RunTrial, threads: int) -> None:
-    """Say ``READY``, then answer each ``Trial`` with its ``EpochRecord``s and its ``Result``, until there are no more.
+    """Send ``READY``, then answer each ``Trial`` with its ``EpochRecord``s and its ``Result``, until there are no more.
 
     Args:
-        channel: To the runner, which alone writes to the store.
-        run_trial: What runs a trial.
-        threads: Torch threads.
+        channel: Connection to the runner, which alone writes to the store.
+        run_trial: Function that runs a trial.
+        threads: Number of Torch threads.
     """
     # Ctrl-C reaches every process of the terminal; it is the runner that decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,1 +1,1 @@
-"""The settings that a trial names: losses, optimisers, schedules, initial weights, augmentations."""
+"""Settings that a trial names: losses, optimisers, schedules, initial weights, augmentations."""

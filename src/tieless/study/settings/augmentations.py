@@ -1,4 +1,4 @@
-"""What a trial can do to its training images, anew in each epoch."""
+"""Augmentations of training images, drawn anew in each epoch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tieless.spec import parse_chain
 
 
 class Augmentation(Named):
-    """A random change of each image of a batch."""
+    """Random change of each image of a batch."""
 
     __slots__ = ()
 
     def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """``(n, channels, height, width)`` to the same."""
+        """Changed images, ``(n, channels, height, width)`` to the same shape."""
         raise NotImplementedError
 
 
@@ -31,7 +31,7 @@ AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
 @AUGMENTATIONS.register
 @dataclass(frozen=True, slots=True)
 class _Nothing(Augmentation):
-    """Images as they are."""
+    """No change."""
 
     name: ClassVar[str] = "none"
 
@@ -42,7 +42,7 @@ class _Nothing(Augmentation):
 @AUGMENTATIONS.register
 @dataclass(frozen=True, slots=True)
 class _Shift(Augmentation):
-    """Each image moved by up to ``pixels`` in both directions, with 0 where nothing moves in."""
+    """Shift of each image by up to ``pixels`` in both directions, filled with 0."""
 
     name: ClassVar[str] = "shift"
     pixels: int = 2
@@ -65,7 +65,7 @@ class _Shift(Augmentation):
 @AUGMENTATIONS.register
 @dataclass(frozen=True, slots=True)
 class _Flip(Augmentation):
-    """Each image mirrored, left to right, with a probability of 1/2."""
+    """Mirror of each image, left to right, with a probability of 1/2."""
 
     name: ClassVar[str] = "flip"
 
@@ -75,7 +75,7 @@ class _Flip(Augmentation):
 
 
 def augmentations(spec: str) -> tuple[Augmentation, ...]:
-    """What a spec such as ``"shift(2) >> flip"`` does, in order; ``"none"`` does nothing.
+    """Augmentations of a spec such as ``"shift(2) >> flip"``, in order; ``"none"`` does nothing.
 
     Raises:
         SpecError, RuleTypeError, RuleValueError: the spec cannot be read, or a parameter is wrong.
@@ -85,10 +85,10 @@ def augmentations(spec: str) -> tuple[Augmentation, ...]:
 
 
 def augmented(x: Tensor, changes: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
-    """A batch after some changes.
+    """Batch after some augmentations.
 
     Raises:
-        RuleValueError: there is a change, and ``x`` are no images.
+        RuleValueError: there is an augmentation, and ``x`` is no batch of images.
     """
     for change in changes:
         if x.dim() != 4:

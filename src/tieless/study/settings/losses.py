@@ -1,4 +1,4 @@
-"""The losses that a trial can name."""
+"""Losses that a trial can name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tieless.errors import StudyError
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A loss, and how the network's outputs are read as classes.
+    """Loss, and the mapping of the network's outputs to classes.
 
-    Outputs are ``(n, classes)`` for labels ``(n,)``, ``(n, classes, context)`` for labels ``(n, context)``, or, of one unit,
-    ``(n,)``.
+    Outputs are ``(n, classes)`` for labels ``(n,)``, ``(n, classes, context)`` for labels ``(n, context)``, or, of one
+    unit, ``(n,)``.
 
     Args:
-        mean: (outputs, labels) -> mean loss over all labels, 0-dim.
-        classes: outputs -> labels, in the shape of the labels.
+        mean: Function (outputs, labels) -> mean loss over all labels, 0-dim.
+        classes: Function outputs -> labels, in the shape of the labels.
     """
 
     mean: Callable[[Tensor, Tensor], Tensor]

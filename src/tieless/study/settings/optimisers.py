@@ -1,6 +1,7 @@
-"""The optimisers that a trial can name: PyTorch's, with its defaults where a spec says nothing else, ours, and a library's.
+"""Optimisers that a trial can name: PyTorch's, with its defaults unless a spec says otherwise, ours, and a library's.
 
-Those of PyTorch make their step in one operation (``fused``): of a small network's step on a CPU it is a tenth otherwise.
+PyTorch's optimisers update in one operation (``fused``): otherwise their update is a tenth of a small network's time
+per batch on a CPU.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from tieless.registry import Named, Registry, option
 
 
 class Optimiser(Named):
-    """An optimiser that is still to be given parameters."""
+    """Optimiser without parameters yet."""
 
     __slots__ = ()
 
     def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-        """The optimisers that train a model, each some of its parameters."""
+        """Optimisers that train a model, each of them some of its parameters."""
         return [self.over(model.parameters(), rate)]
 
     def over(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        """The one optimiser of all parameters."""
+        """Single optimiser of all parameters."""
         raise NotImplementedError
 
     def check_model(self, model: nn.Module) -> None:
-        """Raise what ``build`` would. It may change the weights, and makes no optimiser, for the first one that a process
-        makes has PyTorch import its compiler: two seconds, before a study begins.
+        """Raise the error that ``build`` would. It may change the weights, but it makes no optimiser: with the first
+        one of a process PyTorch imports its compiler, which would delay a study by two seconds.
         """
 
 
@@ -43,7 +44,7 @@ OPTIMISERS: Registry[Optimiser] = Registry("optimiser")
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Adam(Optimiser):
-    """``torch.optim.Adam``; with ``weight_decay``, ``torch.optim.AdamW``."""
+    """Adam, ``torch.optim.Adam``; with ``weight_decay``, ``torch.optim.AdamW``."""
 
     name: ClassVar[str] = "adam"
     weight_decay: float = option(0.0)
@@ -60,7 +61,7 @@ class _Adam(Optimiser):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Momentum(Optimiser):
-    """``torch.optim.SGD`` with a momentum of 0.9."""
+    """SGD with a momentum of 0.9, ``torch.optim.SGD``."""
 
     name: ClassVar[str] = "momentum"
 
@@ -71,7 +72,7 @@ class _Momentum(Optimiser):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Sgd(Optimiser):
-    """``torch.optim.SGD``."""
+    """Plain SGD, ``torch.optim.SGD``."""
 
     name: ClassVar[str] = "sgd"
 
@@ -82,7 +83,7 @@ class _Sgd(Optimiser):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _DirectionFirst(Optimiser):
-    """``tieless.optim.DirectionFirst``."""
+    """Optimiser ``tieless.optim.DirectionFirst``."""
 
     name: ClassVar[str] = "direction_first"
     momentum: float = option(0.9)
@@ -95,7 +96,7 @@ class _DirectionFirst(Optimiser):
 
 
 class _Kept(Optimiser):
-    """One of the package pytorch-optimizer, which takes a second to import: not before a trial wants it."""
+    """Optimiser of pytorch-optimizer, a package that takes a second to import: it is imported when a trial needs it."""
 
     __slots__ = ()
     called: ClassVar[str]
@@ -114,7 +115,7 @@ class _Kept(Optimiser):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _SignSGD(_Kept):
-    """Steps of one size for each weight, by the sign of the averaged gradient: pytorch-optimizer's ``SignSGD``."""
+    """pytorch-optimizer's ``SignSGD``: updates of one magnitude per weight, by the sign of the averaged gradient."""
 
     name: ClassVar[str] = "sign_sgd"
     called: ClassVar[str] = "SignSGD"
@@ -130,7 +131,7 @@ class _SignSGD(_Kept):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Lion(_Kept):
-    """Signs of an average that looks back further than the step does: pytorch-optimizer's ``Lion``."""
+    """pytorch-optimizer's ``Lion``: signs of an average that looks back further than the update does."""
 
     name: ClassVar[str] = "lion"
     called: ClassVar[str] = "Lion"
@@ -146,7 +147,7 @@ class _Lion(_Kept):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Lars(_Kept):
-    """Momentum, with each layer's gradient scaled to ``trust`` times the norm of its weights: pytorch-optimizer's ``LARS``."""
+    """pytorch-optimizer's ``LARS``: momentum; each layer's gradient is scaled to ``trust`` times its weights' norm."""
 
     name: ClassVar[str] = "lars"
     called: ClassVar[str] = "LARS"
@@ -163,7 +164,7 @@ class _Lars(_Kept):
 @OPTIMISERS.register
 @dataclass(frozen=True, slots=True)
 class _Bop(Optimiser):
-    """``tieless.optim.Bop`` for the weights of all layers but the ends, which it makes binary; Adam for the rest.
+    """``tieless.optim.Bop`` for the weights of all layers but the ends, which become binary; Adam for the rest.
 
     The learning rate is Adam's. A schedule falls on both, on Bop's ``gamma``.
     """

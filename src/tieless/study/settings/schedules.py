@@ -1,4 +1,4 @@
-"""How a trial's learning rate changes from its first step to its last."""
+"""Schedules of a trial's learning rate from its first update to its last."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tieless.registry import Named, Registry, option
 
 
 class Schedule(Named):
-    """A factor of the learning rate."""
+    """Factor of the learning rate over a training."""
 
     __slots__ = ()
 
     def factor(self, done: float) -> float:
-        """The factor, where ``done`` is the part of all steps that lies behind, 0 to below 1."""
+        """Factor after the fraction ``done`` of all updates, 0 to below 1."""
         raise NotImplementedError
 
 
@@ -29,7 +29,7 @@ SCHEDULES: Registry[Schedule] = Registry("schedule")
 @SCHEDULES.register
 @dataclass(frozen=True, slots=True)
 class _Constant(Schedule):
-    """1 throughout."""
+    """Factor 1 throughout."""
 
     name: ClassVar[str] = "constant"
 
@@ -56,7 +56,7 @@ class _Warm(Schedule):
 @SCHEDULES.register
 @dataclass(frozen=True, slots=True)
 class _Cosine(_Warm):
-    """Half a cosine, from 1 to 0, after a straight rise over the ``warmup`` part of all steps."""
+    """Half a cosine, from 1 to 0, after a linear rise over the ``warmup`` fraction of all updates."""
 
     name: ClassVar[str] = "cosine"
     warmup: float = option(0.0)
@@ -68,7 +68,7 @@ class _Cosine(_Warm):
 @SCHEDULES.register
 @dataclass(frozen=True, slots=True)
 class _Linear(_Warm):
-    """A straight line from 1 to 0, after a straight rise over the ``warmup`` part of all steps."""
+    """Straight line from 1 to 0, after a linear rise over the ``warmup`` fraction of all updates."""
 
     name: ClassVar[str] = "linear"
     warmup: float = option(0.0)
@@ -78,12 +78,12 @@ class _Linear(_Warm):
 
 
 class Scheduled:
-    """A schedule at work on the rates of some optimisers: ``lr``, or ``gamma`` of one that has no ``lr``.
+    """Schedule of the learning rates of some optimisers: of ``lr``, or of ``gamma`` if one has no ``lr``.
 
     Args:
-        schedule: The factor.
-        optimisers: Whose groups it changes.
-        steps: How many there will be.
+        schedule: Schedule that gives the factor.
+        optimisers: Optimisers whose parameter groups it changes.
+        steps: Number of updates in all.
     """
 
     def __init__(self, schedule: Schedule, optimisers: Iterable[torch.optim.Optimizer], steps: int) -> None:
@@ -96,7 +96,7 @@ class Scheduled:
         self._taken = 0
 
     def step(self) -> None:
-        """Set the rates of the next step."""
+        """Set the rates of the next update."""
         factor = self._schedule.factor(self._taken / self._steps)
         for group, key, rate in self._rates:
             if isinstance(group[key], Tensor):  # one that a captured step reads

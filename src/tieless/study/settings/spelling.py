@@ -1,4 +1,4 @@
-"""Specs as a trial keeps them: checked against the registries and written in one way only.
+"""Specs as a trial stores them: checked against the registries and written in one way only.
 
 ``"rectangular(-1.0,1)"`` and ``"rectangular(low=-1, high=1)"`` are one rule, so they must be one trial.
 """
@@ -25,10 +25,10 @@ from tieless.study.settings.schedules import SCHEDULES
 from tieless.study.settings.weights import WEIGHTS
 
 TESTS = ("each-epoch", "once", "never")
-"""When a run may look at the test samples."""
+"""Times at which a run may look at the test samples."""
 
 DENORMALS = ("kept", "flushed")
-"""What becomes of numbers that are too small for the full precision of their type."""
+"""Treatments of numbers that are too small for the full precision of their type."""
 
 
 def _whole(value: Value) -> Value:
@@ -37,7 +37,7 @@ def _whole(value: Value) -> Value:
 
 
 def _plain(spec: str) -> str:
-    """A spec with its whole numbers written as integers."""
+    """Spec with its whole numbers written as integers."""
     calls = [
         Call(call.name, tuple(map(_whole, call.args)), {name: _whole(value) for name, value in call.kwargs.items()})
         for call in parse_chain(spec)
@@ -53,7 +53,7 @@ def _chosen(kind: str, name: str, known: Iterable[str]) -> str:
 
 @remembered
 def rule(spec: str) -> str:
-    """The backward rule that ``spec`` names, or the schedule of rules, in its one spelling.
+    """Normalised spec of a backward rule, or of a schedule of rules.
 
     Example:
         >>> rule("rectangular(low=-1, high=1.0) >> noise(0.1)")
@@ -68,76 +68,76 @@ def rule(spec: str) -> str:
 
 
 def first_rule(spec: str) -> str:
-    """The rule that a network starts with: the first one of a schedule, or the one there is."""
+    """Rule that a network starts with: the first one of a schedule, or the single rule."""
     schedule = rule_schedule(spec)
     return spec if schedule is None else str(schedule.at(0))
 
 
 @remembered
 def forward(spec: str) -> str:
-    """The forward that ``spec`` names, in its one spelling."""
+    """Normalised spec of a forward."""
     return _plain(str(forward_of(spec)))
 
 
 @remembered
 def model(spec: str) -> str:
-    """The model that ``spec`` names, in its one spelling."""
+    """Normalised spec of a model."""
     return _plain(str(model_spec(spec)))
 
 
 @remembered
 def data(spec: str) -> str:
-    """The data set that ``spec`` names, in its one spelling."""
+    """Normalised spec of a data set."""
     return _plain(str(SOURCES.build(parse_call(spec))))
 
 
 def loss(name: str) -> str:
-    """``name`` where it is a loss."""
+    """Name of a loss, checked."""
     return _chosen("loss", name, LOSSES)
 
 
 @remembered
 def optimiser(spec: str) -> str:
-    """The optimiser that ``spec`` names, in its one spelling."""
+    """Normalised spec of an optimiser."""
     return _plain(str(OPTIMISERS.build(parse_call(spec))))
 
 
 @remembered
 def schedule(spec: str) -> str:
-    """The schedule that ``spec`` names, in its one spelling."""
+    """Normalised spec of a schedule."""
     return _plain(str(SCHEDULES.build(parse_call(spec))))
 
 
 @remembered
 def weights(spec: str) -> str:
-    """The kind of weights that ``spec`` names, in its one spelling."""
+    """Normalised spec of a kind of weights."""
     return _plain(str(WEIGHTS.build(parse_call(spec))))
 
 
 @remembered
 def feedback(spec: str) -> str:
-    """The kind of feedback weights that ``spec`` names, in its one spelling."""
+    """Normalised spec of a kind of feedback weights."""
     return _plain(str(feedback_of(spec)))
 
 
 @remembered
 def augment(spec: str) -> str:
-    """The augmentations that ``spec`` names, in their one spelling."""
+    """Normalised spec of augmentations."""
     return _plain(" >> ".join(map(str, augmentations(spec))) or "none")
 
 
 def test(name: str) -> str:
-    """``name`` where it says when to test."""
+    """Name that says when to test, checked."""
     return _chosen("time to test", name, TESTS)
 
 
 def denormals(name: str) -> str:
-    """``name`` where it says what becomes of denormal numbers."""
+    """Name of the treatment of denormal numbers, checked."""
     return _chosen("treatment of denormal numbers", name, DENORMALS)
 
 
 def device(name: str) -> str:
-    """``name`` where torch knows such a device, whether or not this machine has one."""
+    """Name of a device that torch knows, checked, even if this machine has none."""
     try:
         return str(torch.device(name))
     except RuntimeError:
@@ -146,7 +146,7 @@ def device(name: str) -> str:
 
 @remembered
 def check_pair(forward: str, backward: str) -> None:
-    """Raise ``UntrainableError`` where ``backward`` needs a slope that ``forward`` does not have."""
+    """Raise ``UntrainableError`` if ``backward`` needs a slope that ``forward`` does not have."""
     schedule = rule_schedule(backward)
     for one in [backward] if schedule is None else schedule.kinds():
         join(forward, one)

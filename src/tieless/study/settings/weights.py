@@ -1,4 +1,4 @@
-"""What a trial can make of a model's weights: float, binary, ternary, of a few bits."""
+"""Kinds of weights that a trial can give a model: float, binary, ternary, of a few bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tieless.rules import rule as rule_of
 
 
 class Weights(Named):
-    """A way of having weights."""
+    """Kind of weights."""
 
     __slots__ = ()
 
@@ -30,7 +30,7 @@ WEIGHTS: Registry[Weights] = Registry("kind of weights")
 @WEIGHTS.register
 @dataclass(frozen=True, slots=True)
 class _Float(Weights):
-    """As the model has them."""
+    """Weights as the model has them."""
 
     name: ClassVar[str] = "float"
 
@@ -64,7 +64,7 @@ class _Quantized(Weights):
 @WEIGHTS.register
 @dataclass(frozen=True, slots=True)
 class _Binary(_Quantized):
-    """Signs, all layers but the ends."""
+    """Weights that are signs, in all layers but the ends."""
 
     name: ClassVar[str] = "binary"
     scale: WeightScale = option("none")
@@ -78,7 +78,7 @@ class _Binary(_Quantized):
 @WEIGHTS.register
 @dataclass(frozen=True, slots=True)
 class _Ternary(_Quantized):
-    """-s, 0 and s, all layers but the ends."""
+    """Weights -s, 0 and s, in all layers but the ends."""
 
     name: ClassVar[str] = "ternary"
     threshold: float = option(0.7)
@@ -93,7 +93,7 @@ class _Ternary(_Quantized):
 @WEIGHTS.register
 @dataclass(frozen=True, slots=True)
 class _KBit(_Quantized):
-    """Signed integers of a few bits times a scale, all layers but the ends."""
+    """Weights that are signed integers of a few bits times a scale, in all layers but the ends."""
 
     name: ClassVar[str] = "k_bit"
     bits: int

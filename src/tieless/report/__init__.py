@@ -1,6 +1,7 @@
-"""Results, to be looked at: records first, pictures second.
+"""Results for display: records first, pictures second.
 
-Of a study ``collect``, then a page (``write``) or a terminal (``table``); of a rule ``curve_of``, then ``draw_rule``.
+For a study: ``collect``, then a page (``write``) or a terminal (``table``). For a rule: ``curve_of``, then
+``draw_rule``.
 """
 
 from tieless.report.collect import collect

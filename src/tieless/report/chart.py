@@ -1,4 +1,4 @@
-"""Learning curves as geometry: from a panel's records to the numbers that an SVG element takes.
+"""Geometry of learning curves: from a panel's records to the numbers of an SVG element.
 
 A drawing is ``WIDTH`` by ``HEIGHT`` units, y pointing down. Paths hold one decimal, relative to the point before:
 a page of a thousand runs stays small, and rounding does not add up because each step starts where the last ended.
@@ -17,12 +17,12 @@ from tieless.report.records import Curve, Panel, Section
 WIDTH, HEIGHT = 300, 220
 LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
 MOST_POINTS = 60
-"""Of one curve. A longer one is drawn at as many epochs, evenly spread, first and last among them."""
+"""Largest number of points of a curve. A longer one has as many epochs, evenly spread, first and last among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A label on an axis and where it stands, in units of the drawing."""
+    """Label on an axis and its position, in units of the drawing."""
 
     at: float
     label: str
@@ -30,13 +30,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The axes that the panels of one section share.
+    """Axes that the panels of one section share.
 
     Args:
-        epochs: The last epoch.
+        epochs: Number of the last epoch.
         low, high: Edges of the accuracy axis, in per cent.
-        step: Between its ticks, in per cent.
-        chance: Accuracy of a guess, as a fraction; ``None`` where the number of classes is not known.
+        step: Distance between its ticks, in per cent.
+        chance: Accuracy of a guess, as a fraction; ``None`` if the number of classes is not known.
     """
 
     epochs: int
@@ -72,14 +72,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """One curve, drawn.
+    """Geometry of one curve.
 
     Args:
         backward: Spec of the rule.
-        line, band: Paths of the mean, and around lowest to highest; empty where no seed finished.
-        end: Where its marker stands; ``None`` where no seed finished.
-        stops: Paths of the runs that diverged, up to there.
-        crosses: Where those end.
+        line, band: Paths of the mean, and around lowest to highest; empty if no seed finished.
+        end: Position of its marker; ``None`` if no seed finished.
+        stops: Paths of the runs that diverged, up to that point.
+        crosses: Positions at which those paths end.
     """
 
     backward: str
@@ -92,7 +92,7 @@ class Stroke:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One panel, drawn."""
+    """Geometry of one panel."""
 
     forward: str
     strokes: tuple[Stroke, ...]
@@ -115,7 +115,7 @@ def frame(section: Section) -> Frame:
 
 
 def per_cent_axis(values: Sequence[float]) -> tuple[int, int, int]:
-    """Low, high and the step between ticks of an axis in per cent that holds these fractions: from tick to tick."""
+    """Low, high and the distance between ticks of an axis in per cent that holds these fractions: from tick to tick."""
     # A curve at the level of chance must not lie on the axis, hence the margin below.
     low, high = max(100 * min(values) - 2, 0), 100 * max(values)
     step = 20 if high - low > 40 else 10
@@ -124,7 +124,7 @@ def per_cent_axis(values: Sequence[float]) -> tuple[int, int, int]:
 
 
 def draw(panel: Panel, axes: Frame) -> Drawing:
-    """The curves of a panel within its axes."""
+    """Draw the curves of a panel within its axes."""
     return Drawing(panel.forward, tuple(_stroke(curve, axes) for curve in panel.curves))
 
 
@@ -166,7 +166,7 @@ def _thin(items: Sequence[ItemT]) -> Sequence[ItemT]:
 
 
 def stroke_path(points: Sequence[tuple[float, float]]) -> str:
-    """An SVG path along points."""
+    """SVG path along points."""
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
     if not tenths:
         return ""

@@ -1,4 +1,4 @@
-"""Verdicts in words: what the page and the terminal both say of a claim."""
+"""Verdicts in words, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METHOD = (
 
 
 def method(verdicts: Sequence[ClaimVerdict]) -> str:
-    """How the verdicts were reached: the tests, the family, the looks."""
+    """Description of the method: the tests, the family, the looks."""
     family = max((verdict.family for verdict in verdicts), default=0)
     looks = max((verdict.looks for verdict in verdicts), default=1)
     holm = f" p-values are adjusted by Holm for {family} comparisons" if family > 1 else ""
@@ -25,7 +25,7 @@ def method(verdicts: Sequence[ClaimVerdict]) -> str:
 
 
 def estimate(cell: Cell) -> str:
-    """The difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
+    """Difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
     if cell.differences is None:
         return words.NOTHING
     low, high = (words.points(edge) for edge in cell.differences.interval)
@@ -33,12 +33,12 @@ def estimate(cell: Cell) -> str:
 
 
 def chance_of(p: float) -> str:
-    """A p-value: ``p 0.012``, ``p < 0.001``."""
+    """p-value in words: ``p 0.012``, ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def chances(cell: Cell) -> str:
-    """The p-value that a verdict rests on, or both where there is none: ``p 0.012 for, p 1.000 against``."""
+    """p-value on which a verdict rests, or both if there is none: ``p 0.012 for, p 1.000 against``."""
     against = chance_of(cell.p_fails)
     return {
         "holds": chance_of(cell.p_holds),
@@ -48,13 +48,13 @@ def chances(cell: Cell) -> str:
 
 
 def comparisons(cell: Cell) -> str:
-    """How many pairs, and how they fell: ``10 pairs: 4 better, 3 equal, 3 worse``."""
+    """Number of pairs, and their outcomes: ``10 pairs: 4 better, 3 equal, 3 worse``."""
     pairs = f"{cell.pairs} pair{'' if cell.pairs == 1 else 's'}"
     return f"{pairs}: {cell.wins} better, {cell.ties} equal, {cell.losses} worse" if cell.pairs else pairs
 
 
 def means(cell: Cell) -> str:
-    """Both mean accuracies, with their learning rates where they differ: ``82.3 % against 87.3 %``."""
+    """Mean accuracies of both sides, with their learning rates if they differ: ``82.3 % against 87.3 %``."""
     rated = cell.candidate.learning_rate != cell.baseline.learning_rate
     ours, theirs = (_mean(arm, rated=rated) for arm in (cell.candidate, cell.baseline))
     return f"{ours} against {theirs}"
@@ -66,7 +66,7 @@ def _mean(arm: Arm, *, rated: bool) -> str:
 
 
 def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
-    """What else is to be known: why it is undecided, which runs did not train, how often that may happen unseen."""
+    """Remarks: why a cell is undecided, which runs did not train, how often that may happen unseen."""
     claim = claim_verdict.claim
     said = [cell.reason] if cell.reason else []
     if cell.more is not None:
@@ -81,7 +81,7 @@ def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
 
 
 def cell_line(cell: Cell, claim_verdict: ClaimVerdict) -> str:
-    """A comparison in one line."""
+    """Comparison in one line."""
     parts = [f"{estimate(cell)} points, {means(cell)}"] if cell.differences else []
     if cell.differences and cell.differences.effect is not None:
         parts.append(f"g {words.signed(cell.differences.effect)}")

@@ -1,4 +1,4 @@
-"""From results to records: everything that a report computes is computed here."""
+"""Records from results: all computing of a report is done here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
 
 BASELINES = ("tied", "frozen")
-"""The rules that every other is held against, in the order of their rows."""
+"""Rules with which every other is compared, in the order of their rows."""
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
@@ -53,12 +53,12 @@ def collect(source: Path, study: Study | None = None) -> Report:
     """Read the store in a study's folder, or a table that was exported from one.
 
     Args:
-        source: The folder, as it was given to ``tieless study run --out``. A study that still runs gives the
-            report of what it has. Or the table, as ``load_table`` takes it.
-        study: Of a table: whose title, question and claims to take.
+        source: Folder, as it was given to ``tieless study run --out``, or table, as ``load_table`` takes it. A study
+            that still runs gives the report of the results so far.
+        study: Study whose title, question and claims to take, for a table.
     Raises:
-        StudyError: there is no store in the folder or it cannot be read, the file is no table, or a folder, which has its
-            own, is given a study.
+        StudyError: there is no store in the folder or it cannot be read, the file is no table, or a folder, which has
+            its own, is given a study.
     """
     if is_file(source):
         return assemble(*load_table(source, study))
@@ -72,11 +72,11 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     """All records of a study.
 
     Args:
-        study: What is asked, and the trials that answer it; their order is the order of all tables.
-        results: What is known so far. A result of a trial that is not the study's is left out.
+        study: Question, and the trials that answer it; their order is the order of all tables.
+        results: All known results. A result of a trial that is not the study's is left out.
     """
     planned = study.trials
-    # Runs that choose a learning rate have no test accuracy: their part is told beside the tables.
+    # Runs that choose a learning rate have no test accuracy: they are described beside the tables.
     shown = [trial for trial in planned if study.choose is None or trial.test != "never"]
     results_by_id = {result.trial.id: result for result in results}
     known = [results_by_id[trial.id] for trial in planned if trial.id in results_by_id]
@@ -116,7 +116,7 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
 
 
 def _edges(choose: Choose, made: Iterable[Choice], shown: Iterable[Trial]) -> dict[Trial, int]:
-    """``Choice.edge`` of the cell that each trial is of."""
+    """Value of ``Choice.edge`` for the cell of each trial."""
     edges = {choose.key(choice.trial): choice.edge for choice in made}
     return {trial: edges.get(choose.key(trial), 0) for trial in shown}
 
@@ -191,7 +191,7 @@ def _run(result: Result) -> Run:
 
 
 def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
-    """The mean and its interval, as claims have them; ``None`` of no values. One alone gives a mean without an interval."""
+    """Mean and its interval, as for claims; ``None`` for no values. A single value gives no interval."""
     if not values:
         return None
     if len(values) == 1:

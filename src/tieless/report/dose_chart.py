@@ -1,4 +1,4 @@
-"""Dose and response as geometry: from a dose's records to the numbers that an SVG element takes."""
+"""Geometry of dose and response: from a dose's records to the numbers of an SVG element."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tieless.report.records import Dose, DoseLine
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 30, 14, 10, 36
 _INSET = 12
-"""From the axis to the first dose and from the last to the edge, so that no mark lies on either."""
+"""Distance from the axis to the first dose and from the last to the edge, so that no mark lies on either."""
 _ASIDE = 3.0
-"""From line to line at one dose, so that intervals do not hide each other; less where there are many."""
+"""Distance from line to line at one dose, so that intervals do not hide each other; less where there are many."""
 _WIDE = 50
-"""Doses of which the largest is more than so many times the smallest are spread by their logarithm."""
+"""Ratio of the largest to the smallest dose above which doses are spread by their logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoseStroke:
-    """One line, drawn.
+    """Geometry of one line.
 
     Args:
-        line: Path through the means of the doses that have one; empty where there is none.
-        bars: From the lower to the upper end of an interval: x, top, bottom.
-        marks: Where the means stand.
-        crosses: On the floor, at doses at which a seed diverged.
-        without: Height of the mean of the rule without the part; ``None`` where the study does not have it.
+        line: Path through the means of the doses that have one; empty if there is none.
+        bars: Intervals from the lower to the upper end: x, top, bottom.
+        marks: Positions of the means.
+        crosses: Positions on the floor, at doses at which a seed diverged.
+        without: Height of the mean of the rule without the part; ``None`` if the study does not have it.
     """
 
     line: str
@@ -39,12 +39,12 @@ class DoseStroke:
 
 @dataclass(frozen=True, slots=True)
 class DoseDrawing:
-    """A dose, drawn: its axes and a stroke for each line.
+    """Geometry of a dose: its axes and a stroke for each line.
 
     Args:
         x_ticks, y_ticks: Labels of the axes.
-        strokes: In the order of the lines.
-        logarithmic: Whether doses are spread by their logarithm.
+        strokes: Strokes in the order of the lines.
+        logarithmic: True if doses are spread by their logarithm.
     """
 
     x_ticks: tuple[Tick, ...]
@@ -75,7 +75,7 @@ class _Axes:
 
 
 def draw_dose(dose: Dose) -> DoseDrawing:
-    """The lines of a dose within axes that hold all of them with their intervals."""
+    """Draw the lines of a dose within axes that hold all of them with their intervals."""
     at = sorted({point.dose for line in dose.lines for point in line.points})
     low, high, step = per_cent_axis([value for line in dose.lines for value in _values(line)] or [0.0, 1.0])
     axes = _Axes(at[0], at[-1], low, high, at[0] > 0 and at[-1] > _WIDE * at[0])
@@ -120,7 +120,7 @@ def _stroke(line: DoseLine, axes: _Axes, aside: float) -> DoseStroke:
 
 
 def _x_ticks(at: list[float], axes: _Axes) -> tuple[Tick, ...]:
-    """A label at each dose, but for those that would lie on another; first and last have one."""
+    """Label at each dose, except those that would overlap another; the first and the last have one."""
     ticks = [Tick(axes.x(dose), f"{dose:g}") for dose in at]
     kept = [ticks[0]]
     for tick in ticks[1:-1]:

@@ -1,4 +1,4 @@
-"""Which rules of a report differ in one number only, and what came of each: dose and response."""
+"""Rules of a report that differ in one number only, and the result of each: dose and response."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tieless.spec import Call, Value, format_call, parse_chain
 from tieless.study.trial import backward_label
 
 LEAST_DOSES = 3
-"""Two doses are a comparison, which the table shows."""
+"""Smallest number of doses: two are a comparison, which the table shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A rule with one number left open.
+    """Rule with one number left open.
 
     Args:
-        rule: Its spec, with the parameter's name in the place of the number.
-        parameter: The name.
-        without: The spec of the chain without the call that has the number; that of ``tied`` if it was the only one.
+        rule: Spec of the rule, with the parameter's name in the place of the number.
+        parameter: Name of the parameter.
+        without: Spec of the chain without the call that has the number; that of ``tied`` if it was the only one.
         feedback: Spec of the feedback weights.
     """
 
@@ -37,7 +37,7 @@ class _Family:
 
 
 def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
-    """Every family of three rules or more that differ in one number, over all sections.
+    """Families of three rules or more that differ in one number, over all sections.
 
     A rule with two numbers may belong to two families.
     """
@@ -60,7 +60,7 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
 
 
 def _families(backward: str, feedback: str) -> Iterator[tuple[_Family, float]]:
-    """Each number in a rule, and the rule around it."""
+    """Numbers in a rule, each with the rule around it."""
     chain = parse_chain(backward)
     for place, call in enumerate(chain):
         without = _written([*chain[:place], *chain[place + 1 :]]) or "tied"

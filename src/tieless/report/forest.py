@@ -1,4 +1,4 @@
-"""A comparison as geometry: its interval, zero and the margin, on a line of its own."""
+"""Geometry of a comparison: its interval, zero and the margin, on a line of its own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _EDGE = 8
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Where things stand, in units of a drawing of ``WIDTH`` by ``HEIGHT``.
+    """Positions, in units of a drawing of ``WIDTH`` by ``HEIGHT``.
 
     Args:
-        low, mean, high: The interval and its middle.
-        zero: No difference.
-        margins: What the interval is held against.
+        low, mean, high: Ends of the interval and its middle.
+        zero: Position of no difference.
+        margins: Positions with which the interval is compared.
     """
 
     low: float
@@ -28,7 +28,7 @@ class Forest:
 
 
 def forest(cell: Cell, claim: Claim) -> Forest | None:
-    """A comparison's drawing, zero in the middle; ``None`` where there is no interval."""
+    """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
     if cell.differences is None:
         return None
     low, high = cell.differences.interval

@@ -1,4 +1,4 @@
-"""The report as one HTML page: records in, text out. Nothing is computed here but where things stand on the page."""
+"""Report as one HTML page: records in, text out. Only positions on the page are computed here."""
 
 # pyright: reportPossiblyUnboundVariable=false
 # try_import leaves a missing package unbound; check() has raised before any use of it.
@@ -23,19 +23,20 @@ FILE = "report.html"
 """Name of the page in a study's folder."""
 
 HEAT_STEPS = (1, 3, 10, 30)
-"""Points of difference to the tied baseline at which a cell's tint gets deeper."""
+"""Differences to the tied baseline, in percentage points, at which a cell's tint gets deeper."""
 STYLES = 18
-"""Of curves: six colours and marker shapes, each solid, dashed and dotted; ``style.css`` has them."""
+"""Number of styles of curves: six colours and marker shapes, each solid, dashed and dotted; ``style.css`` has them."""
 
 
 def write(source: Path, study: Study | None = None) -> Path:
     """Write the report of a study, whole or not at all.
 
     Args:
-        source: A study's folder, as it was given to ``tieless study run --out``, or a table that was exported from one.
-        study: Of a table: whose title, question and claims to take.
+        source: Folder of a study, as it was given to ``tieless study run --out``, or a table that was exported from
+            one.
+        study: Study whose title, question and claims to take, for a table.
     Returns:
-        The path of the page: ``report.html`` in the folder; beside a table, of the table's name.
+        Path of the page: ``report.html`` in the folder; beside a table, of the table's name.
     Raises:
         StudyError: there is no study in the folder, the file is no table, or the page cannot be written.
         MissingExtraError: Jinja2 or SciPy is not installed.
@@ -51,7 +52,7 @@ def write(source: Path, study: Study | None = None) -> Path:
 
 
 def render(report: Report) -> str:
-    """The page as text. Equal reports give equal pages."""
+    """Render the page as text. Equal reports give equal pages."""
     report_extra.check()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tieless.report"),
@@ -77,21 +78,21 @@ def render(report: Report) -> str:
 
 
 def _text(value: object) -> object:
-    """What an expression of a template gives, made printable. Markup is of our own templates."""
+    """Value of an expression in a template, made printable. Only our own templates may contain markup."""
     return value if hasattr(value, "__html__") else printable(str(value))
 
 
 def _styles(rules: tuple[str, ...]) -> dict[str, str]:
-    """The CSS class of each rule's curve: the same on the whole page."""
+    """CSS class of each rule's curve, the same on the whole page."""
     others = [rule for rule in rules if rule not in BASELINES]
     return {rule: rule for rule in BASELINES} | {rule: f"s{i % STYLES}" for i, rule in enumerate(others)}
 
 
 def _heat(cell: Cell) -> str:
-    """The CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline."""
+    """CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline."""
     if cell.to_tied is None:
         return ""
-    # Of the number that is printed: a cell that says -1.0 is tinted as one.
+    # The tint follows the printed number: a cell that says -1.0 is tinted as one.
     points = round(100 * cell.to_tied.mean, 1)
     step = sum(abs(points) >= edge for edge in HEAT_STEPS)
     return "h0" if step == 0 else f"{'p' if points > 0 else 'm'}{step}"
@@ -105,7 +106,7 @@ def _heat_key() -> list[tuple[str, str]]:
 
 
 def _titles(report: Report) -> dict[Settings, str]:
-    """What to call each section: its model and data, then what else sets it apart from the others."""
+    """Title of each section: its model and data, then the other settings in which it differs from the others."""
     settings = [section.settings for section in report.sections]
     spoken = [words.settings_words(each) for each in settings]
     names = dict.fromkeys(name for each in spoken for name in each if name not in {"model", "data"})

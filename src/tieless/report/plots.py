@@ -1,4 +1,4 @@
-"""Alignments and slopes as pictures: records in, figures of Matplotlib out."""
+"""Plots of alignments and slopes: records in, Matplotlib figures out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tieless._imports import try_import
 from tieless.diagnose import AlignmentRow, SlopeProfile
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Of Okabe and Ito, which the colour-blind tell apart."""
+"""Colours of Okabe and Ito, which the colour-blind tell apart."""
 
 MARKS = "os^Dv<"
 INK, QUIET = "#222222", "#999999"
 COLUMNS = 3
 MOST_LINES = 12
-"""Layers in one picture over time; of more, as many at equal distances."""
+"""Largest number of layers in one picture over time; of more, as many are drawn at equal distances."""
 
 
 def _figure(width: float, height: float) -> Any:
-    # Here and not above, for it takes longer to import than a command that draws nothing takes in all.
+    # Imported here and not above: it takes longer to import than a command that draws nothing takes in all.
     with try_import("report") as extra:
         figures: Any = importlib.import_module("matplotlib.figure")
     extra.check()
@@ -47,12 +47,12 @@ def _by_layer(rows: Sequence[AlignmentRow], kind: str, step: int) -> dict[str, A
 
 
 def plot_alignment(rows: Sequence[AlignmentRow]) -> Any:
-    """The cosine by depth, of weights and of feedback, at the first measurement, some between, and the last.
+    """Plot the cosine by depth, of weights and of feedback, at the first measurement, some between, and the last.
 
     Args:
-        rows: Of one measurement or several, such as ``measurement.rows()`` or ``result.alignments`` of a trial.
+        rows: Rows of one measurement or several, such as ``measurement.rows()`` or ``result.alignments`` of a trial.
     Returns:
-        A ``matplotlib.figure.Figure``; ``figure.savefig("alignment.png")`` writes it.
+        Figure, a ``matplotlib.figure.Figure``; ``figure.savefig("alignment.png")`` writes it.
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
@@ -87,12 +87,12 @@ def _name_layers(axes: Any, layers: Sequence[str]) -> None:
 
 
 def plot_history(rows: Sequence[AlignmentRow]) -> Any:
-    """The cosine of each layer's weights over the steps of a training, and that of all of them.
+    """Plot the cosine of each layer's weights over the updates of a training, and that of all of them.
 
     Args:
-        rows: As ``plot_alignment`` takes them.
+        rows: Rows as ``plot_alignment`` takes them.
     Returns:
-        A ``matplotlib.figure.Figure``.
+        Figure, a ``matplotlib.figure.Figure``.
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
@@ -122,12 +122,12 @@ def plot_history(rows: Sequence[AlignmentRow]) -> Any:
 
 
 def plot_norms(rows: Sequence[AlignmentRow]) -> Any:
-    """The norms of untied gradients beside those of the reference, by depth, at the last measurement.
+    """Plot the norms of the gradients and of those of the reference, by depth, at the last measurement.
 
     Args:
-        rows: As ``plot_alignment`` takes them.
+        rows: Rows as ``plot_alignment`` takes them.
     Returns:
-        A ``matplotlib.figure.Figure``.
+        Figure, a ``matplotlib.figure.Figure``.
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
@@ -155,12 +155,12 @@ def plot_norms(rows: Sequence[AlignmentRow]) -> Any:
 
 
 def plot_slopes(profiles: Sequence[SlopeProfile]) -> Any:
-    """For each activation the slope of its rule, and the tied one, over the histogram of its ``z``.
+    """Plot the slope of each activation's rule and the tied slope (the derivative), over the histogram of ``z``.
 
     Args:
-        profiles: As ``slope_profiles`` gives them.
+        profiles: Profiles as ``slope_profiles`` returns them.
     Returns:
-        A ``matplotlib.figure.Figure``.
+        Figure, a ``matplotlib.figure.Figure``.
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """

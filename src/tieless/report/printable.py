@@ -1,7 +1,7 @@
-"""Text that others have written, as it may stand on a page or in a terminal: titles, errors, names, file names."""
+"""Text of others made printable for a page or a terminal: titles, errors, names, file names."""
 
 # pyright: reportPossiblyUnboundVariable=false
-# try_import leaves a missing package unbound; who prints by rich has checked before.
+# try_import leaves a missing package unbound; users of rich have checked before.
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def printable(text: str) -> str:
 
 
 def cleaned(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """What rich is about to write, with the text of others printable and its own control codes as they are."""
+    """Segments that rich is about to write, with the text of others printable and its own control codes as they are."""
     for segment in segments:
         yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 class Printable:
-    """What rich shows of something, whose text is made printable."""
+    """Renderable of rich whose text is made printable."""
 
     def __init__(self, shown: RenderableType) -> None:
         self._shown = shown

@@ -1,4 +1,4 @@
-"""What a report says, as frozen values: collected by one part (``collect``), looked at by others.
+"""Records of a report, as frozen values: collected in ``collect``, displayed elsewhere.
 
 A report has sections, one for each setting that is not the learning rate; a section has blocks, one for each
 learning rate; a block has a grid of cells (backward rules down, forwards across) and the curves to it.
@@ -17,17 +17,17 @@ from tieless.study.trial import Status, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What the study says of itself: its name, question and cost, its resolved YAML and how to run it again.
+    """Description of the study: its name, question and cost, its resolved YAML and the command that runs it again.
 
     Args:
         name: Name of the study, as ``tieless study run`` takes it.
-        title: One line.
-        question: What the study asks, in a sentence or a paragraph.
-        table: Which table of the paper it repeats; ``None`` for a study beyond the paper.
-        core_hours: What the whole grid takes on one core, as its author states it.
-        fallback: Why it ran on other data than its file asks for; ``None`` where it did not.
-        yaml: The study as it was run, overrides applied.
-        command: The shell command that runs it again.
+        title: Title, one line.
+        question: Question of the study, in a sentence or a paragraph.
+        table: Table of the paper that it repeats; ``None`` for a study beyond the paper.
+        core_hours: Hours that the whole grid takes on one core, as its author states.
+        fallback: Reason why it ran on other data than its file asks for; ``None`` if it did not.
+        yaml: Study as it was run, overrides applied.
+        command: Shell command that runs it again.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The mean over ``n`` seeds and the half width of its 95 % interval; ``None`` where one seed gives no interval."""
+    """Mean over ``n`` seeds and the half width of its 95 % interval; ``None`` if one seed gives no interval."""
 
     n: int
     mean: float
@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def clear(self) -> bool:
-        """The interval exists and leaves out zero."""
+        """True if the interval exists and does not contain zero."""
         return self.half is not None and abs(self.mean) > self.half
 
 
@@ -71,8 +71,8 @@ class Run:
     """One seed of one cell.
 
     Args:
-        history: Test accuracy after each epoch that it finished, ``None`` where it was not tested.
-        counted: The accuracy that it counts with, chance if it diverged; ``None`` if it failed.
+        history: Test accuracy after each epoch that it finished, ``None`` if it was not tested.
+        counted: Accuracy with which the run counts, chance if it diverged; ``None`` if it failed.
     """
 
     trial: str
@@ -94,18 +94,18 @@ class Cell:
 
     Args:
         forward: Spec of the forward.
-        backward: Name of its row: the spec of the rule, with ``through`` and that of the feedback weights where they are
+        backward: Name of its row: the spec of the rule, with ``through`` and that of the feedback weights if they are
             not the layers' own.
-        rule, feedback: Both specs by themselves.
-        learning_rate: Step size that these runs had.
-        planned: How many seeds the study asks for.
-        runs: The seeds that were run, in order of the seed.
-        accuracy: Test accuracy over the seeds, chance where one diverged, as claims count it; ``None`` where no run has
-            come to an end, or all failed.
-        to_tied, to_frozen: This cell less the baseline of the same forward, paired by seed; ``None`` in the
-            baseline itself and where no seed came to an end in both.
-        edge: The cell was chosen from at least three learning rates, and this is the lowest (-1) or the highest
-            (+1) of them; 0 otherwise.
+        rule, feedback: Specs of the rule and of the feedback weights.
+        learning_rate: Learning rate of these runs.
+        planned: Number of seeds that the study asks for.
+        runs: Runs of its seeds, in order of the seed.
+        accuracy: Test accuracy over the seeds, chance for one that diverged, as claims count it; ``None`` if no run has
+            ended, or all failed.
+        to_tied, to_frozen: Difference of this cell less the baseline of the same forward, paired by seed; ``None`` in
+            the baseline itself and if no seed ended in both.
+        edge: Number -1 or +1 if the cell was chosen from at least three learning rates and this is the lowest or the
+            highest of them; 0 otherwise.
     """
 
     forward: str
@@ -135,7 +135,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Cells as ``rows[rule][forward]``; ``None`` where the study leaves the cell out.
+    """Cells as ``rows[rule][forward]``; ``None`` if the study leaves the cell out.
 
     ``flat`` are the forwards that no slope can train, so that their tied cell does not exist.
     """
@@ -167,7 +167,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a run diverged: the epochs it finished before (possibly none), as test accuracies, ``None`` if not tested."""
+    """Divergence of a run: test accuracies of the finished epochs (possibly none), ``None`` if not tested."""
 
     seed: int
     history: tuple[float | None, ...]
@@ -192,7 +192,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything of a trial but its two halves, its feedback weights and its seed. ``learning_rate`` is ``None`` in a section's settings."""
+    """Trial fields without halves, feedback weights and seed. ``learning_rate`` is ``None`` in a section's settings."""
 
     data: str
     subset: int | None
@@ -232,9 +232,9 @@ class Block:
 class Section:
     """Blocks that differ in the learning rate only.
 
-    ``best`` takes each cell at its own best learning rate; ``None`` where there is one. Where rates were ``chosen`` on
-    validation samples there is one block, with each cell at its own. ``classes`` is how many classes the data have,
-    ``None`` before a trial has told.
+    ``best`` takes each cell at its own best learning rate; it is ``None`` if there is only one rate. If rates were
+    ``chosen`` on validation samples there is one block, with each cell at its own rate. ``classes`` is the number of
+    classes of the data, ``None`` before a trial has reported it.
     """
 
     settings: Settings
@@ -247,7 +247,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class DosePoint:
-    """What came of one dose: ``accuracy`` over the seeds, chance where one diverged, and how many ``diverged``."""
+    """Result of one dose: ``accuracy`` over the seeds, chance for those that diverged, and how many ``diverged``."""
 
     dose: float
     accuracy: Estimate | None
@@ -256,7 +256,7 @@ class DosePoint:
 
 @dataclass(frozen=True, slots=True)
 class DoseLine:
-    """The response of one forward in one section, by ascending dose; ``without`` is that of the rule without the part."""
+    """Response of one forward in one section, by ascending dose; ``without`` is that of the rule without the part."""
 
     settings: Settings
     forward: str
@@ -266,13 +266,13 @@ class DoseLine:
 
 @dataclass(frozen=True, slots=True)
 class Dose:
-    """Rules that differ in one number, and what came of each.
+    """Rules that differ in one number, and the result of each.
 
     Args:
-        rule: Their spec with the parameter's name in its place: ``"tied >> flip(p)"``.
-        parameter: The name.
-        without: The spec of the rule without that part, where the study has it.
-        lines: One for each section and forward.
+        rule: Spec of the rules with the parameter's name in its place: ``"tied >> flip(p)"``.
+        parameter: Name of the parameter.
+        without: Spec of the rule without that part, if the study has it.
+        lines: Lines, one for each section and forward.
     """
 
     rule: str
@@ -283,7 +283,7 @@ class Dose:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A field of the trials and the values that the study gives it."""
+    """Field of the trials and the values that the study gives it."""
 
     name: str
     values: tuple[str, ...]
@@ -291,7 +291,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something true of ``trials`` trials: ``torch`` is ``2.13.0``, ``processor`` is ``...``."""
+    """Fact that is true of ``trials`` trials: ``torch`` is ``2.13.0``, ``processor`` is ``...``."""
 
     name: str
     value: str
@@ -300,7 +300,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A trial that raised, and the line it raised with."""
+    """Trial that raised an error, and the line of that error."""
 
     trial: Trial
     error: str
@@ -308,12 +308,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that a report shows. Two stores with the same results give equal reports.
+    """All records of a report. Two stores with the same results give equal reports.
 
-    ``doses`` are the rules that differ in one number only, three or more.
-    ``claims`` are what the study is to settle, judged; ``choices`` the learning rates that it has chosen so far, of
-    which ``choosing`` says that there are to be any; ``added`` how many of the planned trials have seeds that its file
-    does not ask for.
+    ``doses`` are families of at least three rules that differ in one number only. ``claims`` are the judged claims of
+    the study; ``choices`` the learning rates that it has chosen so far; ``choosing`` is True if it chooses any;
+    ``added`` is the number of planned trials with seeds that its file does not ask for.
     """
 
     header: Header
@@ -338,5 +337,5 @@ class Report:
 
     @property
     def run(self) -> int:
-        """Trials that came to an end, whichever."""
+        """Number of trials that ended, in any way."""
         return self.done + self.diverged + len(self.failures)

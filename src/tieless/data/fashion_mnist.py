@@ -57,7 +57,7 @@ files have the MD5s that the publisher's README gives."""
 class FashionMNIST(Source):
     """Photographs of clothes, 28 x 28 grey pixels, ten classes: 60,000 to train on, 10,000 to test.
 
-    The split is the published one: ``seed`` decides nothing here.
+    The split is the published one: ``seed`` has no effect here.
 
     Shape:
         x: ``(n, 1, 28, 28)``.
@@ -76,7 +76,7 @@ class FashionMNIST(Source):
 
 
 def read_publication(publication: Publication) -> Dataset:
-    """Read a publication made like MNIST's: images and labels to train on, images and labels to test.
+    """Read a publication in the format of MNIST: images and labels to train on, images and labels to test.
 
     A process reads it once, for as long as it is found in the same place.
 

@@ -1,4 +1,4 @@
-"""The IDX format: a magic number, the dimensions, then the bytes, as MNIST and its successors are published."""
+"""IDX format: a magic number, the dimensions, then the bytes, as MNIST and its successors are published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNSIGNED_BYTES = 0x08
 
 
 def header_size(dimensions: int) -> int:
-    """Bytes before the first value: four of magic number, four for each dimension."""
+    """Number of bytes before the first value: four of magic number, four for each dimension."""
     return 4 + 4 * dimensions
 
 
@@ -20,12 +20,12 @@ def parse_idx(content: bytes, shape: tuple[int, ...]) -> Tensor:
     r"""Read an IDX file of unsigned bytes whose shape is known.
 
     Args:
-        content: The whole file, uncompressed.
-        shape: The shape that it must have.
+        content: Whole file, uncompressed.
+        shape: Expected shape.
     Returns:
-        uint8, on the CPU.
+        Values as uint8, on the CPU.
     Raises:
-        ValueError: magic number, dimensions or length are others; the message says which.
+        ValueError: magic number, dimensions or length differ; the message names the one that does.
     Source:
         http://yann.lecun.com/exdb/mnist/, "the IDX file format".
     Example:

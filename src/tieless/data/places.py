@@ -1,4 +1,4 @@
-"""Where published files may lie on this machine, in the order in which they are looked for. No network here."""
+"""Places of published files on this machine, in the order in which they are searched. No network here."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _HOMELESS = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder that has, or should have, the files of a publication.
+    """Folder that has, or should have, the files of a publication.
 
     Args:
-        folder: The folder.
-        remedy: What to do where its files are not sound.
-        ours: Whether it is the user's cache, in which tieless may replace files.
+        folder: Path of the folder.
+        remedy: Advice for the case that its files are damaged.
+        ours: True for the user's cache, in which tieless may replace files.
     """
 
     folder: Path
@@ -37,14 +37,14 @@ class Place:
     ours: bool = False
 
     def holds(self, publication: Publication) -> bool:
-        """Whether every file is there. What is in them is looked at when they are read."""
+        """True if every file exists. Its content is checked when it is read."""
         return all(file.find(self.folder) is not None for file in publication.files)
 
     def read(self, file: PublishedFile) -> Tensor:
-        """The values in a file, checked.
+        """Values in a file, checked.
 
         Raises:
-            DataError: as ``PublishedFile.read``, with the remedy.
+            DataError: the same as in ``PublishedFile.read``, with the remedy.
         """
         try:
             return file.read(self.folder)
@@ -52,12 +52,12 @@ class Place:
             raise self.advise(error) from None
 
     def advise(self, error: DataError) -> DataError:
-        """The same error with the remedy."""
+        """Same error with the remedy."""
         return DataError(f"{error} {self.remedy}")
 
 
 def cache(publication: Publication) -> Place:
-    """The user's own copy, into which ``get`` puts what it had to fetch.
+    """Cache of the user, into which ``get`` puts the files that it fetches.
 
     Raises:
         DataError: the user has no home folder, and no variable names a cache.
@@ -73,7 +73,7 @@ def cache(publication: Publication) -> Place:
 
 
 def _own(publication: Publication) -> list[Place]:
-    """The user's cache; none of a user who has no home. Only who has to write there is told."""
+    """Cache of the user; none without a home folder, which is an error only where a file has to be written."""
     try:
         return [cache(publication)]
     except DataError:
@@ -88,13 +88,13 @@ def _expanded(folder: str) -> Path:
 
 
 def given(folder: Path, publication: Publication, remedy: str) -> Place:
-    """A folder that the user named: the files lie in it, or in a folder in it that is named after the data set."""
+    """Folder that the user named: the files lie in it, or in a folder in it that is named after the data set."""
     inner = folder / publication.name
     return Place(inner if inner.is_dir() else folder, remedy)
 
 
 def installed(publication: Publication) -> list[Place]:
-    """The system's folders: where its suppliers' packages put the files."""
+    """Folders of the system, in which the suppliers' packages install the files."""
     advice = f"or set {VARIABLE} to a folder with sound files."
     return [
         Place(supplier.installed, f"{supplier.repair}, {advice}")
@@ -104,12 +104,12 @@ def installed(publication: Publication) -> list[Place]:
 
 
 def find(publication: Publication) -> Place | None:
-    """The first place that has any of the files: ``TIELESS_DATA``, the system's folder, the user's cache.
+    """First place that has any of the files: ``TIELESS_DATA``, the system's folder, the user's cache.
 
-    Where ``TIELESS_DATA`` is set it is the place, whatever is in it: what the user named is never passed over.
+    If ``TIELESS_DATA`` is set it is the place, whatever is in it: a folder that the user named is never passed over.
 
     Returns:
-        ``None`` where nothing was named and no place has any of the files.
+        Place, or ``None`` if nothing was named and no place has any of the files.
     Raises:
         DataError: a place may not be looked into.
     """
@@ -126,10 +126,10 @@ def find(publication: Publication) -> Place | None:
 
 
 def found(publication: Publication) -> Place:
-    """What ``find`` finds.
+    """Place that ``find`` returns.
 
     Raises:
-        DataError: nothing, or a place may not be looked into.
+        DataError: there is none, or a place may not be looked into.
     """
     place = find(publication)
     if place is None:

@@ -15,21 +15,21 @@ _PATIENCE = 600
 
 
 def need(*programs: str) -> None:
-    """Raise ``DataError`` where a program is not installed."""
+    """Raise ``DataError`` if a program is not installed."""
     for program in programs:
         if shutil.which(program) is None:
             raise DataError(f"{program} is not installed")
 
 
 def run(*command: str, folder: Path, blame: re.Pattern[str]) -> list[str]:
-    """Run a program in ``folder``; return what it said on stderr, line by line.
+    """Run a program in ``folder``; return its stderr, line by line.
 
     Args:
-        command: The program and its arguments.
-        folder: Where it runs.
-        blame: How the line begins that says why it failed; the first such line is told, or the first of all.
+        command: Program and its arguments.
+        folder: Folder where it runs.
+        blame: Beginning of the line that says why it failed; the first such line is reported, or the first of all.
     Raises:
-        DataError: it failed, or took too long.
+        DataError: the program failed, or took too long.
     """
     try:
         done = subprocess.run(

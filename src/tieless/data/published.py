@@ -1,4 +1,4 @@
-"""What is published of a data set and who has it. Each data set brings its own files and its own suppliers."""
+"""Published files of a data set and their suppliers. Each data set brings its own files and its own suppliers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from tieless.errors import DataError
 
 Tell = Callable[[str], None]
-"""Told, in a line each, what takes long."""
+"""Function that gets a line of text about everything that takes long."""
 
 
 class PublishedFile(ABC):
-    """One file as it is kept on this machine, with the one check that every copy passes before it is used.
+    """Published file as it is stored on this machine, with the one check that every copy passes before it is used.
 
-    Subclasses are ``@dataclass(frozen=True, slots=True)`` with a field ``name``: of the file.
+    Subclasses are ``@dataclass(frozen=True, slots=True)`` with a field ``name``, the file's name.
     """
 
     __slots__ = ()
@@ -29,31 +29,31 @@ class PublishedFile(ABC):
 
     @abstractmethod
     def find(self, folder: Path) -> Path | None:
-        """Where it lies in ``folder``; ``None`` where it is not there, or not all of it."""
+        """Path of the file in ``folder``; ``None`` if it is missing or incomplete."""
 
     def begun(self, folder: Path) -> bool:
-        """Whether any of it is in ``folder``."""
+        """True if any part of the file is in ``folder``."""
         return self.find(folder) is not None
 
     @abstractmethod
     def content(self, folder: Path) -> bytes:
-        """What is kept of it, checked.
+        """Stored content, checked.
 
         Raises:
-            DataError: it is missing, unreadable, truncated or altered.
+            DataError: the file is missing, unreadable, truncated or altered.
         """
 
     @abstractmethod
     def read(self, folder: Path) -> Tensor:
-        """The values in it, checked: uint8, on the CPU.
+        """Values in the file, checked: uint8, on the CPU.
 
         Raises:
-            DataError: as ``content``, or it is not of the format that it should have.
+            DataError: the same as in ``content``, or the file does not have the expected format.
         """
 
 
 class Supplier(ABC):
-    """One from whom the files can be had, and who may have put them on this machine already.
+    """Supplier of the files, which may have installed them on this machine already.
 
     Subclasses are ``@dataclass(frozen=True, slots=True)``.
     """
@@ -63,16 +63,16 @@ class Supplier(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What a message calls it."""
+        """Name in messages."""
 
     @property
     def installed(self) -> Path | None:
-        """The folder in which the system has the files once they are installed from here, where there is one."""
+        """Folder in which the system has the files once they are installed from here; ``None`` without one."""
         return None
 
     @property
     def repair(self) -> str:
-        """What to do where the files in ``installed`` are not sound."""
+        """Advice for the case that the files in ``installed`` are damaged."""
         return f"Repair what {self.title} has put there"
 
     @abstractmethod
@@ -80,24 +80,24 @@ class Supplier(ABC):
         """Put the files into ``folder``, as they come: they are checked when read.
 
         Args:
-            publication: What to fetch.
-            folder: An empty folder to work in; nothing is written outside it.
-            tell: Told what takes long.
+            publication: Publication to fetch.
+            folder: Empty folder to work in; nothing is written outside it.
+            tell: Function that gets a line of text about everything that takes long.
         Returns:
-            Where they lie: ``folder``, or one in it.
+            Folder of the files: ``folder``, or one in it.
         Raises:
-            DataError: they cannot be had from here.
+            DataError: this supplier cannot deliver them.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The files of one data set, and who has them.
+    """Files of one data set, and their suppliers.
 
     Args:
-        name: Of the data set.
-        files: What is kept of it.
-        suppliers: Those who have it, in the order in which they are asked.
+        name: Name of the data set.
+        files: Files that are stored.
+        suppliers: Suppliers, in the order in which they are tried.
     """
 
     name: str
@@ -106,10 +106,10 @@ class Publication:
 
 
 def read_checked(path: Path, size: int, sha256: str) -> bytes:
-    """The content of a file whose size and SHA-256 are known, unpacked where its name ends in ``.gz``.
+    """Content of a file whose size and SHA-256 are known, unpacked if its name ends in ``.gz``.
 
     Raises:
-        DataError: it is unreadable, truncated or altered.
+        DataError: the file is unreadable, truncated or altered.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:

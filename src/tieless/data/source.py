@@ -1,4 +1,4 @@
-"""What a data set is before it is loaded: a frozen value with a name, which a spec can write."""
+"""Description of a data set before it is loaded: a frozen value with a name, which a spec can write."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tieless.registry import Named, Registry
 
 
 class Source(Named):
-    """A data set by name: where its samples come from, and how they are read.
+    """Data set by name: the source of its samples, and how they are read.
 
     Subclasses are ``@SOURCES.register`` and ``@dataclass(frozen=True, slots=True)``.
     """
 
     __slots__ = ()
     origin: ClassVar[str] = ""
-    """Where the samples come from, in a few words."""
+    """Origin of the samples, in a few words."""
     publication: ClassVar[Publication | None] = None
-    """The files to be had before it can be read; ``None`` where it needs none."""
+    """Files that it needs before it can be read; ``None`` if it needs none."""
 
     @abstractmethod
     def read(self, seed: int) -> Dataset:
-        """All samples, on the CPU. What ``seed`` decides is in the docstring of each source."""
+        """Read all samples, on the CPU. The docstring of each source says what ``seed`` determines."""
 
 
 SOURCES: Registry[Source] = Registry("data set")
 
 
 def stream(purpose: str, seed: int) -> torch.Generator:
-    """A CPU generator for one use of ``seed``.
+    """CPU generator for one use of ``seed``.
 
     Uses are kept apart by a hash: were all seeded with ``seed`` itself, the permutation that draws a subset would
     also be the one that shuffles the first epoch.
@@ -45,6 +45,6 @@ def stream(purpose: str, seed: int) -> torch.Generator:
 
 
 def split(name: str, x: Tensor, y: Tensor, classes: int) -> Dataset:
-    """The first 80 % of the samples, rounded down, to train on; the rest to test."""
+    """Split into the first 80 % of the samples, rounded down, to train on, and the rest to test."""
     train = len(y) * 4 // 5
     return Dataset(name, x[:train], y[:train], x[train:], y[train:], classes)

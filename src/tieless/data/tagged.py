@@ -1,4 +1,4 @@
-"""Texts in which each word has a tag, one file a document, as the Brown corpus is distributed."""
+"""Texts in which each word has a tag, one file per document, as the Brown corpus is distributed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tieless.data.published import PublishedFile, read_checked
 from tieless.errors import DataError
 
 SEPARATOR = "\f"
-"""Between two documents in the file that is kept. No document has it."""
+"""Separator between two documents in the stored file. No document has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedTexts(PublishedFile):
-    """Documents, each in a file of its own, kept together as one file of plain text.
+    """Documents, each in a file of its own, stored together as one file of plain text.
 
-    A folder may have the documents as they are distributed, or the file that is kept.
+    A folder may have the documents as they are distributed, or the stored file.
 
     Args:
-        name: Of the file that is kept.
-        documents: Names of the files, in the order in which they are kept.
-        tagged_size: Bytes of all documents together, as they are distributed.
-        tagged_sha256: Of the lines that ``sha256sum`` prints of them, in this order.
-        size, sha256: Of the file that is kept.
+        name: Name of the stored file.
+        documents: Names of the files, in the order in which they are stored.
+        tagged_size: Number of bytes of all documents together, as they are distributed.
+        tagged_sha256: Hash of the lines that ``sha256sum`` prints for them, in this order.
+        size, sha256: Size and hash of the stored file.
     """
 
     name: str
@@ -39,7 +39,7 @@ class TaggedTexts(PublishedFile):
     sha256: str
 
     def find(self, folder: Path) -> Path | None:
-        """The file that is kept, or the first document where all are there."""
+        """Path of the stored file, or of the first document if all exist."""
         if (folder / self.name).is_file():
             return folder / self.name
         paths = [folder / document for document in self.documents]
@@ -55,12 +55,12 @@ class TaggedTexts(PublishedFile):
         return SEPARATOR.join(map(untagged, self._distributed(folder))).encode("ascii")
 
     def read(self, folder: Path) -> Tensor:
-        """The characters of the text, ``SEPARATOR`` between documents."""
+        """Characters of the text, ``SEPARATOR`` between documents."""
         # A copy, as a tensor must be writable and bytes are not.
         return torch.frombuffer(bytearray(self.content(folder)), dtype=torch.uint8)
 
     def _distributed(self, folder: Path) -> Sequence[str]:
-        """The documents with their tags, checked."""
+        """Documents with their tags, checked."""
         missing = [document for document in self.documents if not (folder / document).is_file()]
         if missing:
             others = f", and {len(missing) - 1} more of the {len(self.documents)} documents" if len(missing) > 1 else ""
@@ -86,9 +86,9 @@ class TaggedTexts(PublishedFile):
 
 
 def untagged(text: str) -> str:
-    r"""The words of a tagged text, without their tags.
+    r"""Words of a tagged text, without their tags.
 
-    What follows the last ``/`` of each token is its tag. The words of a line are joined by single spaces and end in a
+    The text after the last ``/`` of each token is its tag. The words of a line are joined by single spaces and end in a
     newline; lines without any are dropped. Punctuation stays the token that it is, with a space before it.
 
     Example:

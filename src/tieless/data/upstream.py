@@ -1,4 +1,4 @@
-"""The publisher's own address as a source of data."""
+"""Address of the publisher as a source of data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE = 30
 
 @dataclass(frozen=True, slots=True)
 class Upstream(Supplier):
-    """An address below which the publisher serves each file with ``.gz``."""
+    """Address below which the publisher serves each file with ``.gz``."""
 
     address: str
 
@@ -47,7 +47,7 @@ class Upstream(Supplier):
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost cause: requests wraps what the system said in several layers of retries."""
+    """Innermost cause: requests wraps the system's message in several layers of retries."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error) or type(error).__name__

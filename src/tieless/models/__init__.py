@@ -1,4 +1,4 @@
-"""The study's networks, as plain modules built from (forward, backward, norm)."""
+"""Networks of the studies, as plain modules built from (forward, backward, norm)."""
 
 from __future__ import annotations
 

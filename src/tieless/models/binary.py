@@ -1,4 +1,4 @@
-"""Networks with binary weights: the sign of latent weights, untied by the same operation as an activation."""
+"""Networks with binary weights: the sign of latent weights, with a custom gradient like an activation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tieless.rules import RuleLike
 
 
 class BinaryMLP(nn.Sequential):
-    """An MLP whose weights are +1 or -1 and whose hidden activations are of two levels.
+    """MLP whose weights are +1 or -1 and whose hidden activations are of two levels.
 
-    Every layer is ``sign(latent weights) x``, then batch norm, then (but for the last) the activation. Latent
-    weights learn by the rule ``rectangular(-1, 1)``; see ``tieless.nn.BinaryLinear``.
+    Every layer is ``sign(latent weights) x``, then batch norm, then (but for the last) the activation. Latent weights
+    learn by the rule ``rectangular(-1, 1)`` (a straight-through estimator); see ``tieless.nn.BinaryLinear``.
 
     Args:
-        features: Numbers in one sample.
-        widths: Units of each hidden layer.
-        classes: Scores a sample.
-        forward, backward: The two halves of every activation: ``sign`` or ``heaviside`` with a rule.
+        features: Number of values per sample.
+        widths: Number of units of each hidden layer.
+        classes: Number of scores per sample.
+        forward, backward: Forward and backward rule of every activation: ``sign`` or ``heaviside`` with a rule.
     Shape:
         ``(n, ...) -> (n, classes)``, where the rest multiplies to ``features``.
     Source:
@@ -52,8 +52,8 @@ class BinaryLeNet5(nn.Sequential):
     Pooling takes the maximum and comes before batch norm, so that every layer but the first sees two levels only.
 
     Args:
-        forward, backward: The two halves of every activation: ``sign`` or ``heaviside`` with a rule.
-        classes: Scores a sample.
+        forward, backward: Forward and backward rule of every activation: ``sign`` or ``heaviside`` with a rule.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, 28, 28) -> (n, classes)``.
     Source:

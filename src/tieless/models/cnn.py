@@ -1,4 +1,4 @@
-"""A small residual network whose every convolution has a shortcut of its own, as binary networks want it."""
+"""Small residual network in which every convolution has a shortcut of its own, as binary networks need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tieless.rules import RuleLike
 
 
 class _Bend(nn.Module):
-    """``prelu(x) + shift``, each channel with its own slope and shift."""
+    """PReLU and shift, ``prelu(x) + shift``, each channel with its own slope and shift."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Bend(nn.Module):
 
 
 class _Layer(nn.Module):
-    """``norm(conv(act(x)))`` plus a shortcut, which repeats its channels where there must be more of them."""
+    """Layer ``norm(conv(act(x)))`` plus a shortcut, which repeats its channels where more of them are needed."""
 
     def __init__(self, channels: int, wanted: int, forward: ForwardLike, backward: RuleLike, *, bend: bool) -> None:
         super().__init__()
@@ -42,25 +42,25 @@ class _Layer(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """A convolution, then stages of layers ``x + norm(conv(act(x)))`` with max pooling between them, then a linear layer.
+    """Convolution, then stages of layers ``x + norm(conv(act(x)))`` with max pooling between them, then a linear layer.
 
-    Pooling, batch norm and the sums work on what lies before an activation, so no layer sees anything but the activation's
-    values, and the shortcuts carry numbers of full precision past each step. A stage doubles the channels of the one
-    before it, in its first layer. Convolutions have no bias. All its weights are float: quantise all but the first and
-    the last layer with ``tieless.nn.quantize_weights``.
+    Pooling, batch norm and the sums are applied before an activation, so no layer sees anything but the activation's
+    values, and the shortcuts carry numbers of full precision past each step function. A stage doubles the channels of
+    the one before it, in its first layer. Convolutions have no bias. All its weights are float: quantise all but the
+    first and the last layer with ``tieless.nn.quantize_weights``.
 
     Args:
-        forward, backward: The two halves of every activation.
-        width: Channels of the first stage.
-        depths: Layers of each stage.
-        bend: Whether each sum goes through a PReLU and a shift of its channel, so that what is left of it after a step can be
-            learned.
-        classes: Scores a sample.
+        forward, backward: Forward and backward rule of every activation.
+        width: Number of channels of the first stage.
+        depths: Number of layers of each stage.
+        bend: True to send each sum through a PReLU and a shift of its channel, which lets the network learn the part of
+            it that remains after a step function.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, height, width) -> (n, classes)``; height and width at least ``2 ** len(depths)``.
     Source:
-        Liu et al. 2018, "Bi-Real Net", arXiv:1808.00278, for the shortcut of each layer; Rastegari et al. 2016, arXiv:1603.05279,
-        for the order of the rest; Liu et al. 2020, "ReActNet", arXiv:2003.03488, for ``bend``.
+        Liu et al. 2018, "Bi-Real Net", arXiv:1808.00278, for the shortcut of each layer; Rastegari et al. 2016,
+        arXiv:1603.05279, for the order of the rest; Liu et al. 2020, "ReActNet", arXiv:2003.03488, for ``bend``.
     Example:
         >>> ResidualCNN("sign", "rectangular(-1, 1)", width=8)(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])

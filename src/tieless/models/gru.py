@@ -1,4 +1,4 @@
-"""A recurrent network of gated units that reads characters."""
+"""Recurrent network of gated units that reads characters."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Gates = Literal["untied", "tied"]
 
 
 class GRULayer(nn.Module):
-    """Gated recurrent units, written out so that each activation has its halves.
+    """Gated recurrent units, written out so that each activation has its own forward and rule.
 
-    With ``a`` the activation, ``s`` the logistic function of the gates, ``x`` the input and ``h`` the state before, 0 at
-    first::
+    With ``a`` the activation, ``s`` the logistic function of the gates, ``x`` the input and ``h`` the state before, 0
+    at first::
 
         r, z = s(W_r x + b_r + U_r h + c_r), s(W_z x + b_z + U_z h + c_z)
         n = a(W_n x + b_n + r (U_n h + c_n))
@@ -28,9 +28,9 @@ class GRULayer(nn.Module):
     The weights have the names, shapes and order of those of ``torch.nn.GRU``.
 
     Args:
-        inputs, width: Numbers of an input and of a state.
-        forward, backward: The two halves of ``a``.
-        gates: The rule of the gates: ``backward``, or ``"tied"``.
+        inputs, width: Number of values per input and per state.
+        forward, backward: Forward and backward rule of ``a``.
+        gates: Rule of the gates: ``backward``, or ``"tied"``.
     Shape:
         ``(n, length, inputs) -> (n, length, width)``.
     Source:
@@ -77,13 +77,13 @@ class GRULayer(nn.Module):
 
 
 class GRU(nn.Module):
-    """An embedding of codes, one layer of gated recurrent units, and at each code scores of what comes next.
+    """Embedding of codes, one layer of gated recurrent units, and at each code scores of the next one.
 
     Args:
-        forward, backward: The two halves of the units' activation.
-        codes: How many codes there are.
-        width: Units, and numbers of an embedding.
-        gates: The rule of the gates: ``"untied"`` for ``backward``, or ``"tied"``.
+        forward, backward: Forward and backward rule of the units' activation.
+        codes: Number of codes.
+        width: Number of units, and of values per embedding.
+        gates: Rule of the gates: ``"untied"`` for ``backward``, or ``"tied"``.
     Shape:
         ``(n, length) -> (n, codes, length)``, int64 codes: as ``torch.nn.functional.cross_entropy`` wants scores.
     Source:

@@ -16,9 +16,9 @@ class LeNet5(nn.Sequential):
     ``conv(1, 6, 5, padding 2) - act - pool - conv(6, 16, 5) - act - pool - 400-120 - act - 120-84 - act - 84-classes``
 
     Args:
-        forward, backward: The two halves of every activation.
-        norm: ``"batch"`` puts batch norm before each activation.
-        classes: Scores a sample.
+        forward, backward: Forward and backward rule of every activation.
+        norm: Kind of norm; ``"batch"`` puts batch norm before each activation.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, 28, 28) -> (n, classes)``, values in [0, 1].
     Source:

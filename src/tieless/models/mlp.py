@@ -1,4 +1,4 @@
-"""The multi-layer perceptron of any depth and width."""
+"""Multi-layer perceptron of any depth and width."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class MLP(nn.Sequential):
     """Hidden layers with an activation, then a linear layer to the classes' scores.
 
     Args:
-        features: Numbers in one sample.
-        widths: Units of each hidden layer; empty for a linear classifier.
-        classes: Scores a sample.
-        forward, backward: The two halves of every activation.
-        norm: ``"batch"`` puts batch norm before each activation.
+        features: Number of values per sample.
+        widths: Number of units of each hidden layer; empty for a linear classifier.
+        classes: Number of scores per sample.
+        forward, backward: Forward and backward rule of every activation.
+        norm: Kind of norm; ``"batch"`` puts batch norm before each activation.
     Shape:
         ``(n, ...) -> (n, classes)``, where the rest multiplies to ``features``.
     Source:

@@ -1,4 +1,4 @@
-"""The residual networks for small images."""
+"""Residual networks for small images."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class _Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A convolution, three stages of residual blocks with batch norm, a mean over all places, then a linear layer.
+    """Convolution, three stages of residual blocks with batch norm, a mean over all positions, then a linear layer.
 
-    The second and third stage halve the image and double the channels. Shortcuts have no weights. Each of the ``depth - 1``
-    convolutions has an activation behind it, those at a block's end behind the sum.
+    The second and third stage halve the image and double the channels. Shortcuts have no weights. Each of the ``depth -
+    1`` convolutions has an activation behind it, those at a block's end behind the sum.
 
     Args:
-        forward, backward: The two halves of every activation.
-        depth: Layers with weights, ``6 k + 2`` for a whole ``k >= 1``.
-        width: Channels of the first stage.
-        classes: Scores a sample.
+        forward, backward: Forward and backward rule of every activation.
+        depth: Number of layers with weights, ``6 k + 2`` for a whole ``k >= 1``.
+        width: Number of channels of the first stage.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, height, width) -> (n, classes)``.
     Raises:
-        RuleValueError: the depth is none of those.
+        RuleValueError: the depth is not ``6 k + 2``.
     Source:
         He et al. 2016, arXiv:1512.03385, section 4.2, with its shortcuts A.
     Example:

@@ -1,4 +1,4 @@
-"""Models by name: a spec such as ``lenet5(norm="batch")``, and what it builds."""
+"""Models by name: specs such as ``lenet5(norm="batch")``, and the models that they build."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tieless.spec import parse_call
 
 
 class ModelSpec(Named):
-    """A model that is still to be built: its name and shape, without the data's shape or the activation's halves."""
+    """Model that is still to be built: name and shape, without the data's shape or the activations' halves."""
 
     __slots__ = ()
 
     def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
-        """The model.
+        """Build the model.
 
         Args:
-            forward, backward: The two halves of every activation.
-            features: Numbers in one sample.
-            classes: Classes to tell apart.
+            forward, backward: Forward and backward rule of every activation.
+            features: Number of values per sample.
+            classes: Number of classes.
         """
         raise NotImplementedError
 
@@ -46,7 +46,7 @@ _REGISTRY: Registry[ModelSpec] = Registry("model")
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _SUC(ModelSpec):
-    """One unit with a bias and an activation."""
+    """Unit with a bias and an activation."""
 
     name: ClassVar[str] = "suc"
 
@@ -58,7 +58,7 @@ class _SUC(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _MLP(ModelSpec):
-    """``depth`` hidden layers of ``width`` units."""
+    """MLP with ``depth`` hidden layers of ``width`` units."""
 
     name: ClassVar[str] = "mlp"
     width: int = 64
@@ -88,7 +88,7 @@ class _LeNet5(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _BinaryMLP(ModelSpec):
-    """An MLP with sign weights and batch norm."""
+    """MLP with sign weights and batch norm."""
 
     name: ClassVar[str] = "bnn_mlp"
     width: int = 256
@@ -116,7 +116,7 @@ class _BinaryLeNet5(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _ResidualCNN(ModelSpec):
-    """A residual network of two stages with a shortcut for each convolution, for images of 28 x 28."""
+    """Residual network of two stages with a shortcut for each convolution, for images of 28 x 28."""
 
     name: ClassVar[str] = "residual_cnn"
     width: int = 64
@@ -136,7 +136,7 @@ class _ResidualCNN(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _SpikingCNN(ModelSpec):
-    """A convolutional spiking network for images of 28 x 28."""
+    """Convolutional spiking network for images of 28 x 28."""
 
     name: ClassVar[str] = "snn_cnn"
     width: int = 32
@@ -155,7 +155,7 @@ class _SpikingCNN(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _ResNet(ModelSpec):
-    """A residual network of ``depth`` layers with batch norm, for images of 28 x 28."""
+    """Residual network of ``depth`` layers with batch norm, for images of 28 x 28."""
 
     name: ClassVar[str] = "resnet"
     depth: int = 20
@@ -173,7 +173,7 @@ class _ResNet(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _ViT(ModelSpec):
-    """A vision transformer of ``depth`` blocks, for images of 28 x 28 in patches of 4 x 4."""
+    """Vision transformer of ``depth`` blocks, for images of 28 x 28 in patches of 4 x 4."""
 
     name: ClassVar[str] = "vit"
     width: int = 64
@@ -191,7 +191,7 @@ class _ViT(ModelSpec):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class _GPT(ModelSpec):
-    """A transformer of ``depth`` blocks that reads codes and scores the next one at each."""
+    """Transformer of ``depth`` blocks that reads codes and scores the next one at each."""
 
     name: ClassVar[str] = "gpt"
     width: int = 64
@@ -260,10 +260,10 @@ def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features
     """Build the model of a spec for data of a shape.
 
     Args:
-        spec: Such as ``"lenet5"`` or ``"mlp(64, 2)"``.
-        forward, backward: The two halves of every activation.
-        features: Numbers, or codes, in one sample.
-        classes: Classes to tell apart, or codes that there are.
+        spec: Spec such as ``"lenet5"`` or ``"mlp(64, 2)"``.
+        forward, backward: Forward and backward rule of every activation.
+        features: Number of values, or codes, per sample.
+        classes: Number of classes, or of codes that exist.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter or the data does not fit.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.

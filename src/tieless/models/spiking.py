@@ -1,4 +1,4 @@
-"""A convolutional spiking network that sees an image for a few steps of time."""
+"""Convolutional spiking network that sees an image for a few time steps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tieless.rules import RuleLike
 
 
 class SpikingCNN(nn.Module):
-    """Convolutions with leaky integrate-and-fire neurons between them, over time; scores are means over its steps.
+    """Convolutions with leaky integrate-and-fire neurons between them, over time; scores are means over the time steps.
 
-    ``conv - max pool - norm - LIF - conv - max pool - norm - LIF - linear - LIF - linear``. The image itself is the input of
-    the first layer at each step, so its convolution is done once; all later layers see spikes.
+    ``conv - max pool - norm - LIF - conv - max pool - norm - LIF - linear - LIF - linear``. The image itself is the
+    input of the first layer at each time step, so its convolution is done once; all later layers see spikes.
 
     Args:
-        forward, backward: The two halves of every spike: ``heaviside`` with a rule.
-        width: Channels of the first convolution; the second has twice as many, the hidden layer eight times.
-        steps: Steps of time.
-        beta: What is left of a membrane potential after one step.
-        classes: Scores a sample.
+        forward, backward: Forward and backward rule of every spike: ``heaviside`` with a rule (a surrogate gradient).
+        width: Number of channels of the first convolution; the second has twice as many, the hidden layer eight times.
+        steps: Number of time steps.
+        beta: Fraction of a membrane potential that remains after one time step.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, 28, 28) -> (n, classes)``.
     Source:
@@ -69,5 +69,5 @@ class SpikingCNN(nn.Module):
 
     @staticmethod
     def _each_step(layers: nn.Module, x: Tensor) -> Tensor:
-        """Layers without a state see all steps as one batch."""
+        """Apply layers without a state to all time steps as one batch."""
         return layers(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -1,4 +1,4 @@
-"""The single-unit classifier."""
+"""Single-unit classifier."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from tieless.rules import RuleLike
 
 
 class SUC(nn.Module):
-    """One unit: ``y = phi(w x + b)``, one number a sample, taken as class 1 above 0.5.
+    """Single unit: ``y = phi(w x + b)``, one number per sample, taken as class 1 above 0.5.
 
     Args:
-        features: Numbers in one sample.
-        forward, backward: The two halves of ``phi``; the paper takes ``logistic``, or ``heaviside`` for its BNN.
+        features: Number of values per sample.
+        forward, backward: Forward and backward rule of ``phi``; the paper takes ``logistic``, or ``heaviside`` for its
+            BNN.
     Shape:
         ``(n, ...) -> (n,)``, where the rest multiplies to ``features``.
     Source:

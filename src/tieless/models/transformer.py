@@ -30,7 +30,7 @@ class _Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """``x + attention(norm(x))``, then the same with two linear layers and an activation between them."""
+    """Block: ``x + attention(norm(x))``, then the same with two linear layers and an activation between them."""
 
     def __init__(self, width: int, heads: int, forward: ForwardLike, backward: RuleLike, *, causal: bool) -> None:
         super().__init__()
@@ -55,19 +55,19 @@ def _places(count: int, width: int) -> nn.Parameter:
 
 
 class ViT(nn.Module):
-    """A vision transformer: patches of an image as tokens, transformer blocks, a mean over the tokens, a linear layer.
+    """Vision transformer: patches of an image as tokens, transformer blocks, a mean over the tokens, a linear layer.
 
     Norms come before attention and before the two linear layers, whose activation is the only one: the softmax of the
-    attention looks at several numbers at once, so it has no elementwise halves, and stays as it is.
+    attention depends on several numbers at once, so it has no elementwise forward or rule, and stays as it is.
 
     Args:
-        forward, backward: The two halves of the activation in each block.
-        width: Numbers a token; the hidden layer of a block has four times as many.
-        depth: Blocks.
-        heads: Heads of each attention; they divide the width.
+        forward, backward: Forward and backward rule of the activation in each block.
+        width: Number of values per token; the hidden layer of a block has four times as many.
+        depth: Number of blocks.
+        heads: Number of heads of each attention; they divide the width.
         patch: Height and width of a patch.
         image: Height and width of an image; a multiple of ``patch``.
-        classes: Scores a sample.
+        classes: Number of scores per sample.
     Shape:
         ``(n, 1, image, image) -> (n, classes)``.
     Raises:
@@ -107,15 +107,15 @@ class ViT(nn.Module):
 
 
 class GPT(nn.Module):
-    """A transformer that reads characters, or other codes, and at each one scores what comes next.
+    """Transformer that reads characters, or other codes, and at each one scores the next.
 
-    A block is that of ``ViT``, but that no place sees a later one.
+    A block is that of ``ViT``, except that no position sees a later one.
 
     Args:
-        forward, backward: The two halves of the activation in each block.
-        codes: How many codes there are.
-        context: The most codes that are read at once.
-        width, depth, heads: As in ``ViT``.
+        forward, backward: Forward and backward rule of the activation in each block.
+        codes: Number of codes.
+        context: Largest number of codes that are read at once.
+        width, depth, heads: Sizes, the same as in ``ViT``.
     Shape:
         ``(n, length) -> (n, codes, length)``, int64 codes, ``length <= context``: scores of the next code, as
         ``torch.nn.functional.cross_entropy`` wants them.

@@ -1,8 +1,8 @@
 """The command line: it parses, calls the library and prints."""
-# What the study needs is imported only to see whether it is there.
+# The packages of the study are imported only to see if they exist.
 # ruff: noqa: F401
 # pyright: reportUnusedImport=false
-# What is missing must be said in one line, before anything below needs it.
+# A missing package must be reported in one line, before anything below needs it.
 
 from __future__ import annotations
 

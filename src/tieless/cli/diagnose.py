@@ -1,4 +1,4 @@
-"""``tieless diagnose``: the feedback in a network, what is wrong with it, and how far its gradients are from tied ones."""
+"""Command ``tieless diagnose``: faults of the feedback, and the deviation of gradients from tied ones."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def diagnose(
     batches: int,
     plots: Path | None,
 ) -> None:
-    """Show what becomes of the feedback: what is wrong, rules that cure it, and how far gradients are from tied ones.
+    """Diagnose the feedback in a network: faults, rules that cure them, and the deviation of gradients from tied ones.
 
-    MODEL_OR_STUDY is the spec of a network of the studies, such as lenet5, mlp(64, 2), bnn_mlp or suc, with random weights
-    from seed 0 unless --weights names a file; or the folder of a study, of which --trial names a trial, looked at as it was
-    before its first step, with what its monitor has measured since. For a model of your own: tieless.checkup and
-    tieless.alignment.
+    MODEL_OR_STUDY is the spec of a network of the studies, such as lenet5, mlp(64, 2), bnn_mlp or suc, with random
+    weights from seed 0 unless --weights names a file; or the folder of a study, of which --trial names a trial, looked
+    at as it was before its first step, with what its monitor has measured since. For a model of your own:
+    tieless.checkup and tieless.alignment.
     """
     given = {"forward": forward, "backward": backward, "data": data}
     with torch.random.fork_rng(devices=[]):
@@ -101,7 +101,7 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
 
 
 def _measured(rows: tuple[AlignmentRow, ...]) -> str:
-    """The cosines of the weights, at each measured step; of many, at eight of them."""
+    """Cosines of the weights at each measured update; at eight of them if there are many."""
     steps = sorted({row.step for row in rows})
     shown = [steps[round(place * (len(steps) - 1) / 7)] for place in range(8)] if len(steps) > 8 else steps
     layers = list(dict.fromkeys(row.layer for row in rows if row.kind == "weights"))

@@ -1,4 +1,4 @@
-"""``tieless doctor``: which kernels run, why not the others, and whether they are right."""
+"""Command ``tieless doctor``: the kernels that run, the reasons against the others, and a check of their results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLES = ("device", "dtype", "kernels", "self-test", "not used, and why")
 @click.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Show which kernels run here and why, and try them.
+    """Show which kernels run here and why, and test them.
 
     Each is compared with the reference on a small tensor; the exit code is 1 if one differs or none runs. The first
     call compiles what is not in the cache yet.

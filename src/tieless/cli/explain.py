@@ -1,4 +1,4 @@
-"""``tieless explain``: the activations of a model that ships, what they keep and how often they fire."""
+"""Command ``tieless explain``: the activations of a shipped model, their memory, and how often they fire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tieless.models import build_model, model_spec
 from tieless.study.network import check_fit
 
 FEATURES = 28 * 28
-"""Numbers in a sample where no data are named: what the convolutional models take, and the others take any."""
+"""Number of values in a sample if no data are named: the convolutional models need it, the others take any."""
 
 BATCH = 64
 
@@ -31,7 +31,7 @@ BATCH = 64
 @click.option("--data", metavar="NAME", help="Run it on samples of this data set: bytes, and how often each fired.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help=f"How many samples; needs --data  [{BATCH}].")
 def explain_model(model: str, forward: str, backward: str, data: str | None, batch: int | None) -> None:
-    """Show what the activations of MODEL keep for the backward pass, measured.
+    """Measure the activation memory of MODEL.
 
     MODEL is the spec of a network of the studies: lenet5, mlp(64, 2), bnn_mlp, suc. Its weights are random, from seed
     0, and it is in training mode.
@@ -49,7 +49,7 @@ def explain_model(model: str, forward: str, backward: str, data: str | None, bat
 
 
 def _explained(model: str, forward: str, backward: str, data: str | None, batch: int) -> tuple[Explanation, str]:
-    """The explanation, and what it was made with."""
+    """Explanation, and a description of the run that made it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if data is None:

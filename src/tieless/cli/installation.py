@@ -1,4 +1,4 @@
-"""What ``tieless doctor`` finds: which kernels run and whether they are right, and what they have to run with."""
+"""Findings of ``tieless doctor``: the kernels that run, the check of their results, and their environment."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from tieless.ops.dispatch import FASTEST_FIRST, FLOATING, REFERENCE, Kernels, ca
 from tieless.study.running.training import processor_name
 
 VECTORS = ("avx", "f16c", "fma", "amx", "neon", "sve", "dotprod")
-"""What the names of vector features begin with."""
+"""Beginnings of the names of vector features."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelChoice:
-    """Which kernels run for one dtype on one type of device.
+    """Kernels that run for one dtype on one type of device.
 
     Args:
-        device, dtype: As PyTorch names them.
-        used: The kernels' name; ``None`` where none accepts such a tensor.
-        verdict: How they did on a small tensor: ``"agrees"``, or what is wrong.
-        healthy: Whether nothing is.
-        others: The other kernels, each with why it does not run.
+        device, dtype: Names in PyTorch.
+        used: Name of the kernels; ``None`` if none accepts such a tensor.
+        verdict: Result on a small tensor: ``"agrees"``, or a description of the error.
+        healthy: True if there is no error.
+        others: Other kernels, each with the reason why it does not run.
     """
 
     device: str
@@ -50,11 +50,11 @@ class KernelChoice:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All that was found.
+    """All findings.
 
     Args:
-        kernels: One choice for each type of device and dtype.
-        facts: What the machine and the installation are: a title and its value each.
+        kernels: Choices, one for each type of device and dtype.
+        facts: Titles and values that describe the machine and the installation.
     """
 
     kernels: tuple[KernelChoice, ...]
@@ -62,12 +62,12 @@ class Checkup:
 
     @property
     def healthy(self) -> bool:
-        """Whether every tensor has kernels, and all agree with the reference."""
+        """True if every tensor has kernels, and all agree with the reference."""
         return all(choice.healthy for choice in self.kernels)
 
 
 def check_up() -> Checkup:
-    """Look at everything. Compiles kernels that are not in the cache yet, which takes a second each."""
+    """Check everything. Compiles kernels that are not in the cache yet, which takes a second each."""
     devices = ["cpu"]
     if torch.accelerator.is_available():
         devices.append(torch.accelerator.current_accelerator().type)  # pyright: ignore[reportOptionalMemberAccess]
@@ -106,7 +106,7 @@ def _refusals(kernels: Kernels, dtype: torch.dtype, device: str) -> list[str]:
 
 
 Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""What every operation below is tried on: z, feedback, a key, the bits of a window and codes, by the reference."""
+"""Operands of every operation below: z, feedback, a key, the bits of a window and codes, by the reference."""
 
 Operation = Callable[[Any, Operands], Any]
 
@@ -123,13 +123,13 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def differences(kernels: ModuleType, dtype: torch.dtype, device: str) -> list[str]:
-    """What kernels do otherwise than the reference, on 37 elements: special values, edges, and a tail.
+    """Differences between kernels and the reference, on 37 elements: special values, edges, and a tail.
 
     Args:
-        kernels: A module with the functions of ``tieless.kernels.reference``.
-        dtype, device: Of the elements.
+        kernels: Module with the functions of ``tieless.kernels.reference``.
+        dtype, device: Type and device of the elements.
     Returns:
-        Each operation that differs or fails, in words.
+        Descriptions of the operations that differ or fail.
     """
     z = torch.linspace(-2, 2, 37, dtype=torch.float64)
     z[:8] = torch.tensor([0.0, -0.0, 0.5, -0.5, torch.inf, -torch.inf, torch.nan, 1.0])
@@ -181,7 +181,7 @@ def _machine() -> list[tuple[str, str]]:
 
 
 def _vector_features() -> list[str]:
-    """What Numba compiles for."""
+    """Vector features for which Numba compiles."""
     binding: Any = importlib.import_module("llvmlite.binding")
     features = cast("dict[str, bool]", binding.get_host_cpu_features())
     return sorted(name for name, there in features.items() if there and name.startswith(VECTORS))
@@ -192,7 +192,7 @@ def _capability() -> str:
 
 
 def _compiled() -> list[tuple[str, str]]:
-    """Where Numba keeps what it has compiled: it is asked, for it looks in several places."""
+    """Folder of Numba's compiled code: Numba is asked, for it looks in several places."""
     forced = os.environ.get("TIELESS_KERNELS")
     caching: Any = importlib.import_module("numba.core.caching")
     loops = importlib.import_module("tieless.kernels.loops")

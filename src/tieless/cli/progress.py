@@ -1,4 +1,4 @@
-"""What a running study looks like: a bar with the time left and the latest results, or plain lines in a log."""
+"""Display of a running study: a bar with the time left and the latest results, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
 
 
 class Labels:
-    """Short names of trials: only what differs between them."""
+    """Short names of trials: only the settings in which they differ."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         names = [f.name for f in fields(Trial)]
         self._names = [name for name in names if len({getattr(trial, name) for trial in trials}) > 1]
 
     def __call__(self, trial: Trial) -> str:
-        """``relu, full_jam, learning_rate 0.1, seed 0``: numbers are named, specs speak for themselves."""
+        """Label such as ``relu, full_jam, learning_rate 0.1, seed 0``: numbers have a name, specs stand alone."""
         values = {name: getattr(trial, name) for name in self._names}
         parts = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
         return ", ".join(parts) or trial.backward
 
 
 def outcome(result: Result) -> Text:
-    """How a trial ended: its test accuracy, that on validation samples if it is never tested, or why it has none."""
+    """End of a trial: its test accuracy, its validation accuracy if it is never tested, or why it has none."""
     if result.status == "failed":
         return Text(f"failed: {result.error}", style=_STYLES["failed"])
     if result.status == "diverged":
@@ -51,7 +51,7 @@ def _waits(event: Waiting) -> str:
 
 
 class _Lines:
-    """One line for each trial that ends, for a log or a pipe."""
+    """Output of one line for each trial that ends, for a log or a pipe."""
 
     def __init__(self, console: Console, labels: Labels) -> None:
         self._console, self._labels = console, labels
@@ -75,7 +75,7 @@ class _Lines:
 
 
 class _Board:
-    """The latest results above a bar that counts epochs, for the trials of a study differ in how many they have."""
+    """Output of the latest results above a bar that counts epochs, for trials of a study differ in their number."""
 
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
@@ -123,7 +123,7 @@ class _Board:
 
 @contextlib.contextmanager
 def show_progress(console: Console, trials: Sequence[Trial]) -> Generator[Callable[[Event], None]]:
-    """A listener for ``tieless.study.run`` that shows how far it is."""
+    """Context with a listener for ``tieless.study.run`` that shows the progress."""
     labels = Labels(trials)
     if not console.is_terminal:
         yield _Lines(console, labels)

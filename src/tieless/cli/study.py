@@ -1,4 +1,4 @@
-"""``tieless study``: list, run, status, ask, report and export."""
+"""Command ``tieless study``: list, run, status, ask, report and export."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
 
 MOST_SEEDS = 40
-"""Of a cell, where ``--until-decided`` stands alone."""
+"""Largest number of seeds of a cell if ``--until-decided`` is given alone."""
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _SOURCE = click.argument("source", metavar="DIR_OR_TABLE", type=click.Path(path_type=Path))
@@ -99,7 +99,7 @@ def _list() -> None:
     "--budget",
     metavar="HOURS",
     type=click.FloatRange(min=0, min_open=True),
-    help="Begin no further trial after as many hours.",
+    help="Start no new trial after this many hours.",
 )
 @click.pass_context
 def _run(
@@ -116,7 +116,7 @@ def _run(
     every_cell: bool,
     budget: float | None,
 ) -> None:
-    """Run a study, or what is missing of it.
+    """Run a study, or the missing trials of it.
 
     NAME_OR_FILE is a name from 'tieless study list' or a YAML file. Results that DIR has already are kept and
     not run again, so an interrupted study is continued by the same command. So are runs of a TABLE from elsewhere,
@@ -167,7 +167,7 @@ def _run(
 @study.command("status")
 @_FOLDER
 def _status(folder: Path) -> None:
-    """Show how far the study in DIR is."""
+    """Show the progress of the study in DIR."""
     with Store.open(folder) as store:
         plan = store.study()
         results = store.results()
@@ -202,10 +202,10 @@ def _status(folder: Path) -> None:
 @_SOURCE
 @click.argument("sentence")
 def _ask(source: Path, sentence: str) -> None:
-    """Say whether a claim holds in the study in DIR, or in a table that was exported from one.
+    """Test a claim in the study in DIR, or in a table that was exported from one.
 
-    SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". It is judged by
-    itself; the claims of the study's file share one error rate and stand in its report.
+    SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". The claim is
+    judged by itself; the claims of the study's file share one error rate and are in its report.
     """
     claim = parse_claim(sentence)
     if is_file(source):
@@ -222,12 +222,12 @@ def _ask(source: Path, sentence: str) -> None:
 def _report(source: Path, name: str | None) -> None:
     """Print the tables of the study in DIR and write DIR/report.html.
 
-    Of a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
+    For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
     """
     found = None if name is None else load_study(name, check=False)
     console = terminal.console()
     try:
-        # The page first: what prints a table may be closed before its end.
+        # The page first: the reader of the table may close it before its end.
         page = report.write(source, found)
         console.print(report.table(report.collect(source, found)))
     except SpecError as error:
@@ -295,7 +295,7 @@ def _tell(
     again: str,
     taken: Mapping[Path, tuple[Study, Sequence[Result]]],
 ) -> None:
-    """How a run ended, and what to do next."""
+    """Print how a run ended, and the next command."""
     where = shlex.quote(str(folder))
     ended = f"{summary.done} done, {summary.diverged} diverged, {summary.failed} failed"
     skipped = f", {summary.skipped} were there before" if summary.skipped else ""
@@ -335,11 +335,11 @@ def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study
 
 
 _NOT_AGAIN = {"name_or_file", "out", "overrides", "tables"}
-"""Of ``run``: what the study's own command and the folder have, and tables, whose runs are in the folder."""
+"""Options of ``run`` that the study's command and the folder have, and tables, whose runs are in the folder."""
 
 
 def _options(context: click.Context) -> str:
-    """The options of ``run``, as they are to be given again."""
+    """Options of ``run``, as they are to be given again."""
     words = [""]
     for option in context.command.params:
         value = context.params[str(option.name)]
@@ -349,7 +349,7 @@ def _options(context: click.Context) -> str:
 
 
 def _most_before(folder: Path, taken: Iterable[tuple[Study, Sequence[Result]]]) -> int | None:
-    """What ``--max-seeds`` was where the folder, or a table, is of a run with ``--until-decided``."""
+    """Value of ``--max-seeds`` if the folder, or a table, belongs to a run with ``--until-decided``."""
     studies = [source for source, _ in taken]
     if is_file(folder / STORE):
         with Store.open(folder) as store:

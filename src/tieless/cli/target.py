@@ -1,4 +1,4 @@
-"""What ``tieless diagnose`` looks at: a network by its spec, with random weights or a file of them, or a study's trial."""
+"""Subject of ``tieless diagnose``: a network by its spec, with random weights or a file of them, or a study's trial."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tieless.study.settings.losses import LOSSES
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A network and what it is looked at with.
+    """Network, with the data and the loss for its diagnosis.
 
     Args:
-        network: It.
-        data: Where batches are taken from.
-        loss: ``loss(outputs, labels)``, a scalar.
-        about: What it is, in a line.
-        measured: What a monitor has found while it trained, if one did.
+        network: Network to diagnose.
+        data: Data set from which batches are taken.
+        loss: Function ``loss(outputs, labels)``, a scalar.
+        about: Description, one line.
+        measured: Measurements of a monitor during its training, if it had one.
     """
 
     network: nn.Module
@@ -43,7 +43,7 @@ class Subject:
     measured: tuple[AlignmentRow, ...] = ()
 
     def batches(self, size: int, count: int) -> list[tuple[Tensor, Tensor]]:
-        """The first training samples, as batches of one size; fewer where there are not so many."""
+        """First training samples, as batches of one size; fewer if there are not enough."""
         x, labels = self.data.train_x, self.data.train_y
         size = min(size, len(labels))
         count = max(1, min(count, len(labels) // size))
@@ -51,15 +51,15 @@ class Subject:
 
 
 def is_study(target: str) -> bool:
-    """Is it the folder of a study?"""
+    """True if a path is the folder of a study."""
     return is_file(Path(target) / FILE)
 
 
 def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | None) -> Subject:
-    """A network of the studies, with random weights from seed 0 or those of a file.
+    """Network of the studies, with random weights from seed 0 or those of a file.
 
     Raises:
-        TielessError: a spec cannot be read, or the data cannot be had.
+        TielessError: a spec cannot be read, or the data are unavailable.
         ClickException: the file holds no state of this network.
     """
     samples = load(data, seed=0)
@@ -74,17 +74,17 @@ def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | N
 
 
 def _load(network: nn.Module, spec: str, file: Path) -> None:
-    """Read a ``state_dict``. Tensors and containers are all that the reader makes; nothing of the file is run."""
+    """Load a ``state_dict``. The reader makes tensors and containers only; nothing in the file is run."""
     if not is_file(file):
         raise click.ClickException(
             f"There is no file {file}. Write one with torch.save(model.state_dict(), {str(file)!r})."
         )
     try:
         with warnings.catch_warnings():
-            # What PyTorch warns of in a file that is not its own ends in an error anyway.
+            # A file that PyTorch warns about because it is not its own ends in an error anyway.
             warnings.simplefilter("ignore", UserWarning)
             state: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is none of PyTorch's can fail in many ways, and all are to be told
+    except Exception as error:  # a file that is none of PyTorch's can fail in many ways, and all are reported
         # PyTorch's own words advise to run the file.
         raise click.ClickException(
             f"{file} is no file of tensors alone ({type(error).__name__}): write it with torch.save(model.state_dict(), file)."
@@ -99,10 +99,10 @@ def _load(network: nn.Module, spec: str, file: Path) -> None:
 
 
 def of_trial(folder: str, trial: str | None) -> Subject:
-    """A trial of a study, at its start, with what its monitor has found.
+    """Trial of a study, at its start, with the measurements of its monitor.
 
     Raises:
-        TielessError: the store cannot be read, or what the trial names cannot be had.
+        TielessError: the store cannot be read, or something that the trial names is unavailable.
         ClickException: there is no such trial, or several.
     """
     with Store.open(Path(folder)) as store:

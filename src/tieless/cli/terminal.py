@@ -1,6 +1,6 @@
-"""Where the command line prints: signs that the terminal lacks are replaced, control characters of others are shown.
+"""Console of the command line: signs that the terminal lacks are replaced, control characters of others are shown.
 
-And what is to be done where nobody takes what is printed any more.
+It also handles output that nobody reads any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.segment import Segment
 from tieless.report.printable import cleaned, printable
 
 CLOSED = 141
-"""Exit code where the reader of our output has gone: that of a program which SIGPIPE ends."""
+"""Exit code if the reader of our output has gone: that of a program which SIGPIPE ends."""
 
 _REPLACED = {
     "\N{MINUS SIGN}": "-",
@@ -37,7 +37,7 @@ _REPLACED = {
     "\N{UPWARDS ARROW}": "^",
     "\N{DOWNWARDS ARROW}": "v",
 }
-"""What the reports write with signs beyond ASCII. A number that lost its minus would be another number."""
+"""Signs beyond ASCII that the reports write. A number that lost its minus would be another number."""
 
 
 def _replacement(error: UnicodeError) -> tuple[str, int]:
@@ -51,7 +51,7 @@ codecs.register_error("tieless", _replacement)
 
 
 def replace_signs() -> None:
-    """Let everything that is printed from now on come out, in whatever encoding the terminal or the pipe has."""
+    """Make all later output printable in the encoding of the terminal or the pipe."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="tieless")
@@ -67,7 +67,7 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """The console of every command."""
+    """Console of every command."""
     return _Console()
 
 
@@ -77,12 +77,12 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def words(error: OSError) -> str:
-    """An error of the system in words, with what it is about if it is about a file."""
+    """Error of the system in words, with the file if it is about one."""
     about = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
     return f"{about}{error.strerror or error}."
 
 
 def drop_output() -> None:
-    """Send what is still to be written nowhere, for nobody takes it."""
+    """Discard the remaining output, which nobody reads."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

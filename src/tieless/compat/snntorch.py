@@ -1,4 +1,4 @@
-"""Our rules in the neurons of snnTorch, which call ``spike_grad(mem - threshold)``."""
+"""Rules of ours in the neurons of snnTorch, which call ``spike_grad(mem - threshold)``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["spike_grad"]
 
 
 def spike_grad(rule: RuleLike) -> Activation:
-    """A spike above the threshold, and the rule on the way back: for ``snn.Leaky(beta=0.9, spike_grad=...)``.
+    """Spike above the threshold, with a rule as surrogate gradient: for ``snn.Leaky(beta=0.9, spike_grad=...)``.
 
-    It is ``tl.Activation("heaviside", rule)``, a module: the neuron can be pickled, keeps the dtype of its input, shows the
-    rule where it is printed, and ``tl.convert(net, {"*.spike_grad": ...})`` gives it another.
+    It is ``tl.Activation("heaviside", rule)``, a module: the neuron can be pickled, keeps the dtype of its input, shows
+    the rule where it is printed, and ``tl.convert(net, {"*.spike_grad": ...})`` gives it another.
 
     Args:
-        rule: Spec or ``Rule``. ``tl.ATan.from_alpha(2)`` is ``surrogate.atan(alpha=2.0)``, and so on; the migration page
-            has them all.
+        rule: Spec or ``Rule``. ``tl.ATan.from_alpha(2)`` is ``surrogate.atan(alpha=2.0)``, and so on; the migration
+            page has them all.
     Raises:
         SpecError, RuleTypeError, RuleValueError: the rule cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied``: a spike has no derivative.

@@ -1,4 +1,4 @@
-"""Our rules in the neurons of SpikingJelly, which call ``surrogate_function(v - v_threshold)``."""
+"""Rules of ours in the neurons of SpikingJelly, which call ``surrogate_function(v - v_threshold)``."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["SurrogateFunction"]
 
 
 class SurrogateFunction(Activation):
-    """A spike at and above the threshold, and the rule on the way back: for ``neuron.LIFNode(surrogate_function=...)``.
+    """Spike at and above the threshold with a rule as surrogate gradient: for ``LIFNode(surrogate_function=...)``.
 
-    It is ``tl.Activation("heaviside(at_zero=1)", rule)`` with the two modes of SpikingJelly's surrogates. Its kernels know
-    its own surrogates alone: with this one a neuron runs in PyTorch, on any device.
+    It is ``tl.Activation("heaviside(at_zero=1)", rule)`` with the two modes of SpikingJelly's surrogates. Its kernels
+    know its own surrogates alone: with this one a neuron runs in PyTorch, on any device.
 
     Args:
-        rule: Spec or ``Rule``. ``tl.rules.Sigmoid.from_alpha(4)`` is ``surrogate.Sigmoid(alpha=4.0)``, and so on; the migration
-            page has them all.
-        spiking: Whether it gives spikes, or the values of ``primitive``.
-        primitive: The smooth function that goes forward when it does not spike: elementwise, a spec or a callable. Going
-            back it is the same rule. Needed for ``spiking=False`` alone.
+        rule: Spec or ``Rule``. ``tl.rules.Sigmoid.from_alpha(4)`` is ``surrogate.Sigmoid(alpha=4.0)``, and so on; the
+            migration page has them all.
+        spiking: True to give spikes, False to give the values of ``primitive``.
+        primitive: Smooth function that goes forward when it does not spike: elementwise, a spec or a callable. The
+            backward rule stays the same. Needed for ``spiking=False`` alone.
     Shape:
         ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in.
     Raises:
         SpecError, RuleTypeError, RuleValueError: the rule cannot be read, or a parameter is wrong.
-        RuleTypeError: it shall not spike, and has no primitive.
+        RuleTypeError: ``spiking`` is False, and there is no primitive.
         UntrainableError: the rule is ``tied``: a spike has no derivative.
     Source:
         SpikingJelly 2.0, SurrogateFunctionBase.
@@ -56,7 +56,7 @@ class SurrogateFunction(Activation):
         self.set_spiking_mode(spiking)
 
     def set_spiking_mode(self, spiking: bool) -> None:
-        """Spikes, or the values of the primitive."""
+        """Switch between spikes and the values of the primitive."""
         if not spiking and self._smooth is None:
             raise RuleTypeError(
                 f"The rule {self.rule} says what goes back; for spiking=False say what goes forward too: primitive=..."

@@ -17,6 +17,6 @@ from tieless.compat.freegrad.registry import compose, get, register
 from tieless.compat.freegrad.wrappers import Activation
 
 __version__ = "1.0.1"
-"""The version of freegrad whose names these are."""
+"""Version of freegrad whose names these are."""
 
 __all__ = ["Activation", "compose", "get", "register", "transforms", "use"]

@@ -1,4 +1,4 @@
-"""``use``: the rule of the activations that are called, and of the parameters whose gradients arrive, inside of it.
+"""Context ``use``: the rule of activations that are called, and of parameters whose gradients arrive, inside it.
 
 A context variable holds the ``use`` blocks around a call. A thread that has entered none is inside those of the main
 thread: that is where a program that starts threads inside of a block wants its rule.
@@ -30,11 +30,11 @@ _SCOPES = ("all", "activations", "params")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A rule and where it holds.
+    """Rule and its scope.
 
     Args:
-        bound: The rule with its parameters.
-        scope: Any of "all", "activations" and "params".
+        bound: Rule with its parameters.
+        scope: Names of the scope, any of "all", "activations" and "params".
     """
 
     bound: Bound
@@ -42,11 +42,11 @@ class Chosen:
     _joined: dict[str, Joined] = field(default_factory=dict[str, Joined], init=False, repr=False, compare=False)
 
     def on(self, what: Literal["activations", "params"]) -> bool:
-        """Does it hold there?"""
+        """True if the rule holds in a scope."""
         return what in self.scope or "all" in self.scope
 
     def joined(self, spec: str) -> Joined:
-        """With one of our forwards; made once."""
+        """Rule joined with one of our forwards; made once."""
         joined = self._joined.get(spec)
         if joined is None:
             joined = self._joined[spec] = Joined(forward(spec), self.bound.rule)
@@ -54,15 +54,15 @@ class Chosen:
 
 
 class use:  # noqa: N801 - freegrad's name
-    """A context in which activations, or the gradients of parameters, have a rule.
+    """Context in which activations, or the gradients of parameters, have a rule.
 
     An activation keeps the rule under which its forward pass was called; where and when the backward pass runs does not
     matter. A block can be entered again, inside of itself too, and ends where it ends.
 
     Args:
-        rule: A name, a function ``(ctx, grad_out, tin, **params)``, what ``compose`` gives, or a rule of ours.
-        params: The parameters of the rule, by name. The dictionary is copied.
-        scope: "activations", "params" (see ``hook.attach_param_hooks``), "all", or several of them.
+        rule: Rule: a name, a function ``(ctx, grad_out, tin, **params)``, a result of ``compose``, or a rule of ours.
+        params: Parameters of the rule, by name. The dictionary is copied.
+        scope: Name of the scope, "activations", "params" (see ``hook.attach_param_hooks``) or "all", or several names.
     Raises:
         RuleError: when entered: the name does not exist.
         SpecError: when entered: the rule has no such parameter.
@@ -123,7 +123,7 @@ def _checked_scope(scope: ScopeLike) -> tuple[str, ...]:
 
 
 class _Block:
-    """A ``use`` that was entered, in the blocks around it. Nobody but the context of a thread or a task holds it."""
+    """Entered ``use``, within the blocks around it. Only the context of a thread or a task holds it."""
 
     __slots__ = ("__weakref__", "chosen", "context", "outer", "thread")
 
@@ -138,7 +138,7 @@ _ENTERED: WeakSet[_Block] = WeakSet()
 
 
 def _without(block: _Block | None, context: use) -> _Block | None:
-    """The blocks that are left when the innermost of ``context`` ends. It need not be the innermost of all."""
+    """Blocks that remain when the innermost of ``context`` ends. It need not be the innermost of all."""
     if block is None or block.context is context:
         if block is not None:
             _ENTERED.discard(block)
@@ -151,10 +151,11 @@ def _without(block: _Block | None, context: use) -> _Block | None:
 
 
 def active() -> Chosen | None:
-    """What is in force here: the innermost block of this thread or task, else that of the main thread.
+    """Rule in force here: the innermost block of this thread or task, else that of the main thread.
 
     Raises:
-        RuleError: the blocks of the main thread do not lie inside each other, because tasks of asyncio have entered them.
+        RuleError: the blocks of the main thread do not lie inside each other, because tasks of asyncio have entered
+            them.
     """
     block = _INSIDE.get()
     if block is not None:

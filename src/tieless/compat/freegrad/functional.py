@@ -29,19 +29,19 @@ def jvp(
     rule: RuleGiven = None,
     params: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """``J v``, exactly, where the activations of ``f`` have the rule in the place of their derivative.
+    """Exact product ``J v``, where the activations of ``f`` have the rule in place of their derivative.
 
     It is the transpose of ``vjp``: ``<u, jvp(f, x, v)> = <vjp(f, x)(u), v>``, for a random rule under one seed.
 
     Args:
-        f: What to differentiate.
-        x, v: The point, and the direction; ``v`` is broadcast to ``x``.
-        rule: As for ``use``; PyTorch's derivative, or the rule of a ``use`` around the call, if there is none. A function
-            of your own is taken to be linear in the feedback.
-        params: Its parameters.
+        f: Function to differentiate.
+        x, v: Point and direction; ``v`` is broadcast to ``x``.
+        rule: Rule as for ``use``; PyTorch's derivative, or the rule of a ``use`` around the call, if there is none. A
+            function of your own is taken to be linear in the feedback (the incoming gradient).
+        params: Parameters of the rule.
     Raises:
         TransformError: the rule is not linear in the feedback, such as ``noise``, or ``f`` contains ``tl.Activation``.
-        UntrainableError: ``f`` has a step without a rule.
+        UntrainableError: ``f`` has a step function without a rule.
     Source:
         freegrad 1.0, which takes a difference of values, in which no rule takes part.
     Example:
@@ -63,13 +63,13 @@ def vjp(
     rule: RuleGiven = None,
     params: Mapping[str, Any] | None = None,
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """``y = f(x)``, and the function that sends feedback back through it: ``u -> J^T u``.
+    """Value ``y = f(x)``, and the function that sends feedback (an incoming gradient) back through it: ``u -> J^T u``.
 
     Args:
-        f: What to differentiate.
-        x: The point.
-        rule: As for ``use``; PyTorch's derivative, or the rule of a ``use`` around the call, if there is none.
-        params: Its parameters.
+        f: Function to differentiate.
+        x: Point at which to differentiate.
+        rule: Rule as for ``use``; PyTorch's derivative, or the rule of a ``use`` around the call, if there is none.
+        params: Parameters of the rule.
     Source:
         freegrad 1.0.
     Example:

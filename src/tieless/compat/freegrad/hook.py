@@ -11,7 +11,7 @@ from tieless.errors import RuleTypeError
 __all__ = ["attach_param_hooks"]
 
 _HOOKED = WeakIdKeyDictionary()
-"""The parameters that have the hook: twice attached would be twice applied."""
+"""Parameters that have the hook: twice attached would be twice applied."""
 
 
 def attach_param_hooks(model: nn.Module) -> None:
@@ -22,7 +22,7 @@ def attach_param_hooks(model: nn.Module) -> None:
     pass here, for there is no forward pass to draw it in. A second call changes nothing.
 
     Args:
-        model: Whose parameters; each must require a gradient.
+        model: Model with the parameters; each must require a gradient.
     Raises:
         RuleTypeError: a parameter is frozen.
     Source:

@@ -1,7 +1,7 @@
-"""The forward-mode derivative of a rule: what it does to a tangent.
+"""Forward-mode derivative of a rule: its effect on a tangent.
 
-A rule that is linear in the feedback is the transpose of a Jacobian, so the transposed rule is what goes forward. A slope
-multiplies each element, so it is its own transpose; a function of the user's is transposed by PyTorch.
+A rule that is linear in the feedback is the transpose of a Jacobian, so the transposed rule is what goes forward. A
+slope multiplies each element, so it is its own transpose; a function of the user's is transposed by PyTorch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["pushed"]
 
 
 def pushed(joined: Joined, tangent: Tensor, z: Tensor, y: Tensor) -> Tensor:
-    """The tangent of ``y``: that of ``z`` through the transpose of each rule, the last one first.
+    """Tangent of ``y``: that of ``z`` through the transpose of each rule, the last one first.
 
     Raises:
-        TransformError: a rule is not linear in the feedback, so it is nobody's transpose.
+        TransformError: a rule is not linear in the feedback, so it is not the transpose of a Jacobian.
     """
     key = ops.draw_key_now(z) if joined.draws else 0
     order = memory_order(z)
@@ -65,7 +65,7 @@ def _is_its_own_transpose(rule: Rule) -> bool:
 
 
 def _transposed_function(rule: Written, tangent: Tensor, z: Tensor | None, random: Random | None) -> Tensor:
-    """The gradient of ``<rule(g), tangent>`` by ``g``."""
+    """Gradient of ``<rule(g), tangent>`` by ``g``."""
     drawing = nullcontext() if random is None else seeded(int(random.key), random.stream, tangent.device)
     with torch.enable_grad(), drawing:
         feedback = torch.zeros_like(tangent).requires_grad_()

@@ -1,7 +1,7 @@
-"""Under which rule a forward pass is repeated by a checkpoint.
+"""Rule under which a checkpoint repeats a forward pass.
 
 A checkpoint runs its forward pass again, in the backward pass: where the ``use`` of the first time may have ended, in
-another thread perhaps. So an activation remembers under what it was called.
+another thread perhaps. So an activation remembers the rule under which it was called.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _saving_hooks: Callable[[bool], object] = getattr(
 )
 
 _KEPT = 8
-"""Of the rules that differ, as many: one is the rule, and more than one make the question ambiguous already."""
+"""Number of different rules to remember: with more than one, the rule is ambiguous already."""
 
 
 class Recall:
-    """What one activation was called under since the last repetition, each rule once, for training and for evaluation."""
+    """Rules under which one activation was called since the last repetition, each once, by training mode."""
 
     def __init__(self) -> None:
         self._seen: dict[bool, list[Chosen | None]] = {True: [], False: []}
         self._repeated = False
 
     def chosen(self, *, training: bool) -> Chosen | None:
-        """What holds for a call that happens now.
+        """Rule for a call that happens now.
 
         Raises:
             RuleError: a checkpoint repeats one of several calls under different rules, and none of them is active.
@@ -46,7 +46,7 @@ class Recall:
         now = active()
         seen = self._seen[training]
         if _backward_pass() == -1:
-            if self._repeated:  # a new step: what the last one has seen is over
+            if self._repeated:  # a new update: the rules of the last one are forgotten
                 self._repeated = False
                 seen.clear()
             # A checkpoint of the one kind runs without a graph, of the other with hooks on what is saved.

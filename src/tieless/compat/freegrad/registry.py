@@ -1,4 +1,4 @@
-"""freegrad's rules by name."""
+"""Rules of freegrad by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RuleError", "compose", "get", "register"]
 
 
 class RuleError(SpecError, KeyError):
-    """A name that no rule has, or that another rule has already. A ``KeyError``, as freegrad's is."""
+    """Name that no rule has, or that another rule has already. A ``KeyError``, as freegrad's is."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print the message in quotes
@@ -29,13 +29,14 @@ _RULES: dict[str, RuleFunction] = {}
 def register(name: str, *, draws: bool = False) -> Callable[[FunctionT], FunctionT]:
     """Make a function a rule: ``function(ctx, grad_out, tin, **params) -> grad_in``.
 
-    It is called in the backward pass with ``ctx=None`` and, of the parameters given to ``use``, those that it names.
+    It is called in the backward pass with ``ctx=None`` and those parameters of ``use`` that it names.
 
     Args:
-        name: For ``use``, ``get`` and ``compose``.
-        draws: Whether it draws random numbers. Then the forward pass draws a key, torch's generator starts from it where
-            the function is called, and is as it was afterwards: two backward passes through one graph agree. As in
-            freegrad, a function draws from the generator as it finds it in the backward pass unless it says so.
+        name: Name for ``use``, ``get`` and ``compose``.
+        draws: True if the function draws random numbers. Then the forward pass draws a key, torch's generator starts
+            from it where the function is called, and is as it was afterwards: two backward passes through one graph
+            agree. As in freegrad, a function draws from the generator as it finds it in the backward pass unless it
+            says so.
     Raises:
         RuleError: the name is taken.
         RuleTypeError: the function does not take the three arguments.
@@ -67,7 +68,7 @@ def register(name: str, *, draws: bool = False) -> Callable[[FunctionT], Functio
 
 
 def get(rule: str | RuleFunction | Rule) -> Any:
-    """The rule of a name. A callable, or a rule of ours such as ``tl.ATan()``, stands for itself.
+    """Rule of a name. A callable, or a rule of ours such as ``tl.ATan()``, stands for itself.
 
     Raises:
         RuleError: no rule has this name; the message lists those that exist.
@@ -86,7 +87,7 @@ def get(rule: str | RuleFunction | Rule) -> Any:
 
 
 def compose(*rules: str | RuleFunction | Rule) -> Composed:
-    """Rules in a row: the feedback passes the first, then the next. Each takes the parameters that it names.
+    """Chain of rules: the feedback passes the first, then the next. Each takes the parameters that it names.
 
     Raises:
         RuleError: a name does not exist.

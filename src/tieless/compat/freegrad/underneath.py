@@ -1,4 +1,4 @@
-"""How a rule of freegrad, which is a function with a dictionary, becomes a rule of ours, which is a value."""
+"""Conversion of a rule of freegrad, which is a function with a dictionary, into a rule of ours, which is a value."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ class Transform:
     """One of freegrad's own rules: its signature, and the rule of ours that it is.
 
     Args:
-        name: freegrad's.
-        make: From freegrad's parameters to our rule.
-        without_input: The same where there is no ``tin``, as in the hook of a parameter; ``None`` if it needs one.
+        name: Name in freegrad.
+        make: Function from freegrad's parameters to our rule.
+        without_input: Function for a gradient without ``tin``, as in the hook of a parameter; ``None`` if the rule
+            needs one.
     """
 
     def __init__(self, name: str, make: Callable[..., Rule], without_input: Callable[..., Rule] | None) -> None:
@@ -60,11 +61,11 @@ class Transform:
         self.__signature__ = inspect.Signature([*_ARGUMENTS, *parameters], return_annotation=Tensor)
 
     def rule(self, params: Mapping[str, Any]) -> Rule:
-        """Ours, from the parameters that it takes; others are left to the other rules of a composition."""
+        """Rule of ours, from the parameters that it takes; others are left to the other rules of a composition."""
         return self.make(**_numbers(params, self.takes))
 
     def rule_without_input(self, params: Mapping[str, Any]) -> Rule:
-        """Ours, where there is no input."""
+        """Rule of ours for a gradient without an input."""
         if self._without_input is None:
             raise RuleTypeError(
                 f"The rule {self.name!r} reads the input of an activation, and the gradient of a parameter has none. "
@@ -73,7 +74,7 @@ class Transform:
         return self._without_input(**_numbers(params, self.takes))
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        """``grad_in``, now; a random rule draws its key from torch's generator."""
+        """Gradient ``grad_in``, now; a random rule draws its key from torch's generator."""
         given = self.__signature__.bind(*args, **params).arguments
         _, grad_out, tin = given.pop("ctx"), given.pop("grad_out"), given.pop("tin")
         return apply(bind(self, given), grad_out, tin)
@@ -93,24 +94,24 @@ def transform(
 
 
 def _numbers(params: Mapping[str, Any], takes: Iterable[str]) -> dict[str, Any]:
-    """The parameters among those that are taken; a number of NumPy, or a tensor with one element, is a number."""
+    """Parameters that are taken; a NumPy number or a tensor with one element becomes a number."""
     return {
         name: params[name].item() if hasattr(params[name], "item") else params[name] for name in takes if name in params
     }
 
 
 class Composed:
-    """What ``compose`` gives: rules in a row. It can be printed, pickled and compared.
+    """Result of ``compose``: rules in a row. It can be printed, pickled and compared.
 
     Args:
-        rules: Functions, and rules of ours.
+        rules: Rules: functions, and rules of ours.
     """
 
     def __init__(self, rules: tuple[RuleFunction | Rule, ...]) -> None:
         self.rules = rules
 
     def __call__(self, ctx: Any, grad_out: Tensor, tin: Tensor | None, **params: Any) -> Tensor:
-        """``grad_in``, now."""
+        """Gradient ``grad_in``, now."""
         return apply(bind(self, params), grad_out, tin)
 
     def __eq__(self, other: object) -> bool:
@@ -131,11 +132,11 @@ def _name_of(rule: RuleFunction | Rule) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Written(Rule):
-    """A user's function as a rule of ours, given ``z``.
+    """Function of a user as a rule of ours, given ``z``.
 
     Args:
-        function: ``(ctx, grad_out, tin, **params) -> grad_in``.
-        params: What it is called with, a copy.
+        function: Function ``(ctx, grad_out, tin, **params) -> grad_in``.
+        params: Parameters of the calls, a copy.
     """
 
     family: ClassVar[Family] = "transform"
@@ -157,7 +158,7 @@ class Written(Rule):
             return self.sent(grad_output, kept)
 
     def sent(self, grad_output: Tensor, tin: Tensor | None) -> Tensor:
-        """What the function returns, checked to be a gradient."""
+        """Result of the function, checked to be a gradient."""
         sent = self.function(None, grad_output, tin, **self.params)
         if not isinstance(sent, Tensor) or sent.shape != grad_output.shape:
             got = tuple(sent.shape) if isinstance(sent, Tensor) else repr(sent)
@@ -182,13 +183,13 @@ class Written(Rule):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WrittenJam(Written):
-    """The same of a function that was registered with ``draws=True``: its random numbers follow from the call's key."""
+    """Function registered with ``draws=True``, as a rule of ours: its random numbers follow from the call's key."""
 
     draws: ClassVar[bool] = True
 
 
 DRAWING: set[RuleFunction] = set()
-"""The functions that were registered so."""
+"""Functions that were registered with ``draws=True``."""
 
 
 def _same(one: object, other: object) -> bool:
@@ -198,7 +199,7 @@ def _same(one: object, other: object) -> bool:
 
 @contextmanager
 def seeded(key: int, stream: int, device: torch.device) -> Generator[None, None, None]:
-    """Inside, torch's generators of the CPU and of ``device`` start from the key; afterwards they are as they were."""
+    """Context in which torch's generators of the CPU and ``device`` start from the key; it restores them."""
     # An odd multiple keeps two rules of a chain apart; torch takes seeds of 63 bits.
     seed = (key ^ (stream * 0x9E3779B97F4A7C15)) & (2**63 - 1)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -210,18 +211,18 @@ def seeded(key: int, stream: int, device: torch.device) -> Generator[None, None,
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A rule of freegrad with its parameters, checked.
+    """Rule of freegrad with its parameters, checked.
 
     Args:
-        rule: What it is here.
-        parts: For a gradient without an input: the rule that each part is then, made when asked for.
+        rule: Rule of ours.
+        parts: Rules for a gradient without an input, one for each part, made when needed.
     """
 
     rule: Rule
     parts: tuple[Callable[[], Rule], ...] = field(compare=False, repr=False)
 
     def on_parameter(self, gradient: Tensor) -> Tensor:
-        """The gradient of a parameter, through each rule. A random one draws its key now: there was no forward pass."""
+        """Gradient of a parameter, through each rule. A random rule draws its key now: there was no forward pass."""
         for make in self.parts:
             rule = make()
             gradient = rule.sent(gradient, None) if isinstance(rule, Written) else _apply(rule, gradient, None)
@@ -229,11 +230,11 @@ class Bound:
 
 
 def bind(function: Any, params: Mapping[str, Any]) -> Bound:
-    """A rule with its parameters.
+    """Rule with its parameters.
 
     Raises:
         SpecError: none of its functions takes a parameter of this name.
-        RuleTypeError, RuleValueError: it is no rule, or a parameter is of the wrong type or out of range.
+        RuleTypeError, RuleValueError: the argument is no rule, or a parameter is of the wrong type or out of range.
     """
     functions = list(_flat(function))
     _refuse_unknown(functions, params)
@@ -268,7 +269,7 @@ def _rule_of(part: RuleFunction | Rule, params: Mapping[str, Any]) -> Rule:
 
 
 def _taken(function: RuleFunction | Rule) -> tuple[str, ...] | None:
-    """The parameters that a rule takes; ``None`` if it takes any. ``**_`` is what freegrad's manners ask for: it takes none."""
+    """Parameters that a rule takes; ``None`` if it takes any. ``**_``, a convention of freegrad, takes none."""
     if isinstance(function, Rule):
         return ()
     if isinstance(function, Transform):
@@ -297,7 +298,7 @@ def _refuse_unknown(functions: list[RuleFunction | Rule], params: Mapping[str, A
 
 
 def apply(bound: Bound, grad_out: Tensor, tin: Tensor | None) -> Tensor:
-    """``grad_in``, outside of any graph."""
+    """Gradient ``grad_in``, outside of any graph."""
     return bound.on_parameter(grad_out) if tin is None else _apply(bound.rule, grad_out, tin)
 
 

@@ -29,7 +29,7 @@ __all__ = ["Activation"]
 
 @dataclass(frozen=True, slots=True)
 class _NoRule(Rule):
-    """In the place of a rule that a step needs and was not given: it may go forward."""
+    """Placeholder for a rule that a step function needs and was not given: the forward pass is allowed."""
 
     name: ClassVar[str] = "none"
     family: ClassVar[Family] = "transform"
@@ -56,16 +56,17 @@ _FORWARDS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "Softplus": ("softplus", F.softplus),
     "Tanh": ("tanh", torch.tanh),
 }
-"""freegrad's name, to our forward and to PyTorch's function, which is all that a call without a rule needs."""
+"""Our forward and PyTorch's function by freegrad's name; a call without a rule needs only PyTorch's."""
 
 
 class Activation(nn.Module):
-    """An activation whose backward pass is the rule under which it is called; PyTorch's own where there is none.
+    """Activation whose backward pass is the rule under which it is called; PyTorch's own if there is none.
 
     Args:
-        forward: ELU, GELU, Heaviside, LeakyReLU, Linear, Logistic, ReLU, ReLU6, SiLU, Softplus or Tanh.
-        rule: A rule of its own, as for ``use``, which then holds wherever it is called. freegrad has none.
-        params: The parameters of its own rule.
+        forward: Name of the forward: ELU, GELU, Heaviside, LeakyReLU, Linear, Logistic, ReLU, ReLU6, SiLU, Softplus or
+            Tanh.
+        rule: Rule of its own, as for ``use``, which then holds wherever it is called. freegrad has none.
+        params: Parameters of its own rule.
     Shape:
         ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in.
     Raises:

@@ -1,4 +1,4 @@
-"""freegrad's own rules, each of them a rule of ours."""
+"""Rules of freegrad, each of them a rule of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""freegrad's slopes and transforms. Each is called as there, ``rule(ctx, grad_out, tin, **params)``, and named in ``use``."""
+"""Slopes and transforms of freegrad, called as there, ``rule(ctx, grad_out, tin, **params)``, or named in ``use``."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["centralize", "clip_norm", "heaviside", "identity", "noise", "rectang
 @register("d(ReLU)")
 @transform("d(ReLU)", without_input=Constant)
 def heaviside() -> Rule:
-    """The slope of relu: ``grad_out * 1[tin > 0]``; ``tl.rules.LeakyReLU(0)``. Without an input, the gradient as it is."""
+    """Slope of relu: ``grad_out * 1[tin > 0]``; ``tl.rules.LeakyReLU(0)``. Without an input, the gradient as it is."""
     return LeakyReLU()
 
 
 @register("d(Linear)")
 @transform("d(Linear)", without_input=Constant)
 def identity() -> Rule:
-    """The gradient as it is; ``tl.Constant(1)``."""
+    """Gradient as it is; ``tl.Constant(1)``."""
     return Constant()
 
 
 @register("rectangular")
 @transform("rectangular")
 def rectangular(a: float = -0.5, b: float = 0.5) -> Rule:
-    """A window: ``grad_out * 1[a <= tin <= b]``, ``a < b``; ``tl.Rectangular(a, b)``."""
+    """Window: ``grad_out * 1[a <= tin <= b]``, ``a < b``; ``tl.Rectangular(a, b)``."""
     return Rectangular(a, b)
 
 
 @register("triangular")
 @transform("triangular")
 def triangular(width: float = 1.0) -> Rule:
-    """A triangle of height 1: ``grad_out * max(0, 1 - |tin| / width)``, ``width > 0``; ``tl.Triangular(width)``."""
+    """Triangle of height 1: ``grad_out * max(0, 1 - |tin| / width)``, ``width > 0``; ``tl.Triangular(width)``."""
     return Triangular(width)
 
 
@@ -45,7 +45,7 @@ def _scale(s: float = 1.0) -> Rule:
 @register("scale")
 @transform("scale", without_input=_scale)
 def scale(s: float = 1.0) -> Rule:
-    """``grad_out * s``; ``tl.Scale(s)``."""
+    """Scaled gradient: ``grad_out * s``; ``tl.Scale(s)``."""
     return Scale(s)
 
 
@@ -58,7 +58,10 @@ def _clip_norm(max_norm: float = 1.0, eps: float = 1e-12) -> Rule:
 @register("clip_norm")
 @transform("clip_norm", without_input=_clip_norm)
 def clip_norm(max_norm: float = 1.0, eps: float = 1e-12) -> Rule:
-    """``grad_out * min(1, max_norm / |grad_out|)``, ``max_norm > 0``; ``tl.ClipNorm(max_norm)``. 0 stays 0 without ``eps``."""
+    """Clipped norm: ``grad_out * min(1, max_norm / |grad_out|)``, ``max_norm > 0``; ``tl.ClipNorm(max_norm)``.
+
+    0 stays 0 without ``eps``.
+    """
     return _clip_norm(max_norm, eps)
 
 
@@ -69,7 +72,7 @@ def _noise(sigma: float = 0.1) -> Rule:
 @register("noise")
 @transform("noise", without_input=_noise)
 def noise(sigma: float = 0.1) -> Rule:
-    """``grad_out + sigma N``, N standard normal; ``tl.Noise(sigma)``."""
+    """Additive noise: ``grad_out + sigma N``, N standard normal; ``tl.Noise(sigma)``."""
     return Noise(sigma)
 
 
@@ -82,5 +85,5 @@ def _centralize(dim: int = -1, *, keepdim: bool = True) -> Rule:
 @register("centralize")
 @transform("centralize", without_input=_centralize)
 def centralize(dim: int = -1, keepdim: bool = True) -> Rule:
-    """``grad_out - mean(grad_out, dim)``; ``tl.Centralize(dim)``."""
+    """Centred gradient: ``grad_out - mean(grad_out, dim)``; ``tl.Centralize(dim)``."""
     return _centralize(dim, keepdim=keepdim)

@@ -1,4 +1,4 @@
-"""freegrad's jams: random slopes, drawn from a key that the forward pass takes."""
+"""Jams of freegrad: random multipliers, drawn from a key that the forward pass takes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["full_jam", "positive_jam", "rectangular_jam"]
 @register("full_jam")
 @transform("full_jam", without_input=FullJam)
 def full_jam() -> Rule:
-    """``grad_out * U``, U uniform on [0, 1), so half the gradient on average; ``tl.FullJam()``."""
+    """Jam everywhere: ``grad_out * U``, U uniform on [0, 1), so half the gradient on average; ``tl.FullJam()``."""
     return FullJam()
 
 
 @register("positive_jam")
 @transform("positive_jam", without_input=FullJam)
 def positive_jam() -> Rule:
-    """``grad_out * U * 1[tin >= 0]``; ``tl.PositiveJam()``. Without an input, ``full_jam``."""
+    """Jam where ``tin >= 0``: ``grad_out * U * 1[tin >= 0]``; ``tl.PositiveJam()``. Without an input, ``full_jam``."""
     return PositiveJam()
 
 
@@ -31,5 +31,8 @@ def _without_input(a: float = -5.0, b: float = 5.0) -> Rule:
 @register("rectangular_jam")
 @transform("rectangular_jam", without_input=_without_input)
 def rectangular_jam(a: float = -5.0, b: float = 5.0) -> Rule:
-    """``grad_out * U * 1[a <= tin <= b]``, ``a < b``; ``tl.RectangularJam(a, b)``. Without an input, ``full_jam``."""
+    """Jam in a window: ``grad_out * U * 1[a <= tin <= b]``, ``a < b``; ``tl.RectangularJam(a, b)``.
+
+    Without an input, ``full_jam``.
+    """
     return RectangularJam(a, b)

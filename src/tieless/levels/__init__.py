@@ -1,4 +1,4 @@
-"""Slopes of a few bits: step functions in the place of a derivative, the nearest one found or a published one."""
+"""Slopes of a few bits: step functions in place of a derivative, the nearest one found or a published one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The levels of a forward: what is asked of the search, and how its answer is measured.
+"""Levels of a forward: the objective of the search, and the error of its result.
 
 The objective is that of Novikov et al. 2023 (arXiv:2202.00441): the integral of ``(phi'(z) - q(z))^2`` over
 ``-10 <= z <= 10``, each ``z`` counting alike. A normalised layer's pre-activation at its end is ten deviations out.
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def optimal_levels(forward: ForwardLike, bits: int, outer: Literal["limit", "mean"] = "limit") -> Levels:
-    """The step function of at most ``2**bits`` values that is nearest to a forward's derivative.
+    """Step function of at most ``2**bits`` values that is nearest to a forward's derivative.
 
     ``q = argmin of integral of (phi'(z) - q(z))^2 over -10 <= z <= 10``. At the optimum each value is the mean of
     ``phi'`` over its region, and ``phi'`` crosses the middle between two values at the boundary between them. There are
@@ -50,9 +50,10 @@ def optimal_levels(forward: ForwardLike, bits: int, outer: Literal["limit", "mea
 
     Args:
         forward: Spec, ``Forward`` or elementwise callable whose derivative is finite on ``-10 <= z <= 10``.
-        bits: 1 to 4.
-        outer: ``"limit"``: where ``phi'`` is within a thousandth of its largest value from a limit by ``|z| = 10``, the
-            outer value is the limit. ``"mean"``: the outer values are means too, as in the paper.
+        bits: Number of bits, 1 to 4.
+        outer: Name of the choice of the outer values. ``"limit"``: where ``phi'`` is within a thousandth of its largest
+            value from a limit by ``|z| = 10``, the outer value is the limit. ``"mean"``: the outer values are means
+            too, as in the paper.
     Raises:
         UntrainableError: the forward is flat.
         RuleValueError: ``bits`` is out of range or too few for this forward, or the derivative is not finite.
@@ -81,15 +82,15 @@ def optimal_levels(forward: ForwardLike, bits: int, outer: Literal["limit", "mea
 
 
 def error_of(levels: Levels, forward: ForwardLike) -> tuple[float, float]:
-    """How far a step function is from a forward's derivative.
+    """Distance of a step function from a forward's derivative: absolute and relative error.
 
     ``sqrt(mean of (phi'(z) - q(z))^2)`` over ``-10 <= z <= 10``, and the same over ``sqrt(mean of phi'(z)^2)``.
 
     Args:
-        levels: Found by ``optimal_levels`` or not.
+        levels: Step function, found by ``optimal_levels`` or not.
         forward: Spec, ``Forward`` or elementwise callable.
     Raises:
-        UntrainableError, RuleValueError: as ``optimal_levels``.
+        UntrainableError, RuleValueError: the same as in ``optimal_levels``.
     Example:
         >>> tl.levels.error_of(tl.levels.REGELU2, "gelu")
         (0.08854213, 0.12434364)
@@ -100,7 +101,7 @@ def error_of(levels: Levels, forward: ForwardLike) -> tuple[float, float]:
 
 @remembered_by_forward
 def resembles(forward: Forward, other: Forward) -> bool:
-    """Whether a forward is another one, or comes within a twentieth of it on ``-10 <= z <= 10``, as its variants do."""
+    """True if a forward is another one, or comes within a twentieth of it on ``-10 <= z <= 10``, as its variants do."""
 
     def apart() -> float:
         z = torch.from_numpy(_GRID)
@@ -115,7 +116,7 @@ def _derived(forward: Forward, bits: int, pinned: bool) -> Levels:
 
 
 def _undisturbed(work: Callable[[], T]) -> T:
-    """In a thread of its own, whose modes are PyTorch's defaults."""
+    """Run a function in a thread of its own, whose modes are PyTorch's defaults."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
 
@@ -144,7 +145,7 @@ def _derive(forward: Forward, bits: int, pinned: bool) -> Levels:
 
 
 def _derivative(forward: Forward) -> Function:
-    """What the rule ``tied`` multiplies by, on arrays and without a kernel; refused where that is of no use."""
+    """Multiplier of the rule ``tied``, on arrays and without a kernel; refused if it is of no use."""
     form = forward.derivative()
 
     def slope(z: Array) -> Array:
@@ -154,7 +155,7 @@ def _derivative(forward: Forward) -> Function:
         x = torch.from_numpy(z)
         if isinstance(forward, Elementwise):
             # Not by its own form, and of a sum: the first use of torch.func takes two seconds, the first gradient of
-            # what is not a scalar 0.3.
+            # a tensor that is not a scalar 0.3.
             y = forward.value(x.requires_grad_().clone())
             return torch.autograd.grad(y.sum(), x)[0].numpy() if y.requires_grad else np.zeros_like(z)
         assert form is not None
@@ -174,7 +175,7 @@ def _derivative(forward: Forward) -> Function:
 
 
 def _nodes(slope: Function) -> Array:
-    """Places for a boundary: half of them close around 0 and wider outside, half where the derivative is steep."""
+    """Candidate boundaries: half of them close around 0 and wider outside, half where the derivative is steep."""
     climb = np.append(0.0, np.abs(np.diff(slope(_GRID))).cumsum())
     steep = np.interp(np.linspace(0, float(climb[-1]), len(_GRID) // 2), climb, _GRID)
     nodes = np.union1d(_GRID[::2], steep)
@@ -182,7 +183,7 @@ def _nodes(slope: Function) -> Array:
 
 
 def _limit(slope: Function, side: int, scale: float) -> float | None:
-    """Where the derivative goes far out on one side, if it is nearly there at the interval's end.
+    """Limit of the derivative far out on one side, if it is nearly there at the interval's end.
 
     The limit is its last finite number on a geometric row up to 8e14: many a formula overflows before its end.
     """

@@ -1,4 +1,4 @@
-"""The step function of so many values that is nearest to a curve, in the mean square over the curve's interval.
+"""Search for the step function with a number of values that is nearest to a curve, in the mean square over an interval.
 
 Dynamic programming over a thousand places for a boundary finds the optimum among those places; then the boundaries
 leave them for where the curve crosses the middle between two values. The programming is plain, quadratic in the places:
@@ -21,13 +21,13 @@ Function = Callable[[Array], Array]
 
 
 class Curve(NamedTuple):
-    """A function on an interval, its integrals, and the outer values where they are given.
+    """Function on an interval, its integrals, and the outer values where they are given.
 
     Attributes:
-        height: The function.
-        nodes: Places for a boundary, ascending; the first and the last are the interval's ends.
+        height: Function on the interval.
+        nodes: Candidate boundaries, ascending; the first and the last are the interval's ends.
         first, second: Integrals of the function and of its square, from the first node to each.
-        low, high: The value below the first boundary and the one above the last; ``None`` where it is free.
+        low, high: Values below the first boundary and above the last; ``None`` if free.
     """
 
     height: Function
@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     high: float | None
 
     def values(self, boundaries: Array) -> Array:
-        """The best values for these boundaries: the means over their regions, but for those that are given."""
+        """Best values for these boundaries: the means over their regions, except for those that are given."""
         edges = np.concatenate([self.nodes[:1], boundaries, self.nodes[-1:]])
         cells = np.searchsorted(self.nodes, edges, side="right") - 1
         first = self.first[cells] + integrals(self.height, self.nodes[cells], edges)[0]
@@ -50,20 +50,20 @@ class Curve(NamedTuple):
         return values
 
     def cost(self, boundaries: Array) -> float:
-        """The integral of the squared error for these boundaries, free of the cancellation in prefix sums."""
+        """Integral of the squared error for these boundaries, free of the cancellation in prefix sums."""
         edges = np.union1d(self.nodes, boundaries)
         level = self.values(boundaries)[np.searchsorted(boundaries, edges[:-1], side="right")]
         return float(integrals(self.height, edges[:-1], edges[1:], level)[1].sum())
 
 
 def curve_on(height: Function, nodes: Array, low: float | None, high: float | None) -> Curve:
-    """A curve with its integrals."""
+    """Curve with its integrals."""
     first, second = integrals(height, nodes[:-1], nodes[1:])
     return Curve(height, nodes, np.append(0.0, first.cumsum()), np.append(0.0, second.cumsum()), low, high)
 
 
 def points(start: Array, end: Array) -> tuple[Array, Array]:
-    """Eight Gauss points on each stretch from ``start`` to ``end``, and their weights."""
+    """Gauss points, eight on each stretch from ``start`` to ``end``, and their weights."""
     places, weights = _quadrature()
     half = (end - start)[..., None] / 2
     return start[..., None] + half * (1 + places), half * weights
@@ -82,11 +82,11 @@ def integrals(height: Function, start: Array, end: Array, level: Array | float =
 
 
 def cheapest(curve: Curve, count: int) -> Array:
-    """The best boundaries among the nodes, for ``count`` regions, or fewer where more are no nearer.
+    """Best boundaries among the nodes, for ``count`` regions, or fewer where more are no nearer.
 
     ``best[k][j] = min over i < j of best[k-1][i] + cost(i, j)``, where ``cost(i, j)`` is that of one region from node
-    ``i`` to node ``j`` at its best value: 16 regions of 1,000 nodes are 16 million sums. Of two answers that are equally
-    near, as mirror images can be, it is the one further left.
+    ``i`` to node ``j`` at its best value: 16 regions of 1,000 nodes are 16 million sums. Of two answers that are
+    equally near, as mirror images can be, it is the one further left.
     """
     nodes = curve.nodes
     width, first, second = (sums[:, None] - sums for sums in (nodes, curve.first, curve.second))
@@ -129,7 +129,7 @@ def _of_one_region(curve: Curve) -> float:
 
 
 def polished(curve: Curve, start: Array) -> tuple[Array, Array]:
-    """The optimum near boundaries at nodes, and its values.
+    """Optimum near boundaries at nodes, and its values.
 
     There the curve crosses the middle between the values beside a boundary. Bisection between the neighbouring nodes
     puts boundaries on jumps; Newton's method solves for the others together.
@@ -148,7 +148,7 @@ def polished(curve: Curve, start: Array) -> tuple[Array, Array]:
             boundaries = boundaries + step
             if not np.abs(step).max() > 1e-12:
                 break
-        # Where Newton's method went astray, the search's own answer stands.
+        # Where Newton's method diverged, the search's own result is kept.
         allowed = curve.cost(start) + 1e-12 * curve.second[-1]
         if not (np.diff(boundaries) > 0).all() or curve.cost(boundaries) > allowed:
             boundaries = start
@@ -156,7 +156,7 @@ def polished(curve: Curve, start: Array) -> tuple[Array, Array]:
 
 
 def _crossings(height: Function, middle: Array, start: Array, left: Array, right: Array) -> Array:
-    """Where the curve crosses ``middle`` between ``left`` and ``right``; ``start`` where it does not."""
+    """Crossings of the curve with ``middle`` between ``left`` and ``right``; ``start`` if it does not cross."""
     rising = height(right) > middle
     crossed = rising != (height(left) > middle)
     for _ in range(60):
@@ -175,7 +175,7 @@ def _newton_step(curve: Curve, boundaries: Array) -> Array:
     tiny = 1e-7
     change = curve.height(boundaries + tiny) - curve.height(boundaries - tiny)
     on_jump = np.abs(change) > 0.1 * np.abs(np.diff(values))
-    # How a region's value moves with its left and with its right edge; a given value does not.
+    # Change of a region's value with its left and with its right edge; a given value does not change.
     by_left, by_right = (values - heights[:-1]) / width, (heights[1:] - values) / width
     if curve.low is not None:
         by_left[0] = by_right[0] = 0

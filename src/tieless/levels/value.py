@@ -1,4 +1,4 @@
-"""A step function as a value, and the published ones."""
+"""Step functions as values, and the published ones."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tieless.spec import shown
 @loadable
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A step function: ``slope(z) = values[number of boundaries c with z > c]``, or with ``|z| > c`` where ``even``.
+    """Step function: ``slope(z) = values[number of boundaries c with z > c]``, or with ``|z| > c`` where ``even``.
 
     A boundary belongs to the region on its left (``even``: inside). It is compared in float64 with a float64 ``z``, in
     float32 with any other. NaN passes no boundary: its code is 0, its slope ``values[0]``.
 
     Args:
-        boundaries: Strictly ascending, in units of ``z``; positive where ``even``.
-        values: One more than boundaries, at most 16.
-        even: Whether ``|z|`` is compared in the place of ``z``, so that a value serves on both sides.
-        error: ``sqrt(mean of (phi'(z) - slope(z))^2)`` over ``-10 <= z <= 10``, where known; see ``error_of``.
-        relative_error: ``error / sqrt(mean of phi'(z)^2)`` over the same.
+        boundaries: Boundaries, strictly ascending, in units of ``z``; positive where ``even``.
+        values: Values, one more than boundaries, at most 16.
+        even: True to compare ``|z|`` in place of ``z``, so that a value serves on both sides.
+        error: Error ``sqrt(mean of (phi'(z) - slope(z))^2)`` over ``-10 <= z <= 10``, if known; see ``error_of``.
+        relative_error: Error ``error / sqrt(mean of phi'(z)^2)`` over the same.
     Raises:
         RuleValueError: the boundaries do not ascend, there is not one value more, or a number is not finite.
-        RuleTypeError: they are no numbers.
+        RuleTypeError: the boundaries or values are no numbers.
     Example:
         >>> levels = tl.levels.Levels((-1.0, 1.0), (0.0, 0.5, 1.0))
         >>> levels.bits
@@ -63,11 +63,11 @@ class Levels:
 
     @property
     def bits(self) -> int:
-        """Bits that a code needs: 2 for three or four values, 0 for a single one."""
+        """Number of bits of a code: 2 for three or four values, 0 for a single one."""
         return (len(self.values) - 1).bit_length()
 
     def codes(self, z: Tensor) -> Tensor:
-        """The number of boundaries that each element passes; uint8, shaped like ``z``."""
+        """Number of boundaries that each element passes; uint8, shaped like ``z``."""
         wide = z.to(torch.promote_types(z.dtype, torch.float32))
         compared = wide.abs() if self.even else wide
         codes = torch.zeros_like(z, dtype=torch.uint8)
@@ -76,7 +76,7 @@ class Levels:
         return codes
 
     def slope(self, z: Tensor) -> Tensor:
-        """The value of each element's region, in the dtype of ``z``."""
+        """Value of each element's region, in the dtype of ``z``."""
         return torch.tensor(self.values, dtype=z.dtype, device=z.device)[self.codes(z).long()]
 
 

@@ -1,4 +1,4 @@
-"""The operations of ``kernels``: called directly where nothing but autograd looks on, else as torch operators.
+"""Operations of ``kernels``: called directly if nothing but autograd is active, else as torch operators.
 
 As torch operators, with schemas and fakes, they are opaque to a compiler, so what is traced is what runs eagerly. None
 has a derivative of its own: they are called inside ``untie``'s autograd functions, which are the one place where a
@@ -165,10 +165,10 @@ OWN_VALUES = frozenset({"gelu", "silu"})
 
 
 def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
-    """A forward by the name that kernels know it by. A compiler sees PyTorch's own operations, which it can fuse.
+    """Value of a forward by its name in the kernels. A compiler sees PyTorch's own operations, which it can fuse.
 
-    But for a forward on the CPU that kernels compute otherwise: there it sees the operator, so that what it compiles has
-    the values of what runs.
+    An exception is a forward on the CPU that kernels compute otherwise: there it sees the operator, so that compiled
+    and eager code give the same values.
     """
     if function in ONE_OPERATION:
         return reference.FORWARDS[function](z, *parameters)
@@ -180,7 +180,7 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
 
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
-    """``grad_output`` times a slope by the name that kernels know it by.
+    """Gradient ``grad_output`` times a slope by its name in the kernels.
 
     A compiler, and autograd where it records, see PyTorch's own operations.
     """
@@ -189,30 +189,30 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
 
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
-    """``window_bits`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Bits of a window, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
     run = choose(z).window_bits if direct(z) else _operators.window_bits.default
     return run(z, low, high, open_low, open_high)
 
 
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
-    """``codes`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Codes of a step function, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
     return (choose(z).codes if direct(z) else _operators.codes.default)(z, boundaries, even)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
-    """``gate`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Gate, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
     run = choose(grad_output).gate if direct(grad_output, bits) else _operators.gate.default
     return run(grad_output, bits, inside, outside)
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
-    """``levels`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Slope from levels, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
     run = choose(grad_output).levels if direct(grad_output, packed) else _operators.levels.default
     return run(grad_output, packed, values)
 
 
 def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
-    """``uniform`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Uniform random numbers, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
     if direct(like, key if isinstance(key, Tensor) else None):
         return choose(like).uniform(like, key, stream, draw)
     return _operators.uniform.default(like, _tensor(key), stream, draw)
@@ -227,7 +227,7 @@ def jam(
     magnitude: bool,
     bits: Tensor | None,
 ) -> Tensor:
-    """``jam`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Gradient times a jam, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
     if direct(grad_output, bits, key if isinstance(key, Tensor) else None):
         return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
     return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
@@ -238,7 +238,7 @@ def _tensor(key: Tensor | int) -> Tensor:
 
 
 def draw_key_now(z: Tensor, generator: torch.Generator | None = None) -> Tensor | int:
-    """The key of a call: a number, or the place where each replay of a graph that is being captured finds one."""
+    """Key of a call: a number, or, during the capture of a graph, the place where each replay finds one."""
     return keys.held_key(z, generator) if keys.capturing(z) else keys.number(generator)
 
 
@@ -250,17 +250,17 @@ def draw_key(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def each_example(y: Tensor) -> Tensor:
-    """1, once for each example of every ``vmap`` around the call, whatever ``y`` depends on."""
+    """Number 1, once for each example of every ``vmap`` around the call, whatever ``y`` depends on."""
     return _operators.each_example.default(y)
 
 
 def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
-    """``two_values`` of the kernels that run for the tensor; ``kernels.reference`` says what it means."""
+    """Two values of a binary tensor, by the kernels that run for it; ``kernels.reference`` defines them."""
     kernels = choose(elements) if elements.is_floating_point() else reference
     return kernels.two_values(elements)
 
 
 def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
-    """``restore`` of the kernels that run for the dtype; ``kernels.reference`` says what it means."""
+    """Tensor from its bits, by the kernels that run for the dtype; ``kernels.reference`` defines it."""
     kernels = choose_for(dtype, bits.device.type) if dtype.is_floating_point else reference
     return kernels.restore(bits, low, high, count, dtype)

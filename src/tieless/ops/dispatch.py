@@ -1,4 +1,4 @@
-"""Which kernels run: the fastest that accept the tensor, or the ones named by ``TIELESS_KERNELS``.
+"""Choice of kernels: the fastest that accept the tensor, or those named by ``TIELESS_KERNELS``.
 
 Kernels named by the user never fall back silently; those chosen for them may.
 """
@@ -36,7 +36,7 @@ _dispatch_keys: Callable[[Tensor], Any] = _inner._dispatch_keys  # noqa: SLF001
 
 
 def _plain_keys() -> int:
-    """The dispatch keys, as one number, of tensors whose elements are what lies at their address, on any device."""
+    """Dispatch keys, as one number, of tensors whose elements lie at their address, on any device."""
     devices = ("CPU", "CUDA", "HPU", "IPU", "Lazy", "Meta", "MPS", "MTIA", "PrivateUse1", "XLA", "XPU")
     names = [f"{prefix}{device}" for prefix in ("", "Autograd", "Autocast") for device in devices]
     keys = [getattr(_inner.DispatchKey, name, None) for name in (*names, "ADInplaceOrView")]
@@ -44,7 +44,7 @@ def _plain_keys() -> int:
 
 
 _NOT_PLAIN = ~_plain_keys()
-"""What a tensor has none of if it is plain. Whatever else PyTorch's dispatcher knows of a tensor stands here: that it is
+"""Keys that a plain tensor does not have. Whatever else PyTorch's dispatcher knows of a tensor stands here: that it is
 negated or conjugated when it is read, all zeros without memory, a wrapper of a transform, also of one that has ended, of a
 batch, of a subclass, sparse, nested or quantized."""
 
@@ -56,10 +56,10 @@ class Kernels:
     """One implementation of every operation.
 
     Args:
-        name: What ``TIELESS_KERNELS`` calls it.
-        module: Where it is; imported at the first call.
+        name: Name in ``TIELESS_KERNELS``.
+        module: Name of the module; imported at the first call.
         devices: Device types it runs on; empty for any.
-        interpreter: The environment variable by which, set to 1, it runs on the CPU too, but only when named: slowly.
+        interpreter: Environment variable by which, set to 1, it runs on the CPU too, but only when named: slowly.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Kernels:
     interpreter: str | None = None
 
     def refusals(self, dtype: torch.dtype, device: str) -> list[str]:
-        """Why it does not accept tensors of a dtype on a type of device; empty if it does."""
+        """Reasons why it does not accept tensors of a dtype on a type of device; empty if it does."""
         reasons: list[str] = []
         if dtype not in FLOATING:
             reasons.append("needs float16, bfloat16, float32 or float64")
@@ -104,7 +104,7 @@ FASTEST_FIRST = (TRITON, NUMBA, REFERENCE)
 
 @cache
 def candidates() -> tuple[Kernels, ...]:
-    """The kernels that may run, the fastest first: those of ``TIELESS_KERNELS``, read once, or all.
+    """Kernels that may run, the fastest first: those of ``TIELESS_KERNELS``, read once, or all.
 
     Raises:
         KernelError: ``TIELESS_KERNELS`` names none.
@@ -119,7 +119,7 @@ def candidates() -> tuple[Kernels, ...]:
 
 
 def choose(tensor: Tensor) -> ModuleType:
-    """The kernels that run for ``tensor``.
+    """Kernels that run for ``tensor``.
 
     Raises:
         KernelError: none accepts it, or the ones that ``TIELESS_KERNELS`` names do not.
@@ -129,7 +129,7 @@ def choose(tensor: Tensor) -> ModuleType:
 
 @cache
 def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
-    """``choose`` for tensors of a dtype on a type of device."""
+    """Kernels that run for tensors of a dtype on a type of device."""
     for kernels in candidates():
         if not kernels.refusals(dtype, device):
             return kernels.load()
@@ -138,7 +138,7 @@ def choose_for(dtype: torch.dtype, device: str) -> ModuleType:
 
 
 def transformed() -> bool:
-    """Whether a transform of ``torch.func`` is at work."""
+    """True during a transform of ``torch.func``."""
     return _transforms_active()
 
 
@@ -150,7 +150,7 @@ def one_level_down(tensor: Tensor, question: Callable[[Tensor], bool]) -> bool:
 
 
 def written_down() -> bool:
-    """Whether what runs is written down for another runtime: by ``torch.export``, an exporter to ONNX or ``torch.jit.trace``.
+    """True during a recording for another runtime: by ``torch.export``, an exporter to ONNX or ``torch.jit.trace``.
 
     That runtime has no operator of ours and no place for a rule.
     """
@@ -158,12 +158,12 @@ def written_down() -> bool:
 
 
 def forward_mode() -> bool:
-    """Whether a forward-mode derivative is being taken, of something or other."""
+    """True while any forward-mode derivative is being taken."""
     return cast("int", forward_ad._current_level) >= 0  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def plain(tensor: Tensor) -> bool:
-    """True if the elements of ``tensor`` are what lies at its address: kernels may read them there."""
+    """True if the elements of ``tensor`` lie at its address: kernels may read them there."""
     kind = type(tensor)
     return (kind is Tensor or kind is Parameter) and not _dispatch_keys(tensor).raw_repr() & _NOT_PLAIN
 
@@ -172,7 +172,7 @@ def direct(*operands: Tensor | None) -> bool:
     """True if kernels may be called on ``operands`` without PyTorch's dispatcher: nobody traces, wraps or watches them.
 
     Args:
-        operands: Every tensor that the kernel will read; ``None`` for one that is not there.
+        operands: Tensors that the kernel reads; ``None`` for one that does not exist.
     """
     if torch.compiler.is_compiling() or _transforms_active() or _watching_modes() or _tracing_state():
         return False

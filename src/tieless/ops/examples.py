@@ -1,4 +1,4 @@
-"""The operators under ``torch.func.vmap``: what the batch gives is what a loop over its examples gives, bit for bit."""
+"""Operators under ``torch.func.vmap``: a batch gives the same as a loop over its examples, bit for bit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(library: torch.library.Library, operators: Any) -> None:
 
 
 def _keys(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """One key for each example, drawn together: nested maps get them in the order in which nested loops draw."""
+    """Keys, one for each example, drawn together: nested maps get them in the order in which nested loops draw."""
 
     def drawn(z: Tensor, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         level: Any = retrieve_current_functorch_interpreter()
@@ -102,14 +102,14 @@ def _example_by_example(name: str, operator: Callable[..., Tensor]) -> Callable[
 
 
 def _whole_bytes(examples: Tensor, count: int) -> bool:
-    """Whether the bits of the whole batch are those of its examples, one after the other."""
+    """True if the bits of the whole batch are those of its examples, one after the other."""
     return examples.is_contiguous() and examples.numel() // count % 8 == 0
 
 
 def _of_none(
     rule: Callable[..., tuple[Tensor, int | None]], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]
 ) -> tuple[Tensor, int | None]:
-    """A batch without examples: what one would give, without it."""
+    """Result for a batch without examples."""
     one = [
         arg.new_zeros([*arg.shape[:dim], 1, *arg.shape[dim + 1 :]]) if isinstance(dim, int) else arg
         for arg, dim in zip(args, in_dims, strict=True)

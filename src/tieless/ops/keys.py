@@ -1,4 +1,4 @@
-"""Where the key of a call comes from: the CPU's generator, or, in a captured CUDA graph, a place that each replay fills."""
+"""Source of a call's key: the CPU's generator, or, in a captured CUDA graph, a place that each replay fills."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from tieless.errors import TransformError
 
 _ROOM = 256
-"""Keys of a block: what is held grows by so many."""
+"""Number of keys in a block: the storage grows by blocks."""
 
 
 class _Box(threading.local):
-    """Room for one key: making a tensor for each takes as long as drawing it."""
+    """Storage for one key: making a tensor for each takes as long as drawing it."""
 
     key: Tensor | None = None
 
@@ -24,9 +24,9 @@ _box = _Box()
 
 
 def number(generator: torch.Generator | None = None) -> int:
-    """The 64 bits from which a call's random numbers follow, drawn now.
+    """Key of 64 bits from which a call's random numbers follow, drawn now.
 
-    Always from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
+    It comes from the CPU's generator: one seed gives one key on every device, and reading it never waits for a GPU.
     """
     room = _box.key
     if room is None:
@@ -37,17 +37,18 @@ def number(generator: torch.Generator | None = None) -> int:
 
 
 class GraphKeys:
-    """Random numbers for a CUDA graph: with it a call that draws can be captured, and each replay has numbers of its own.
+    """Random numbers for a CUDA graph: calls that draw can be captured, and each replay has numbers of its own.
 
-    While it is entered, a call of an activation, a rule or feedback weights that draws reads its key from a place on the
-    GPU. ``replay`` draws the keys from the generators that the calls would have drawn them from, in the order of the
-    calls, and starts the graph. So a captured step has the numbers of the step that is written, bit for bit, and leaves
-    the generators as that does. A capture itself computes nothing and draws nothing.
+    While it is entered, a call of an activation, a rule or feedback weights that draws reads its key from a place on
+    the GPU. ``replay`` draws the keys from the generators that the calls would have drawn them from, in the order of
+    the calls, and starts the graph. So a captured step has the numbers of the step that is written, bit for bit, and
+    leaves the generators as that does. A capture itself computes nothing and draws nothing.
 
-    Replay by ``replay`` alone: ``graph.replay()`` repeats the keys of the last one, and before the first there are none.
+    Replay by ``replay`` alone: ``graph.replay()`` repeats the keys of the last one, and before the first there are
+    none.
 
     Raises:
-        TransformError: it is entered inside of another one, or again after a capture.
+        TransformError: the context is entered inside of another one, or again after a capture.
     Example:
         >>> def capture(step):
         ...     keys, graph = tl.GraphKeys(), torch.cuda.CUDAGraph()
@@ -84,7 +85,7 @@ class GraphKeys:
         """Draw the keys of one pass and start the graph with them.
 
         Args:
-            graph: What was captured while this was entered.
+            graph: Graph that was captured while this was entered.
         """
         self._fill()
         graph.replay()
@@ -97,10 +98,10 @@ class GraphKeys:
             block[: len(numbers)].copy_(source, non_blocking=True)
 
     def place(self, device: torch.device, generator: torch.Generator | None) -> Tensor:
-        """Where the key of the call that draws now is to lie: int64, 0-dim.
+        """Place for the key of the call that draws now: int64, 0-dim.
 
-        A checkpoint draws again what its first pass has drawn, from the state of the generator before that. So the number
-        which is drawn names the place, and both passes read one.
+        A checkpoint draws again what its first pass has drawn, from the state of the generator before that. So the
+        number which is drawn names the place, and both passes read one.
         """
         drawn_from = torch.default_generator if generator is None else generator
         self._before.setdefault(drawn_from, drawn_from.get_state())
@@ -117,15 +118,15 @@ _holder: GraphKeys | None = None
 
 
 def capturing(z: Tensor) -> bool:
-    """Is a CUDA graph being captured, on the device of ``z``?"""
+    """True if a CUDA graph is being captured on the device of ``z``."""
     return z.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def held_key(z: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The place of the key of a call that is captured.
+    """Place of the key of a call that is captured.
 
     Raises:
-        TransformError: nobody holds keys, and the graph would repeat one for ever.
+        TransformError: no ``GraphKeys`` is entered, and the graph would repeat one key for ever.
     """
     if _holder is None:
         raise TransformError(

@@ -19,12 +19,12 @@ _last: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 
 
 def keep(library: torch.library.Library, draw: Any, draw_after: Callable[..., Tensor]) -> None:
-    """Have graphs hold ``draw_after`` in the place of ``draw``.
+    """Let graphs hold ``draw_after`` in place of ``draw``.
 
     Args:
-        library: Of the operators.
-        draw: ``draw(z, shape, generator) -> key``.
-        draw_after: The same, with the key before it, or none, between ``shape`` and ``generator``.
+        library: Library of the operators.
+        draw: Operator ``draw(z, shape, generator) -> key``.
+        draw_after: Operator like ``draw``, with the key before it, or none, between ``shape`` and ``generator``.
     """
 
     def written(

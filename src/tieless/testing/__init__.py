@@ -1,4 +1,4 @@
-"""Checks that a rule of somebody else can run on itself."""
+"""Checks for rules that users write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``check_rule``: every property that a rule must have, looked for."""
+"""``check_rule``: a test of every property that a rule must have."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ def check_rule(
     primitive: Callable[[Tensor], Tensor] | None = None,
     elementwise: bool | None = None,
 ) -> RuleReport:
-    """Prove a rule: what ``untie`` promises of every rule, looked for in this one.
+    """Check that a rule has every property that ``untie`` promises of all rules.
 
     ``spec`` and ``pickling``: it comes back equal. ``purity``: it changes neither ``z`` nor the feedback. ``dtype``,
-    ``precision`` and ``layout``: out as in, in four dtypes and six layouts, computed no narrower than they are. ``edges``
-    and ``nan``: no NaN at any finite or infinite ``z``, and one in ``z`` stays where it is. ``determinism``: the key alone
-    decides. ``elementwise``: each element decides about its own slope, which multiplies the feedback. ``primitive``: the
-    slope is the numeric slope of its primitive. ``checkpoint``, ``transforms`` and ``compile`` give the same gradient.
-    It takes about a second, most of it for ``compile``. The state of torch's generator is what it was.
+    ``precision`` and ``layout``: out as in, in four dtypes and six layouts, computed no narrower than they are.
+    ``edges`` and ``nan``: no NaN at any finite or infinite ``z``, and one in ``z`` stays where it is. ``determinism``:
+    the key alone decides. ``elementwise``: each element decides about its own slope, which multiplies the feedback.
+    ``primitive``: the slope is the numeric slope of its primitive. ``checkpoint``, ``transforms`` and ``compile`` give
+    the same gradient. It takes about a second, most of it for ``compile``. The state of torch's generator is what it
+    was.
 
     Args:
         rule: Spec or ``Rule``.
-        forward: What it is joined with; ``"heaviside"``, or ``"leaky_relu"`` where that cannot be, unless given.
-        primitive: The function of ``z`` whose derivative the slope is, in float64; the rule's own unless given.
-        elementwise: Whether it should be; unless given, where the rule is a slope.
+        forward: Forward that it is joined with; ``"heaviside"``, or ``"leaky_relu"`` where that cannot be, unless
+            given.
+        primitive: Function of ``z`` whose derivative the slope is, in float64; the rule's own unless given.
+        elementwise: True if the rule should be elementwise; if it is a slope, unless given.
     Raises:
         RuleCheckError: a property is missing; one line for each, and the report as ``error.report``.
     Example:

@@ -11,7 +11,7 @@ from tieless.rules.base import temporary_rules
 
 @contextmanager
 def temporary_names() -> Generator[None, None, None]:
-    """A context: rules and forwards that are registered inside are gone afterwards.
+    """Context: rules and forwards that are registered inside are gone afterwards.
 
     Example:
         >>> from tieless.testing import temporary_names

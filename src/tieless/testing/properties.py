@@ -1,4 +1,4 @@
-"""The properties of a rule, each a function: ``None`` where the rule has it, else what is wrong, in one line.
+"""Properties of a rule, each a function that returns ``None`` if the rule has it, else the fault, in one line.
 
 An exception counts as a failure of the property that raised it.
 """
@@ -23,7 +23,7 @@ Property = Callable[[Subject], str | None]
 
 
 def _alike(one: Tensor, other: Tensor, rtol: float = 0, atol: float = 0) -> bool:
-    """Equal within tolerances; a NaN, which is for ``edges`` to name, is like a NaN."""
+    """True if tensors are equal within tolerances; a NaN, which ``edges`` reports, counts as equal to a NaN."""
     return torch.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True)
 
 
@@ -107,7 +107,7 @@ def _layout(subject: Subject) -> str | None:
 
 
 def _edges(subject: Subject) -> str | None:
-    for dtype in reversed(DTYPES):  # the wide ones first: what goes wrong there is plainer
+    for dtype in reversed(DTYPES):  # the wide ones first: their faults are plainer
         limits = torch.finfo(dtype)
         values = [0.0, -0.0, limits.smallest_normal, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, limits.max, limits.min]
         z = torch.tensor([*values, math.inf, -math.inf], dtype=dtype)
@@ -193,9 +193,7 @@ def _primitive(subject: Subject) -> str | None:
 
     slope = subject.sent(z)
     forth, back = (at(step) - at(0)) / step, (at(0) - at(-step)) / step
-    smooth = (forth - back).abs() <= 1e-4 * (
-        1 + forth.abs()
-    )  # a kink has two slopes, of which a rule takes what it likes
+    smooth = (forth - back).abs() <= 1e-4 * (1 + forth.abs())  # a kink has two slopes, and a rule may take either
     numeric = (at(step) - at(-step)) / (2 * step)
     off = smooth & ((numeric - slope).abs() > 1e-5 * (1 + numeric.abs()))
     if off.any():

@@ -1,4 +1,4 @@
-"""What a check of a rule found: records, to print or to look into."""
+"""Result of a check of a rule: records, to print or to inspect."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One property.
+    """Result for one property.
 
     Args:
-        name: Its name: ``"dtype"``, ``"layout"`` ...
-        wrong: What is wrong, in one line; ``None`` where the rule has it.
-        skipped: Why it was not looked at, if it was not.
+        name: Name of the property: ``"dtype"``, ``"layout"`` ...
+        wrong: Fault, in one line; ``None`` if the rule has the property.
+        skipped: Reason why it was not checked, if it was not.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """Every property of one rule.
+    """Results for every property of one rule.
 
     Args:
-        rule, forward: The specs of the rule and of the forward that it was joined with.
-        checks: The properties, in the order of looking.
+        rule, forward: Specs of the rule and of the forward that it was joined with.
+        checks: Results in the order of checking.
     """
 
     rule: str
@@ -40,9 +40,9 @@ class RuleReport:
 
     @property
     def failures(self) -> tuple[Check, ...]:
-        """The properties that the rule lacks."""
+        """Properties that the rule lacks."""
         return tuple(check for check in self.checks if check.wrong is not None)
 
     def __str__(self) -> str:
-        """A line for each property."""
+        """Report with a line for each property."""
         return "\n".join([f"{self.rule} with {self.forward}", *(f"  {check}" for check in self.checks)])

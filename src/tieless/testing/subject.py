@@ -1,4 +1,4 @@
-"""A rule under test: how its gradient is taken."""
+"""Rule under test, and its gradient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def points(count: int = 96) -> Tensor:
-    """Where rules are looked at, in float64: densely around 0, thinly to 8 on both sides, no two alike."""
+    """Points at which rules are tested, in float64: densely around 0, thinly to 8 on both sides, no two alike."""
     line = torch.linspace(-1, 1, count, dtype=torch.float64)
     # An odd shift keeps whole numbers and halves, where rules have their edges, out of it.
     return (2 * line + 6 * line**3 + 1e-3 * torch.cos(37 * line)).view(4, -1)
@@ -24,12 +24,13 @@ def points(count: int = 96) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A rule with a forward.
+    """Rule with a forward.
 
     Args:
-        rule, forward: The two halves.
-        antiderivative: The function whose derivative the slope should be, if one is known.
-        elementwise: Whether each element of ``z`` should decide about its own slope alone; ``None`` for "if it is a slope".
+        rule, forward: Rule and forward.
+        antiderivative: Function whose derivative the slope should be, if one is known.
+        elementwise: True if each element of ``z`` should determine its own slope alone; ``None`` for "if it is a
+            slope".
     """
 
     rule: Rule
@@ -39,24 +40,24 @@ class Subject:
 
     @property
     def draws(self) -> bool:
-        """Whether it draws random numbers."""
+        """True if the rule or the forward draws random numbers."""
         return any(part.draws for part in self.rule.parts())
 
     @property
     def slope(self) -> bool:
-        """Whether it multiplies the feedback with a slope of its own making."""
+        """True if the rule multiplies the feedback (the incoming gradient) by a slope of its own."""
         return all(part.slope(self.forward) is not None for part in self.rule.parts())
 
     @property
     def is_elementwise(self) -> bool:
-        """Whether it is held to that."""
+        """True if the rule has to be elementwise."""
         return self.slope if self.elementwise is None else self.elementwise
 
     def untie(self, z: Tensor) -> Tensor:
         return untie(z, self.forward, self.rule)
 
     def sent(self, z: Tensor, feedback: Tensor | None = None, seed: int = 7) -> Tensor:
-        """What is sent to ``z``, before a leaf lays it out as it likes."""
+        """Gradient sent to ``z``, before a leaf changes its layout."""
         seen: list[Tensor] = []
         leaf = z.detach().requires_grad_()
         inner = leaf.view_as(leaf)
@@ -67,7 +68,7 @@ class Subject:
         return seen[0]
 
     def steps(self, z: Tensor, feedback: Tensor) -> list[Tensor]:
-        """What each rule of a chain sends, called as ``untie`` calls it, but with nothing put right in between."""
+        """Gradients sent by each rule of a chain, called as ``untie`` calls it, but without corrections in between."""
         joined = Joined(self.forward, self.rule)
         results: list[Tensor] = []
         for stream, part in enumerate(joined.parts):

@@ -79,7 +79,7 @@ else:  # a type checker that saw it would take any name for one of the package
         return diagnose if name == "diagnose" else getattr(diagnose, name)
 
     def __dir__() -> list[str]:
-        """What there is, imported or not."""
+        """Names of the package, imported or not."""
         return sorted({*globals(), *_DIAGNOSE})
 
 

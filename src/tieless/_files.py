@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 _STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
-"""Names of what this process has open: a file behind them is written to, never replaced under its other users."""
+"""Names of open files of this process: they are written to, never replaced under their other users."""
 
 
 def is_file(path: Path) -> bool:
@@ -22,16 +22,16 @@ def is_file(path: Path) -> bool:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write a file: all of it or nothing. What stood there before stays until the new one is complete.
+    """Write a file completely or not at all. Its old content stays until the new one is complete.
 
-    A regular file is replaced by a rename, behind a symbolic link too, and keeps its permissions. What is no regular file,
-    such as a pipe or ``/dev/null``, is opened and written to.
+    A regular file is replaced by a rename, behind a symbolic link too, and keeps its permissions. Anything else, such
+    as a pipe or ``/dev/null``, is opened and written to.
 
     Args:
-        target: The file.
-        content: What is to be in it.
+        target: Path of the file.
+        content: Content of the file.
     Raises:
-        OSError: it cannot be written, for example because it is a folder.
+        OSError: the file cannot be written, for example because it is a folder.
     """
     mode = _mode(target)
     if _STREAM.fullmatch(str(target)) or not (mode is None or stat.S_ISREG(mode)):

@@ -1,7 +1,7 @@
-"""Optional packages: imported where they are used, and missed in one line that names the extra.
+"""Optional packages: imported where they are used. Where one is missing, the error is one line that names the extra.
 
-``with try_import("study") as study_extra: import yaml`` at the top of a module, ``study_extra.check()`` at the
-first use. Importing the module never fails; using what is not there does, and says how to get it.
+``with try_import("study") as study_extra: import yaml`` at the top of a module, ``study_extra.check()`` at the first
+use. Importing the module never fails; using a missing package does, and the error says how to install it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _TryImport:
         return False
 
     def check(self) -> None:
-        """Raise ``MissingExtraError`` where the import failed."""
+        """Raise ``MissingExtraError`` if the import failed."""
         if self._missing is not None:
             raise MissingExtraError(
                 f"This needs {self._missing}, which is not installed: pip install 'tieless[{self._extra}]'."

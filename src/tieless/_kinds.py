@@ -30,11 +30,11 @@ class Halves(NamedTuple):
     """Properties of a forward and a rule that decide which kinds of tensors they can be applied to.
 
     Args:
-        name: Both, for messages.
+        name: Name of the forward and the rule, for messages.
         elementwise: True if each element is sent back by itself, and each ``y`` follows from one ``z``.
-        trusted: True if that is known, and not what a caller says of a function.
+        trusted: True if that is known, and not a caller's statement about a function.
         draws: True if one of them draws random numbers.
-        value: ``z -> y`` of the forward; ``None`` if it is random.
+        value: Function ``z -> y`` of the forward; ``None`` if it is random.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Halves(NamedTuple):
 
 
 def is_array(z: object) -> bool:
-    """True if ``z`` is an ordinary tensor: elements at places in memory, of no class that could make more of them."""
+    """True if ``z`` is an ordinary tensor: elements at places in memory, of no class that adds to them."""
     kind = type(z)
     return (kind is Tensor or kind is Parameter) and _is_strided(cast("Tensor", z))
 
@@ -55,12 +55,12 @@ def _is_strided(z: Tensor) -> bool:
 
 
 def through_arrays(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """``y`` of a tensor that ``is_array`` does not know, by way of its elements; ``None`` if PyTorch's dispatcher finds them.
+    """Output for a tensor that ``is_array`` refuses, from its elements; ``None`` if PyTorch's dispatcher finds them.
 
     Args:
         z: Any tensor.
         halves: Properties of the pair that is applied to it.
-        untie: ``z -> y`` for an ordinary tensor.
+        untie: Function ``z -> y`` for an ordinary tensor.
     Raises:
         RuleTypeError: ``z`` is no tensor, its elements are no array, or the halves cannot be applied to them.
     """
@@ -108,7 +108,7 @@ def refuse_all_but_arrays(x: Tensor, whose: str) -> None:
 
 @contextmanager
 def fake_mode_of(tensor: Tensor) -> Generator[None, None, None]:
-    """The mode that a ``FakeTensor`` belongs to, without which no operation takes a number beside it; else nothing.
+    """Context of the mode that a ``FakeTensor`` belongs to, without which no operation takes a number beside it; else nothing.
 
     Raises:
         TransformError: a function meets a tensor of its own there, which is none that a compiler knows.
@@ -181,7 +181,7 @@ def _distributed(z: Tensor, halves: Halves, untie: Callable[[Tensor], Tensor]) -
             "tensor. Untie z.to_local(), or take halves that draw nothing."
         )
     distributed = cast("DTensor", z)
-    # Sums that are still to be taken are taken first, as for PyTorch's activations. What looks at more than one element
+    # Sums that are still to be taken are taken first, as for PyTorch's activations. A half that reads other elements
     # has to see them all.
     apart = halves.elementwise and halves.trusted
     placements = tuple(

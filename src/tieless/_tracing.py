@@ -1,4 +1,4 @@
-"""Marks and refusals for compilers and profilers: code that they need not look into, or cannot."""
+"""Marks and refusals for compilers and profilers: code that they need not trace, or cannot."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def known_when_traced(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Named(Generic[Value]):
-    """Values that no graph can hold, by names that a graph can: compiled code looks up what eager code has at hand.
+    """Values that no graph can hold, by names that a graph can: compiled code looks up the values of eager code.
 
-    The functions that do so are taken into a graph as they are, for autograd and the transforms of ``torch.func`` to trace.
-    If Dynamo looked into them, it would follow hardly any method of a rule, and under a transform it would take the forward
-    of an autograd function for all of it (https://github.com/pytorch/pytorch/issues/193279): the rule lost, silently.
+    The functions that do so are taken into a graph as they are, for autograd and the transforms of ``torch.func`` to
+    trace. If Dynamo looked into them, it would follow hardly any method of a rule, and under a transform it would take
+    the forward of an autograd function for all of it (https://github.com/pytorch/pytorch/issues/193279): the rule lost,
+    silently.
 
     Args:
-        functions: The functions of a graph that get a name and look it up here.
+        functions: Functions of a graph that get a name and look it up here.
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
@@ -75,10 +76,10 @@ def unprofiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def no_script(*_: object) -> NoReturn:
-    """The refusal of ``torch.jit.script``, which asks ``__prepare_scriptable__`` of what it is about to compile.
+    """Refusal of ``torch.jit.script``, which asks ``__prepare_scriptable__`` of the object that it is about to compile.
 
-    Without it TorchScript complains of the first line that it cannot read; or, of a module whose calls a conversion has
-    untied, it compiles the source of the class, in which nothing is untied.
+    Without it TorchScript complains of the first line that it cannot read; or it compiles a converted module from the
+    source of its class, in which nothing is untied.
     """
     raise TransformError(
         "torch.jit.script cannot compile what tieless has untied: TorchScript has no place for a backward rule. To take the "

@@ -1,4 +1,4 @@
-"""A gradient by a rule that is not linear in the feedback refuses to be differentiated."""
+"""Refusal to differentiate the gradient of a rule that is not linear in the feedback (the incoming gradient)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_FORWARD_MODE = (
 
 
 class _Underivable(torch.autograd.Function):
-    """The identity on a gradient, which refuses to be differentiated."""
+    """Identity on a gradient, which refuses to be differentiated."""
 
     generate_vmap_rule = True
 
@@ -46,5 +46,5 @@ class _Underivable(torch.autograd.Function):
 
 
 def underivable(feedback: Tensor, anchor: Tensor, grad_output: Tensor, why: str = NO_SECOND) -> Tensor:
-    """``feedback`` itself; who takes its derivative, by ``grad_output`` or through ``anchor``, is told ``why`` there is none."""
+    """Return ``feedback`` itself; its derivative, by ``grad_output`` or through ``anchor``, is refused with the reason ``why``."""
     return cast("Tensor", _Underivable.apply(feedback, anchor, grad_output, why))

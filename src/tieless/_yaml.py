@@ -19,7 +19,7 @@ import yaml
 from tieless.errors import StudyError, TielessError
 
 Path = tuple[str | int, ...]
-"""Where a value stands: ``("blocks", "sgd", "epochs", 1)``."""
+"""Path of a value: ``("blocks", "sgd", "epochs", 1)``."""
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan")
@@ -32,7 +32,7 @@ _CORE_SCHEMA = [
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only; what they mean is decided in ``_Reader``."""
+    """Loader that composes nodes only; ``_Reader`` gives them their meaning."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the base class keeps it on the class
 
@@ -118,13 +118,13 @@ def _compose(text: str, source: str, refusal: type[TielessError], *, has_lines: 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML mapping, the name to call it by in errors, and the line of each of its values.
+    """YAML mapping, with its name in errors and the line of each of its values.
 
     Args:
-        source: The name, most often a path.
-        value: The mapping.
-        lines: The line of each value, by its path.
-        refusal: The class of its errors.
+        source: Name, most often a path.
+        value: Content of the mapping.
+        lines: Line of each value, by its path.
+        refusal: Class of its errors.
     """
 
     source: str
@@ -133,14 +133,14 @@ class Document:
     refusal: type[TielessError] = StudyError
 
     def line(self, path: Sequence[str | int]) -> int:
-        """The line of the value at ``path``, or of the nearest value around it; 0 where lines are not known."""
+        """Line of the value at ``path``, or of the nearest value around it; 0 if lines are not known."""
         known = tuple(path)
         while known and known not in self.lines:
             known = known[:-1]
         return self.lines.get(known, 0)
 
     def error(self, path: Sequence[str | int], problem: str) -> TielessError:
-        """The error for the value at ``path``: ``study.yaml:12: grid.epochs: expected ...``."""
+        """Error for the value at ``path``: ``study.yaml:12: grid.epochs: expected ...``."""
         line = self.line(path)
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
         return self.refusal(
@@ -152,11 +152,12 @@ def read_document(text: str, source: str, refusal: type[TielessError] = StudyErr
     r"""Read a YAML mapping.
 
     Args:
-        text: The YAML.
-        source: The name to call it by in errors, most often its path.
-        refusal: The class of its errors.
+        text: Text in YAML.
+        source: Name in errors, most often its path.
+        refusal: Class of its errors.
     Raises:
-        StudyError, or ``refusal``: not YAML, not a mapping, or a key is given twice; the message starts ``source:line:``.
+        StudyError, or ``refusal``: the text is not YAML or not a mapping, or a key is given twice; the message starts
+        ``source:line:``.
     Example:
         >>> document = read_document("grid:\n  epochs: [1, 2]", "study.yaml")
         >>> document.value, document.lines["grid", "epochs"]
@@ -169,7 +170,7 @@ def read_document(text: str, source: str, refusal: type[TielessError] = StudyErr
 
 
 def read_value(text: str, source: str) -> Any:
-    """Read one YAML value, as it stands behind the ``=`` of ``--set``.
+    """Read one YAML value, as it follows the ``=`` of ``--set``.
 
     Example:
         >>> read_value("[0, 1e-3, relu]", "--set")
@@ -179,7 +180,7 @@ def read_value(text: str, source: str) -> Any:
 
 
 def write_value(value: float | str | None) -> str:
-    """Write a number, a name or nothing so that ``read_value`` reads it back, in as few digits as that takes.
+    """Write a number, a name or ``None`` so that ``read_value`` reads it back, in as few digits as that takes.
 
     Example:
         >>> [write_value(value) for value in (0.1, 1.0, 0.001234567, 64, None)]

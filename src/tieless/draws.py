@@ -1,4 +1,4 @@
-"""The random numbers of one call, as functions of its key: what a rule or a forward that draws is given."""
+"""Random numbers of one call, as functions of its key, for a rule or a forward that draws."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 from tieless import ops
 
 OF_THE_FORWARD = 2**31 - 1
-"""The stream of a forward: no chain has so many rules, so its numbers are nobody else's."""
+"""Stream of a forward: no chain has so many rules, so no rule has the same numbers."""
 
 
 class Random(NamedTuple):
-    """The random numbers of one rule in one call: a function of the call's key and the rule's place in its chain.
+    """Random numbers of one rule in one call: a function of the call's key and the rule's index in its chain.
 
     Attributes:
-        key: int64, 0-dim; a number where nothing traces.
-        stream: The rule's place, 0 for the first; ``OF_THE_FORWARD`` for the forward.
+        key: Key, int64, 0-dim; a number if nothing traces.
+        stream: Index of the rule in its chain, 0 for the first; ``OF_THE_FORWARD`` for the forward.
     """
 
     key: Tensor | int
     stream: int
 
     def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
-        """Numbers on [0, 1) shaped like ``like``, in float32 or float64; another ``draw`` gives independent ones."""
+        """Uniform numbers on [0, 1), shaped like ``like``, float32 or float64; each ``draw`` gives independent ones."""
         # PyTorch has no rule for `detach` under `is_grads_batched`, where it is not needed.
         return ops.uniform(like.detach() if like.requires_grad else like, self.key, self.stream, draw)

@@ -1,4 +1,4 @@
-"""Every exception that tieless raises on purpose, as one tree.
+"""Exceptions that tieless raises on purpose, as one tree.
 
 ::
 
@@ -47,70 +47,70 @@ __all__ = [
 
 
 class TielessError(Exception):
-    """Anything that tieless refuses, so that one ``except`` catches it all."""
+    """Base of all errors of tieless, so that one ``except`` catches them all."""
 
 
 class SpecError(TielessError, ValueError):
-    """A spec such as ``"rectangular(-1, 1)"`` cannot be read, or names what does not exist."""
+    """Spec such as ``"rectangular(-1, 1)"`` that cannot be read, or names something that does not exist."""
 
 
 class RuleValueError(TielessError, ValueError):
-    """A parameter has a value outside its domain."""
+    """Parameter with a value outside its domain."""
 
 
 class RuleTypeError(TielessError, TypeError):
-    """A parameter or an argument has the wrong type."""
+    """Parameter or argument of the wrong type."""
 
 
 class UntrainableError(TielessError, ValueError):
-    """A forward without a useful derivative was tied to it."""
+    """Forward without a useful derivative, joined with the rule ``tied``, which needs it."""
 
 
 class SecondDerivativeError(TielessError, RuntimeError):
-    """A derivative was asked for of what a rule sends that is not linear in the feedback."""
+    """Derivative of a gradient that has none: a rule that is not linear in the incoming gradient sent it."""
 
 
 class TransformError(TielessError, RuntimeError):
-    """A function transform was asked for that ``untie`` does not go through."""
+    """Function transform that ``untie`` does not support."""
 
 
 class KernelError(TielessError, RuntimeError):
-    """No kernel accepts the tensors given, or the one asked for does not."""
+    """Tensors that no kernel accepts, or that the requested kernel does not accept."""
 
 
 class RuleCheckError(TielessError, AssertionError):
-    """A rule lacks a property that ``tieless.testing.check_rule`` looks for; the message has a line for each.
+    """Rule that lacks a property which ``tieless.testing.check_rule`` tests; the message has a line for each.
 
     Attributes:
-        report: Every property that was looked for, as a ``tieless.testing.RuleReport``.
+        report: Report of every property that was tested, a ``tieless.testing.RuleReport``.
     """
 
     report: object = None
 
 
 class DataError(TielessError, RuntimeError):
-    """A data set is missing, truncated or not the published one."""
+    """Data set that is missing, truncated or not the published one."""
 
 
 class ConversionError(TielessError, ValueError):
-    """A model cannot be converted or reverted, or the layers that were named are not there."""
+    """Model that cannot be converted or reverted, or layers that were named and do not exist."""
 
 
 class StudyError(TielessError, ValueError):
-    """A study cannot be read, found, or run as it is written."""
+    """Study that cannot be read, found, or run as it is written."""
 
 
 class LostResultError(StudyError):
-    """A run of a study has ended, and its result could not be stored: the study ends too."""
+    """Result that could not be stored when a run of a study had ended: the study ends too."""
 
 
 class MissingExtraError(TielessError, ImportError):
-    """An optional package is needed and not installed."""
+    """Optional package that is needed and not installed."""
 
 
 class UnreachedWarning(UserWarning):
-    """A conversion has met activations that it could not reach: they are as they were, and the message names them."""
+    """Activations that a conversion met and could not reach: they are unchanged, and the message names them."""
 
 
 class SharedWarning(UserWarning):
-    """A conversion has changed modules that another model uses too: there they are changed as well."""
+    """Modules that a conversion changed and that another model uses too: they are changed there as well."""

@@ -1,4 +1,4 @@
-"""``packed_activations``: what layers keep of a binary tensor for the backward pass, as one bit an element."""
+"""``packed_activations``: storage of a binary tensor for the backward pass as one bit per element."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ _MODIFIED = (
 
 
 def packed_activations(*, min_elements: int = 1024) -> _Context:
-    """Store what layers keep of binary tensors for the backward pass as one bit an element.
+    """Store saved binary tensors as 1 bit per element (context manager or decorator). Gradients are unchanged.
 
-    A context, or a decorator. Inside, every tensor that an operation saves for its backward pass is looked at. If its
-    elements have at most two different values (0 and 1, -1 and 1, 0 and 1.25 after a dropout) it is stored as bits
-    and the two values, and restored when the backward pass asks for it: gradients are the same bit for bit. Anything
-    else is kept as it is. The backward pass may run outside, and in any thread.
+    Inside, every tensor that an operation saves for its backward pass is examined. If its elements have at most two
+    different values (0 and 1, -1 and 1, 0 and 1.25 after a dropout) it is stored as bits and the two values, and
+    restored when the backward pass needs it: gradients are the same bit for bit. Anything else is stored as it is. The
+    backward pass may run outside, and in any thread.
 
-    A tensor that several operations save is packed once. Bits are a copy: if a packed tensor is changed in place
-    before the backward pass, gradients are those of the values it had, where PyTorch alone would raise. If a tensor
-    kept as it is is changed, it raises as ever. Of writes that PyTorch does not count (through ``.data`` or NumPy)
-    nothing is promised, as ever.
+    A tensor that several operations save is packed once. Bits are a copy: if a packed tensor is changed in place before
+    the backward pass, gradients are those of the values it had, where PyTorch alone would raise. If a tensor that is
+    stored as it is gets changed, PyTorch raises as usual. No promise is made about writes that PyTorch does not count
+    (through ``.data`` or NumPy).
 
     - Memory is saved only where nothing else keeps the tensor alive. One that the program holds on to, such as a
       batch of inputs, costs its bits on top.
     - Operations still keep their other tensors: batch norm its float input, max pooling its indices.
     - PyTorch applies only the innermost saved-tensor hooks. Entered inside, ``save_on_cpu`` packs nothing and a
-      ``checkpoint`` its inputs alone. Entered around, they neither move nor compute again what is saved in here.
+      ``checkpoint`` its inputs alone. Entered around, they neither move nor recompute tensors that are saved in here.
     - A compiled function packs what its graph saves if the context is around the call. ``torch.func.grad`` refuses
       to run among saved-tensor hooks, whosever they are.
-    - Threads started inside are outside. On a GPU, the program waits for each tensor that is looked at, and none is
+    - Threads started inside are outside. On a GPU, the program waits for each tensor that is examined, and none is
       while a CUDA graph is captured.
 
     Args:
-        min_elements: Tensors with fewer elements are kept as they are: for those, the record of what was packed is
-            larger than what is saved.
+        min_elements: Number of elements below which tensors are stored as they are: their record is larger than the
+            saving.
     Returns:
-        A context that gives a ``PackedStatistics``, which counts what has been packed in it.
+        Context that gives a ``PackedStatistics``, which counts the tensors packed in it.
     Raises:
         RuleTypeError, RuleValueError: ``min_elements`` is no whole number, or below 1.
         TransformError: entered in a function that is being compiled.
@@ -72,7 +72,7 @@ def packed_activations(*, min_elements: int = 1024) -> _Context:
 
 
 class _Context(ContextDecorator):
-    """Each entry, nested or in another thread, has a packer of its own."""
+    """Context in which each entry, nested or in another thread, has a packer of its own."""
 
     def __init__(self, min_elements: int) -> None:
         self._min_elements = min_elements
@@ -80,7 +80,7 @@ class _Context(ContextDecorator):
 
     def __enter__(self) -> PackedStatistics:
         if ops.written_down():
-            # What is written keeps nothing for a backward pass.
+            # A recording stores nothing for a backward pass.
             self._entered.append(None)
             return PackedStatistics(_Totals())
         if torch.compiler.is_compiling():
@@ -105,9 +105,10 @@ Unpack = Callable[["_Packed | _Kept"], Tensor]
 
 @cache
 def _untraced_hooks() -> tuple[Pack, Unpack]:
-    """What runs between the graphs of a compiled function would be compiled too, ids of storages and all.
+    """Hooks that a compiler does not trace. It would compile code between a function's graphs, with ids of storages.
 
-    At the first entry, not at the import: the compiler takes a second to load, as it does at the first optimiser.
+    They are made at the first entry, not at the import: the compiler takes a second to load, as it does at the first
+    optimiser.
     """
     return cast("Pack", torch.compiler.disable(_Packer.pack)), cast("Unpack", torch.compiler.disable(_unpack))
 
@@ -120,11 +121,11 @@ class _Totals:
 
 
 class PackedStatistics:
-    """What one ``packed_activations`` context has packed so far. A tensor that several operations save counts once.
+    """Statistics of one ``packed_activations`` context so far. A tensor that several operations save counts once.
 
     Attributes:
-        tensors: How many tensors.
-        bytes_before, bytes_packed: Their bytes in memory as they were, and as bits.
+        tensors: Number of packed tensors.
+        bytes_before, bytes_packed: Bytes in memory before packing, and as bits.
     Example:
         >>> weight = torch.ones(8, requires_grad=True)
         >>> with packed_activations(min_elements=8) as packed:
@@ -167,7 +168,7 @@ Layout = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, eq=False)
 class _Bits:
-    """The elements of one piece of memory. Shared by all that is saved of it, and freed with the last of them."""
+    """Elements of one piece of memory. Shared by all tensors saved from it, and freed with the last of them."""
 
     bits: Tensor
     low: int
@@ -177,7 +178,7 @@ class _Bits:
     source: weakref.ref[torch.UntypedStorage]
 
     def restore(self) -> Tensor:
-        """The elements, with their strides, in memory of their own."""
+        """Elements, with their strides, in memory of their own."""
         count = math.prod(size for size, _ in self.layout)
         elements = ops.restore(self.bits, self.low, self.high, count, self.dtype)
         if _is_dense(self.layout):
@@ -189,7 +190,7 @@ class _Bits:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """One saved tensor as a view of shared bits."""
+    """Saved tensor as a view of shared bits."""
 
     memory: _Bits
     shape: torch.Size
@@ -201,7 +202,7 @@ class _Packed:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """One saved tensor as it is. PyTorch compares versions only where there are no hooks, so it is done here."""
+    """Saved tensor as it is. PyTorch compares versions only where there are no hooks, so it is done here."""
 
     tensor: Tensor
     version: int
@@ -217,13 +218,13 @@ class _Kept:
 
 
 class _Packer:
-    """The hooks of one context, and what they have packed."""
+    """Hooks of one context, and the tensors that they have packed."""
 
     def __init__(self, min_elements: int) -> None:
         self._min_elements = min_elements
         self._totals = _Totals()
         self.statistics = PackedStatistics(self._totals)
-        # Only what is saved holds on to bits: with the last graph that needs them the entry is gone.
+        # Only saved tensors hold on to bits: with the last graph that needs them the entry is gone.
         self._known: weakref.WeakValueDictionary[tuple[Any, ...], _Bits] = weakref.WeakValueDictionary()
 
     def pack(self, tensor: Tensor) -> _Packed | _Kept:
@@ -262,7 +263,7 @@ def _is_parameter(tensor: Tensor) -> bool:
 
 
 def _is_packable(tensor: Tensor) -> bool:
-    """Whether bits can stand for it: values in plain memory, which its owner does not keep for longer anyway."""
+    """True if bits can represent a tensor: values in plain memory, which its owner does not keep for longer anyway."""
     return (
         type(tensor) is Tensor
         and tensor.dtype in PATTERNS
@@ -275,7 +276,7 @@ def _is_packable(tensor: Tensor) -> bool:
 
 
 def _layout(tensor: Tensor) -> Layout | None:
-    """The distinct elements of ``tensor`` in memory; ``None`` if they overlap in other ways than by ``expand``."""
+    """Distinct elements of ``tensor`` in memory; ``None`` if they overlap in other ways than by ``expand``."""
     if tensor.is_contiguous():
         return ((tensor.numel(), 1),)
     merged: list[tuple[int, int]] = []
@@ -300,7 +301,7 @@ def _is_dense(layout: Layout) -> bool:
 def _pack(tensor: Tensor, layout: Layout, source: weakref.ref[torch.UntypedStorage]) -> _Bits | None:
     elements = tensor.as_strided([size for size, _ in layout], [stride for _, stride in layout])
     if not _is_dense(layout):
-        # One row first: what has gaps must be copied to be packed, and most of it is not binary.
+        # One row first: a tensor with gaps must be copied to be packed, and most are not binary.
         row = elements[(0,) * (elements.dim() - 1)]
         if ops.two_values(row.contiguous())[0] is None:
             return None

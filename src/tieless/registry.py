@@ -1,4 +1,4 @@
-"""Names to classes: how a spec becomes a frozen value, and a frozen value a spec again.
+"""Registries of classes by name: from a spec to a frozen value, and from a frozen value to its spec.
 
 A ``Named`` is a frozen dataclass that a registry knows by its name. Its fields are the parameters of its spec:
 plain fields are always printed, those made by ``option`` only where they differ from their default.
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _CACHES: list[Callable[[], None]] = []
 
 generation = "0"
-"""Another text after each registration: compiled code that has read it is compiled anew."""
+"""Text that changes with each registration: compiled code that has read it is compiled anew."""
 
 
 def forget_when_registered(clear: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ def forget_when_registered(clear: Callable[[], None]) -> None:
 
 
 def remembered(function: Callable[..., T]) -> _lru_cache_wrapper[T]:
-    """``function`` with a cache that is forgotten when a name is registered, or what it meant for a while is over."""
+    """``function`` with a cache that is cleared when a name is registered, or a temporary meaning ends."""
     cached = lru_cache(maxsize=1024)(function)
     forget_when_registered(cached.cache_clear)
     return cached
@@ -54,7 +54,7 @@ def loadable(cls: ClassT) -> ClassT:
 
 
 def forget_caches() -> None:
-    """Forget all that was read of names, and let compiled code be compiled anew: a name has another meaning now."""
+    """Clear all caches by name, and let compiled code be compiled anew: a name has another meaning now."""
     global generation  # noqa: PLW0603
     generation = str(int(generation) + 1)
     for clear in _CACHES:
@@ -62,12 +62,12 @@ def forget_caches() -> None:
 
 
 def option(default: Value) -> Any:
-    """A dataclass field whose parameter is printed in a spec only where it differs from ``default``."""
+    """Dataclass field whose parameter is printed in a spec only where it differs from ``default``."""
     return field(default=default, metadata={"option": True})
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that does not exist: what was given, the nearest that exists, all that exist."""
+    """Message for a name that does not exist: the given name, the nearest that exists, all that exist."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -75,7 +75,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _bare(name: str) -> str:
-    """Letters and digits in lower case: how names of different habits are compared."""
+    """Letters and digits in lower case, by which names in different styles are compared."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -85,10 +85,10 @@ def _types(cls: type) -> Mapping[str, Any]:
 
 
 def types_of(written: Callable[..., Any]) -> Mapping[str, Any]:
-    """The types of a class's fields or of a function's parameters.
+    """Types of a class's fields or of a function's parameters.
 
     Raises:
-        SpecError: a name in them does not exist, or not where they are read.
+        SpecError: a name in the annotations does not exist, or not where they are read.
     """
     try:
         return get_type_hints(written)
@@ -100,7 +100,7 @@ def types_of(written: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def plain_number(value: object) -> int | float | None:
-    """A number as Python's own ``int`` or ``float``, which a spec can hold; ``None`` if it is none, or a boolean.
+    """Number as Python's own ``int`` or ``float``, which a spec can hold; ``None`` if it is none, or a boolean.
 
     Example:
         >>> import numpy as np
@@ -120,11 +120,11 @@ def plain_number(value: object) -> int | float | None:
 
 
 def number(name: str, value: object) -> int | float:
-    """A finite number as Python's own; ``name`` is whose it is, for messages.
+    """Finite number as Python's own; ``name`` is that of its owner, for messages.
 
     Raises:
-        RuleTypeError: it is none.
-        RuleValueError: it is not finite, or larger than a float can be.
+        RuleTypeError: the value is no number.
+        RuleValueError: the number is not finite, or larger than a float can be.
     """
     plain = plain_number(value)
     if plain is None:
@@ -148,11 +148,11 @@ def positive_number(name: str, value: object) -> int | float:
 
 
 def whole_number(name: str, value: object, least: int) -> int:
-    """An integer of 64 bits as Python's own; ``name`` is whose it is, for messages.
+    """Integer of 64 bits as Python's own; ``name`` is that of its owner, for messages.
 
     Raises:
-        RuleTypeError: it is none.
-        RuleValueError: it is less than ``least``, or has more bits.
+        RuleTypeError: the value is no integer.
+        RuleValueError: the number is less than ``least``, or has more bits.
     """
     plain = plain_number(value)
     if not isinstance(plain, int):
@@ -165,7 +165,7 @@ def whole_number(name: str, value: object, least: int) -> int:
 
 
 def _plain(expected: Any, value: object) -> object:
-    """``value`` as the type that is expected, of Python's own kind; ``None`` if it is of another."""
+    """Value as the expected type, of Python's own kind; ``None`` if it is of another."""
     if expected is float or expected is int:
         number = plain_number(value)
         return number if expected is float or isinstance(number, int) else None
@@ -177,7 +177,7 @@ def _plain(expected: Any, value: object) -> object:
 
 
 def is_value_type(kind: Any) -> bool:
-    """Whether a spec can hold values of a type."""
+    """True if a spec can hold values of a type."""
     if get_origin(kind) is Literal:
         return all(isinstance(choice, str) for choice in get_args(kind))
     return kind in (float, int, bool, str)
@@ -190,7 +190,7 @@ def _in_words(expected: Any) -> str:
 
 
 class Named:
-    """A frozen dataclass with a registered name: hashable, comparable, picklable, and ``str`` gives its spec.
+    """Frozen dataclass with a registered name: hashable, comparable, picklable, and ``str`` gives its spec.
 
     Subclasses are ``@dataclass(frozen=True, slots=True)`` and put the domain of their parameters into ``check``.
     """
@@ -200,9 +200,9 @@ class Named:
     __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str] = ""
     known_as: ClassVar[tuple[str, ...]] = ()
-    """What other libraries call it, such as ``"snnTorch atan"``: a spec with such a name is told ours."""
+    """Names in other libraries, such as ``"snnTorch atan"``: the error for such a name gives ours."""
     _wide: ClassVar[bool] = False
-    """Whether its parameters are used in float32 where ``z`` is of a half type."""
+    """True if its parameters are used in float32 for a ``z`` of a half type."""
 
     def __post_init__(self) -> None:
         for parameter in fields(self):
@@ -222,20 +222,20 @@ class Named:
         return cls.__module__.startswith("tieless.")
 
     def check(self) -> None:
-        """Raise ``RuleValueError`` where a parameter lies outside its domain."""
+        """Raise ``RuleValueError`` if a parameter lies outside its domain."""
 
     def require(self, holds: bool, expected: str) -> None:
-        """Raise ``RuleValueError`` unless ``holds``: what was expected, and all that was given."""
+        """Raise ``RuleValueError`` unless ``holds``: the message has the expected domain and all given parameters."""
         if not holds:
             given = ", ".join(f"{p.name}={shown(getattr(self, p.name))}" for p in fields(self))
             raise RuleValueError(f"{self.name} needs {expected}{', got ' * bool(given)}{given}.")
 
     def _sizes(self) -> dict[str, float]:
-        """The numbers that the dtype of ``z`` must have, by name: all that are declared as ``float``, if nothing else is said."""
+        """Numbers that must fit in the dtype of ``z``, by name: all parameters of type ``float``, unless overridden."""
         return {p.name: float(getattr(self, p.name)) for p in fields(self) if p.type in ("float", float)}
 
     def meet_dtype(self, dtype: torch.dtype) -> None:
-        """Raise ``RuleValueError`` where a parameter would silently become infinite or 0 beside a ``z`` of ``dtype``."""
+        """Raise ``RuleValueError`` if a parameter would silently become infinite or 0 beside a ``z`` of ``dtype``."""
         used = torch.float32 if self._wide and dtype.itemsize < 4 else dtype
         info = torch.finfo(used)
         for name, size in self._sizes().items():
@@ -248,7 +248,7 @@ class Named:
                 )
 
     def call(self) -> Call:
-        """The spec of this value, as a ``Call``."""
+        """Spec of this value, as a ``Call``."""
         plain = tuple(getattr(self, p.name) for p in fields(self) if "option" not in p.metadata)
         options = {
             p.name: getattr(self, p.name)
@@ -261,7 +261,7 @@ class Named:
         return format_call(self.call())
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """By kind and name, as a spec has it, so that a file holds no class; what no registry knows is by its class."""
+        """Reduce to kind and name, as in a spec, so that a file holds no class; unregistered, to the class."""
         kind = next((kind for kind, known in _REGISTRIES.items() if known.knows(type(self))), None)
         if kind is None or type(self).__reduce__ is not object.__reduce__:
             return super().__reduce_ex__(protocol)
@@ -273,7 +273,7 @@ NamedT = TypeVar("NamedT", bound=Named)
 
 
 def _outside(expected: Any, value: object) -> str | None:
-    """The domain that every value of a type has, if it is outside of it."""
+    """Domain that every value of a type has, if the value is outside of it."""
     if isinstance(value, str):
         return None if is_text(value) else "a text without both kinds of quotation marks, which no spec can hold"
     if expected is int and not -(2**63) <= cast("int", value) < 2**63:
@@ -285,10 +285,10 @@ def _outside(expected: Any, value: object) -> str | None:
 
 
 class Registry(Generic[NamedT]):
-    """The classes of one kind by name, each made from a spec.
+    """Classes of one kind by name, each made from a spec.
 
     Args:
-        kind: What they are, for messages: ``"rule"``, ``"forward"``.
+        kind: Name of the kind, for messages: ``"rule"``, ``"forward"``.
     """
 
     def __init__(self, kind: str) -> None:
@@ -314,7 +314,7 @@ class Registry(Generic[NamedT]):
         return cls
 
     def _check(self, cls: type[NamedT], name: object) -> None:
-        """Raise unless a spec can hold what the class makes."""
+        """Raise an error unless a spec can hold the values of the class."""
         settings = getattr(cls, "__dataclass_params__", None)
         if settings is None or not settings.frozen or cls.__hash__ is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise RuleTypeError(
@@ -329,12 +329,12 @@ class Registry(Generic[NamedT]):
                 )
 
     def knows(self, cls: type[Named]) -> bool:
-        """Whether it is this class that specs with its name make."""
+        """True if specs with the name of the class make this class."""
         return self._classes.get(cls.name) is cls
 
     @contextmanager
     def temporary(self) -> Generator[None, None, None]:
-        """What is registered inside is gone afterwards."""
+        """Context: classes that are registered inside are gone afterwards."""
         before = dict(self._classes)
         try:
             yield
@@ -344,11 +344,11 @@ class Registry(Generic[NamedT]):
                 forget_caches()
 
     def catalogue(self) -> Mapping[str, type[NamedT]]:
-        """Name to class, sorted by name, read-only."""
+        """Classes by name, sorted, read-only."""
         return MappingProxyType(dict(sorted(self._classes.items())))
 
     def _elsewhere(self, name: str) -> str:
-        """What a name of another library is called here, for a message; nothing if none has it."""
+        """Hint for a message: the name here of another library's class; empty if none has it."""
         ours = [
             repr(cls.name)
             for cls in self._classes.values()
@@ -357,7 +357,7 @@ class Registry(Generic[NamedT]):
         return f"What others call {name!r} is {' or '.join(ours)} here. " if ours else ""
 
     def build(self, call: Call) -> NamedT:
-        """Make the value that a call names.
+        """Build the value that a call names.
 
         Raises:
             SpecError: the name or a parameter does not exist, or a parameter is missing or given twice.
@@ -396,29 +396,29 @@ _REGISTRIES: dict[str, Registry[Any]] = {}
 
 
 class CataloguePackage(ModuleType, Generic[NamedT]):
-    """A package of named classes that is called for its catalogue: ``tieless.rules()``, beside ``tieless.rules.Sign``."""
+    """Package of named classes that is called for its catalogue: ``tieless.rules()``, beside ``tieless.rules.Sign``."""
 
     def __call__(self) -> Mapping[str, type[NamedT]]:
-        """Name to class, sorted by name, read-only."""
+        """Classes by name, sorted, read-only."""
         return vars(self)["_catalogue"]()
 
 
 def make_callable(package: str, catalogue: Callable[[], Mapping[str, type[Named]]]) -> None:
-    """Let an imported package be called for its catalogue."""
+    """Make an imported package callable for its catalogue."""
     module = sys.modules[package]
     module.__class__ = CataloguePackage
     vars(module)["_catalogue"] = catalogue
 
 
 def _restored(kind: str, module: str, name: str, parameters: dict[str, Any]) -> Named:
-    """What a pickle holds in the place of a value."""
+    """Value from the content of a pickle."""
     if kind not in _REGISTRIES or name not in _REGISTRIES[kind].catalogue():
         importlib.import_module(module)  # as pickle does for any class
     return _REGISTRIES[kind].build(Call(name, (), parameters))
 
 
 def _restored_from_what_is_known(kind: str, module: str, name: str, parameters: dict[str, Any]) -> Named:
-    """The same for ``torch.load(weights_only=True)``: a file that nobody vouches for imports nothing."""
+    """Value from a pickle for ``torch.load(weights_only=True)``: a file from an untrusted source imports nothing."""
     if kind not in _REGISTRIES or name not in _REGISTRIES[kind].catalogue():
         raise SpecError(f"The file holds the {kind} {shown(name)}, which nobody has registered. Import {module} first.")
     return _REGISTRIES[kind].build(Call(name, (), parameters))

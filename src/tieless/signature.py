@@ -1,4 +1,4 @@
-"""From a function's signature to a frozen value: the first parameter is a tensor, the others become fields of a class.
+"""Conversion of a function into a class of frozen values: its first parameter is a tensor, the others become fields.
 
 So a rule or a forward that is written as one function has a spec, typed parameters and a name, as the built-in ones do.
 """
@@ -22,12 +22,12 @@ NamedT = TypeVar("NamedT", bound=Named)
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """An elementwise function of a tensor and parameters.
+    """Elementwise function of a tensor and parameters.
 
     Args:
-        call: The function itself.
-        reads: Which tensor it wants: ``"output"`` if its first parameter is named ``y``, else ``"input"``.
-        parameters: The other parameters: name, type, default or ``MISSING``.
+        call: Function itself.
+        reads: Name of the tensor that it reads: ``"output"`` if its first parameter is named ``y``, else ``"input"``.
+        parameters: Other parameters: name, type, default or ``MISSING``.
     """
 
     call: Callable[..., Tensor]
@@ -35,12 +35,12 @@ class Function:
     parameters: tuple[tuple[str, Any, Any], ...]
 
     def __call__(self, value: Tensor, owner: Named) -> Tensor:
-        """The function at ``value``, with the parameters of its owner."""
+        """Value of the function at ``value``, with the parameters of its owner."""
         return self.call(value, **parameters_of(owner))
 
 
 def parameters_of(value: Named) -> dict[str, Any]:
-    """A value's parameters by name."""
+    """Parameters of a value, by name."""
     return {parameter.name: getattr(value, parameter.name) for parameter in fields(value)}
 
 
@@ -48,7 +48,7 @@ def signature_of(function: Callable[..., Tensor]) -> Function:
     """Read a function's signature.
 
     Raises:
-        RuleTypeError: it is not a function with a name.
+        RuleTypeError: the argument is not a function with a name.
         SpecError: a parameter has no type, or one that a spec cannot hold, or takes any number of values.
     """
     name = getattr(function, "__name__", "")
@@ -84,10 +84,10 @@ def _parameters(function: Callable[..., Tensor]) -> list[inspect.Parameter]:
 
 
 def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Function | None:
-    """A function beside another one, such as its slope: of ``z`` or ``y``, and of the same parameters by name.
+    """Function beside another one, such as its slope: of ``z`` or ``y``, and of the same parameters by name.
 
     Raises:
-        SpecError: its parameters are others.
+        SpecError: its parameters differ.
     """
     if function is None:
         return None
@@ -102,7 +102,7 @@ def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Func
 
 
 def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) -> type[NamedT]:
-    """A frozen dataclass named as the function, with its parameters as fields, its docstring, and members of its own.
+    """Frozen dataclass named as the function, with its parameters as fields, its docstring, and members of its own.
 
     Raises:
         SpecError: a parameter has the name of a member of ``base``.
@@ -124,20 +124,20 @@ def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) ->
     )
     made.__module__, made.__qualname__ = call.__module__, call.__qualname__
     if all(default is not MISSING for _, _, default in function.parameters):
-        made()  # a default of the wrong type is said here, where it is written
+        made()  # a default of the wrong type is refused here, where it is written
     return made
 
 
 def _repr(value: Named) -> str:
-    # Not by the qualified name, as of a dataclass: what was made inside of a function has a long one.
+    # Not by the qualified name, as of a dataclass: a function made inside of another has a long one.
     return f"{value.name}({', '.join(f'{name}={given!r}' for name, given in parameters_of(value).items())})"
 
 
 def same_shape(result: object, value: Tensor, owner: Named) -> Tensor:
-    """``result`` in the dtype of ``value``, if it is a tensor of its shape.
+    """Result in the dtype of ``value``, if it is a tensor of its shape.
 
     Raises:
-        RuleTypeError: it is no tensor, has another shape, or is complex.
+        RuleTypeError: the result is no tensor, has another shape, or is complex.
     """
     name = owner.name or type(owner).__name__
     if not isinstance(result, Tensor) or result.shape != value.shape:

@@ -1,7 +1,7 @@
-"""How a slope is written down: what must be kept of the forward pass for it, and what it does to the feedback.
+"""Forms of a slope (the multiplier in place of the derivative): stored values, and effect on the feedback.
 
-The derivative of a forward and the slope of a rule are the same kind of thing, so both are built from the forms here.
-A form says what it keeps (``needs``) before anything runs; ``untie`` keeps that and no more.
+The derivative of a forward and the slope of a rule are the same kind of thing, so both are built from the forms here. A
+form declares what it stores (``needs``) before anything runs; ``untie`` stores that and no more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tieless.kernels.reference import arithmetic_dtype
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The region ``low <= z <= high``, kept as one bit an element. An edge in ``open`` is outside.
+    """Region ``low <= z <= high``, stored as one bit per element. An edge in ``open`` is outside.
 
     The edges are rounded to the dtype of ``z``, so that an element equal to the edge in that dtype is on it.
     NaN is outside every window.
@@ -29,43 +29,43 @@ class Window:
     open: Literal["", "low", "high", "low high"] = ""
 
     def edges(self, dtype: torch.dtype) -> tuple[float, float, bool, bool]:
-        """``low`` and ``high`` as numbers of ``dtype``, and which of them is outside."""
+        """Edges ``low`` and ``high`` as numbers of ``dtype``, and for each True if it is outside."""
         return ops.rounded(self.low, dtype), ops.rounded(self.high, dtype), "low" in self.open, "high" in self.open
 
     def pack(self, z: Tensor) -> Tensor:
-        """One bit an element of ``z``, as they lie in memory, 8 to a byte, the first in the lowest: is it inside?"""
+        """Bits of ``z``, one per element in memory order, 8 to a byte, the first in the lowest: 1 if it is inside."""
         return ops.window_bits(z, *self.edges(z.dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """How many of the ascending boundaries lie below ``z``, kept in as few bits as hold their number.
+    """Number of ascending boundaries that lie below ``z``, stored in as few bits as hold it.
 
-    If ``even``, below ``|z|``. NaN has passed none.
+    If ``even``, it is the number below ``|z|``. NaN has passed none.
     """
 
     boundaries: tuple[float, ...]
     even: bool = False
 
     def edges(self, dtype: torch.dtype) -> tuple[tuple[float, ...], bool]:
-        """The boundaries as numbers of the dtype that the arithmetic for ``dtype`` is done in, and ``even``."""
+        """Boundaries as numbers of the dtype that the arithmetic for ``dtype`` is done in, and ``even``."""
         wide = arithmetic_dtype(dtype)
         return tuple(ops.rounded(boundary, wide) for boundary in self.boundaries), self.even
 
     def pack(self, z: Tensor) -> Tensor:
-        """The codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
+        """Codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
         return ops.codes(z, *self.edges(z.dtype))
 
 
 Packed = Window | Codes
-"""What is kept as a few bits an element."""
+"""Values that are stored as a few bits per element."""
 
 Need = Packed | Literal["input", "output"] | None
-"""What is kept an element: bits, the forward's input, its output (shared with the next layer), nothing."""
+"""Value stored per element: bits, the forward's input, its output (shared with the next layer), nothing."""
 
 
 class SlopeForm(Protocol):
-    """Any of the forms below: what it keeps, and how it turns feedback into what is sent on."""
+    """Slope (multiplier): the values that it stores, and its effect on the feedback (the incoming gradient)."""
 
     @property
     def needs(self) -> Need: ...
@@ -75,7 +75,7 @@ class SlopeForm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedSlope:
-    """One number everywhere; 0 sends exact zeros, whatever arrives."""
+    """Slope that is one number everywhere; 0 sends exact zeros, whatever arrives."""
 
     value: float
     needs: None = None
@@ -88,7 +88,7 @@ class FixedSlope:
 
 @dataclass(frozen=True, slots=True)
 class TwoValuedSlope:
-    """``inside`` within a window and ``outside`` elsewhere; a slope of 0 sends exact zeros, whatever arrives."""
+    """Slope ``inside`` within a window and ``outside`` elsewhere; a slope of 0 sends exact zeros, whatever arrives."""
 
     needs: Window
     inside: float = 1.0
@@ -101,7 +101,7 @@ class TwoValuedSlope:
 
 @dataclass(frozen=True, slots=True)
 class LevelSlope:
-    """One of ``values``, chosen by how many boundaries lie below ``z``; a slope of 0 sends exact zeros."""
+    """Slope that is one of ``values``, by the number of boundaries below ``z``; a slope of 0 sends exact zeros."""
 
     needs: Codes
     values: tuple[float, ...]
@@ -113,7 +113,7 @@ class LevelSlope:
 
 @dataclass(frozen=True, slots=True)
 class NamedSlope:
-    """A slope that kernels know by name, of ``z`` or of ``y``."""
+    """Slope that kernels know by name, of ``z`` or of ``y``."""
 
     function: str
     parameters: tuple[float, ...]
@@ -126,9 +126,9 @@ class NamedSlope:
 
 @dataclass(frozen=True, slots=True)
 class NativeSlope:
-    """A derivative that PyTorch has as one operation of its own: ``operation(grad_output, kept)``.
+    """Derivative that PyTorch has as one operation of its own: ``operation(grad_output, kept)``.
 
-    Named, not held: a compiler cannot call what a constant holds.
+    It is stored by name: a compiler cannot call a function that a constant holds.
     """
 
     operation: str
@@ -141,14 +141,14 @@ class NativeSlope:
 
 
 def _recorded_silu_backward(grad_output: Tensor, z: Tensor) -> Tensor:
-    """The one derivative of PyTorch's that has none of its own, in operations that have."""
+    """Derivative of silu in recorded operations: PyTorch's own operation is the only one that has no derivative."""
     wide = z.to(arithmetic_dtype(z.dtype))
     logistic = torch.sigmoid(wide)
     return (grad_output * (logistic * (1 + wide * (1 - logistic)))).to(grad_output.dtype)
 
 
 class HasSlope(Protocol):
-    """What knows the slope at a value of ``z`` or of ``y``."""
+    """Owner of a slope at a value of ``z`` or of ``y``."""
 
     def slope_at(self, value: Tensor) -> Tensor: ...
 
@@ -157,7 +157,7 @@ class HasSlope(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OwnSlope:
-    """A slope that its owner, a forward or a rule, computes in PyTorch from ``z`` or from ``y``."""
+    """Slope that its owner, a forward or a rule, computes in PyTorch from ``z`` or from ``y``."""
 
     owner: HasSlope
     needs: Literal["input", "output"]

@@ -11,7 +11,7 @@ A spec is data. It is read by the grammar below and by nothing else, so reading 
     string = 'text' or "text", without escapes
     boolean = true | false | True | False
 
-It may come from anywhere: reading takes time in proportion to its length, and all that is refused is a ``SpecError``.
+It may come from anywhere: reading takes time in proportion to its length, and every refusal is a ``SpecError``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _LONGEST = 80
-"""Characters of a value that a message shows."""
+"""Largest number of characters of a value that a message shows."""
 _LONGEST_WHOLE = 310
-"""Characters of a whole number that may be one a float can hold."""
+"""Largest number of characters of a whole number that a float can hold."""
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -153,9 +153,9 @@ def parse_chain(text: str) -> tuple[Call, ...]:
     """Read ``name(args) >> name(args)``.
 
     Args:
-        text: The spec.
+        text: Text of the spec.
     Raises:
-        SpecError: the grammar does not accept it; the message shows where.
+        SpecError: the grammar does not accept the text; the message shows the place.
     Example:
         >>> [call.name for call in parse_chain("rectangular(-1, 1) >> noise(sigma=0.1)")]
         ['rectangular', 'noise']
@@ -167,9 +167,9 @@ def parse_call(text: str) -> Call:
     """Read a spec that is one ``name(args)``.
 
     Args:
-        text: The spec.
+        text: Text of the spec.
     Raises:
-        SpecError: the grammar does not accept it, or it joins several calls with ``>>``.
+        SpecError: the grammar does not accept the text, or it joins several calls with ``>>``.
     Example:
         >>> parse_call("ones(d=10, tau=0.5)")
         Call(name='ones', args=(), kwargs={'d': 10, 'tau': 0.5})
@@ -181,17 +181,17 @@ def parse_call(text: str) -> Call:
 
 
 def is_name(text: str) -> bool:
-    """Whether the grammar reads ``text`` as one name."""
+    """True if the grammar reads ``text`` as one name."""
     return re.fullmatch(_NAME, text) is not None
 
 
 def is_text(text: str) -> bool:
-    """Whether a spec can hold ``text``: a string has no escapes, so it cannot have both kinds of quotation marks."""
+    """True if a spec can hold ``text``: a string has no escapes, so it cannot have both kinds of quotation marks."""
     return '"' not in text or "'" not in text
 
 
 def shown(value: object) -> str:
-    """A value for a message: in one line, its middle left out where it is long, whatever it is.
+    """Value for a message: in one line, its middle left out if it is long, for any type.
 
     Example:
         >>> shown("atan"), len(shown("1" * 10000))

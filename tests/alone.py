@@ -1,4 +1,4 @@
-"""A program in a process of its own: where it crashes, one test fails and the others go on."""
+"""Programs in a process of their own: where one crashes, one test fails and the others go on."""
 
 import contextlib
 import os
@@ -11,23 +11,23 @@ __all__ = ["ending", "run_alone"]
 
 
 def ending(returncode: int) -> str:
-    """How a process ended, in words: its exit code, or the signal that ended it."""
+    """End of a process, in words: its exit code, or the signal that ended it."""
     return f"killed by {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
 
 
 def run_alone(
     program: str, *, warnings: str = "error", timeout: float = 300, environment: Mapping[str, str] | None = None
 ) -> str:
-    """What a Python program prints, in a process of its own, which has to end with exit code 0.
+    """Output of a Python program in a process of its own, which has to end with exit code 0.
 
     Args:
-        program: The program's text.
-        warnings: The process's warning filter, as for ``python -W``.
-        timeout: Seconds after which the process and its children are killed.
+        program: Text of the program.
+        warnings: Warning filter of the process, as for ``python -W``.
+        timeout: Number of seconds after which the process and its children are killed.
         environment: Variables that are set for it beside those of this process.
     Raises:
-        AssertionError: It ended otherwise: how, and what it wrote to the standard error, where a crash leaves the
-            Python stack.
+        AssertionError: The program ended otherwise. The message has the end and the standard error, where a crash
+            leaves the Python stack.
     """
     process = subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-W", warnings, "-c", program],

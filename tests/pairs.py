@@ -1,4 +1,4 @@
-"""The cases of the guarantees: every forward with every rule that goes with it, in every reading."""
+"""Cases of the guarantees: every forward with every rule that goes with it, in every reading."""
 
 import random
 from functools import cache
@@ -14,7 +14,7 @@ from tieless.rules import rule as rule_of
 __all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "RULES", "Pair", "asked", "cross_section", "kinds_of"]
 
 Pair = tuple[str, str]
-"""A forward and a rule, as specs."""
+"""Forward and rule, as specs."""
 
 FORWARDS = [
     "abs",
@@ -100,7 +100,7 @@ RULES = [
 ]
 
 OWN_EXP = [rule for rule in RULES if rule.partition("(")[0] in TOLERANCES]
-"""Their kernels compute exp by themselves, to an ulp that PyTorch's own may not hit."""
+"""Rules whose kernels compute exp by themselves, to an ulp that PyTorch's own may not hit."""
 
 
 def _fits(forward: str, rule: str) -> bool:
@@ -116,7 +116,7 @@ EVERY_PAIR = [(forward, rule) for forward in FORWARDS for rule in RULES if _fits
 
 @cache
 def kinds_of(forward: str, rule: str) -> Pair:
-    """The files in which a forward and a rule are: those of one file are made of the same parts."""
+    """Files in which a forward and a rule are: those of one file are made of the same parts."""
     return type(forward_of(forward)).__module__, type(rule_of(rule)).__module__
 
 
@@ -124,7 +124,7 @@ def cross_section(name: str) -> list[Pair]:
     """Pairs in which every forward, every rule, and every kind of forward beside every kind of rule is met.
 
     Args:
-        name: The name of what asks: other names have other pairs, so that many tests together ask most pairs.
+        name: Name of the test: other names have other pairs, so that many tests together ask most pairs.
     """
     pairs = list(EVERY_PAIR)
     random.Random(name).shuffle(pairs)
@@ -140,11 +140,11 @@ def cross_section(name: str) -> list[Pair]:
 
 
 def asked(config: pytest.Config, name: str, most: int | None = None) -> list[Pair]:
-    """The pairs of which the test ``name`` asks: with ``--all`` every one, else a cross-section of its own.
+    """Pairs that the test ``name`` asks about: with ``--all`` every one, else a cross-section of its own.
 
     Args:
-        config: The run of the tests.
-        name: The name of the test.
+        config: Run of the tests.
+        name: Name of the test.
         most: Number of pairs that it takes of its cross-section, for one that takes long; ``None`` for all.
     """
     return EVERY_PAIR if config.getoption("all") else cross_section(name)[:most]

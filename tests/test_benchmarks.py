@@ -1,4 +1,4 @@
-"""Each benchmark runs, with as little as it can do, and prints its table. What it measures is not looked at."""
+"""Each benchmark runs, with as little as it can do, and prints its table. Its measurements are not checked."""
 
 import importlib
 import importlib.util
@@ -46,7 +46,7 @@ OPTIONS = {
     "verdict_errors": "--simulations 50 --checked 1",
     "vit_memory": "--rounds 1 --blocks 1 --batch 1 --threads 1",
 }
-# A line of what each prints: of its last row, so that no row before it failed.
+# A line of each output, from its last row, so that no row before it failed.
 PRINTS = {
     "activations": r"heaviside \+ sigmoid +│ +[\d.]+ │ +[\d.]+ │ +2 / 1\.4 │",
     "channels_last": r"positive_jam │ [\d.]+ \([\d.]+\) │",
@@ -71,7 +71,7 @@ PRINTS = {
 
 
 def _smaller(monkeypatch, name, module):
-    """What takes too long even with its smallest options."""
+    """Smaller inputs for benchmarks that take too long even with their smallest options."""
     if name == "convert_calls":
         monkeypatch.setattr(module, "CALLS", 2)
         monkeypatch.setattr(module, "ROUNDS", 1)
@@ -112,7 +112,7 @@ def _smaller(monkeypatch, name, module):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Calls ``main`` of a script with the options given, as its command line would, and returns what it printed."""
+    """Call ``main`` of a script with the options given, as its command line would, and return the output."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("COLUMNS", "200")
     threads = torch.get_num_threads()

@@ -42,7 +42,7 @@ def pages_with(*languages: str) -> pytest.MarkDecorator:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each line after a ``$`` in the page's console blocks; a line may go on after a backslash."""
+    """Words of each line after a ``$`` in the page's console blocks; a line may go on after a backslash."""
     lines = [line for block in blocks(page, "console") for line in block.body.replace("\\\n", " ").splitlines()]
     return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
 
@@ -145,7 +145,7 @@ def check_file(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """``-m pytest FILE ...``, ``-m findings ...``, or a script."""
+    """Check that a command is ``-m pytest FILE ...``, ``-m findings ...``, or a script."""
     if words[:2] == ["-m", "findings"]:
         parsed(importlib.import_module("findings.__main__").main, words[2:])
     else:

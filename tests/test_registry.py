@@ -1,4 +1,4 @@
-"""What each value of a registry is, whatever its kind."""
+"""Properties of each value of a registry, whatever its kind."""
 
 import copy
 import dataclasses
@@ -62,7 +62,7 @@ MAKE = {
 
 @pytest.fixture(params=MAKE)
 def value(request):
-    """One value of each class that there is."""
+    """Value of each class that exists."""
     return MAKE[request.param]()
 
 
@@ -139,7 +139,7 @@ def test_numbers_of_other_libraries_become_pythons(given, plain):
 
 
 class _Unhashable:
-    """A callable that is equal to others, and may change."""
+    """Callable that is equal to others, and may change."""
 
     def __init__(self, factor):
         self.factor = factor

@@ -1,4 +1,4 @@
-"""The grammar of specs: everything written is read back, and what is wrong is said in one line."""
+"""The grammar of specs: everything written is read back, and a fault is reported in one line."""
 
 import pytest
 from hypothesis import given, strategies as st

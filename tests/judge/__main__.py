@@ -1,4 +1,4 @@
-"""Ask the judge of many programs: ``python -m tests.judge --programs 50000 --seed 7 --workers 2``, or ``make fuzz``."""
+"""Fuzzing by the judge: ``python -m tests.judge --programs 50000 --seed 7 --workers 2``, or ``make fuzz``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.judge.fuzz import campaign, line_of, simplest
 
 
 def main() -> int:
-    """Run, print. The exit code is 1 if anything is wrong."""
+    """Run and print. The exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -1,4 +1,4 @@
-"""What a tensor and a call meet in PyTorch. Each gives the results that the judge looks at."""
+"""Circumstances of a tensor and a call in PyTorch. Each gives the results that the judge checks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _sent(y: Tensor, z: Tensor, feedback: Tensor, **settings: bool) -> Tensor:
 
 
 def _through(given: Given, call: Callable[[Tensor], Tensor]) -> Iterator[Result]:
-    """A call, and one backward pass."""
+    """Call, and one backward pass."""
     given.seeded()
     y = call(given.leaf)
     yield given.whole(y, _sent(y, given.leaf, given.sent))
@@ -64,7 +64,7 @@ def two_calls(given: Given) -> Iterator[Result]:
 
 
 def accumulated(given: Given) -> Iterator[Result]:
-    """``backward``, through a view of a leaf."""
+    """Call ``backward``, through a view of a leaf."""
     given.seeded()
     y = given.untie(given.leaf.view_as(given.leaf))
     y.backward(given.sent)
@@ -122,7 +122,7 @@ def packed(given: Given) -> Iterator[Result]:
 
 
 def _hooked(pack: Callable[[Tensor], object], unpack: Callable[..., Tensor]) -> Circumstance:
-    """What is saved for the backward pass comes back as another tensor with the same numbers."""
+    """Circumstance in which a saved tensor comes back as another tensor with the same numbers."""
 
     def run(given: Given) -> Iterator[Result]:
         def call(z: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def pickled(given: Given) -> Iterator[Result]:
 
 
 def threaded(given: Given) -> Iterator[Result]:
-    """The call in one thread, the backward pass in another."""
+    """Call in one thread, backward pass in another."""
     results: list[Tensor | BaseException] = []
 
     def keep(function: Callable[[], Tensor]) -> None:
@@ -219,7 +219,7 @@ def fake(given: Given) -> Iterator[Result]:
 
 
 class _Lazy(Tensor):
-    """Wraps another tensor and unwraps at the first operation, as what a collective of torch.distributed returns does."""
+    """Wrapper that unwraps at the first operation, as the result of a collective of torch.distributed does."""
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> _Lazy:
@@ -263,7 +263,7 @@ def func_grad(given: Given) -> Iterator[Result]:
 
 
 def func_vjp(given: Given) -> Iterator[Result]:
-    """The pull is called when the transform has ended, twice."""
+    """Call the pull twice when the transform has ended."""
     given.seeded()
     y, pull = vjp(given.untie, given.leaf.detach())
     for _ in range(2):
@@ -271,13 +271,13 @@ def func_vjp(given: Given) -> Iterator[Result]:
 
 
 def _rows(given: Given, gradients: Tensor, feedbacks: Array, y: Tensor | None = None) -> Iterator[Result]:
-    """One call, and a backward pass for each feedback."""
+    """Call, and a backward pass for each feedback."""
     for row, feedback in zip(gradients, feedbacks, strict=True):
         yield Result(y, row, given.z, feedback)
 
 
 def _three(given: Given) -> Array:
-    """The feedback, and two others."""
+    """Feedback, and two others."""
     return np.stack([given.feedback, -given.feedback, given.feedback * 0.5])
 
 
@@ -294,12 +294,12 @@ def batched_grads(given: Given) -> Iterator[Result]:
 
 
 def _doubles(numbers: Array, given: Given) -> Array:
-    """The numbers that a tensor of the program's dtype holds of these."""
+    """Numbers that a tensor of the program's dtype holds of these."""
     return _tensor(numbers, given).double().numpy()
 
 
 def mapped_pull(given: Given) -> Iterator[Result]:
-    """``vmap`` over the pull of ``vjp``, mapped along the last dimension: what ``jacrev`` does."""
+    """Map the pull of ``vjp`` by ``vmap`` along the last dimension, as ``jacrev`` does."""
     given.seeded()
     y, pull = vjp(given.untie, given.leaf.detach())
     feedbacks = _tensor(_three(given), given).movedim(0, -1)
@@ -321,14 +321,14 @@ def _jacrev(chunk: int | None) -> Circumstance:
 
 
 def _examples(given: Given, dim: int, gradients: Tensor, *, keys: str) -> Iterator[Result]:
-    """Each entry of a dimension is a call of its own."""
+    """Calls of their own for each entry of a dimension."""
     entries = zip(np.moveaxis(given.z, dim, 0), np.moveaxis(given.feedback, dim, 0), gradients, strict=True)
     for place, (z, feedback, gradient) in enumerate(entries):
         yield Result(None, gradient, z, feedback, place if keys == "different" else 0)
 
 
 def _mapped(dim: int, keys: str) -> Circumstance:
-    """``vmap(grad(f))`` over a dimension of ``z`` and of the feedback."""
+    """Circumstance ``vmap(grad(f))`` over a dimension of ``z`` and of the feedback."""
 
     def run(given: Given) -> Iterator[Result]:
         if not given.z.ndim or not given.z.size:
@@ -358,7 +358,7 @@ def mapped_feedback(given: Given) -> Iterator[Result]:
 
 
 def mapped_value(given: Given) -> Iterator[Result]:
-    """A backward pass through ``vmap``, mapped along the last dimension."""
+    """Backward pass through ``vmap``, mapped along the last dimension."""
     if not given.z.ndim or not given.z.size:
         return
     given.seeded()
@@ -386,7 +386,7 @@ def nested_vmap(given: Given) -> Iterator[Result]:
 
 
 def forward_mode(given: Given) -> Iterator[Result]:
-    """Refused, by every door."""
+    """Refusals by every entry point."""
     z = given.leaf.detach().clone()  # PyTorch itself refuses an expanded tangent
     for name, call in {
         "jvp": lambda: jvp(given.untie, (z,), (torch.ones_like(z),)),
@@ -448,4 +448,4 @@ CIRCUMSTANCES: dict[str, Circumstance] = {
     "wrapped": wrapped,
 }
 RARE = {"compiled"}
-"""Those that take a second."""
+"""Circumstances that take a second."""

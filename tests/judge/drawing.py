@@ -1,7 +1,7 @@
-"""Programs at random.
+"""Random programs.
 
-From Python's generator: of 300 that Hypothesis draws, which seeks small numbers and varies what it has, two thirds were
-others' twins. What is wrong is made simpler by ``fuzz.simplest``.
+They come from Python's generator: of 300 that Hypothesis draws, which seeks small numbers and varies what it has, two
+thirds were others' twins. ``fuzz.simplest`` simplifies a failing program.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def _of(*values: Value) -> Draw:
 
 
 def _near(low: float, high: float, *values: Value) -> Draw:
-    """Either a value of these, or a number between two with three digits."""
+    """Draw of a value of these, or of a number between two with three digits."""
     return lambda chance: chance.choice(values) if chance.random() < 0.5 else round(chance.uniform(low, high), 3)
 
 
 _POSITIVE = _near(0.05, 20, 0.25, 0.5, 1, 2, 3.5)
 _ANY = _near(-3, 3, -1, 0, 0.01, 0.5, 2)
 
-# By the parameter's name; where a rule or a forward means something else by it, with its own name before.
+# Keys are parameters' names; if a rule or a forward means something else by one, with its own name before.
 _VALUES: dict[str, Draw] = {
     "alpha": _of(0.3, 1, 2),
     "at_zero": _of(0, 1),
@@ -79,7 +79,7 @@ _ENDS = (-5, -1, -0.5, 0, 0.3, 1, 2.5)
 
 
 def _fitting(forward: str) -> list[str]:
-    """The rules that go with a forward."""
+    """Rules that go with a forward."""
     trains = FORWARDS[forward].slope is not None
     return sorted(name for name, rule in RULES.items() if (rule.flat or trains) and rule.of in {"", forward})
 
@@ -88,12 +88,12 @@ _FITTING = {forward: _fitting(forward) for forward in FORWARDS}
 _OFTEN = sorted(set(CIRCUMSTANCES) - RARE)
 _SHAPES = [(), (0,), (0, 3), (2, 3, 0), (8, 8), (8, 1), (5, 8), (8, 5), (3, 4, 4, 4), (2, 8, 3, 3), (1, 5, 1, 8)]
 _LARGEST = 2000
-"""Elements of a tensor of several dimensions, each of which has up to 33."""
+"""Largest number of elements of a tensor of several dimensions, each of which has up to 33."""
 _SCALES = {"float16": 6, "bfloat16": 80, "float32": 80, "float64": 400}
 
 
 def _spec(chance: Random, name: str, parameters: dict[str, Value | None]) -> str:
-    """A call of a name: all parameters that have no default, and some of the others."""
+    """Call of a name: all parameters that have no default, and some of the others."""
     given: dict[str, Value] = {}
     some = chance.random() < 0.5
     for word, default in parameters.items():
@@ -123,7 +123,7 @@ def _shape(chance: Random, *, small: bool) -> tuple[int, ...]:
 
 
 def drawn_by(chance: Random) -> Program:
-    """A program of any kind. One in a hundred may join halves that do not go together, and has to be refused."""
+    """Program of any kind. One in a hundred may join halves that do not go together, and has to be refused."""
     forward = chance.choice(sorted(FORWARDS))
     fitting = sorted(RULES) if chance.random() < 0.01 else _FITTING[forward]
     chain = [chance.choice(fitting) for _ in range(chance.choice([1, 1, 2, 3]))]

@@ -1,4 +1,4 @@
-"""Every forward, by its docstring: the value, and what ``tied`` sends."""
+"""Every forward, by its docstring: its value, and the gradient that ``tied`` sends."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Call:
     Args:
         z: Pre-activation, numbers of ``dtype`` in float64.
         dtype: Name of its format.
-        key: The call's key, for halves that draw.
-        parameters: Those of the forward.
+        key: Key of the call, for halves that draw.
+        parameters: Parameters of the forward.
     """
 
     z: Array
@@ -41,28 +41,28 @@ class Call:
         return FORMATS[self.dtype]
 
     def near(self, units: float = 1) -> Near:
-        """``z`` under the arithmetic's operations, which may be off by so many units."""
+        """Input ``z`` under the arithmetic's operations, which may be off by so many units."""
         return Near(self.z, None, self.arithmetic, units)
 
     def constant(self, value: float) -> Near:
         return Near(np.full(self.z.shape, self.arithmetic.nearest(np.float64(value))), None, self.arithmetic, 0)
 
     def edge(self, name: str) -> float:
-        """A parameter that ``z`` is compared with: rounded to the dtype of ``z``."""
+        """Parameter that ``z`` is compared with: rounded to the dtype of ``z``."""
         return float(self.format.nearest(np.float64(self.parameters[name])))
 
     def number(self, name: str) -> float:
-        """A parameter that is computed with: rounded to what is computed in."""
+        """Parameter that is computed with: rounded to the dtype of the computing."""
         return float(self.arithmetic.nearest(np.float64(self.parameters[name])))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A forward by its formula.
+    """Forward by its formula.
 
     Args:
-        value: ``y`` before it is rounded to the dtype of ``z``.
-        slope: What ``tied`` multiplies with, given the call and ``y`` after rounding; None if flat.
+        value: Output ``y`` before it is rounded to the dtype of ``z``.
+        slope: Multiplier of ``tied``, given the call and ``y`` after rounding; None if flat.
         parameters: Names and defaults; None has none.
     """
 
@@ -75,18 +75,18 @@ erfc = np.vectorize(math.erfc, otypes=[float])
 
 
 def sigma(z: Array) -> Array:
-    """The logistic function, without overflow and without cancellation on the left."""
+    """Logistic function, without overflow and without cancellation on the left."""
     fallen = np.exp(-np.abs(z))
     return np.where(z >= 0, 1, fallen) / (1 + fallen)
 
 
 _ROOT, _REST = 0.7071067811865476, -4.833646656726457e-17
-"""The square root of 1/2, and what is left of it after that."""
+"""Square root of 1/2, and its remainder beyond float64."""
 _SPLIT = 2.0**27 + 1
 
 
 def below(z: Array) -> Array:
-    """The normal distribution function, to the last places also where ``z / sqrt(2)``, rounded, would cost some."""
+    """Normal distribution function, to the last places also where ``z / sqrt(2)``, rounded, would cost some."""
     product = z * _ROOT
     high, half = (x * _SPLIT - (x * _SPLIT - x) for x in (z, np.float64(_ROOT)))
     error = ((high * half - product) + high * (_ROOT - half) + (z - high) * half) + (z - high) * (_ROOT - half)
@@ -103,18 +103,18 @@ def softplus(z: Array) -> Array:
 
 
 def _known(call: Call, exact: Array, units: float, vanishing: float = 2) -> Near:
-    """A function that is known to float64, from one that may be off by units in the last place."""
+    """Function that is known to float64, from one that may be off by units in the last place."""
     own = 4 * FORMATS["float64"].unit(exact)  # of the judge itself
     return Near(exact - own, exact + own, call.arithmetic).monotone(lambda x: x, units, vanishing)
 
 
 def _exact(function: Callable[[Call], Array]) -> Callable[[Call], Near]:
-    """A value that is one of few, or that of a comparison; NaN stays NaN."""
+    """Value that is one of few, or that of a comparison; NaN stays NaN."""
     return lambda call: Near(np.where(np.isnan(call.z), np.nan, function(call)), None, call.arithmetic, 0)
 
 
 def _two(inside: Callable[[Call], Array], high: Callable[[Call], float], low: Callable[[Call], float]):
-    """A slope of two values."""
+    """Slope of two values."""
     return lambda call, y: call.constant(high(call)).where(inside(call), call.constant(low(call)))
 
 
@@ -160,7 +160,7 @@ def _gelu_slope(call: Call, y: Near) -> Near:
 
 
 def _mean_magnitude(call: Call, dim: int | None) -> Near:
-    """``mean|z|`` over all dimensions but ``dim``, in the arithmetic's format."""
+    """Mean magnitude ``mean|z|`` over all dimensions but ``dim``, in the arithmetic's format."""
     kept = set() if dim is None or call.z.ndim == 0 else {dim % call.z.ndim}
     dims = tuple(i for i in range(call.z.ndim) if i not in kept)
     count = math.prod(call.z.shape[i] for i in dims)
@@ -168,7 +168,7 @@ def _mean_magnitude(call: Call, dim: int | None) -> Near:
 
 
 def channel_mean(call: Call, dim: float | str) -> Near:
-    """The mean magnitude of the channel, as a number of the dtype of ``z``."""
+    """Mean magnitude of the channel, as a number of the dtype of ``z``."""
     if call.z.ndim and not -call.z.ndim <= int(dim) < call.z.ndim:
         raise IndexError(dim)
     return _mean_magnitude(call, int(dim))

@@ -1,4 +1,4 @@
-"""Many programs, in processes that may crash: what is told of a program is written down before it runs."""
+"""Many programs, in processes that may crash: the output about a program is written before it runs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tieless.errors import TielessError
 __all__ = ["Program", "Tally", "campaign", "drawn", "simplest", "told", "work", "worker"]
 
 _LONGEST = 300
-"""Seconds that a program may take. One that takes longer ends its process, with the stack, and is a finding."""
+"""Number of seconds that a program may take. A longer one ends its process, with the stack, and is a finding."""
 
 
 class Runnable(Protocol):
-    """A program: printed as Python, and run."""
+    """Program: printed as Python, and run."""
 
     def run(self) -> int: ...
 
 
 @dataclass
 class Tally:
-    """What came of many programs.
+    """Results of many programs.
 
     Args:
-        programs: How many ran.
-        elements: How many numbers were judged.
-        wrong: A program, and what is wrong with it: each a line.
-        refused: How many were refused with an error of the library, by its kind.
+        programs: Number of programs that ran.
+        elements: Number of elements that were judged.
+        wrong: Failing programs, each with its fault, as lines.
+        refused: Numbers of programs refused with an error of the library, by its kind.
     """
 
     programs: int = 0
@@ -68,18 +68,18 @@ _NAMED = re.compile(rf"'[^']*'|\b(?:{'|'.join([*FORWARDS, *RULES])})\b(?:\([^)]*
 
 
 def line_of(program: str) -> str:
-    """A line of Python that runs a program, from the root of the repository."""
+    """Line of Python that runs a program, from the root of the repository."""
     return f"from tests.judge.programs import Program; {program}.run()"
 
 
 def kind_of(error: Exception) -> str:
-    """The kind of a refusal: its class, and its first words without specs and numbers."""
+    """Kind of a refusal: its class, and its first words without specs and numbers."""
     words = _NAMED.sub("N", str(error).partition("\n")[0])
     return f"{type(error).__name__}: {words[:40]}"
 
 
 def work(programs: Iterable[Runnable]) -> None:
-    """Run programs, and write to the standard output what runs and what came of it."""
+    """Run programs, and write the running one and its result to the standard output."""
     faulthandler.enable()
     for program in programs:
         faulthandler.dump_traceback_later(_LONGEST, exit=True)
@@ -87,7 +87,7 @@ def work(programs: Iterable[Runnable]) -> None:
         try:
             _tell({"elements": program.run()})
         except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)
-            # A rule over a dimension that is not there is refused in PyTorch's words: so the docs.
+            # A rule over a missing dimension is refused in PyTorch's words, as the docs say.
             if isinstance(error, TielessError) or str(error).startswith("Dimension out of range"):
                 _tell({"refused": kind_of(error)})
                 continue
@@ -101,7 +101,7 @@ def _tell(line: dict[str, object]) -> None:
 
 
 def told(command: Sequence[str]) -> Tally:
-    """What a process that works tells. One that ends in the middle of a program has a finding."""
+    """Results that a working process reports. One that ends in the middle of a program has a finding."""
     tally, running = Tally(), None
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
@@ -128,18 +128,18 @@ def told(command: Sequence[str]) -> Tally:
 
 
 def drawn(seed: str, count: int) -> None:
-    """Draw so many programs and work on them."""
+    """Draw a number of programs and work on them."""
     chance = Random(seed)
     work(drawn_by(chance) for _ in range(count))
 
 
 def worker(call: str) -> Tally:
-    """What comes of a call of this file's, in a process of its own."""
+    """Result of a call of this file's, in a process of its own."""
     return told([sys.executable, "-W", "ignore", "-c", f"from tests.judge.fuzz import *; {call}"])
 
 
 def simplest(program: str) -> str:
-    """A program that is wrong, without what it is wrong without. Each try is a process, for some crash."""
+    """Simplest version of a failing program. Each try is a process, for some crash."""
     for simpler in map(repr, _simpler(eval(program))):  # noqa: S307  (it is our own)
         if worker(f"work([{simpler}])").wrong:
             return simplest(simpler)
@@ -147,7 +147,7 @@ def simplest(program: str) -> str:
 
 
 def _simpler(program: Program) -> Iterator[Program]:
-    """Programs with one thing less."""
+    """Programs with one part less."""
     calls = program.rule.split(" >> ")
     without = [calls[:place] + calls[place + 1 :] for place in range(len(calls) if len(calls) > 1 else 0)]
     plain = {field.name: field.default for field in fields(Program) if field.default is not MISSING}
@@ -161,7 +161,7 @@ def _simpler(program: Program) -> Iterator[Program]:
 
 
 def campaign(programs: int, seed: int, workers: int = 1) -> Tally:
-    """So many programs, in so many processes at a time. A process that crashed is replaced."""
+    """Run a number of programs, in a number of processes at a time. A process that crashed is replaced."""
 
     def share(place: int) -> Tally:
         tally, start = Tally(), 0

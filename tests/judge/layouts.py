@@ -34,7 +34,7 @@ def _sliced(values: Tensor) -> Tensor:
 
 
 def _offset(values: Tensor) -> Tensor:
-    """One element after the beginning of its storage, where no vector is aligned."""
+    """Tensor one element after the beginning of its storage, where no vector is aligned."""
     storage = torch.full((values.numel() + 1,), 7, dtype=values.dtype)
     storage[1:] = values.reshape(-1)
     return storage[1:].view(values.shape)
@@ -45,21 +45,21 @@ def _expanded(values: Tensor) -> Tensor:
 
 
 def _negated(values: Tensor) -> Tensor:
-    """A view whose negation is still to be done, as the imaginary part of a conjugate is."""
+    """View whose negation is still to be done, as the imaginary part of a conjugate is."""
     if values.dtype not in {torch.float32, torch.float64}:
         return torch._neg_view(-values)
     return torch.complex(torch.zeros_like(values), -values).conj().imag
 
 
 def _conjugated(values: Tensor) -> Tensor:
-    """A view into a conjugate: every other number of its storage."""
+    """View into a conjugate: every other number of its storage."""
     if values.dtype not in {torch.float32, torch.float64}:
         return _strided(values)
     return torch.complex(values, torch.ones_like(values)).conj().real
 
 
 def _permuted(values: Tensor) -> Tensor:
-    """The last dimension outermost in memory."""
+    """Tensor with the last dimension outermost in memory."""
     return torch.movedim(torch.movedim(values, -1, 0).contiguous(), 0, -1) if values.dim() > 1 else values.clone()
 
 
@@ -83,6 +83,6 @@ def constant_along(layout: str, values: np.ndarray) -> np.ndarray:
 
 
 def laid_out(layout: str, values: np.ndarray, dtype: str) -> Tensor:
-    """These numbers as a tensor, whose own numbers are equal to them."""
+    """Tensor of these numbers, whose own numbers are equal to them."""
     tensor = LAYOUTS[layout](torch.from_numpy(np.array(values)).to(getattr(torch, dtype)))
     return tensor.detach()

@@ -1,4 +1,4 @@
-"""The step function nearest to a derivative, found anew: by dynamic programming on a grid, then by Newton's method."""
+"""Independent search for the step function nearest to a derivative: dynamic programming, then Newton's method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Steps", "gate", "nearest"]
 
 
 class Steps(NamedTuple):
-    """``values[number of boundaries c with z > c]``, or with ``|z| > c`` where ``even``."""
+    """Step function ``values[number of boundaries c with z > c]``, or with ``|z| > c`` where ``even``."""
 
     boundaries: tuple[float, ...]
     values: tuple[float, ...]
@@ -24,7 +24,7 @@ class Steps(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """A derivative, its integral, its limits on the left and the right, and whether it is even."""
+    """Derivative, its integral, its limits on the left and the right, and True if it is even."""
 
     derivative: Callable[[Array], Array]
     integral: Callable[[Array], Array]
@@ -80,7 +80,7 @@ def _between(low: float, high: float, value: float) -> Steps:
 
 
 def nearest(name: str, parameters: dict, bits: int) -> Steps | None:
-    """The nearest step function of at most ``2**bits`` values; None where so few cannot follow the derivative."""
+    """Nearest step function of at most ``2**bits`` values; None if so few cannot follow the derivative."""
     if name not in _FEW:
         return _nearest(name, parameters.get("alpha", 0.0), bits)
     steps = _FEW[name](parameters)
@@ -90,7 +90,7 @@ def nearest(name: str, parameters: dict, bits: int) -> Steps | None:
 
 
 def gate(name: str, parameters: dict) -> Steps:
-    """1, 0 or -1: the sign of the nearest step function of one bit, or of two, where it is above half its height."""
+    """Step function of 1, 0, -1: the sign of the nearest one of 1 or 2 bits, where it is above half its height."""
     steps = nearest(name, parameters, 1) or nearest(name, parameters, 2)
     half = max(map(abs, steps.values)) / 2
     return steps._replace(values=tuple(math.copysign(1, value) * (abs(value) > half) for value in steps.values))
@@ -116,7 +116,7 @@ def _values(curve: _Curve, grid: Array, inner: Array) -> Array:
 
 
 def _cheapest(curve: _Curve, grid: Array, count: int) -> Array:
-    """The inner boundaries, on the grid, of the step function with the least squared error."""
+    """Inner boundaries, on the grid, of the step function with the least squared error."""
     fine = np.linspace(grid[:-1], grid[1:], _FINE + 1, axis=1)
     heights = curve.derivative(fine) ** 2
     squares = ((heights[:, 1:] + heights[:, :-1]) / 2 * np.diff(fine)).sum(1)
@@ -161,7 +161,7 @@ def _polished(curve: _Curve, grid: Array, inner: Array) -> Array:
 
     for _ in range(15):
         inner = crossing(inner)
-    # What is left after that shrinks by a constant factor a step: Newton's method on `crossing(inner) - inner`.
+    # The rest shrinks by a constant factor per step: Newton's method on `crossing(inner) - inner`.
     for _ in range(6):
         left = crossing(inner) - inner
         if np.abs(left).max() < 1e-13:

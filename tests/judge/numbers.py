@@ -1,4 +1,4 @@
-"""Numbers as the judge holds them: floating-point formats, ranges of what rounding may make of a formula, and Philox."""
+"""Numbers of the judge: floating-point formats, ranges of the rounding of a formula, and Philox."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Format:
-    """A binary floating-point format.
+    """Binary floating-point format.
 
     Args:
-        digits: Bits of the significand, the leading one included.
+        digits: Number of bits of the significand, the leading one included.
         lowest: Binary exponent of the smallest subnormal number.
-        largest: The largest finite number.
+        largest: Largest finite number.
     """
 
     digits: int
@@ -27,17 +27,17 @@ class Format:
 
     @property
     def tiny(self) -> float:
-        """The smallest normal number."""
+        """Smallest normal number."""
         return math.ldexp(1.0, self.lowest + self.digits - 1)
 
     def unit(self, x: Array) -> Array:
-        """One unit in the last place of each number."""
+        """Unit in the last place of each number."""
         known = np.where(np.isfinite(x), x, 0)
         exponent = np.where(known == 0, self.lowest, np.frexp(known)[1] - self.digits)
         return np.ldexp(1.0, np.maximum(exponent, self.lowest))
 
     def nearest(self, x: Array) -> Array:
-        """Each number of float64 rounded to the nearest of this format; halves go to the even one."""
+        """Float64 numbers rounded to the nearest of this format; halves go to the even one."""
         x = np.asarray(x, np.float64)
         if self.digits == 53:
             return x
@@ -59,7 +59,7 @@ FORMATS = {
 
 
 def arithmetic(dtype: str) -> Format:
-    """What the docs compute in: float64 for float64, float32 for everything narrower."""
+    """Format in which the docs compute: float64 for float64, float32 for everything narrower."""
     return FORMATS["float64" if dtype == "float64" else "float32"]
 
 
@@ -70,9 +70,9 @@ class Near:
     sides. With 0 units it is the IEEE operation of the format, and a range of one number stays one.
 
     Args:
-        low, high: The ends, in float64.
-        format: Where results are rounded to.
-        units: How far an elementary operation may be off, in units in the last place.
+        low, high: Ends of the range, in float64.
+        format: Format to which results are rounded.
+        units: Largest error of an elementary operation, in units in the last place.
     """
 
     def __init__(self, low: Array, high: Array | None, format_: Format, units: float = 1) -> None:
@@ -82,29 +82,29 @@ class Near:
         self.units = units
 
     def hull(self, *ends: Array, units: float | Array | None = None) -> Near:
-        """The range of these results of an operation, rounded and widened. NaN of one end is NaN of the range."""
+        """Range of these results of an operation, rounded and widened. NaN of one end is NaN of the range."""
         low, high = ends[0], ends[0]
         for end in ends[1:]:
             low, high = np.minimum(low, end), np.maximum(high, end)
         return self.widened(self.format.nearest(low), self.format.nearest(high), self.units if units is None else units)
 
     def widened(self, low: Array, high: Array, units: float | Array) -> Near:
-        """The range, wider by so many units in the last place."""
+        """Range, wider by so many units in the last place."""
         if np.any(units):
             low = self.format.nearest(low - units * self.format.unit(low))
             high = self.format.nearest(high + units * self.format.unit(high))
         return Near(low, high, self.format, self.units)
 
     def of(self, x: float | Array | Near) -> Near:
-        """A number of the format; a parameter is rounded to it."""
+        """Number of the format; a parameter is rounded to it."""
         return x if isinstance(x, Near) else Near(self.format.nearest(x), None, self.format, self.units)
 
     def exact(self) -> Near:
-        """The same range, under IEEE operations."""
+        """Same range, under IEEE operations."""
         return Near(self.low, self.high, self.format, 0)
 
     def loose(self, units: float = 1) -> Near:
-        """The same range, under operations that may be off."""
+        """Same range, under operations that may be off."""
         return Near(self.low, self.high, self.format, units)
 
     def __add__(self, other):
@@ -143,7 +143,7 @@ class Near:
         return self.of(other) / self
 
     def monotone(self, function: Callable[[Array], Array], units: float | Array = 4, vanishing: float = 2) -> Near:
-        """A monotone function.
+        """Range of a monotone function.
 
         A transcendental one may be off by four units, unless operations are exact, and may come as 0 where it is less
         than ``vanishing`` times the smallest normal number.
@@ -167,31 +167,31 @@ class Near:
         return Near(np.where(inside, 0.0, np.minimum(low, high)), np.maximum(low, high), self.format, self.units)
 
     def clipped(self, low: float, high: float) -> Near:
-        """``min(max(x, low), high)``: a comparison, which is exact."""
+        """Clipped range ``min(max(x, low), high)``: a comparison, which is exact."""
         return Near(np.clip(self.low, low, high), np.clip(self.high, low, high), self.format, self.units)
 
     def cos(self) -> Near:
-        """Of narrow ranges: off by no more than the range is wide."""
+        """Cosine of narrow ranges: off by no more than the range is wide."""
         middle = np.cos(self.low / 2 + self.high / 2)
         off = self.high - self.low + self.format.unit(np.ones_like(middle)) * 2
         return Near(np.maximum(middle - off, -1), np.minimum(middle + off, 1), self.format, self.units)
 
     def where(self, mask: Array, other: float | Near) -> Near:
-        """These numbers where the mask is set, else others."""
+        """Numbers where the mask is set, else others."""
         other = self.of(other)
         return Near(np.where(mask, self.low, other.low), np.where(mask, self.high, other.high), self.format, self.units)
 
     def joined(self, other: float | Near) -> Near:
-        """The smallest range that holds both: what is sent where it is not known which."""
+        """Smallest range that holds both: the gradient where it is not known which is sent."""
         other = self.of(other)
         return Near(np.minimum(self.low, other.low), np.maximum(self.high, other.high), self.format, self.units)
 
     def either(self, certainly: Array, possibly: Array, other: float | Near) -> Near:
-        """These numbers where ``certainly``, others where not ``possibly``, and in between the range of both."""
+        """Numbers where ``certainly``, others where not ``possibly``, and in between the range of both."""
         return self.where(certainly, self.joined(other).where(possibly, other))
 
     def total(self, dims: tuple[int, ...]) -> Near:
-        """The sum over dimensions, which stay. In any order of adding, eight partial sums at a time."""
+        """Sum over dimensions, which stay. In any order of adding, eight partial sums at a time."""
         count = int(np.prod([self.low.shape[dim] for dim in dims])) if dims else 1
         off = (4 + count / 8) * self.format.unit(
             np.maximum(np.abs(self.low), np.abs(self.high)).sum(dims, keepdims=True)
@@ -200,7 +200,7 @@ class Near:
         return Near(low - off, high + off, self.format, self.units)
 
     def to(self, format_: Format) -> Near:
-        """Rounded to another format."""
+        """Range rounded to another format."""
         return Near(format_.nearest(self.low), format_.nearest(self.high), format_, self.units)
 
 
@@ -227,7 +227,7 @@ def philox(counter: Array, key: tuple[int, int]) -> Array:
 
 
 def uniform(shape: tuple[int, ...], key: int, stream: int, draw: int = 0) -> Array:
-    """The numbers on [0, 1) of a call, as docs/concepts.md has them: multiples of 2^-24, exact in every format here."""
+    """Uniform numbers on [0, 1) of a call, as in docs/concepts.md: multiples of 2^-24, exact in every format here."""
     size = math.prod(shape)
     blocks = np.arange((size + 3) // 4, dtype=np.uint64)
     counter = np.stack([blocks & _WORD, blocks >> _HALF, np.full_like(blocks, stream), np.full_like(blocks, draw)], 1)

@@ -1,4 +1,4 @@
-"""A program: one activation under one circumstance, run and judged. What it is made of is data, so it can be printed."""
+"""Program: one activation under one circumstance, run and judged. Its parts are data, so it can be printed."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tieless import untie
 __all__ = ["Given", "Program", "Result", "keys"]
 
 KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.0, 2.5, -3.0, 3.0, 6.0, 0.25]
-"""Where forwards and rules have their edges."""
+"""Values at which forwards and rules have their edges."""
 BEYOND = [math.inf, -math.inf, math.nan, 65504.0, -60000.0, 1e-7, -88.0, 30.0]
 
 
 def keys(seed: int, count: int) -> list[int]:
-    """The keys of so many calls after ``torch.manual_seed(seed)``, as docs/concepts.md has them."""
+    """Keys of so many calls after ``torch.manual_seed(seed)``, as docs/concepts.md has them."""
     generator = torch.Generator().manual_seed(seed)
     return [int(torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=generator)) for _ in range(count)]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one call: of a whole program, or of one example of it.
+    """Result of one call: of a whole program, or of one example of it.
 
     Args:
-        y: The value; None where the circumstance hides it.
-        gradient: What arrived at ``z``; None likewise.
-        z, feedback: What went in, as the program's numbers.
-        call: Which of the program's calls it was, in the order in which they draw keys.
-        like: A tensor that both results have the layout of; None where layout is not promised.
+        y: Value; None if the circumstance hides it.
+        gradient: Gradient that arrived at ``z``; None likewise.
+        z, feedback: Inputs, as the program's numbers.
+        call: Index among the program's calls, in the order in which they draw keys.
+        like: Tensor whose layout both results have; None if layout is not promised.
     """
 
     y: Tensor | None
@@ -51,13 +51,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Given:
-    """What a circumstance works with.
+    """Inputs of a circumstance.
 
     Args:
-        program: What is to be run.
-        z, feedback: The numbers.
-        leaf: ``z`` as a leaf that requires a gradient, laid out as the program says.
-        sent: ``feedback`` as a tensor, laid out likewise.
+        program: Program to run.
+        z, feedback: Numbers.
+        leaf: Leaf ``z`` that requires a gradient, laid out as the program says.
+        sent: Tensor ``feedback``, laid out likewise.
     """
 
     program: Program
@@ -73,7 +73,7 @@ class Given:
         torch.manual_seed(self.program.seed)
 
     def whole(self, y: Tensor | None, gradient: Tensor | None, call: int = 0) -> Result:
-        """One call of the whole tensor."""
+        """Call of the whole tensor."""
         return Result(y, gradient, self.z, self.feedback, call, self.leaf)
 
 
@@ -83,14 +83,14 @@ class Program:
 
     Args:
         forward, rule: Specs.
-        dtype: Of ``z``.
-        shape: Of ``z``.
-        layout: Of ``z``, a name of ``layouts.LAYOUTS``.
+        dtype: Dtype of ``z``.
+        shape: Shape of ``z``.
+        layout: Layout of ``z``, a name of ``layouts.LAYOUTS``.
         sent: Layout of the feedback, likewise, or ``"zero"`` for PyTorch's tensor that is known to be 0.
-        circumstance: A name of ``circumstances.CIRCUMSTANCES``.
-        seed: Of the numbers and of the keys.
+        circumstance: Name of ``circumstances.CIRCUMSTANCES``.
+        seed: Seed of the numbers and of the keys.
         scale: Binary exponent that the feedback is multiplied with.
-        beyond: Numbers that are not finite or far out are among ``z``.
+        beyond: True if numbers that are not finite or far out are among ``z``.
     """
 
     forward: str
@@ -111,7 +111,7 @@ class Program:
         return f"Program({', '.join(told)})"
 
     def given(self) -> Given:
-        """The numbers, and the tensors that hold them."""
+        """Numbers, and the tensors that hold them."""
         chance = np.random.default_rng(self.seed)
         format_ = FORMATS[self.dtype]
         kind = chance.random(self.shape)
@@ -133,7 +133,7 @@ class Program:
         return Given(self, z, feedback, laid_out(self.layout, z, self.dtype).requires_grad_(), sent)
 
     def run(self) -> int:
-        """Run and judge it. The number of elements that were judged."""
+        """Run and judge the program. Returns the number of elements that were judged."""
         from tests.judge.circumstances import CIRCUMSTANCES
 
         results = list(CIRCUMSTANCES[self.circumstance](self.given()))
@@ -141,7 +141,7 @@ class Program:
         return sum(self.judged(result, drawn[result.call]) for result in results)
 
     def judged(self, result: Result, key: int) -> int:
-        """Judge the result of a call that has this key, if it draws; the number of elements."""
+        """Judge the result of a call that has this key, if it draws; return the number of elements."""
         count = 0
         with np.errstate(all="ignore"):
             for what, tensor in (("y", result.y), ("gradient", result.gradient)):

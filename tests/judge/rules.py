@@ -1,4 +1,4 @@
-"""Every rule, by its docstring: what it sends for a range of feedback."""
+"""Every rule, by its docstring: the gradient that it sends for a range of feedback."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Sending(Call):
     """One rule of one call: ``parameters`` are the rule's.
 
     Args:
-        stream: The rule's place in its chain.
+        stream: Index of the rule in its chain.
         forward: Name and parameters of the forward.
-        y: The forward's output.
+        y: Output of the forward.
     """
 
     stream: int = 0
@@ -35,14 +35,14 @@ class Sending(Call):
 
 @dataclass(frozen=True)
 class Judged:
-    """A rule by its formula.
+    """Rule by its formula.
 
     Args:
-        send: The feedback that is sent on, before it is rounded to the dtype of ``z``.
+        send: Function for the gradient that is sent on, before it is rounded to the dtype of ``z``.
         parameters: Names and defaults; None has none.
-        draws: It draws random numbers.
-        flat: It goes with forwards that are flat almost everywhere.
-        of: The forward whose derivative it follows, beside which alone it stands; none if empty.
+        draws: True if it draws random numbers.
+        flat: True if it goes with forwards that are flat almost everywhere.
+        of: Forward whose derivative it follows, the only one it goes with; none if empty.
     """
 
     send: Callable[[Sending, Near], Near]
@@ -58,7 +58,7 @@ def _scaled(call: Sending, z: Near | None = None) -> Near:
 
 
 def _slope(formula: Callable[[Sending, Near, float, float], Near], **more: float | str | None) -> Judged:
-    """A slope of ``t = z / width`` and ``height``, operation by operation."""
+    """Slope of ``t = z / width`` and ``height``, operation by operation."""
 
     def send(call: Sending, g: Near) -> Near:
         t = _scaled(call)
@@ -68,7 +68,7 @@ def _slope(formula: Callable[[Sending, Near, float, float], Near], **more: float
 
 
 def _two(inside: Callable[[Sending], Array], high: Callable[[Sending], float], low: Callable[[Sending], float]):
-    """A slope of two values; one that is 0 sends exactly 0."""
+    """Slope of two values; one that is 0 sends exactly 0."""
 
     def send(call: Sending, g: Near) -> Near:
         def part(value: float) -> Near:
@@ -92,7 +92,7 @@ def _within(call: Sending) -> Array:
 
 
 def _codes(call: Sending, steps: levels.Steps, format_: Format) -> Array:
-    """The number of boundaries, rounded to a format, that each element passes."""
+    """Number of boundaries, rounded to a format, that each element passes."""
     compared = np.abs(call.z) if steps.even else call.z
     return sum((compared > format_.nearest(edge) for edge in steps.boundaries), np.zeros(call.z.shape, int))
 
@@ -116,7 +116,7 @@ def _gated(call: Sending, g: Near) -> Near:
 
 
 def _slopes(call: Sending, low: float, high: float) -> Near:
-    """U on [low, high): a product and a sum in the arithmetic's format, kept below ``high``."""
+    """Uniform numbers on [low, high): a product and a sum in the arithmetic's format, kept below ``high``."""
     format_ = call.arithmetic
     low, span, high = (float(format_.nearest(np.float64(x))) for x in (low, high - low, high))
     drawn = format_.nearest(format_.nearest(call.uniform() * span) + low)
@@ -159,7 +159,7 @@ def _stochastic_spike(call: Sending, g: Near) -> Near:
 
 
 def _samples(g: Near) -> tuple[int, ...]:
-    """The dimensions of one sample."""
+    """Dimensions of one sample."""
     return tuple(range(1, g.low.ndim)) or tuple(range(g.low.ndim))
 
 
@@ -168,7 +168,7 @@ def _dims(g: Near, per: str) -> tuple[int, ...]:
 
 
 def _norm(g: Near, dims: tuple[int, ...]) -> Near:
-    """The Euclidean norm, of numbers that are scaled so that no square overflows or vanishes."""
+    """Euclidean norm, of numbers that are scaled so that no square overflows or vanishes."""
     size = np.maximum(np.abs(g.low), np.abs(g.high)).max(dims, keepdims=True, initial=0)
     scale = np.ldexp(1.0, np.where(np.isfinite(size), np.frexp(size)[1], 0))
     exact = Near(g.low / scale, g.high / scale, g.format, g.units)
@@ -237,7 +237,7 @@ def _flip(call: Sending, g: Near) -> Near:
 
 
 def _normal(call: Sending) -> Near:
-    """Box and Muller, of draws 0 and 1."""
+    """Normal numbers by Box and Muller, of draws 0 and 1."""
     first = Near(call.uniform(0), None, call.arithmetic)
     radius = ((-first).monotone(np.log1p) * -2.0).monotone(np.sqrt, 1)
     return radius * (Near(call.uniform(1), None, call.arithmetic) * (2 * math.pi)).cos()

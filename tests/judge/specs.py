@@ -1,4 +1,4 @@
-"""A reader of specs of its own: ``name(1, "text", word=2.5) >> name`` to names and values."""
+"""Independent reader of specs: ``name(1, "text", word=2.5) >> name`` to names and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ARGUMENT = re.compile(r"""\s*(?:(\w+)\s*=)?\s*("[^"]*"|[^,\s"]+)\s*(?:,|$)""")
 
 
 def read(spec: str, signatures: dict[str, dict[str, Value | None]]) -> list[tuple[str, dict[str, Value]]]:
-    """The calls of a chain, each with a value for every parameter of its signature, whose values are the defaults."""
+    """Calls of a chain, each with a value for every parameter of its signature, whose values are the defaults."""
     calls = []
     for text in spec.split(">>"):
         match = _CALL.fullmatch(text)

@@ -23,7 +23,7 @@ from tests.judge.specs import read
 from tests.judge.verdict import WrongError
 
 PROGRAMS = 300
-# How a refused program begins, by the library's errors: halves that do not go together, samples of one element, and
+# Beginnings of refusals, by the library's errors: halves that do not go together, samples of one element, and
 # dimensions that are not there.
 REFUSALS = (
     "RuleValueError: N needs at least",
@@ -51,7 +51,7 @@ def _spec(name, parameters):
 
 
 def _catalogue(classes):
-    """Names and parameters with their defaults; None where there is none."""
+    """Names and parameters with their defaults; None if there is none."""
     return {
         name: {
             word: None if parameter.default is inspect.Parameter.empty else parameter.default

@@ -1,4 +1,4 @@
-"""What a call has to give, by the judge's forwards and rules, and whether it did."""
+"""Expected results of a call, by the judge's forwards and rules, and the check of a result."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _FORWARD_SIGNATURES = {name: judged.parameters for name, judged in FORWARDS.item
 
 
 class WrongError(AssertionError):
-    """An element outside of what the docs allow."""
+    """Element outside of the range that the docs allow."""
 
 
 def chain_of(rule: str) -> list[tuple[str, dict]]:
-    """The rules of a chain with their parameters."""
+    """Rules of a chain with their parameters."""
     return read(rule, _SIGNATURES)
 
 
 def forward_of(forward: str) -> tuple[str, dict]:
-    """A forward with its parameters."""
+    """Forward with its parameters."""
     return read(forward, _FORWARD_SIGNATURES)[0]
 
 
 def draws(forward: str, rule: str) -> bool:
-    """Whether a call draws a key."""
+    """True if a call draws a key."""
     return forward_of(forward)[0] == "bernoulli" or any(RULES[name].draws for name, _ in chain_of(rule))
 
 
 def value(forward: str, z: Array, dtype: str, key: int | None) -> Near:
-    """What ``y`` may be."""
+    """Range that ``y`` may have."""
     name, parameters = forward_of(forward)
     y = FORWARDS[name].value(Call(z, dtype, key, parameters))
     return y.to(FORMATS[dtype]).to(y.format)
 
 
 def sent(forward: str, rule: str, z: Array, feedback: Array, dtype: str, key: int | None) -> Near:
-    """What the gradient may be, or why it has to be refused. Each rule's result is rounded to the dtype of ``z``."""
+    """Range of the gradient, or the reason of a refusal. Each rule's result is rounded to the dtype of ``z``."""
     y = value(forward, z, dtype, key)
     g = Near(feedback, None, y.format)
     for stream, (name, parameters) in enumerate(chain_of(rule)):
@@ -52,9 +52,9 @@ def sent(forward: str, rule: str, z: Array, feedback: Array, dtype: str, key: in
 
 
 def judge(what: str, got: Array, near: Near, z: Array) -> None:
-    """Raise where an element of a result is not what it may be.
+    """Raise an error if an element of a result is outside its range.
 
-    A range that ends in NaN says nothing of its element: what the docs leave open at infinity and NaN is open here.
+    A range that ends in NaN says nothing of its element: the docs leave infinity and NaN open, and so does this check.
     """
     low, high = (np.broadcast_to(end, got.shape) for end in (near.low, near.high))
     everything = np.isneginf(low) & np.isposinf(high)

@@ -1,4 +1,4 @@
-"""The habits of the house that no linter knows: exports, what an import costs, versions that agree."""
+"""Habits of the house that no linter knows: exports, the cost of an import, versions that agree, plain docstrings."""
 
 import ast
 import importlib.metadata
@@ -16,21 +16,35 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tieless"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-# What `import tieless` must not load: rooms above the front door, and packages that only they need.
+# Modules that `import tieless` must not load: rooms above the front door, and packages that only they need.
 ROOMS_ABOVE = ("cli", "compat", "data", "models", "report", "study", "testing")
 PACKAGES_ABOVE = (
     *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
     *("pydantic", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
 )
 
+# Folders and modules whose docstrings are held to plain English.
+PLAIN_ROOMS = (
+    *("cli", "compat", "data", "levels", "models", "ops", "report", "study", "testing"),
+    *("__init__", "_files", "_imports", "_kinds", "_tracing", "_underivable", "_yaml"),
+    *("draws", "errors", "packing", "registry", "signature", "slopes", "spec"),
+)
+# First words that leave the thing without a noun: of a description, and of a summary.
+WITHOUT_A_NOUN = {"how", "what", "when", "where", "whether", "which", "who", "whose", "why"}
+WITHOUT_A_SUBJECT = {
+    *WITHOUT_A_NOUN,
+    *("as", "asked", "by", "called", "for", "from", "in", "it", "its", "of", "such"),
+    *("that", "theirs", "these", "those", "to", "told", "with"),
+}
+
 
 def is_command(node: ast.FunctionDef | ast.ClassDef) -> bool:
-    """Is it a function that click reaches through its group, not by its name?"""
+    """True for a function that click reaches through its group, not by its name."""
     return any(isinstance(d, ast.Call) and ast.unparse(d.func).endswith(".command") for d in node.decorator_list)
 
 
 def names_of(statements: list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
-    """The public names that a module defines by def and class, by assignment, and takes from rooms of tieless."""
+    """Public names that a module defines by def and class, by assignment, and takes from rooms of tieless."""
     defined, assigned, taken = set(), set(), set()
     for node in statements:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -51,6 +65,34 @@ def exported_names(tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             return ast.literal_eval(node.value)
     return []
+
+
+def docstrings(path: Path) -> list[tuple[int, list[str]]]:
+    """Docstrings of a module, each with the number of its first line and its lines."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
+    found = [(node.body[0].lineno, ast.get_docstring(node, clean=False)) for node in nodes if ast.get_docstring(node)]
+    return [(line, text.split("\n")) for line, text in found]
+
+
+def not_plain(lines: list[str]) -> list[int]:
+    """Indices of those lines of a docstring that name no thing: its summary, or the description of an argument."""
+
+    def opens_with(words: set[str], text: str) -> bool:
+        return re.match(r"[\w']*", text.lower())[0] in words
+
+    wrong = {0} if opens_with(WITHOUT_A_NOUN, lines[0].strip()) or lines[0].rstrip().endswith("?") else set()
+    section = None
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() in {"Args:", "Attributes:"}:
+            section = indent
+        elif line.strip() and section is not None and indent <= section:
+            section = None
+        described = line.partition(": ")[2] if section is not None and indent == section + 4 else ""
+        if opens_with(WITHOUT_A_SUBJECT, described) or re.search(r"\bWhether\b", line):
+            wrong.add(number)
+    return sorted(wrong)
 
 
 def module_id(path: Path) -> str:
@@ -74,8 +116,37 @@ def test_exports_are_listed_where_users_import():
     assert others == {"errors.py", "compat/snntorch.py", "compat/spikingjelly.py"}
 
 
+@pytest.mark.parametrize("room", PLAIN_ROOMS)
+def test_docstrings_name_the_thing(room):
+    """Summaries and descriptions begin with a noun, a verb or "True if"; none asks a question."""
+    modules = [path for path in MODULES if path.relative_to(SOURCE).parts[0].removesuffix(".py") == room]
+    assert modules
+    found = [
+        f"{path.relative_to(ROOT)}:{first + number}: {lines[number].strip()}"
+        for path in modules
+        for first, lines in docstrings(path)
+        for number in not_plain(lines)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("docstring", "wrong"),
+    [
+        ("Width of a window.\n\n    Args:\n        low: Lower edge.\n        open: True if it is outside.\n", []),
+        ("Which kernels run.", [0]),
+        ("Is it a window?", [0]),
+        ("Width.\n\n    Attributes:\n        low: Of the window.\n        high: Edge,\n            of it.\n", [3]),
+        ("Width.\n\n    Args:\n        low: Its edge.\n    Raises:\n        ValueError: it is none.\n", [3]),
+        ("Width.\n\n    Args:\n        even: True.\n            Whether it is even.\n", [4]),
+    ],
+)
+def test_a_docstring_without_a_noun_is_found(docstring, wrong):
+    assert not_plain(docstring.split("\n")) == wrong
+
+
 def loaded_after(statement: str) -> dict[str, object]:
-    """Modules in a fresh interpreter after ``statement``, and whether CUDA has started there."""
+    """Modules in a fresh interpreter after ``statement``, and True if CUDA has started there."""
     report = "import json, sys, torch; print(json.dumps([sorted(sys.modules), torch.cuda.is_initialized()]))"
     run = subprocess.run([sys.executable, "-c", f"{statement}; {report}"], capture_output=True, text=True, check=True)
     modules, cuda = json.loads(run.stdout)
@@ -108,7 +179,7 @@ def test_the_core_imports_nothing_that_it_does_not_declare():
 
 
 def imported(statements: list[ast.stmt]) -> set[str]:
-    """The packages that statements import when they run."""
+    """Packages that statements import when they run."""
     found = {node.module.partition(".")[0] for node in statements if isinstance(node, ast.ImportFrom) and node.module}
     return found | {
         name.name.partition(".")[0] for node in statements if isinstance(node, ast.Import) for name in node.names

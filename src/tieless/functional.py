@@ -463,7 +463,7 @@ def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
             f"The forward {forward} is not elementwise: z has shape {tuple(z.shape)} on {z.device}, its output is {found}."
         )
     # Autocast computes some functions in float32; what was promised is the dtype of z.
-    return real(y, z.dtype, f"The forward {forward}")
+    return real(y, z.dtype, forward)
 
 
 # An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The

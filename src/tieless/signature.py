@@ -146,7 +146,7 @@ def same_shape(result: object, value: Tensor, owner: Named) -> Tensor:
     return real(result, value.dtype, name)
 
 
-def real(result: Tensor, dtype: torch.dtype, whose: str) -> Tensor:
+def real(result: Tensor, dtype: torch.dtype, owner: object) -> Tensor:
     """``result`` in ``dtype``, if its numbers are real.
 
     Raises:
@@ -154,6 +154,6 @@ def real(result: Tensor, dtype: torch.dtype, whose: str) -> Tensor:
     """
     if result.is_complex():
         raise RuleTypeError(
-            f"{whose} returned {result.dtype}, and {dtype} holds no imaginary part. Return real numbers, such as result.real."
+            f"{owner} returned {result.dtype}, and {dtype} holds no imaginary part. Return real numbers, such as result.real."
         )
     return result.to(dtype)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial, wraps
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, ModuleType, NoneType
 from typing import Any, ClassVar, TypeVar, cast, overload
 
 import torch
@@ -147,7 +147,9 @@ class Elementwise(Forward):
     def changes(self) -> bool:
         """True unless the function is a value or PyTorch's own, and not in place: what was found once holds for ever."""
         function = self.function
-        built_in = isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, (type, ModuleType))
+        built_in = isinstance(function, BuiltinFunctionType) and isinstance(
+            function.__self__, (type, ModuleType, NoneType)
+        )
         return not ((built_in and not function.__name__.endswith("_")) or isinstance(function, FixedFunction))
 
     def __eq__(self, other: object) -> bool:

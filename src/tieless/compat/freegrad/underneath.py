@@ -165,7 +165,7 @@ class Written(Rule):
             raise RuleTypeError(
                 f"The rule {self} must return a tensor of the feedback's shape {tuple(grad_output.shape)}, got {got}."
             )
-        return real(sent, grad_output.dtype, f"The rule {self}")
+        return real(sent, grad_output.dtype, self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Written) or self.function is not other.function:

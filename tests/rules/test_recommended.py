@@ -68,10 +68,16 @@ def test_each_rule_that_is_recommended_trains_the_forward(name, rule):
 
 
 def test_so_it_is_for_forwards_of_the_users():
-    for flat in (flat_functions(), torch.floor):
-        specs = recommended(refusal(flat, "few_bit(2)"))
-        assert len(specs) == 3
-        assert all(trains(flat, spec) for spec in specs)
+    flat = flat_functions()
+    specs = recommended(refusal(flat, "few_bit(2)"))
+    assert len(specs) == 3
+    assert all(trains(flat, spec) for spec in specs)
+
+
+def test_pytorchs_own_are_trained_as_ours():
+    specs = recommended(refusal(torch.floor, "few_bit(2)"))
+    assert specs == recommended(refusal("floor", "few_bit(2)"))
+    assert all(trains(torch.floor, spec) for spec in specs)
 
 
 @pytest.mark.parametrize(

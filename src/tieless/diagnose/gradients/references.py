@@ -99,7 +99,8 @@ class Noise:
         epsilon = torch.randn(z.shape, generator=self.generator, dtype=torch.float64).to(z)
         self.terms.append(self.sign * (z * epsilon).sum() / sigma)
         y = self.forward.value(z.detach() + self.sign * sigma * epsilon)
-        return torch.where(torch.ones_like(z, dtype=torch.bool), y, z)  # with a derivative, which is 0
+        # In the graph of z, where its own derivative is the 0 of a flat forward.
+        return torch.where(torch.zeros_like(z, dtype=torch.bool), z, y)
 
 
 def noisy(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -93,6 +94,15 @@ class Plan(NamedTuple):
     arguments: tuple[Any, ...] = ()
 
 
+_PAIRS: weakref.WeakValueDictionary[str, Joined] = weakref.WeakValueDictionary()
+"""Pairs that there are, by their names."""
+
+
+def _names(text: str) -> Iterator[str]:
+    """A text, and with a number behind it for pairs whose names mean something else since they were registered anew."""
+    return itertools.chain([text], (f"{text}, {number}" for number in itertools.count(2)))
+
+
 class Joined:
     """A forward and a rule that go together, with what follows from the two worked out once.
 
@@ -106,6 +116,7 @@ class Joined:
         opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
         foreign: True if ``y`` is made by a function that is not ours.
         copies: True if that function may write to what it gets, and give what others hold.
+        name: A text that all equal pairs have and no other. Compilers read it alone, and compare it at each later call.
     """
 
     def __init__(self, forward: Forward, rule: Rule) -> None:
@@ -137,6 +148,12 @@ class Joined:
         self.foreign = self.opaque or not (forward.is_ours() or type(forward).body is not Forward.body)
         self.copies = forward.changes if isinstance(forward, Elementwise) else self.foreign
         self._plans: dict[torch.dtype, Plan] = {}
+        self.name = next(filter(self._may_be_called, _names(f"{forward} with {rule}")))
+        _PAIRS[self.name] = self
+
+    def _may_be_called(self, name: str) -> bool:
+        known = _PAIRS.get(name) or MET.get(name)
+        return known is None or (known.forward, known.rule) == (self.forward, self.rule)
 
     def _place(self, need: Need) -> int | None:
         """Where among the saved tensors is what a rule needs; ``_keep`` puts them in this order."""
@@ -260,9 +277,11 @@ def _join(forward: Forward, backward: Rule) -> Joined:
 
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:
     """``untie`` for halves that ``join`` has checked: what modules call, so that a spec is read once."""
-    if torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling():
+        return _untie(z, joined, generator)
+    if joined.opaque:
         return _compiled(z, joined.forward, joined.rule, generator)
-    return _untie(z, joined, generator)
+    return _in_graph(z, _kept(joined.name), generator)
 
 
 # Dynamo looks into the next functions, up to those that it is told to take as they are. What it reads on its way, it
@@ -288,6 +307,11 @@ untie.__prepare_scriptable__ = untie_joined.__prepare_scriptable__ = no_script  
 
 _NATIVE, _FOLLOWS = "native", "follows"
 """Names of no pair: a callable's own derivative is all it needs, or the rule follows that derivative."""
+
+
+@known_when_traced
+def _kept(name: str) -> str:
+    return MET.name(name, _PAIRS[name])
 
 
 @known_when_traced
@@ -325,7 +349,7 @@ def _name_around(backward: RuleLike, generation: str) -> str:
 
 
 def _met(joined: Joined) -> str:
-    return MET.name(f"{joined.forward} with {joined.rule}, {id(joined):x}", joined)
+    return MET.name(joined.name, joined)
 
 
 class _AskedForFunctionError(Exception):

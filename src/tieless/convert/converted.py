@@ -156,7 +156,7 @@ _MET: Named[Joined] = Named()
 @known_when_traced
 def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
     joined = _joined(kind, parameters, rule)
-    return _MET.name(f"{joined.forward} with {joined.rule}, {id(joined):x}", joined)
+    return _MET.name(joined.name, joined)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Habits of the house that no linter knows: exports, the cost of an import, versions that agree, plain docstrings."""
 
 import ast
+import importlib
 import importlib.metadata
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -209,6 +211,24 @@ def test_a_package_of_values_is_its_catalogue_too():
         assert issubclass(package.Sign, kind)
         assert list(catalogue) == sorted(catalogue)
     assert tieless.Sign is tieless.rules.Sign
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tieless.Alignment", "tieless.diagnose.AlignmentReport"),
+        ("tieless.diagnose.Alignment", "tieless.diagnose.AlignmentReport"),
+        ("tieless.nn.Alignment", "tieless.nn.SmoothedTarget"),
+        ("tieless.nn.Layers", "tieless.nn.Selectors"),
+        ("tieless.optim.Annealing", "tieless.nn.RuleScheduler"),
+        ("tieless.study.Cell", "tieless.study.ClaimCell"),
+    ],
+)
+def test_an_old_name_works_and_says_the_new_one(old, new):
+    package, _, name = old.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=rf"is {re.escape(new)} now\.$"):
+        found = getattr(importlib.import_module(package), name)
+    assert found == pkgutil.resolve_name(new)
 
 
 def test_the_version_is_the_same_everywhere():

@@ -9,7 +9,7 @@ from findings.blocks.markdown import NAMES, table
 from findings.tables import runs, sections
 from tieless.errors import StudyError
 from tieless.report import words
-from tieless.report.records import Cell, Section
+from tieless.report.records import Section, TableCell
 
 
 def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -53,7 +53,7 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     spoken = [words.settings_words(section.settings) for section in found]
     fields = dict.fromkeys(field for said in spoken for field in said)
     varied = [field for field in fields if len({said.get(field) for said in spoken}) > 1]
-    columns: dict[tuple[str, ...], dict[str, Cell]] = {}
+    columns: dict[tuple[str, ...], dict[str, TableCell]] = {}
     rules: dict[str, None] = {}
     for section, said in zip(found, spoken, strict=True):
         for cell in (cell for part in section.blocks for cell in part.grid.cells):
@@ -87,7 +87,7 @@ def _sections(name: str, wanted: Mapping[str, str]) -> list[Section]:
     ]
 
 
-def _accuracy(cell: Cell | None, *, rated: bool) -> str:
+def _accuracy(cell: TableCell | None, *, rated: bool) -> str:
     if cell is None:
         return words.NOTHING
     marks = ", ".join(mark.text for mark in words.marks(cell))

@@ -21,7 +21,7 @@ from findings.measure.looking import Row, inputs_kept, looked_at, short
 from findings.tables import runs
 from tieless.diagnose.health.vitals import vitals
 from tieless.diagnose.watching.sites import sites_of
-from tieless.diagnose.watching.untouched import untouched
+from tieless.diagnose.watching.untouched import leaving_unchanged
 from tieless.rules import rule
 from tieless.study import Result, Trial, load_study
 from tieless.study.network import start_of
@@ -87,7 +87,7 @@ def health_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[list[
 
     def look(step: int, model: nn.Module, _batch: tuple[Tensor, Tensor]) -> list[Row]:
         sites = sites_of(model)
-        with torch.no_grad(), untouched(model, *(site.module for site in sites)):
+        with torch.no_grad(), leaving_unchanged(model, *(site.module for site in sites)):
             if not math.isfinite(float(loss_of(model))):
                 return []
         # By the derivative: what it would have shut is what an untied rule goes on sending feedback to.
@@ -114,7 +114,7 @@ def feedback_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[lis
 
     def look(step: int, model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[Row]:
         inputs, labels = batch
-        with untouched(model), inputs_kept(model) as kept:
+        with leaving_unchanged(model), inputs_kept(model) as kept:
             sent = torch.autograd.grad(loss.mean(model(inputs), labels), kept)
         return [
             {

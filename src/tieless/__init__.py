@@ -67,13 +67,13 @@ if TYPE_CHECKING:
 
     rules: CataloguePackage[Rule]
     forwards: CataloguePackage[Forward]
-    from tieless.diagnose import Alignment, Checkup, Explanation, alignment, checkup, explain
+    from tieless.diagnose import AlignmentReport, Checkup, Explanation, alignment, checkup, explain
 else:  # a type checker that saw it would take any name for one of the package
-    _DIAGNOSE = {"Alignment", "Checkup", "Explanation", "alignment", "checkup", "diagnose", "explain"}
+    _DIAGNOSE = {"AlignmentReport", "Checkup", "Explanation", "alignment", "checkup", "diagnose", "explain"}
 
     def __getattr__(name: str) -> object:
         """Import ``tieless.diagnose``, a third of the package, when it or something of it is first asked for."""
-        if name not in _DIAGNOSE:
+        if name not in _DIAGNOSE | {"Alignment"}:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         diagnose = importlib.import_module("tieless.diagnose")
         return diagnose if name == "diagnose" else getattr(diagnose, name)
@@ -89,7 +89,7 @@ __all__ = [
     "S2NN",
     "ATan",
     "Activation",
-    "Alignment",
+    "AlignmentReport",
     "Centralize",
     "Chain",
     "Checkup",

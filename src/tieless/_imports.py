@@ -6,6 +6,9 @@ use. Importing the module never fails; using a missing package does, and the err
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Callable
 from types import TracebackType
 
 from tieless.errors import MissingExtraError
@@ -38,3 +41,22 @@ class _TryImport:
 def try_import(extra: str) -> _TryImport:
     """Catch the ``ImportError`` of the block, to be raised at the first use as one line that names ``extra``."""
     return _TryImport(extra)
+
+
+def renamed(package: str, **names: str) -> Callable[[str], object]:
+    """Make a package's ``__getattr__``, which gives the objects of old names and warns with the new ones.
+
+    Args:
+        package: Name of the package.
+        names: New name of each old one: of the package itself, or ``"other.package:name"``.
+    """
+
+    def look_up(name: str) -> object:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, new = names[name].rpartition(":")
+        module = module or package
+        warnings.warn(f"{package}.{name} is {module}.{new} now.", DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], new)
+
+    return look_up

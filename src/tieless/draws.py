@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tieless import ops
 
-OF_THE_FORWARD = 2**31 - 1
+FORWARD_STREAM = 2**31 - 1
 """Stream of a forward: no chain has so many rules, so no rule has the same numbers."""
 
 
@@ -17,7 +17,7 @@ class Random(NamedTuple):
 
     Attributes:
         key: Key, int64, 0-dim; a number if nothing traces.
-        stream: Index of the rule in its chain, 0 for the first; ``OF_THE_FORWARD`` for the forward.
+        stream: Index of the rule in its chain, 0 for the first; ``FORWARD_STREAM`` for the forward.
     """
 
     key: Tensor | int

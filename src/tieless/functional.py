@@ -19,7 +19,7 @@ from tieless import ops, registry
 from tieless._kinds import Halves, fake_mode_of, is_array, refuse_all_but_arrays, through_arrays
 from tieless._tracing import Named, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, NO_PUSHED, underivable
-from tieless.draws import OF_THE_FORWARD, Random
+from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
 from tieless.forwards.base import remembered_by_forward, without_graph
@@ -219,7 +219,7 @@ class Joined:
     def sample(self, z: Tensor, key: Tensor | int | None) -> Tensor:
         """``y`` of a forward that draws."""
         assert key is not None
-        return self.forward.sample(z, Random(key, OF_THE_FORWARD))
+        return self.forward.sample(z, Random(key, FORWARD_STREAM))
 
     def halves(self) -> Halves:
         """What decides about the kinds of tensors that the pair can be applied to."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tieless.convert.functions import KINDS, NAMES, Function, forward_of, function_of, kind_of_class
+from tieless.convert.functions import KINDS, NAMES, Function, equal_forward, function_of, kind_of_class
 from tieless.forwards import Elementwise
 
 PARAMETERS = {
@@ -32,11 +32,11 @@ def test_values_are_pytorchs_bit_for_bit(kind, parameters, dtype):
     special = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 1e-40, 6, 3, -3, 1, -1, 0.5, -0.5, 0.2, 25], dtype=dtype)
     z = torch.cat([torch.randn(4099, generator=torch.Generator().manual_seed(0)).to(dtype) * 4, special])
     given = {"threshold": 0.0, "value": 0.0, **parameters} if kind == "threshold" else parameters
-    ours, theirs = forward_of(kind, parameters).value(z), getattr(F, kind)(z, **given)
+    ours, theirs = equal_forward(kind, parameters).value(z), getattr(F, kind)(z, **given)
     numbers = ~theirs.isnan()  # what exactly a NaN looks like is nobody's promise
     assert torch.equal(ours.isnan(), theirs.isnan())
     assert torch.equal(ours[numbers].view(BITS[dtype.itemsize]), theirs[numbers].view(BITS[dtype.itemsize]))
-    assert forward_of(kind, parameters).value(torch.tensor([torch.nan], dtype=dtype)).isnan().all()
+    assert equal_forward(kind, parameters).value(torch.tensor([torch.nan], dtype=dtype)).isnan().all()
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -47,17 +47,17 @@ def test_defaults_are_those_of_pytorchs_module(kind):
 
 
 def test_our_own_forwards_are_used_where_there_are_any():
-    assert str(forward_of("relu", {})) == "relu"
-    assert str(forward_of("hardtanh", {"min_val": 0, "max_val": 6})) == "relu6"
-    assert str(forward_of("leaky_relu", {"negative_slope": 0.2})) == "leaky_relu(0.2)"
-    assert isinstance(forward_of("gelu", {"approximate": "tanh"}), Elementwise)
+    assert str(equal_forward("relu", {})) == "relu"
+    assert str(equal_forward("hardtanh", {"min_val": 0, "max_val": 6})) == "relu6"
+    assert str(equal_forward("leaky_relu", {"negative_slope": 0.2})) == "leaky_relu(0.2)"
+    assert isinstance(equal_forward("gelu", {"approximate": "tanh"}), Elementwise)
 
 
 @pytest.mark.parametrize(("kind", "parameters"), CASES)
 def test_forwards_are_values(kind, parameters):
-    forward = forward_of(kind, parameters)
+    forward = equal_forward(kind, parameters)
     again = pickle.loads(pickle.dumps(forward))
-    assert again == forward == forward_of(kind, dict(parameters))
+    assert again == forward == equal_forward(kind, dict(parameters))
     assert hash(again) == hash(forward)
 
 

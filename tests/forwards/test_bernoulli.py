@@ -9,7 +9,7 @@ from scipy import stats
 from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
-from tieless.draws import OF_THE_FORWARD
+from tieless.draws import FORWARD_STREAM
 from tieless.errors import RuleValueError, TransformError, UntrainableError
 from tieless.kernels.reference import uniform
 
@@ -34,7 +34,7 @@ def test_it_is_one_threshold_on_philox_numbers():
     z = torch.randn(7, 300)
     torch.manual_seed(5)
     key = torch.empty((), dtype=torch.int64).random_(-(2**63), None)
-    expected = (uniform(z, key, OF_THE_FORWARD, 0).double() < torch.special.expit(z.double() / 0.5)).float()
+    expected = (uniform(z, key, FORWARD_STREAM, 0).double() < torch.special.expit(z.double() / 0.5)).float()
     assert torch.equal(fires(z, "bernoulli(0.5)", seed=5), expected)
 
 

@@ -17,11 +17,11 @@ from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
 from tieless.errors import RuleTypeError, RuleValueError, SecondDerivativeError, SpecError, TransformError
-from tieless.nn import LIF, Alignment, LearnableActivation, Spread
+from tieless.nn import LIF, LearnableActivation, SmoothedTarget, Spread
 from tieless.rules import Bump
 
 BUMPS = [name for name, cls in tl.rules().items() if issubclass(cls, Bump)]
-OBJECTIVES = [Spread(0.7), Alignment(0.4)]
+OBJECTIVES = [Spread(0.7), SmoothedTarget(0.4)]
 
 
 def numbers(*shape, seed=0, dtype=torch.float64):
@@ -116,7 +116,7 @@ def test_the_width_follows_the_spread_and_the_height_keeps_the_feedback(spread, 
 
 def test_alignment_finds_the_smoothed_step_where_the_family_has_it():
     """A normal curve of the same width is in the family of erf, so nothing is left of the objective."""
-    act = LearnableActivation("sign", "erf(1.3, 0.4)", Alignment(0.5))
+    act = LearnableActivation("sign", "erf(1.3, 0.4)", SmoothedTarget(0.5))
     optimiser = torch.optim.Adam(act.parameters(), lr=0.05)
     for _ in range(300):
         optimiser.zero_grad()
@@ -145,11 +145,11 @@ def test_where_nothing_can_be_learnt_the_gradient_is_zero(objective):
         act = LearnableActivation("heaviside", "erf", objective)
         backward(act, z, g)
         assert act.log_height.grad == 0
-        if isinstance(objective, Alignment) or not z.any():
+        if isinstance(objective, SmoothedTarget) or not z.any():
             assert act.log_width.grad == 0
     act = LearnableActivation("heaviside", "erf", objective)
     backward(act, torch.tensor([math.nan, 1.0]), torch.ones(2))
-    assert isinstance(objective, Alignment) or (act.log_width.grad == 0 and act.log_height.grad == 0)
+    assert isinstance(objective, SmoothedTarget) or (act.log_width.grad == 0 and act.log_height.grad == 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -321,7 +321,7 @@ def test_refusals():
         with pytest.raises(RuleValueError, match="finite and positive"):
             Spread(wrong)
     with pytest.raises(RuleTypeError, match="must be a number"):
-        Alignment("1")
+        SmoothedTarget("1")
     act = LearnableActivation()
     z = torch.zeros(3, requires_grad=True)
     with pytest.raises(SecondDerivativeError, match=r"LearnableActivation has no derivative.*settled\(\)"):

@@ -189,9 +189,3 @@ def test_refusals():
     for state in ([1], {}, {"taken": -1}, {"taken": "1"}, {"taken": 1, "more": 2}):
         with pytest.raises(RuleValueError, match="needs a state"):
             annealing.load_state_dict(state)
-
-
-def test_its_old_name_says_the_new_one():
-    with pytest.warns(DeprecationWarning, match=r"tieless\.nn\.RuleScheduler now"):
-        from tieless.optim import Annealing
-    assert Annealing is RuleScheduler

@@ -9,7 +9,7 @@ import pytest
 from tieless.errors import StudyError
 from tieless.report import html, write
 from tieless.report.collect import assemble
-from tieless.report.records import Cell, Estimate
+from tieless.report.records import Estimate, TableCell
 from tieless.study.results.store import Store
 
 HOSTILE = "<script>alert(1)</script> & \"two\" 'one' {{ 7 * 7 }}"
@@ -256,7 +256,7 @@ def test_a_rule_keeps_its_style_and_every_style_is_in_the_sheet(large):
     [(-30.0, "m4"), (-10.0, "m3"), (-3.04, "m2"), (-1.0, "m1"), (-0.94, "h0"), (0.94, "h0"), (0.96, "p1"), (50, "p4")],
 )
 def test_a_tint_follows_the_number_that_is_printed(points, tint):
-    cell = Cell(
+    cell = TableCell(
         forward="relu",
         backward="constant(1)",
         rule="constant(1)",

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless.cli import terminal
-from tieless.cli.installation import Checkup, KernelChoice, check_up
+from tieless.cli.installation import Installation, KernelChoice, check_up
 from tieless.diagnose.explaining.printed import aligned
 
 TITLES = ("device", "dtype", "kernels", "self-test", "not used, and why")
@@ -40,7 +40,7 @@ def _cells(choice: KernelChoice) -> tuple[str, ...]:
     return choice.device, choice.dtype, choice.used or "none", choice.verdict, others
 
 
-def _kernels(found: Checkup) -> Table:
+def _kernels(found: Installation) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for title in TITLES:
         table.add_column(title, overflow="fold")
@@ -53,7 +53,7 @@ def _kernels(found: Checkup) -> Table:
     return table
 
 
-def _facts(found: Checkup) -> Table:
+def _facts(found: Installation) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

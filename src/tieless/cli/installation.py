@@ -49,7 +49,7 @@ class KernelChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class Installation:
     """All findings.
 
     Args:
@@ -66,14 +66,14 @@ class Checkup:
         return all(choice.healthy for choice in self.kernels)
 
 
-def check_up() -> Checkup:
+def check_up() -> Installation:
     """Check everything. Compiles kernels that are not in the cache yet, which takes a second each."""
     devices = ["cpu"]
     if torch.accelerator.is_available():
         devices.append(torch.accelerator.current_accelerator().type)  # pyright: ignore[reportOptionalMemberAccess]
     choices = [_choice(dtype, device) for device in devices for dtype in FLOATING]
     facts = [*_software(), *_machine(), *_compiled(), *_data()]
-    return Checkup(tuple(choices), tuple(facts))
+    return Installation(tuple(choices), tuple(facts))
 
 
 def _choice(dtype: torch.dtype, device: str) -> KernelChoice:

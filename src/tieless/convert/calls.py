@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tieless.convert.converted import Call, change_class, converted_class
+from tieless.convert.converted import ConvertedCall, change_class, converted_class
 from tieless.convert.functions import BY_NAME, Function, function_of
 from tieless.convert.outside import activation_of
 
-Calls = Mapping[str, Call]
+Calls = Mapping[str, ConvertedCall]
 
 ROOMS = (F, torch, torch.special, Tensor)
 """Where PyTorch keeps its activations."""

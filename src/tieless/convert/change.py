@@ -12,8 +12,8 @@ from torch import nn
 
 from tieless.convert.converted import (
     KEPT,
-    Call,
     Converted,
+    ConvertedCall,
     FunctionAttribute,
     change_class,
     original_class,
@@ -37,7 +37,7 @@ from tieless.convert.shared import give_back, outside_owners, stand_in
 from tieless.errors import ConversionError, RuleTypeError, SharedWarning, UnreachedWarning
 from tieless.forwards import ForwardLike, forward as forward_of
 from tieless.functional import Joined, join
-from tieless.nn import CALLS, calls_of
+from tieless.nn import UNTIED_CALLS, calls_of
 from tieless.nn.feedback import untap
 from tieless.nn.select import Selectors, check_module, selectors
 from tieless.rules import RuleLike, rule as rule_of
@@ -291,12 +291,12 @@ def _apply(found: Found, chosen: Halves, joined: Joined) -> None:
         return
     assert found.key is not None
     assert found.function is not None
-    site = Call(found.function, chosen.forward, chosen.backward)
+    site = ConvertedCall(found.function, chosen.forward, chosen.backward)
     attributes: dict[str, object] = {}
-    if CALLS in vars(module):
-        vars(module)[CALLS][found.key] = site
+    if UNTIED_CALLS in vars(module):
+        vars(module)[UNTIED_CALLS][found.key] = site
     else:
-        attributes[CALLS] = {found.key: site}
+        attributes[UNTIED_CALLS] = {found.key: site}
     if found.place == "attribute":
         attributes[found.key] = FunctionAttribute(site, found.function)
     change_class(module, found.cls or type(module), **attributes)
@@ -311,7 +311,7 @@ def _undo(model: nn.Module, found: Found) -> None:
         restore(module)
         give_back(model, module)
         return
-    del vars(module)[CALLS][found.key]
+    del vars(module)[UNTIED_CALLS][found.key]
     if found.place == "attribute" and found.key is not None:
         vars(module)[found.key] = vars(module)[KEPT].pop(found.key)
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from tieless._tracing import Named, known_when_traced, no_script
-from tieless.convert.functions import KINDS, Function, forward_of
+from tieless.convert.functions import KINDS, Function, equal_forward
 from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
 from tieless.functional import Joined, join, untie_joined
-from tieless.nn import CALLS, Activation
+from tieless.nn import UNTIED_CALLS, Activation
 from tieless.nn.weights import rebuilt
 from tieless.registry import remembered
 from tieless.rules import Rule
@@ -57,7 +57,7 @@ class Changed:
                 "that."
             )
         # A shallow copy, too, has calls of its own.
-        own = {name: dict(rest[0][name]) for name in (CALLS, KEPT) if name in rest[0]}
+        own = {name: dict(rest[0][name]) for name in (UNTIED_CALLS, KEPT) if name in rest[0]}
         return (_blank, (make, self.tieless_original), {**rest[0], **own}, *rest[1:])
 
 
@@ -92,7 +92,7 @@ def _apply(z: Tensor, joined: Joined, *, inplace: bool) -> Tensor:
     return z.copy_(untie_joined(z.clone() if joined.keeps_input else z, joined))
 
 
-class Call(Activation):
+class ConvertedCall(Activation):
     """The calls of one function at one place, as if it were a module.
 
     Args:
@@ -102,7 +102,7 @@ class Call(Activation):
     """
 
     def __init__(self, function: Function, forward: Forward | None, backward: Rule) -> None:
-        super().__init__(forward or forward_of(function.kind, dict(function.parameters)), backward)
+        super().__init__(forward or equal_forward(function.kind, dict(function.parameters)), backward)
         self.function = function
         self.exchanged = forward is not None
 
@@ -146,7 +146,7 @@ def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> 
 
 @remembered
 def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
-    return join(forward_of(kind, dict(parameters)), rule)
+    return join(equal_forward(kind, dict(parameters)), rule)
 
 
 _MET: Named[Joined] = Named()
@@ -163,7 +163,7 @@ def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str
 class FunctionAttribute:
     """What stands in an attribute that had a function, as ``TransformerEncoderLayer.activation`` has."""
 
-    site: Call
+    site: ConvertedCall
     function: Function
 
     def __call__(self, *given: Any, **keywords: Any) -> Tensor:
@@ -206,7 +206,7 @@ class OriginalForward(FixedFunction):
         return self.cls.__name__
 
 
-EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, CALLS, STANDS_FOR, "joined"}
+EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, UNTIED_CALLS, STANDS_FOR, "joined"}
 """Attributes that are none of a class's own."""
 
 
@@ -289,7 +289,7 @@ def restore(module: nn.Module) -> bool:
         return False
     module.__class__ = original_class(module)
     kept = vars(module).pop(KEPT)
-    vars(module).get(CALLS, {}).clear()  # what somebody has kept of its code looks in there
+    vars(module).get(UNTIED_CALLS, {}).clear()  # what somebody has kept of its code looks in there
     for name, value in kept.items():
         if isinstance(value, str) and value == ABSENT:
             vars(module).pop(name, None)

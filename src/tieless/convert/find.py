@@ -20,7 +20,7 @@ from tieless.convert.converted import (
     original_forward,
 )
 from tieless.convert.elementwise import not_one_of_each
-from tieless.convert.functions import KINDS, LEFT, STEP, Function, forward_of, function_of, kind_of_class, step_of
+from tieless.convert.functions import KINDS, LEFT, STEP, Function, equal_forward, function_of, kind_of_class, step_of
 from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
 from tieless.convert.traced import trace
@@ -133,7 +133,7 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
     kind = kind_of_class(cls)
     if kind is not None:
         parameters = {name: getattr(module, name) for name in KINDS[kind]}
-        return Found(kind=kind, native=forward_of(kind, parameters), cls=converted_class(cls), **about)
+        return Found(kind=kind, native=equal_forward(kind, parameters), cls=converted_class(cls), **about)
     if cls in (nn.PReLU, nn.RReLU):
         return Found(kind=cls.__name__, why_not=LEFT[cls.__name__.lower()], **about)
     if cls.__module__ == "transformers.activations" or issubclass(cls, search.whole) or isinstance(module, Converted):
@@ -158,10 +158,10 @@ def _foreign(search: _Search, module: nn.Module, cls: type[nn.Module], about: di
         return None
     function = function_of(vars(module).get("act"))
     if function is not None and cls.__module__ == "transformers.activations":
-        native = forward_of(function.kind, dict(function.parameters))
+        native = equal_forward(function.kind, dict(function.parameters))
         return Found(kind=function.kind, native=native, cls=converted_class(cls), **about)
     if cls.__module__ == "transformers.activations" and (kind := _TRANSFORMERS.get(cls.__name__)):
-        return Found(kind=kind, native=forward_of(kind, {}), cls=converted_class(cls), **about)
+        return Found(kind=kind, native=equal_forward(kind, {}), cls=converted_class(cls), **about)
     if any(True for _ in (*module.parameters(), *module.buffers(), *module.children())) or any(
         isinstance(value, Tensor) for value in vars(module).values()
     ):
@@ -188,7 +188,7 @@ def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> N
                     where=original_class(module).__name__,
                     key=attribute,
                     function=function,
-                    native=forward_of(function.kind, dict(function.parameters)),
+                    native=equal_forward(function.kind, dict(function.parameters)),
                     now=calls_of(module).get(attribute),
                 )
             )
@@ -233,7 +233,7 @@ def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
                 where=site.where,
                 key=site.key,
                 function=site.function,
-                native=None if left else forward_of(site.function.kind, dict(site.function.parameters)),
+                native=None if left else equal_forward(site.function.kind, dict(site.function.parameters)),
                 cls=changed,
                 now=calls_of(module).get(site.key),
                 why_not=site.why_not,

@@ -125,15 +125,15 @@ _SAME_AT: Mapping[tuple[object, ...], Forward] = MappingProxyType(
 """Ours that have the same values at some parameters."""
 
 
-def forward_of(kind: str, parameters: Parameters) -> Forward:
+def equal_forward(kind: str, parameters: Parameters) -> Forward:
     """The forward that has the values of PyTorch's function: one of ours if it is equal, else the function itself.
 
     Args:
         kind: A name of ``KINDS``.
         parameters: Those that are given; defaults stand for the others.
     Example:
-        >>> from tieless.convert.functions import forward_of
-        >>> str(forward_of("leaky_relu", {"negative_slope": 0.2})), str(forward_of("gelu", {"approximate": "tanh"}))
+        >>> from tieless.convert.functions import equal_forward
+        >>> str(equal_forward("leaky_relu", {"negative_slope": 0.2})), str(equal_forward("gelu", {"approximate": "tanh"}))
         ('leaky_relu(0.2)', "gelu(approximate='tanh')")
     """
     every = {**KINDS[kind], **parameters}

@@ -25,7 +25,7 @@ from tieless.convert.lookup import Mark, mark, same_mark
 from tieless.convert.outside import inside, outer_values, reason
 from tieless.convert.source import names_in
 from tieless.errors import ConversionError
-from tieless.nn import CALLS
+from tieless.nn import UNTIED_CALLS
 
 _TRACED = "_tieless_traced"
 """The attribute in which a class that was made by tracing has how it was made."""
@@ -167,7 +167,7 @@ def _record(module: nn.Module) -> tuple[list[CallSite], list[tuple[str, str]], C
         key = f"{function.kind}@{number}"
         sites.append(CallSite(key, function, f"traced forward of {type(module).__name__}", called=False))
         with graph.inserting_before(node):
-            start: tuple[Any, ...] = (graph.create_node("get_attr", CALLS), key)
+            start: tuple[Any, ...] = (graph.create_node("get_attr", UNTIED_CALLS), key)
             if method is None:
                 target, start, given = calls.named, (*start, name_of(node.target)), node.args
             else:

@@ -30,7 +30,7 @@ from tieless.convert.functions import (
 )
 from tieless.convert.lookup import Scope, defined
 from tieless.convert.outside import AUTOGRAD, MISSING, activation_of, foreign, inside, outer_value, reason
-from tieless.nn import CALLS
+from tieless.nn import UNTIED_CALLS
 
 
 class Reader(Protocol):
@@ -303,7 +303,7 @@ class Visitor(ast.NodeTransformer):
         self.values["_tieless_getattr"], self.values["_tieless_none"] = getattr, _NOT_CALLED
         given: list[ast.expr] = [
             ast.Name(self.this, ast.Load()),
-            ast.Constant(CALLS),
+            ast.Constant(UNTIED_CALLS),
             ast.Name("_tieless_none", ast.Load()),
         ]
         return ast.Call(ast.Name("_tieless_getattr", ast.Load()), given, [])

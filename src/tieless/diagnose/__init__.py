@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tieless._imports import renamed
 from tieless.diagnose.explaining.explain import Explanation, explain
 from tieless.diagnose.explaining.records import ActivationRun, ExplainedActivation, ModelRun
 from tieless.diagnose.gradients.alignment import alignment
@@ -10,7 +11,7 @@ from tieless.diagnose.gradients.descent import Descent, DescentStep, descent
 from tieless.diagnose.gradients.expected import expected_cosine
 from tieless.diagnose.gradients.logs import CsvLog, TensorBoardLog
 from tieless.diagnose.gradients.monitor import AlignmentLog, AlignmentMonitor, AlignmentRow, Measurement
-from tieless.diagnose.gradients.records import Agreement, Alignment, Comparison
+from tieless.diagnose.gradients.records import Agreement, AlignmentReport, Comparison
 from tieless.diagnose.health.checkup import Checkup, checkup
 from tieless.diagnose.health.records import Finding, LayerHealth
 from tieless.diagnose.slopes.profile import SlopeProfile, slope_profiles
@@ -18,9 +19,9 @@ from tieless.diagnose.slopes.profile import SlopeProfile, slope_profiles
 __all__ = [
     "ActivationRun",
     "Agreement",
-    "Alignment",
     "AlignmentLog",
     "AlignmentMonitor",
+    "AlignmentReport",
     "AlignmentRow",
     "Bounds",
     "Checkup",
@@ -46,3 +47,5 @@ __all__ = [
     "kantorovich_bound",
     "slope_profiles",
 ]
+
+__getattr__ = renamed(__name__, Alignment="AlignmentReport")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tieless import ops
-from tieless.draws import OF_THE_FORWARD, Random
+from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, UntrainableError
 from tieless.registry import Named, Registry, remembered
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
@@ -42,7 +42,7 @@ class Forward(Named):
         """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out. What is random draws a key for it."""
         if self.draws:
             key = ops.draw_key_now(z) if ops.direct(z) else ops.draw_key(z.detach())
-            return self.sample(z, Random(key, OF_THE_FORWARD))
+            return self.sample(z, Random(key, FORWARD_STREAM))
         body = self.body(z.dtype)
         if body is None:
             raise RuleTypeError(f"The forward {type(self).__name__} has no value: it needs a method value or body.")

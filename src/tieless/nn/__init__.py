@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tieless._imports import renamed
 from tieless.nn.activation import Activation
 from tieless.nn.binary import BinaryConv1d, BinaryConv2d, BinaryLinear
 from tieless.nn.feedback import FeedbackLayer, feedback_of, tied_feedback
-from tieless.nn.inside import CALLS, activations, calls_of, native_activations
+from tieless.nn.inside import UNTIED_CALLS, activations, calls_of, native_activations
 from tieless.nn.learnable import LearnableActivation
 from tieless.nn.lif import LIF, Reset
-from tieless.nn.objectives import Alignment, Objective, Spread
+from tieless.nn.objectives import Objective, SmoothedTarget, Spread
 from tieless.nn.quant import QuantConv1d, QuantConv2d, QuantLinear
 from tieless.nn.quantize import (
     clip_latent_weights,
@@ -24,10 +25,9 @@ from tieless.nn.ternary import TernaryConv1d, TernaryConv2d, TernaryLinear
 from tieless.nn.weights import QuantizedLayer, QuantizedWeight, WeightScale
 
 __all__ = [
-    "CALLS",
     "LIF",
+    "UNTIED_CALLS",
     "Activation",
-    "Alignment",
     "BinaryConv1d",
     "BinaryConv2d",
     "BinaryLinear",
@@ -43,6 +43,7 @@ __all__ = [
     "RuleScheduler",
     "Selector",
     "Selectors",
+    "SmoothedTarget",
     "Spread",
     "TernaryConv1d",
     "TernaryConv2d",
@@ -61,3 +62,5 @@ __all__ = [
     "select_layers",
     "tied_feedback",
 ]
+
+__getattr__ = renamed(__name__, Alignment="SmoothedTarget", Layers="Selectors")

@@ -14,7 +14,7 @@ from torch import nn
 from tieless.nn.activation import Activation
 from tieless.nn.learnable import LearnableActivation
 
-CALLS = "_tieless_calls"
+UNTIED_CALLS = "_tieless_calls"
 """The attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
 
 ACTIVATION_CLASSES: Mapping[type[nn.Module], str] = MappingProxyType(
@@ -53,7 +53,7 @@ def kind_of_class(cls: type[nn.Module]) -> str | None:
 
 def calls_of(module: nn.Module) -> Mapping[str, Activation]:
     """The untied calls in a module's own code, by what they are called there."""
-    return cast("Mapping[str, Activation]", vars(module).get(CALLS, {}))
+    return cast("Mapping[str, Activation]", vars(module).get(UNTIED_CALLS, {}))
 
 
 def activations(model: nn.Module) -> dict[str, Activation | LearnableActivation]:

@@ -55,7 +55,7 @@ class LearnableActivation(nn.Module):
 
     The loss has no gradient for them: ``y`` does not depend on them at all. What is minimised is ``objective``, a function of
     this layer's ``z``, of the feedback and of the slope, whose exact gradient arrives at the two parameters in the same
-    backward pass (``Spread`` and ``Alignment`` state both). It is no part of the loss, so it is not scaled with it: with a
+    backward pass (``Spread`` and ``SmoothedTarget`` state both). It is no part of the loss, so it is not scaled with it: with a
     ``GradScaler``, give these parameters an optimiser of their own, which steps by itself. Weight decay draws width and
     height to 1. Turn one off by ``act.log_height.requires_grad_(False)``.
 

@@ -68,7 +68,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Alignment:
+class SmoothedTarget:
     """What is sent comes near what a smoothed step would send.
 
     ``r`` is the derivative of the forward after it was smoothed by a normal distribution, ``jump / (sigma sqrt(2 pi))
@@ -84,15 +84,15 @@ class Alignment:
     Args:
         sigma: Standard deviation of the smoothing, in units of ``z``; positive.
     Example:
-        >>> from tieless.nn import Alignment
-        >>> Alignment(0.5)
-        Alignment(sigma=0.5)
+        >>> from tieless.nn import SmoothedTarget
+        >>> SmoothedTarget(0.5)
+        SmoothedTarget(sigma=0.5)
     """
 
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        positive_number("Alignment: sigma", self.sigma)
+        positive_number("SmoothedTarget: sigma", self.sigma)
 
     def check(self, forward: Forward) -> None:
         """Refuse a forward that is no step at 0.
@@ -102,7 +102,7 @@ class Alignment:
         """
         if not isinstance(forward, (Heaviside, Sign)):
             raise RuleValueError(
-                f"Alignment knows the smoothed derivative of heaviside and sign, not of {forward}. Take Spread."
+                f"SmoothedTarget knows the smoothed derivative of heaviside and sign, not of {forward}. Take Spread."
             )
 
     def reference(self, z: Tensor, forward: Forward) -> Tensor:
@@ -124,7 +124,7 @@ class Alignment:
         return pull(2 * weight * (off - apart * sent) / whole)
 
 
-Objective = Spread | Alignment
+Objective = Spread | SmoothedTarget
 
 
 def objective(given: Objective | Literal["spread", "alignment"]) -> Objective:
@@ -133,9 +133,11 @@ def objective(given: Objective | Literal["spread", "alignment"]) -> Objective:
     Raises:
         RuleValueError: there is none of that name.
     """
-    if isinstance(given, (Spread, Alignment)):
+    if isinstance(given, (Spread, SmoothedTarget)):
         return given
-    known = {"spread": Spread, "alignment": Alignment}
+    known = {"spread": Spread, "alignment": SmoothedTarget}
     if given not in known:
-        raise RuleValueError(f"objective must be 'spread', 'alignment', Spread(...) or Alignment(...), got {given!r}.")
+        raise RuleValueError(
+            f"objective must be 'spread', 'alignment', Spread(...) or SmoothedTarget(...), got {given!r}."
+        )
     return known[given]()

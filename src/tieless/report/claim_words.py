@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tieless.report import words
-from tieless.study import Arm, Cell, ClaimVerdict
+from tieless.study import Arm, ClaimCell, ClaimVerdict
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
@@ -24,7 +24,7 @@ def method(verdicts: Sequence[ClaimVerdict]) -> str:
     return f"{METHOD}{holm}{each if looks > 1 else ''}{'.' if holm or looks > 1 else ''}"
 
 
-def estimate(cell: Cell) -> str:
+def estimate(cell: ClaimCell) -> str:
     """Difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
     if cell.differences is None:
         return words.NOTHING
@@ -37,7 +37,7 @@ def chance_of(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def chances(cell: Cell) -> str:
+def chances(cell: ClaimCell) -> str:
     """p-value on which a verdict rests, or both if there is none: ``p 0.012 for, p 1.000 against``."""
     against = chance_of(cell.p_fails)
     return {
@@ -47,13 +47,13 @@ def chances(cell: Cell) -> str:
     }[cell.verdict]
 
 
-def comparisons(cell: Cell) -> str:
+def comparisons(cell: ClaimCell) -> str:
     """Number of pairs, and their outcomes: ``10 pairs: 4 better, 3 equal, 3 worse``."""
     pairs = f"{cell.pairs} pair{'' if cell.pairs == 1 else 's'}"
     return f"{pairs}: {cell.wins} better, {cell.ties} equal, {cell.losses} worse" if cell.pairs else pairs
 
 
-def means(cell: Cell) -> str:
+def means(cell: ClaimCell) -> str:
     """Mean accuracies of both sides, with their learning rates if they differ: ``82.3 % against 87.3 %``."""
     rated = cell.candidate.learning_rate != cell.baseline.learning_rate
     ours, theirs = (_mean(arm, rated=rated) for arm in (cell.candidate, cell.baseline))
@@ -65,7 +65,7 @@ def _mean(arm: Arm, *, rated: bool) -> str:
     return f"{mean} at {words.rate(arm.learning_rate)}" if rated else mean
 
 
-def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
+def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:
     """Remarks: why a cell is undecided, which runs did not train, how often that may happen unseen."""
     claim = claim_verdict.claim
     said = [cell.reason] if cell.reason else []
@@ -80,7 +80,7 @@ def notes(cell: Cell, claim_verdict: ClaimVerdict) -> list[str]:
     return said
 
 
-def cell_line(cell: Cell, claim_verdict: ClaimVerdict) -> str:
+def cell_line(cell: ClaimCell, claim_verdict: ClaimVerdict) -> str:
     """Comparison in one line."""
     parts = [f"{estimate(cell)} points, {means(cell)}"] if cell.differences else []
     if cell.differences and cell.differences.effect is not None:

@@ -15,7 +15,6 @@ from tieless.report.doses import doses
 from tieless.report.records import (
     Axis,
     Block,
-    Cell,
     Curve,
     Estimate,
     Fact,
@@ -29,6 +28,7 @@ from tieless.report.records import (
     Section,
     Settings,
     Stop,
+    TableCell,
 )
 from tieless.study.choose import Choice, Choose, choices
 from tieless.study.judging.comparison import UNKNOWN, Step, outcome, paired, steps
@@ -45,7 +45,7 @@ BASELINES = ("tied", "frozen")
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
-Cells = Mapping[tuple[str, str], Cell]
+Cells = Mapping[tuple[str, str], TableCell]
 """Cells by (backward, forward)."""
 
 
@@ -161,11 +161,11 @@ def _section(
 
 
 def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
-    cells: dict[tuple[str, str], Cell] = {}
+    cells: dict[tuple[str, str], TableCell] = {}
     for (backward, forward), trials in _group(planned, lambda trial: (trial.backward_label, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
         runs = tuple(sorted((_run(result) for result in found), key=lambda run: run.seed))
-        cells[backward, forward] = Cell(
+        cells[backward, forward] = TableCell(
             forward=forward,
             backward=backward,
             rule=trials[0].backward,
@@ -203,7 +203,7 @@ def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
 def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) -> Cells:
     runs = {place: {run.seed: results[run.trial] for run in cell.runs} for place, cell in cells.items()}
 
-    def difference(cell: Cell, baseline: str) -> Estimate | None:
+    def difference(cell: TableCell, baseline: str) -> Estimate | None:
         if cell.backward == baseline:
             return None
         theirs = runs.get((baseline, cell.forward), {})
@@ -219,10 +219,10 @@ def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) 
 def _best(blocks: Iterable[Cells]) -> Cells:
     """Each cell at the learning rate with the fewest seeds diverged, and of those the highest mean."""
 
-    def merit(cell: Cell) -> tuple[int, float]:
+    def merit(cell: TableCell) -> tuple[int, float]:
         return -cell.diverged, cell.accuracy.mean if cell.accuracy else -1.0
 
-    chosen: dict[tuple[str, str], Cell] = {}
+    chosen: dict[tuple[str, str], TableCell] = {}
     for place, candidates in _group((cell for cells in blocks for cell in cells.values()), _place).items():
         tried = [cell for cell in candidates if cell.runs] or candidates
         best = max(tried, key=merit)
@@ -234,7 +234,7 @@ def _best(blocks: Iterable[Cells]) -> Cells:
     return chosen
 
 
-def _place(cell: Cell) -> tuple[str, str]:
+def _place(cell: TableCell) -> tuple[str, str]:
     return cell.backward, cell.forward
 
 
@@ -248,7 +248,7 @@ def _panels(grid: Grid) -> tuple[Panel, ...]:
     )
 
 
-def _curve(cell: Cell) -> Curve:
+def _curve(cell: TableCell) -> Curve:
     finished = [run.history for run in cell.runs if run.status == "done"]
     points = tuple(
         Point(epoch, fmean(values), min(values), max(values))

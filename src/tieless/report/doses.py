@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
-from tieless.report.records import Cell, Dose, DoseLine, DosePoint, Grid, Section
+from tieless.report.records import Dose, DoseLine, DosePoint, Grid, Section, TableCell
 from tieless.rules import rules
 from tieless.spec import Call, Value, format_call, parse_chain
 from tieless.study.trial import backward_label
@@ -108,5 +108,5 @@ def _lines(family: _Family, rows: dict[str, float], grids: Sequence[tuple[Sectio
     return tuple(lines)
 
 
-def _point(dose: float, cell: Cell) -> DosePoint:
+def _point(dose: float, cell: TableCell) -> DosePoint:
     return DosePoint(dose, cell.accuracy, cell.diverged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tieless.study import Cell, Claim
+from tieless.study import Claim, ClaimCell
 
 WIDTH, HEIGHT = 180, 20
 _EDGE = 8
@@ -27,7 +27,7 @@ class Forest:
     margins: tuple[float, ...]
 
 
-def forest(cell: Cell, claim: Claim) -> Forest | None:
+def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
     """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
     if cell.differences is None:
         return None

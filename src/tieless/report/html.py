@@ -13,7 +13,7 @@ from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.printable import printable
-from tieless.report.records import Cell, Report, Settings
+from tieless.report.records import Report, Settings, TableCell
 from tieless.study.study import Study
 
 with try_import("report") as report_extra:
@@ -88,7 +88,7 @@ def _styles(rules: tuple[str, ...]) -> dict[str, str]:
     return {rule: rule for rule in BASELINES} | {rule: f"s{i % STYLES}" for i, rule in enumerate(others)}
 
 
-def _heat(cell: Cell) -> str:
+def _heat(cell: TableCell) -> str:
     """CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline."""
     if cell.to_tied is None:
         return ""

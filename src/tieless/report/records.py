@@ -89,7 +89,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class TableCell:
     """One forward under one backward rule, over its seeds.
 
     Args:
@@ -143,15 +143,15 @@ class Grid:
     rules: tuple[str, ...]
     forwards: tuple[str, ...]
     flat: frozenset[str]
-    rows: tuple[tuple[Cell | None, ...], ...]
+    rows: tuple[tuple[TableCell | None, ...], ...]
 
-    def cell(self, backward: str, forward: str) -> Cell | None:
+    def cell(self, backward: str, forward: str) -> TableCell | None:
         if backward not in self.rules or forward not in self.forwards:
             return None
         return self.rows[self.rules.index(backward)][self.forwards.index(forward)]
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[TableCell, ...]:
         return tuple(cell for row in self.rows for cell in row if cell is not None)
 
 

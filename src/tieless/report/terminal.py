@@ -11,7 +11,7 @@ from tieless._imports import try_import
 from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
-from tieless.report.records import Cell, Estimate, Grid, Report
+from tieless.report.records import Estimate, Grid, Report, TableCell
 from tieless.study.judging.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:
@@ -121,7 +121,7 @@ class _FittedGrid:
         return shown
 
 
-def _cell(cell: Cell, *, rates: bool) -> Text:
+def _cell(cell: TableCell, *, rates: bool) -> Text:
     lines: list[Text] = []
     if cell.accuracy is not None:
         lines.append(

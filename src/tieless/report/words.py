@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tieless._yaml import write_value
-from tieless.report.records import Cell, Estimate, Grid, Report, Run, Settings
+from tieless.report.records import Estimate, Grid, Report, Run, Settings, TableCell
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -52,7 +52,7 @@ def rate(learning_rate: float, edge: int = 0) -> str:
     return write_value(learning_rate) + {-1: "↓", 0: "", 1: "↑"}[edge]
 
 
-def marks(cell: Cell) -> tuple[Mark, ...]:
+def marks(cell: TableCell) -> tuple[Mark, ...]:
     """Remarks that the numbers of a cell do not show, worst first."""
     planned, ended = cell.planned, len(cell.runs)
     found = [
@@ -70,7 +70,7 @@ def absent(rule: str, forward: str, grid: Grid) -> str:
     return "cannot be tied" if rule == "tied" and forward in grid.flat else "not in this study"
 
 
-def trace(cell: Cell) -> str:
+def tooltip(cell: TableCell) -> str:
     """Source of a cell's numbers, line by line: the seeds' single values, the mean, both differences."""
     lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
     lines += [seed_words(run) for run in cell.runs]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tieless._imports import try_import
+from tieless._imports import renamed, try_import
 
 with try_import("study") as _study_extra:
     import filelock as _filelock
@@ -17,7 +17,7 @@ from tieless.study.choose import Choice, Choose, Tried, choices
 from tieless.study.claims import Claim, parse_claim
 from tieless.study.file.library import load_study, shipped
 from tieless.study.file.reading import parse_study
-from tieless.study.judging.comparison import Arm, Cell
+from tieless.study.judging.comparison import Arm, ClaimCell
 from tieless.study.judging.statistics import Differences, holm, power, seeds_needed
 from tieless.study.judging.verdicts import ClaimVerdict, judge
 from tieless.study.results.export import alignment_rows, epoch_rows, export_table, trial_rows
@@ -30,10 +30,10 @@ from tieless.study.trial import EpochRecord, Result, Trial
 
 __all__ = [
     "Arm",
-    "Cell",
     "Choice",
     "Choose",
     "Claim",
+    "ClaimCell",
     "ClaimVerdict",
     "Differences",
     "Epoch",
@@ -65,3 +65,5 @@ __all__ = [
     "shipped",
     "trial_rows",
 ]
+
+__getattr__ = renamed(__name__, Cell="ClaimCell")

@@ -35,7 +35,7 @@ SPELLINGS = {
     "denormals": spelling.denormals,
 }
 """Fields that are specs, and the functions that normalise them."""
-LATER: dict[str, Any] = {
+DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
     "weights": "float",
     "feedback": "tied",
     "schedule": "constant",
@@ -143,7 +143,11 @@ class Trial:
         """Hash of ``MEANING`` and of all fields that change what is computed: 16 hexadecimal digits."""
         # Plain values all: asdict would copy each, which takes most of the time.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        named = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+        named = {
+            name: value
+            for name, value in values.items()
+            if name not in DEFAULTS_OF_LATER_FIELDS or value != DEFAULTS_OF_LATER_FIELDS[name]
+        }
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -160,7 +164,13 @@ class Trial:
         """Trial from a dictionary of ``to_dict``, unchecked: a store stays readable if a rule is not registered."""
         trial = object.__new__(cls)
         for f in fields(cls):
-            object.__setattr__(trial, f.name, record.get(f.name, LATER[f.name]) if f.name in LATER else record[f.name])
+            object.__setattr__(
+                trial,
+                f.name,
+                record.get(f.name, DEFAULTS_OF_LATER_FIELDS[f.name])
+                if f.name in DEFAULTS_OF_LATER_FIELDS
+                else record[f.name],
+            )
         return trial
 
 

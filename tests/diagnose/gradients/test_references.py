@@ -12,7 +12,7 @@ import tieless as tl
 from tieless.diagnose.gradients.compare import figures
 from tieless.diagnose.gradients.perturbed import Estimated, estimated, sums_with
 from tieless.diagnose.gradients.smoothed import Smoothed, steps_of
-from tieless.diagnose.watching.passes import look, loss_on, places_of
+from tieless.diagnose.watching.passes import loss_on, places_of, run_pass
 from tieless.errors import RuleValueError
 from tieless.forwards import forward
 
@@ -143,7 +143,7 @@ def test_a_pass_sees_what_the_model_does():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), tl.Activation("relu", "constant"), nn.Linear(8, 3))
     x, labels = torch.randn(8, 4), torch.randint(0, 3, (8,))
-    seen = look(net, places_of(net, "the test"), loss_on(F.cross_entropy, (x, labels)), {}, seed=0, received=True)
+    seen = run_pass(net, places_of(net, "the test"), loss_on(F.cross_entropy, (x, labels)), {}, seed=0, received=True)
     loss = F.cross_entropy(net(x), labels)
     assert seen.loss == loss
     for gradient, expected in zip(

@@ -17,7 +17,7 @@ from tieless.study.judging.deciding import more_seeds
 from tieless.study.judging.pairing import cell
 from tieless.study.results import export, tables
 from tieless.study.results.plan import planned
-from tieless.study.trial import LATER, EpochRecord
+from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, EpochRecord
 
 ROOT = Path(__file__).parents[3]
 FORMS = pytest.mark.parametrize("form", ["csv", "json", "parquet"])
@@ -385,7 +385,9 @@ def test_a_column_that_came_later_may_be_missing(tmp_path):
     file = tmp_path / "t.json"
     export_table([GOOD], file, form="json")
     rows = json.loads(file.read_text())
-    file.write_text(json.dumps([{name: value for name, value in rows[0].items() if name not in LATER}]))
+    file.write_text(
+        json.dumps([{name: value for name, value in rows[0].items() if name not in DEFAULTS_OF_LATER_FIELDS}])
+    )
     assert load_table(file)[1][0].trial == GOOD.trial
 
 

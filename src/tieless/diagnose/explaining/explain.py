@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tieless.diagnose.explaining.measure import Seen, bits_of, measure
+from tieless.diagnose.explaining.measure import Measured, bits_of, measure
 from tieless.diagnose.explaining.native import is_flat
 from tieless.diagnose.explaining.printed import aligned, cells, notes, titles
 from tieless.diagnose.explaining.records import ActivationRun, ExplainedActivation, ModelRun
@@ -107,8 +107,8 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
     return Explanation(type(model).__name__, tuple(rows), run, tuple(map(_named, natives)))
 
 
-def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Seen] | None) -> ExplainedActivation:
-    run, seen = part or (None, Seen(place.joined))
+def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Measured] | None) -> ExplainedActivation:
+    run, seen = part or (None, Measured(place.joined))
     dtype, device = seen.dtype or _dtype_of(model), seen.device or devices_of(model)[0]
     forward, rule = seen.joined.forward, seen.joined.rule
     bits, beside = bits_of(place, seen.joined, dtype, device)

@@ -16,7 +16,7 @@ from tieless.diagnose.explaining.records import ActivationRun, ModelRun
 from tieless.diagnose.slopes.gate import gate_of
 from tieless.diagnose.watching.passes import Run, Watcher, fresh, watched
 from tieless.diagnose.watching.sites import Place
-from tieless.diagnose.watching.untouched import untouched
+from tieless.diagnose.watching.untouched import leaving_unchanged
 from tieless.functional import Joined, untie_joined
 
 PROBE = (1024, 2048)
@@ -26,7 +26,7 @@ Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
-class Seen:
+class Measured:
     """What is seen of an activation while the model runs, over all calls; halves, dtype and device of the last one."""
 
     joined: Joined
@@ -39,7 +39,7 @@ class Seen:
 
 def measure(
     model: nn.Module, places: Sequence[Place], arguments: Arguments
-) -> tuple[ModelRun, list[tuple[ActivationRun, Seen]]]:
+) -> tuple[ModelRun, list[tuple[ActivationRun, Measured]]]:
     """Run a model as it is and as the native one, and count what each keeps when its forward pass has ended.
 
     Args:
@@ -47,7 +47,7 @@ def measure(
         places: Its activations, in the order of the results.
         arguments: To call it with, by position and by name.
     """
-    watch, seen = Watch(), [Seen(place.joined) for place in places]
+    watch, seen = Watch(), [Measured(place.joined) for place in places]
     kept, total = _run(model, places, partial(_counted, watch, seen), arguments, watch)
     _, native_total = _run(model, places, _natively, arguments, Watch())
     model_run = ModelRun(
@@ -78,7 +78,7 @@ def _bytes_of(
     place: Place, forward: Callable[[Tensor], Tensor], z: Tensor, without: Sequence[torch.UntypedStorage]
 ) -> int:
     watch = Watch()
-    with untouched(place.module), watch.watching():
+    with leaving_unchanged(place.module), watch.watching():
         y = forward(z.requires_grad_().clone())  # to which an activation in place may write
         kept = watch.kept(without).total
         del y
@@ -99,7 +99,7 @@ def _run(
     return kept, kept.total - kept.among(storages_in([*given, named]))
 
 
-def _counted(watch: Watch, seen: Sequence[Seen], run: Run, z: Tensor) -> Tensor:
+def _counted(watch: Watch, seen: Sequence[Measured], run: Run, z: Tensor) -> Tensor:
     here, joined = seen[run.place], run.joined
     with unseen():  # before the call, which may write to z
         here.fired += int(gate_of(joined.forward, joined.rule, z.device).passes(z.detach()).sum())

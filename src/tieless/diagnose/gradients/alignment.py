@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tieless.diagnose.gradients.compare import Sums, comparison, sums_of
 from tieless.diagnose.gradients.perturbed import Estimated, estimated, sums_with
-from tieless.diagnose.gradients.records import Alignment
+from tieless.diagnose.gradients.records import AlignmentReport
 from tieless.diagnose.gradients.references import (
     Reference,
     checked,
@@ -21,12 +21,12 @@ from tieless.diagnose.gradients.references import (
 from tieless.diagnose.watching.passes import (
     Batch,
     Loss,
-    Seen,
+    PassResult,
     batches_of,
     layer_of,
-    look,
     loss_on,
     places_of,
+    run_pass,
     weights_of,
 )
 from tieless.diagnose.watching.untouched import checked_seed
@@ -44,7 +44,7 @@ def alignment(
     draws: int = 64,
     confidence: float = 0.95,
     seed: int = 0,
-) -> Alignment:
+) -> AlignmentReport:
     """Compare the gradient that a model's rules give with the tied one: of its weights, and of the feedback.
 
     For each batch the model runs forward and backward as it is and once more with the rule ``tied`` in every activation
@@ -101,7 +101,7 @@ def alignment(
     losses: list[float] = []
     for number, one in enumerate(batches_of(batch)):
         loss_of = loss_on(loss_fn, one)
-        seen = look(model, places, loss_of, {}, seed=seed + number)
+        seen = run_pass(model, places, loss_of, {}, seed=seed + number)
         sent = seen.by_place()
         if number == 0:
             called = sorted(sent)
@@ -114,13 +114,13 @@ def alignment(
             feedback.append([sums_with(sent[place], by_place[place]) for place in called])
         else:
             others, blur = smoothed(places, seen, sigma)
-            tied = look(model, places, loss_of, tied_or(places, others), seed=seed + number, tied=True)
+            tied = run_pass(model, places, loss_of, tied_or(places, others), seed=seed + number, tied=True)
             mine, theirs = _by_layer(seen.weights, layers), _by_layer(tied.weights, layers)
             weights.append(sums_of([list(zip(mine[layer], theirs[layer], strict=True)) for layer in layers]))
             feedback.append(_feedback(called, sent, tied.by_place()))
         references = references or words_for(places, blur, reference, sigma, draws)
         losses.append(float(seen.loss))
-    return Alignment(
+    return AlignmentReport(
         type(model).__name__,
         comparison(layers, weights, confidence),
         comparison([places[place].name for place in called], feedback, confidence),
@@ -138,7 +138,7 @@ def _by_layer(weights: dict[str, Tensor], layers: Sequence[str]) -> dict[str, li
     return found
 
 
-def _estimated_layer(layer: str, seen: Seen, known: dict[str, Estimated]) -> Sums:
+def _estimated_layer(layer: str, seen: PassResult, known: dict[str, Estimated]) -> Sums:
     names = [name for name in seen.weights if layer_of(name) == layer]
     parts = [sums_with([seen.weights[name]], known[name]) for name in names]
     total = parts[0]

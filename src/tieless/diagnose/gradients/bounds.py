@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tieless.diagnose.explaining.printed import NOTHING, aligned
 from tieless.diagnose.gradients.compare import figures, sums_of
 from tieless.diagnose.gradients.references import checked, smoothed
-from tieless.diagnose.watching.passes import Batch, Call, Loss, batches_of, look, loss_on, places_of
+from tieless.diagnose.watching.passes import ActivationCall, Batch, Loss, batches_of, loss_on, places_of, run_pass
 from tieless.diagnose.watching.sites import Place
 from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
@@ -135,7 +135,7 @@ def bounds(model: nn.Module, batch: Batch, *, loss_fn: Loss | None = None, sigma
     checked_seed(seed)
     places = places_of(model, "bounds")
     (one,) = batches_of(batch)
-    seen = look(model, places, loss_on(loss_fn or default_loss, one), {}, seed=seed, received=True)
+    seen = run_pass(model, places, loss_on(loss_fn or default_loss, one), {}, seed=seed, received=True)
     blurred, _ = smoothed(places, seen, sigma)
     parts: list[SlopeBound] = []
     for number, place in enumerate(places):
@@ -154,7 +154,9 @@ def default_loss(outputs: Any, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
 
-def _slope_bound(place: Place, blurred: Joined | None, calls: Sequence[tuple[Call, Tensor, Tensor]]) -> SlopeBound:
+def _slope_bound(
+    place: Place, blurred: Joined | None, calls: Sequence[tuple[ActivationCall, Tensor, Tensor]]
+) -> SlopeBound:
     pairs = [
         (sent, _tied(blurred or Joined(call.joined.forward, Tied()), call.z, received))
         for call, sent, received in calls

@@ -16,9 +16,9 @@ from tieless.diagnose.watching.passes import (
     Batch,
     Loss,
     batches_of,
-    look,
     loss_on,
     places_of,
+    run_pass,
     running,
     weights_of,
 )
@@ -145,9 +145,9 @@ def descent(
     references: tuple[tuple[str, str], ...] = ()
     for number, one in enumerate(batches_of(batch)):
         loss_of = loss_on(loss_fn, one)
-        seen = look(model, places, loss_of, {}, seed=seed + number)
+        seen = run_pass(model, places, loss_of, {}, seed=seed + number)
         others, blur = smoothed(places, seen, sigma)
-        tied = look(model, places, loss_of, tied_or(places, others), seed=seed + number, tied=True)
+        tied = run_pass(model, places, loss_of, tied_or(places, others), seed=seed + number, tied=True)
         references = references or words_for(places, blur, "smoothed", sigma, 0)
         loss = _loss_at(model, places, loss_of, {}, seed + number)
         before.append(loss)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from torch import nn
 
 from tieless.diagnose.gradients.alignment import alignment
-from tieless.diagnose.gradients.records import Agreement, Alignment
+from tieless.diagnose.gradients.records import Agreement, AlignmentReport
 from tieless.diagnose.watching.passes import Batch, Loss, places_of
 from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
@@ -49,7 +49,7 @@ class Measurement:
     """
 
     step: int
-    alignment: Alignment | None
+    alignment: AlignmentReport | None
     problem: str | None = None
 
     def rows(self) -> list[AlignmentRow]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tieless.diagnose.gradients.compare import Sums
 from tieless.diagnose.gradients.references import Noise, noisy, tied_or
-from tieless.diagnose.watching.passes import look
+from tieless.diagnose.watching.passes import run_pass
 from tieless.diagnose.watching.sites import Place
 from tieless.forwards import Elementwise
 from tieless.functional import Joined
@@ -81,7 +81,7 @@ def estimated(
     Each estimate is the mean over ``epsilon`` and ``-epsilon``. What is not flat is tied.
 
     Args:
-        model, places, loss_of: As ``look`` takes them.
+        model, places, loss_of: As ``run_pass`` takes them.
         blur: Sigma of each flat place, by its number.
         width: Sigma in standard deviations, where it is ``None``.
         draws: Pairs, at least two.
@@ -142,7 +142,7 @@ def _loss(
         loss = loss_of(model)
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
-    return look(model, places, with_a_gradient, halves, seed=seed).loss
+    return run_pass(model, places, with_a_gradient, halves, seed=seed).loss
 
 
 def _joined(noise: Mapping[int, Noise]) -> dict[int, Joined]:
@@ -163,5 +163,5 @@ def _side(
         weight = loss.detach() - quiet
         return loss + sum((weight * term for term in terms), torch.zeros_like(loss))
 
-    seen = look(model, places, scored, tied_or(places, _joined(noise)), seed=seed)
+    seen = run_pass(model, places, scored, tied_or(places, _joined(noise)), seed=seed)
     return seen.weights, seen.by_place()

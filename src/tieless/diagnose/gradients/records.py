@@ -64,7 +64,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Alignment:
+class AlignmentReport:
     """What ``alignment`` found. ``print`` shows it as a table.
 
     Args:
@@ -111,7 +111,7 @@ class Alignment:
         return lines
 
 
-def rows_of(found: Alignment) -> list[list[str]]:
+def rows_of(found: AlignmentReport) -> list[list[str]]:
     """The table: weights, then feedback, each with its whole last."""
     rows = [["weights of", *TITLES[1:]]]
     rows += [_cells(part) for part in (*found.weights.parts, found.weights.whole)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tieless.diagnose.gradients.smoothed import Smoothed, width_at
-from tieless.diagnose.watching.passes import Seen
+from tieless.diagnose.watching.passes import PassResult
 from tieless.diagnose.watching.sites import Place
 from tieless.errors import RuleValueError
 from tieless.forwards import Elementwise, Forward
@@ -49,7 +49,7 @@ def flat(forward: Forward) -> bool:
     return forward.derivative() is None
 
 
-def sigmas(places: Sequence[Place], seen: Seen, width: float) -> dict[int, float | None]:
+def sigmas(places: Sequence[Place], seen: PassResult, width: float) -> dict[int, float | None]:
     """How far to blur at each flat place, in units of ``z``; a weight that is made once finds it for itself."""
     found: dict[int, float | None] = {}
     for number, place in enumerate(places):
@@ -70,7 +70,9 @@ def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, 
     }
 
 
-def smoothed(places: Sequence[Place], seen: Seen, width: float) -> tuple[dict[int, Joined], dict[int, float | None]]:
+def smoothed(
+    places: Sequence[Place], seen: PassResult, width: float
+) -> tuple[dict[int, Joined], dict[int, float | None]]:
     """For each flat place its smoothed forward with its own derivative, and how far it is blurred."""
     blur = sigmas(places, seen, width)
     return {

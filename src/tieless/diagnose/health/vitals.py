@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tieless.diagnose.health.records import LayerHealth
 from tieless.diagnose.slopes.gate import Gate, gate_of
-from tieless.diagnose.watching.passes import Call, look
+from tieless.diagnose.watching.passes import ActivationCall, run_pass
 from tieless.diagnose.watching.sites import Place
 from tieless.functional import Joined
 from tieless.rules import Rule
@@ -39,7 +39,7 @@ def vitals(
         rules: By the name of an activation, the rule to run in the place of its own.
     """
     halves = {n: Joined(site.forward, rules[site.name]) for n, site in enumerate(sites) if site.name in rules}
-    seen = look(model, sites, loss_of, halves, seed=0, received=True)
+    seen = run_pass(model, sites, loss_of, halves, seed=0, received=True)
     calls: dict[int, list[_Fed]] = {}
     for fed in zip(seen.calls, seen.received, seen.sent, strict=True):
         if fed[0].z.numel():
@@ -47,7 +47,7 @@ def vitals(
     return _with_ratios([_health(sites[number].name, own) for number, own in calls.items()])
 
 
-_Fed = tuple[Call, Tensor, Tensor]
+_Fed = tuple[ActivationCall, Tensor, Tensor]
 """A call, the feedback that it received, and what it sent."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tieless.diagnose.watching.passes import Call, fresh, places_of, running
+from tieless.diagnose.watching.passes import ActivationCall, fresh, places_of, running
 from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleValueError
 from tieless.forwards import Forward
@@ -73,7 +73,7 @@ def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int =
     places = places_of(model, "slope_profiles")
     with running(model, places, {}, seed=seed) as calls, torch.no_grad():
         model(fresh(inputs))
-    seen: dict[int, list[Call]] = {}
+    seen: dict[int, list[ActivationCall]] = {}
     for call in calls:
         if call.z.numel():
             seen.setdefault(call.place, []).append(call)
@@ -84,7 +84,7 @@ def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int =
     return tuple(_profile(places[number].name, seen[number], bins) for number in sorted(seen))
 
 
-def _profile(name: str, calls: Sequence[Call], bins: int) -> SlopeProfile:
+def _profile(name: str, calls: Sequence[ActivationCall], bins: int) -> SlopeProfile:
     z = torch.cat([call.z.detach().flatten().float() for call in calls]).cpu()
     forward, rule = calls[-1].joined.forward, calls[-1].joined.rule
     if not z.isfinite().all():

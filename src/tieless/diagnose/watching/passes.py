@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from tieless.diagnose.watching.sites import Place, inside, sites_of
-from tieless.diagnose.watching.untouched import seeded, untouched
+from tieless.diagnose.watching.untouched import leaving_unchanged, seeded
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.functional import Joined, untie_joined
 from tieless.nn import Activation, LearnableActivation, QuantizedWeight, tied_feedback
@@ -45,7 +45,7 @@ Watcher = Callable[[Run, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ActivationCall:
     """One call of an activation.
 
     Args:
@@ -61,7 +61,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PassResult:
     """What a pass gave.
 
     Args:
@@ -74,7 +74,7 @@ class Seen:
 
     loss: Tensor
     weights: dict[str, Tensor]
-    calls: tuple[Call, ...]
+    calls: tuple[ActivationCall, ...]
     sent: tuple[Tensor, ...]
     received: tuple[Tensor, ...] = field(default=())
 
@@ -119,9 +119,9 @@ def watched(
         halves: By the number of a place, which halves run there instead of its own.
     """
     # Untied calls in the code of modules are no children of the model.
-    with torch.inference_mode(mode=False), untouched(model, *(place.module for place in places)):
+    with torch.inference_mode(mode=False), leaving_unchanged(model, *(place.module for place in places)):
         for number, place in enumerate(places):
-            # In the instance it hides the method of the class; `untouched` takes it out again.
+            # In the instance it hides the method of the class; `leaving_unchanged` takes it out again.
             vars(place.module)["forward"] = _told(number, place, (halves or {}).get(number), watcher)
         yield
 
@@ -157,7 +157,7 @@ def _instead(joined: Joined) -> Callable[..., Tensor]:
     return forward
 
 
-def look(
+def run_pass(
     model: nn.Module,
     places: Sequence[Place],
     loss_of: LossOf,
@@ -166,7 +166,7 @@ def look(
     seed: int,
     received: bool = False,
     tied: bool = False,
-) -> Seen:
+) -> PassResult:
     """Run forward and backward once. The model, its gradients, buffers, modes and all random states stay as they were.
 
     What a jam draws comes from a stream of its own, so that dropout draws the same whatever the rules are.
@@ -204,7 +204,7 @@ def look(
                 "tensors. Give it use_reentrant=False."
             ) from error
     split, end = len(weights), len(weights) + len(seen)
-    return Seen(
+    return PassResult(
         loss.detach(),
         dict(zip(weights, grads[:split], strict=True)),
         seen,
@@ -227,12 +227,12 @@ def weights_of(model: nn.Module, places: Sequence[Place]) -> dict[str, nn.Parame
 @contextmanager
 def running(
     model: nn.Module, places: Sequence[Place], halves: Mapping[int, Joined], *, seed: int
-) -> Generator[list[Call]]:
+) -> Generator[list[ActivationCall]]:
     """Inside, other halves run and all calls are seen; afterwards the model and all random states are as they were.
 
     Parameters that are put in the place of others are taken out again too.
     """
-    calls: list[Call] = []
+    calls: list[ActivationCall] = []
     stream = torch.Generator().manual_seed(seed + 2**32).get_state()
 
     def seen(run: Run, z: Tensor) -> Tensor:
@@ -251,7 +251,9 @@ def running(
         if not places[run.place].weight:
             y = y.view_as(y)
             # What runs without gradients sends and gets none.
-            calls.append(Call(run.place, run.joined, begin, y if y.requires_grad else y.detach().requires_grad_()))
+            calls.append(
+                ActivationCall(run.place, run.joined, begin, y if y.requires_grad else y.detach().requires_grad_())
+            )
         return z.copy_(y) if run.inplace else y.view_as(y)
 
     with watched(model, places, seen, halves):

@@ -15,7 +15,7 @@ from tieless.errors import RuleTypeError, RuleValueError
 
 
 @contextmanager
-def untouched(*models: nn.Module) -> Generator[None]:
+def leaving_unchanged(*models: nn.Module) -> Generator[None]:
     """Inside, models run eagerly on copies of their buffers; afterwards they are as they were before.
 
     So are PyTorch's random generators, of the CPU and of the models' devices, and what attributes of their modules refer
@@ -24,9 +24,9 @@ def untouched(*models: nn.Module) -> Generator[None]:
     Args:
         models: Every module in them, and every buffer.
     Example:
-        >>> from tieless.diagnose.watching.untouched import untouched
+        >>> from tieless.diagnose.watching.untouched import leaving_unchanged
         >>> norm = torch.nn.BatchNorm1d(2)
-        >>> with untouched(norm):
+        >>> with leaving_unchanged(norm):
         ...     y = norm(torch.rand(8, 2))
         >>> norm.running_mean, norm.num_batches_tracked
         (tensor([0., 0.]), tensor(0))
@@ -61,7 +61,7 @@ def checked_seed(seed: int) -> None:
 
 
 def seeded(model: nn.Module, seed: int) -> None:
-    """Seed those of PyTorch's generators that ``untouched`` sets back, and no other.
+    """Seed those of PyTorch's generators that ``leaving_unchanged`` sets back, and no other.
 
     ``torch.manual_seed`` seeds those of every device, the ones that start later too.
     """

@@ -38,7 +38,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ClaimCell:
     """Comparison of the two sides in one cell, with its verdict.
 
     Args:
@@ -183,7 +183,7 @@ class Comparison:
 
     Args:
         claim: Claim to judge.
-        pairing: Cell with its paired runs.
+        pairing: ClaimCell with its paired runs.
         known: Results by their trial.
         steps: Smallest change of the accuracies on each data set.
         most: Largest number of pairs to which seeds may be added; ``None`` if only the planned ones are run.
@@ -225,11 +225,11 @@ class Comparison:
         found = Differences.of(values, self._step.size)
         return self._for.p_all(found), self._against.p_any(found)
 
-    def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> Cell:
+    def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> ClaimCell:
         """Cell with p-values adjusted for the family, of which ``open_ones`` are undecided."""
         values = paired(self._runs)
         found = Differences.of(values, self._step.size) if len(values) > 1 else None
-        cell = Cell(
+        cell = ClaimCell(
             settings=self._words,
             candidate=self._arms[0],
             baseline=self._arms[1],

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tieless.study.claims import Claim
-from tieless.study.judging.comparison import Cell, Comparison, Verdict, steps
+from tieless.study.judging.comparison import ClaimCell, Comparison, Verdict, steps
 from tieless.study.judging.pairing import Pairing, cells_of, pairings
 from tieless.study.judging.statistics import LEVEL, holm
 from tieless.study.study import Study
@@ -31,7 +31,7 @@ class ClaimVerdict:
 
     claim: Claim
     verdict: Verdict
-    cells: tuple[Cell, ...]
+    cells: tuple[ClaimCell, ...]
     family: int
     looks: int
 
@@ -135,7 +135,9 @@ def _verdict(p_holds: float, p_fails: float) -> Verdict:
     return "holds" if p_holds < p_fails else "does not hold"
 
 
-def _together(claim: Claim, cells: tuple[Cell, ...], family: int, comparisons: Sequence[Comparison]) -> ClaimVerdict:
+def _together(
+    claim: Claim, cells: tuple[ClaimCell, ...], family: int, comparisons: Sequence[Comparison]
+) -> ClaimVerdict:
     verdicts = {cell.verdict for cell in cells}
     verdict: Verdict = "undecided"
     if "does not hold" in verdicts:

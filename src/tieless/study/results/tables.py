@@ -22,7 +22,7 @@ from tieless.study.claims import Claim
 from tieless.study.judging.pairing import cells_of
 from tieless.study.results import columns
 from tieless.study.study import Study
-from tieless.study.trial import LATER, SPELLINGS, EpochRecord, Result, Status, Trial
+from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, SPELLINGS, EpochRecord, Result, Status, Trial
 
 with try_import("report") as _parquet_extra:
     import pyarrow as pa
@@ -30,7 +30,7 @@ with try_import("report") as _parquet_extra:
 
 _Row = Mapping[str, Any]
 # A table of an earlier version lacks what came later, and an id follows from the settings.
-_LATER = {*LATER, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
+_LATER = {*DEFAULTS_OF_LATER_FIELDS, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
 _NEEDED = frozenset(columns.COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
 _MOST_EPOCHS = 1_000_000
@@ -218,7 +218,7 @@ def _result(row: _Row) -> Result:
 
 def _trial(row: _Row) -> Trial:
     values: dict[str, Any] = {f.name: columns.read(row, f.name) for f in fields(Trial)}
-    values = {name: LATER.get(name) if value is None else value for name, value in values.items()}
+    values = {name: DEFAULTS_OF_LATER_FIELDS.get(name) if value is None else value for name, value in values.items()}
     values["validation"] = columns.or_none(values["validation"])
     if lacking := [name for name, value in values.items() if value is None and name not in {"subset", "validation"}]:
         raise StudyError(f"{lacking[0]}: a run has one, got none.")
@@ -288,7 +288,11 @@ def _settings(trials: Sequence[Trial], *, chooses: bool) -> dict[str, Any]:
             axes["seeds"][trial.seed] = None
     written = [
         {
-            **{name: value for name, value in zip(names, cell, strict=True) if LATER.get(name, ()) != value},
+            **{
+                name: value
+                for name, value in zip(names, cell, strict=True)
+                if DEFAULTS_OF_LATER_FIELDS.get(name, ()) != value
+            },
             **({"learning_rate": list(axes["learning_rate"])} if chooses else {}),
             # A study that still chooses has no final runs yet.
             "seeds": list(axes["seeds"]) or [0],

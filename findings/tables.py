@@ -12,9 +12,9 @@ from typing import Any
 
 from tieless.diagnose import expected_cosine
 from tieless.errors import StudyError
+from tieless.grammar import parse_chain
 from tieless.report.collect import assemble
 from tieless.report.records import Section
-from tieless.spec import parse_chain
 from tieless.study import Claim, ClaimVerdict, Result, Study, judge, load_study, load_table
 from tieless.study.judging.pairing import pairings
 

@@ -29,7 +29,7 @@ PACKAGES_ABOVE = (
 PLAIN_ROOMS = (
     *("cli", "compat", "data", "levels", "models", "ops", "report", "study", "testing"),
     *("__init__", "_files", "_imports", "_kinds", "_tracing", "_underivable", "_yaml"),
-    *("draws", "errors", "packing", "registry", "signature", "slopes", "spec"),
+    *("draws", "errors", "packing", "registry", "signature", "slopes", "grammar"),
 )
 # First words that leave the thing without a noun: of a description, and of a summary.
 WITHOUT_A_NOUN = {"how", "what", "when", "where", "whether", "which", "who", "whose", "why"}

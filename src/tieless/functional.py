@@ -23,12 +23,12 @@ from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, TransformError
 from tieless.forwards import Elementwise, FixedFunction, Forward, ForwardLike, forward as forward_of
 from tieless.forwards.base import remembered_by_forward, without_graph
+from tieless.grammar import shown
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
 from tieless.signature import real, same_shape
 from tieless.slopes import Codes, Need, OwnSlope, SlopeForm, Window
-from tieless.spec import shown
 
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
@@ -94,6 +94,9 @@ class Plan(NamedTuple):
     arguments: tuple[Any, ...] = ()
 
 
+_ANCHOR, _INPUT, _OUTPUT, _FIRST_PACKED = range(4)
+"""Places among the saved tensors, as ``_keep`` orders them."""
+
 _PAIRS: weakref.WeakValueDictionary[str, Joined] = weakref.WeakValueDictionary()
 """Pairs that there are, by their names."""
 
@@ -111,7 +114,7 @@ class Joined:
         parts: The rules of the chain, each with where it finds what it needs.
         packed: The windows and codes whose bits are kept, each once.
         keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
-        samples: Whether the forward is who draws.
+        forward_is_random: True if the forward draws random numbers.
         linear: True if what is sent is linear in the feedback, so that it has a derivative.
         opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
         foreign: True if ``y`` is made by a function that is not ours.
@@ -128,8 +131,8 @@ class Joined:
         self.packed = tuple(dict.fromkeys(need for need in needs if isinstance(need, (Window, Codes))))
         self.keeps_input = "input" in needs
         self.keeps_output = "output" in needs
-        self.samples = forward.draws
-        self.draws = self.samples or any(part.draws for part in rules)
+        self.forward_is_random = forward.draws
+        self.draws = self.forward_is_random or any(part.draws for part in rules)
         self.keeps_nothing = not any(needs)
         self.parts = tuple(
             Part(
@@ -160,8 +163,8 @@ class Joined:
         if need is None:
             return None
         if isinstance(need, (Window, Codes)):
-            return 3 + self.packed.index(need)
-        return 1 if need == "input" else 2
+            return _FIRST_PACKED + self.packed.index(need)
+        return _INPUT if need == "input" else _OUTPUT
 
     def __reduce__(self) -> tuple[object, ...]:
         return join, (self.forward, self.rule)
@@ -209,7 +212,7 @@ class Joined:
         """``y`` of a function that is not ours, which gets a copy: what lies at ``z`` belongs to others."""
         given = z.clone() if self.copies else z
         version = None if given.is_inference() else given._version  # noqa: SLF001  (PyTorch documents it, underscore and all)
-        y = self.sample(given, key) if self.samples else self.forward.value(given)
+        y = self.sample(given, key) if self.forward_is_random else self.forward.value(given)
         if version is not None and version != given._version:  # noqa: SLF001
             raise RuleTypeError(
                 f"The forward {self.forward} writes to z, which the rule needs as it was. Give a function that is not in place."
@@ -228,7 +231,7 @@ class Joined:
             elementwise=self.forward.elementwise and all(part.is_elementwise() for part in self.rule.parts()),
             trusted=not self.opaque,
             draws=self.draws,
-            value=None if self.samples else self._value_of_floating,
+            value=None if self.forward_is_random else self._value_of_floating,
         )
 
     def _value_of_floating(self, z: Tensor) -> Tensor:
@@ -237,7 +240,7 @@ class Joined:
     def exported(self, z: Tensor) -> Tensor:
         """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
         tied = isinstance(self.rule, Tied)
-        if not self.foreign or self.samples:
+        if not self.foreign or self.forward_is_random:
             return self.forward.exported(z if tied else z.detach())
         with warnings.catch_warnings():
             # A trace has one shape, and this compares it: nothing that the program could get wrong.
@@ -246,7 +249,7 @@ class Joined:
 
     def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
         """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
-        if self.samples:
+        if self.forward_is_random:
             return self.sample(z, key)
         body = self.forward.body(z.dtype)
         return self.value(z) if body is None else ops.activate(z, *body)
@@ -513,7 +516,7 @@ class _DirectUntie(torch.autograd.Function):
                 y = y.clone()  # it may be a view, or a tensor of the function's own
             packed = [need.pack(z) for need in joined.packed]
         elif kernel is None:
-            y = joined.sample(z, key) if joined.samples else value(z)
+            y = joined.sample(z, key) if joined.forward_is_random else value(z)
             packed = [need.pack(z) for need in joined.packed]
         else:
             y, first = getattr(ops.kernels_for(z), kernel)(z, *arguments)
@@ -602,7 +605,7 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
     # Autograd records what is sent: kernels are no operations that it knows.
     recorded = joined.linear and torch.is_grad_enabled()
     if recorded:
-        feedback = cast("Tensor", _Anchored.apply(feedback, saved[0]))
+        feedback = cast("Tensor", _Anchored.apply(feedback, saved[_ANCHOR]))
     for stream, part in enumerate(joined.parts):
         kept = None if part.saved is None else saved[part.saved]
         drawn = key if part.draws else None

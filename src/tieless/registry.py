@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, Literal, SupportsIndex, TypeVar, cast
 import torch
 
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
-from tieless.spec import Call, Value, format_call, is_name, is_text, shown
+from tieless.grammar import Call, Value, format_call, is_name, is_text, shown
 
 T = TypeVar("T")
 

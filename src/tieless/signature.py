@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, SpecError
+from tieless.grammar import shown
 from tieless.registry import Named, is_value_type, types_of
-from tieless.spec import shown
 
 NamedT = TypeVar("NamedT", bound=Named)
 

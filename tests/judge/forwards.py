@@ -10,9 +10,9 @@ import numpy as np
 
 from tests.judge.numbers import FORMATS, Array, Format, Near, arithmetic, uniform
 
-__all__ = ["FORWARDS", "OF_THE_FORWARD", "Call", "Judged", "below", "channel_mean", "erfc", "gelu", "sigma", "softplus"]
+__all__ = ["FORWARDS", "FORWARD_STREAM", "Call", "Judged", "below", "channel_mean", "erfc", "gelu", "sigma", "softplus"]
 
-OF_THE_FORWARD = 2**31 - 1
+FORWARD_STREAM = 2**31 - 1
 """The Philox stream of a forward that draws."""
 
 
@@ -192,7 +192,7 @@ def _ternary_weight(call: Call) -> Near:
 def _bernoulli(call: Call) -> Near:
     scaled = call.z / float(call.parameters["width"])
     chance = np.clip(scaled, 0, 1) if call.parameters["chance"] == "clamp" else sigma(scaled)
-    drawn = uniform(call.z.shape, call.key, OF_THE_FORWARD)
+    drawn = uniform(call.z.shape, call.key, FORWARD_STREAM)
     fires = Near(np.ones(call.z.shape), None, call.arithmetic, 0)
     doubt = 0 if call.parameters["chance"] == "clamp" else 1e-14
     return fires.either(drawn < chance - doubt, drawn < chance + doubt, 0.0)

@@ -16,7 +16,7 @@ from tieless.data.places import find
 from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
 from tieless.errors import DataError, RuleTypeError, RuleValueError
-from tieless.spec import parse_call
+from tieless.grammar import parse_call
 
 
 def datasets() -> Mapping[str, type[Source]]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tieless import ops
 from tieless.errors import RuleTypeError
+from tieless.grammar import parse_call
 from tieless.kernels.reductions import of_order_one
 from tieless.registry import Named, Registry, option, remembered
-from tieless.spec import parse_call
 
 FeedbackScale = Literal["glorot", "weights"]
 """What the feedback weights are as large as: weights at Glorot's start, or the layer's own weights at each call."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from tieless import ops
 from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, UntrainableError
+from tieless.grammar import parse_call, shown
 from tieless.registry import Named, Registry, remembered
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import OwnSlope, SlopeForm
-from tieless.spec import parse_call, shown
 
 
 class Forward(Named):

@@ -21,11 +21,11 @@ import torch
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
 from tieless.forwards.base import remembered_by_forward, untrainable
+from tieless.grammar import shown
 from tieless.levels.search import Array, Function, cheapest, curve_on, integrals, points, polished
 from tieless.levels.value import Levels
 from tieless.registry import plain_number
 from tieless.slopes import Packed, TwoValuedSlope
-from tieless.spec import shown
 
 _END = 10.0
 _SETTLED = 1e-3

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.grammar import shown
 from tieless.registry import loadable, number
-from tieless.spec import shown
 
 
 @loadable

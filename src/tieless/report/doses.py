@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
+from tieless.grammar import Call, Value, format_call, parse_chain
 from tieless.report.records import Dose, DoseLine, DosePoint, Grid, Section, TableCell
 from tieless.rules import rules
-from tieless.spec import Call, Value, format_call, parse_chain
 from tieless.study.trial import backward_label
 
 LEAST_DOSES = 3

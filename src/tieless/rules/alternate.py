@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tieless.errors import RuleValueError
+from tieless.grammar import Call, format_call
 from tieless.registry import loadable, whole_number
 from tieless.rules.base import Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule, register_schedule
-from tieless.spec import Call, format_call
 
 
 @loadable

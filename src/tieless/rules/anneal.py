@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.grammar import Call, Value, format_call, shown
 from tieless.registry import loadable, number, whole_number
 from tieless.rules.base import Chain, Rule, RuleLike, rule as rule_of
 from tieless.rules.schedule import RuleSchedule, register_schedule
-from tieless.spec import Call, Value, format_call, shown
 
 Curve = Literal["linear", "geometric"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
+from tieless.grammar import parse_chain, shown
 from tieless.registry import Named, Registry, loadable, remembered
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import Need, OwnSlope, SlopeForm
-from tieless.spec import parse_chain, shown
 
 Family = Literal["slope", "jam", "transform"]
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward
+from tieless.grammar import shown
 from tieless.registry import plain_number
 from tieless.rules.base import Rule
 from tieless.slopes import NamedSlope, SlopeForm
-from tieless.spec import shown
 
 if TYPE_CHECKING:  # Python has it from 3.11 on
     from typing_extensions import Self

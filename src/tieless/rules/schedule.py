@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tieless.errors import SpecError
+from tieless.grammar import parse_chain, shown
 from tieless.registry import forget_caches
 from tieless.rules.base import Rule, rules
-from tieless.spec import parse_chain, shown
 
 MakerT = TypeVar("MakerT", bound=Callable[..., "RuleSchedule"])
 

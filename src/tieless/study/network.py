@@ -10,8 +10,8 @@ from torch import nn
 from tieless.convert import convert_feedback
 from tieless.data import Dataset, load
 from tieless.errors import StudyError, TielessError
+from tieless.grammar import parse_call
 from tieless.models import build_model
-from tieless.spec import parse_call
 from tieless.study.settings.spelling import first_rule
 from tieless.study.settings.weights import WEIGHTS
 from tieless.study.trial import Trial

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tieless.data import load
+from tieless.grammar import parse_call
 from tieless.models import MLP, build_model
-from tieless.spec import parse_call
 from tieless.study import network
 from tieless.study.network import start_of
 from tieless.study.running import training

@@ -14,8 +14,8 @@ import torch
 from tieless._yaml import Document, read_document
 from tieless.data import Dataset, is_available, load, locate
 from tieless.errors import DataError, RuleTypeError, RuleValueError, StudyError
+from tieless.grammar import parse_call
 from tieless.registry import unknown
-from tieless.spec import parse_call
 from tieless.study.file.reading import parse_study
 from tieless.study.network import check_fit, network_of
 from tieless.study.settings.augmentations import augmentations, augmented

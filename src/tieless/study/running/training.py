@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.errors import StudyError
+from tieless.grammar import parse_call
 from tieless.nn import RuleScheduler, latent_weights
 from tieless.optim import clip_after_step
 from tieless.rules import rule_schedule
-from tieless.spec import parse_call
 from tieless.study.network import start_of
 from tieless.study.running.steps import step_for
 from tieless.study.running.validation import hold_out

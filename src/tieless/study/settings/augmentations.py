@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tieless.errors import RuleValueError
+from tieless.grammar import parse_chain
 from tieless.registry import Named, Registry
-from tieless.spec import parse_chain
 
 
 class Augmentation(Named):

@@ -14,10 +14,10 @@ from tieless.errors import StudyError
 from tieless.feedback import feedback as feedback_of
 from tieless.forwards import forward as forward_of
 from tieless.functional import join
+from tieless.grammar import Call, Value, format_call, parse_call, parse_chain
 from tieless.models import model_spec
 from tieless.registry import remembered, unknown
 from tieless.rules import rule as rule_of, rule_schedule
-from tieless.spec import Call, Value, format_call, parse_call, parse_chain
 from tieless.study.settings.augmentations import augmentations
 from tieless.study.settings.losses import LOSSES
 from tieless.study.settings.optimisers import OPTIMISERS

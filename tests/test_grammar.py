@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tieless.errors import SpecError
-from tieless.spec import Call, format_call, parse_call, parse_chain
+from tieless.grammar import Call, format_call, parse_call, parse_chain
 
 NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,8}(-[a-z0-9]{1,4})?\Z").filter(
     lambda name: name not in ("true", "false", "True", "False")

@@ -10,6 +10,7 @@ from torch import nn
 
 from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
+from tieless.grammar import parse_call
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
 from tieless.models.gru import GRU, Gates
@@ -21,7 +22,6 @@ from tieless.models.suc import SUC
 from tieless.models.transformer import GPT, ViT
 from tieless.registry import Named, Registry, option
 from tieless.rules import RuleLike
-from tieless.spec import parse_call
 
 
 class ModelSpec(Named):

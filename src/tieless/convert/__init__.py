@@ -1,4 +1,4 @@
-"""Give activations of a model that exists rules of their own, linear layers feedback weights, and take both back."""
+"""Conversion of existing models: backward rules for activations, feedback weights for linear layers, and undoing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations that are written out, such as ``torch.where(x > 0, x, 0.1 * x)``: they can be named, and not exchanged."""
+"""Activations that are written out, such as ``torch.where(x > 0, x, 0.1 * x)``: they are reported, not exchanged."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _BOUNDED = frozenset({"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_mi
 
 
 def written_out(node: ast.AST) -> str | None:
-    """What an expression is if it has the form of an activation; ``None`` in doubt.
+    """Name of the form of activation that an expression has; ``None`` in doubt.
 
-    Looked for are an error function, a choice or product by the sign of what is chosen (``where(x > 0, x, ...)``,
-    ``x * (x > 0)``), a clamp from 0 or to both sides alike, the larger of two where one is zero or a multiple of the
-    other, and one over one plus an exponential.
+    The forms are: an error function; a choice or product by the sign of the chosen value (``where(x > 0, x, ...)``, ``x
+    * (x > 0)``); a clamp from 0 or to symmetric bounds; the larger of two values if one is zero or a multiple of the
+    other; and one over one plus an exponential.
 
     Example:
         >>> [written_out(ast.parse(text, mode="eval").body) for text in ("x.clamp(min=0)", "norm.clamp(min=1e-6)")]
@@ -52,7 +52,7 @@ def _by_its_own(node: ast.Call) -> bool:
 
 
 def _compared(node: ast.AST) -> set[str]:
-    """What is compared with a number in an expression."""
+    """Expressions that are compared with a number in an expression."""
     found: set[str] = set()
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         # (x > 0).float(), (x > 0).to(x.dtype)
@@ -84,7 +84,7 @@ def _bounds_alike(node: ast.Call, name: str) -> bool:
 
 
 def _is_scaled(one: ast.expr, other: ast.expr) -> bool:
-    """Is one of two a number times the other?"""
+    """True if one of two expressions is a number times the other."""
     return any(
         isinstance(b, ast.BinOp)
         and isinstance(b.op, ast.Mult)

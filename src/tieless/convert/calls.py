@@ -1,4 +1,4 @@
-"""What stands in changed code in the place of calls: each looks up whether its call is converted in this module."""
+"""Functions that changed code calls in place of activations: each looks up if its call is converted in this module."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from tieless.convert.outside import activation_of
 Calls = Mapping[str, ConvertedCall]
 
 ROOMS = (F, torch, torch.special, Tensor)
-"""Where PyTorch keeps its activations."""
+"""Modules in which PyTorch keeps its activations."""
 
 
 def call(
     calls: Calls, key: str, kind: str, inplace: bool, function: Callable[..., Any], /, *given: Any, **named: Any
 ) -> Any:
-    """``function(*given, **named)``, untied if this call is converted."""
+    """Result of ``function(*given, **named)``, untied if this call is converted."""
     site = calls.get(key)
     return function(*given, **named) if site is None else site.call(kind, inplace, *given, **named)
 
 
 def named(calls: Calls, key: str, name: str, /, *given: Any, **keywords: Any) -> Any:
-    """The call of a function of PyTorch's that is given by its name, untied if this call is converted."""
+    """Result of a PyTorch function that is given by its name, untied if this call is converted."""
     function, known = BY_NAME[name]
     return call(calls, key, known.kind, known.inplace, function, *given, **keywords)
 
 
 def method(calls: Calls, key: str, receiver: Any, name: str, /, *given: Any, **named: Any) -> Any:
-    """``receiver.name(*given, **named)``, untied if this call is converted and the receiver is a tensor, or torch."""
+    """Result of ``receiver.name(*given, **named)``, untied if converted and the receiver is a tensor or torch."""
     function = getattr(receiver, name)
     if key not in calls:
         return function(*given, **named)
@@ -51,7 +51,7 @@ def method(calls: Calls, key: str, receiver: Any, name: str, /, *given: Any, **n
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A function for somebody else to call, or to keep: it is untied as long as its place is converted."""
+    """Function that other code calls or stores: it is untied as long as its place is converted."""
 
     calls: Calls
     key: str
@@ -65,7 +65,7 @@ class Reference:
 def reference(
     calls: Calls, key: str, kind: str, inplace: bool, function: Callable[..., Any], found: Callable[..., Any], /
 ) -> Callable[..., Any]:
-    """``found`` as a value, untied if this place is converted and ``function`` still is what is found there."""
+    """Return ``found`` as a value, untied if this place is converted and ``function`` still is what is found there."""
     if key not in calls or found is not function:
         return found
     return Reference(calls, key, Function(kind, inplace), function)
@@ -74,14 +74,14 @@ def reference(
 def helper(
     calls: Calls, function: Callable[..., Any], changed: Callable[..., Any], found: Callable[..., Any], /
 ) -> Any:
-    """``found``, with changed code if it is ``function`` or a method that has it."""
+    """Return ``found``, with changed code if it is ``function`` or a method that has it."""
     if isinstance(found, MethodType):  # first, as to a compiler a class method is its function
         return partial(changed, calls, found.__self__) if found.__func__ is function else found
     return partial(changed, calls) if found is function else found
 
 
 def made(calls: Calls, key: str, module: nn.Module, /) -> nn.Module:
-    """A module that was just made, converted if this place is."""
+    """Return a new module, converted if this place is."""
     site, known = calls.get(key), activation_of(module)
     if site is not None and known is not None:
         change_class(module, converted_class(type(module)), joined=site.with_parameters(known.parameters))
@@ -89,5 +89,5 @@ def made(calls: Calls, key: str, module: nn.Module, /) -> nn.Module:
 
 
 def cell(value: object) -> CellType:
-    """What a closure is made of."""
+    """Cell of a closure that holds a value."""
     return CellType(value)

@@ -1,4 +1,4 @@
-"""``convert`` and ``revert``."""
+"""Functions ``convert``, ``conversion`` and ``revert``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tieless.rules import RuleLike, rule as rule_of
 Model = TypeVar("Model", bound=nn.Module)
 
 Layers = Mapping[Any, HalvesLike] | str | PathLike[str]
-"""Selectors with what they select for, or a YAML file that has them."""
+"""Selectors with their rules or halves, or the path of a YAML file that has them."""
 
 
 def convert(
@@ -59,34 +59,40 @@ def convert(
     strict: bool = False,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Model:
-    """Give the activations of a model backward rules of their own, in place; ``revert`` takes them back.
+    """Give the activations of a model backward rules (custom gradients), in place; ``revert`` takes them back.
 
+    A backward rule, such as a surrogate gradient or a straight-through estimator, takes the place of the derivative.
     Activations are modules (``nn.ReLU``, those of transformers), functions in attributes
     (``TransformerEncoderLayer.activation``) and calls in the code of modules (``F.relu(x)``, ``x.tanh()``). A call is
-    named by its module, its function and a number: ``"block.relu@1"``. Each keeps the values of its own function, its
-    parameters and in-place writing included, unless ``forward`` exchanges it. All modules stay the objects that they
-    are, with their hooks, modes and parameters; the keys of ``state_dict`` do not change. An activation that is not this
-    model's alone, such as a global that a second model has too, is exchanged for an object of this model's own.
+    named by its module, its function and a number: ``"block.relu@1"``. Each activation keeps the values of its own
+    function, with its parameters and in-place writing, unless ``forward`` exchanges the function. All modules remain
+    the same objects, with their hooks, modes and parameters; the keys of ``state_dict`` do not change. An activation
+    that other code holds too, such as a global that a second model uses, is exchanged for an object of this model's
+    own.
 
-    Selectors are a name or glob (``*`` passes dots too), a class (``nn.ReLU`` stands for ``F.relu`` too), or a function
-    ``(name, module) -> bool``. Where several fit, the narrowest counts: the one whose activations are all among those of
-    the others. What was converted before gets its new rule instead of the old one; what is not selected stays.
+    A selector is a name or glob (``*`` passes dots too), a class (``nn.ReLU`` stands for ``F.relu`` too), or a function
+    ``(name, module) -> bool``. If several fit, the narrowest counts: the one whose activations are all among those of
+    the others. An activation that was converted before gets its new rule instead of the old one; activations that are
+    not selected stay as they are.
 
     Args:
-        model: Changed, and returned.
-        layers: Selector to rule, to ``{"forward": ..., "backward": ...}``, or to ``None`` for as it was before any
-            conversion; or the path of a YAML file.
-        backward, forward: For all that ``layers`` does not select. Without ``forward`` each keeps its own.
-        only: Selectors that ``backward`` and ``forward`` are limited to.
-        keep_ends: True leaves the first and the last activation as they are, in the order in which the model holds them.
-        strict: Raise, before anything is changed, where activations cannot be reached; else there is a warning.
-        example: Arguments to call the model with, a tuple or a dict. It then runs once, and activations that it
-            computes in a way that no reading of code can see are reported too, with steps that cut off a gradient.
+        model: Model, which is changed and returned.
+        layers: Mapping of a selector to a rule, to ``{"forward": ..., "backward": ...}``, or to ``None`` to undo any
+            earlier conversion; or the path of a YAML file.
+        backward, forward: Halves for all activations that ``layers`` does not select. Without ``forward`` each
+            activation keeps its own function.
+        only: Selectors of the activations that ``backward`` and ``forward`` are limited to.
+        keep_ends: True if the first and the last activation stay as they are, in the order in which the model holds
+            them.
+        strict: True to raise an error, before anything is changed, if activations cannot be reached; otherwise there is
+            a warning.
+        example: Arguments for a call of the model, a tuple or a dict. The model then runs once; activations that no
+            reading of the code can show are reported too, with step functions that cut off a gradient.
     Raises:
-        ConversionError: nothing is there to be converted; a selector fits nothing, or two overlap; shared modules would
-            get two rules; with ``strict``, something cannot be reached; the model does not run on the example. The model
-            is then as it was.
-        SpecError, RuleTypeError, RuleValueError, UntrainableError: the halves are wrong, or do not go together.
+        ConversionError: the model has nothing to convert; a selector fits nothing, or two overlap; shared modules would
+            get two rules; with ``strict``, an activation cannot be reached; the model does not run on the example. The
+            model is then as it was.
+        SpecError, RuleTypeError, RuleValueError, UntrainableError: the halves are invalid, or cannot be combined.
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> tl.convert(net, backward="full_jam")
@@ -127,10 +133,10 @@ def conversion(
     keep_ends: bool = False,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Conversion:
-    """What ``convert`` would do with the same arguments; without any, what has been done. The model is left as it is.
+    """Report of a conversion with the same arguments, which is not done; without any, of conversions that were done.
 
     Returns:
-        A record that prints as a table of counts.
+        Record that prints as a table of counts.
     Raises:
         ConversionError: as from ``convert``.
     Example:
@@ -162,11 +168,12 @@ def conversion(
 
 
 def revert(model: Model) -> Model:
-    """Undo every conversion of a model, of its feedback weights too, in place: each module gets back the class and the
-    attributes that it had.
+    """Undo every conversion of a model, also of its feedback weights, in place.
+
+    Each module gets back the class and the attributes that it had.
 
     Raises:
-        ConversionError: the class of a converted module was changed by somebody else since.
+        ConversionError: other code has changed the class of a converted module since.
     Example:
         >>> tl.revert(tl.convert(torch.nn.Sequential(torch.nn.ReLU()), backward="full_jam"))
         Sequential(
@@ -261,7 +268,7 @@ def _probed(
 
 
 def _owned(model: nn.Module, choices: list[Choice]) -> list[Choice]:
-    """The choices, with objects that are this model's alone where activations are others' too."""
+    """Return the choices, with objects of this model's own in place of activations that other code holds too."""
     changed = {id(one.module): one for one, chosen in choices if chosen is not None and KEPT not in vars(one.module)}
     owners = outside_owners(model, [one.module for one in changed.values()])
     others = [(one, owners[number]) for number, one in changed.items() if number in owners and one.place != "module"]
@@ -303,7 +310,7 @@ def _apply(found: Found, chosen: Halves, joined: Joined) -> None:
 
 
 def _undo(model: nn.Module, found: Found) -> None:
-    """Make one activation what it was."""
+    """Restore one activation to its original state."""
     if found.now is None:
         return
     module = found.module
@@ -317,7 +324,7 @@ def _undo(model: nn.Module, found: Found) -> None:
 
 
 def _leave_fast_paths(model: nn.Module) -> None:
-    """Keep PyTorch's encoder from computing its own activation, in one kernel, in the place of a converted one."""
+    """Keep PyTorch's encoder from computing its own activation in one kernel in place of a converted one."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer) and (
             isinstance(vars(module).get("activation"), FunctionAttribute) or isinstance(module.activation, Converted)
@@ -327,7 +334,7 @@ def _leave_fast_paths(model: nn.Module) -> None:
         if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
             layers = [layer for layer in module.layers if isinstance(layer, nn.TransformerEncoderLayer)]
             if not all(layer.activation_relu_or_gelu for layer in layers):
-                # Its nested tensors are for those kernels only.
+                # The nested tensors of the encoder are for those kernels only.
                 change_class(module, type(module), use_nested_tensor=False)
 
 

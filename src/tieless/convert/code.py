@@ -1,19 +1,19 @@
-"""Where the code of a module calls activations as functions, and that code with every such call made exchangeable.
+"""Calls of activations in the code of a module, and that code with every such call made exchangeable.
 
-How a call in somebody's ``forward`` can be reached was tried in three ways:
+We tried three ways to reach a call in a user's ``forward``:
 
-- *FX* records what one run of ``forward`` does. What Python decided on the way is fixed in the record: ``self.training``
-  for a dropout, an attribute that training changes, ``if mask is None``; what it did beside computing is lost, and
-  ``**kwargs`` or a branch on a value ends the attempt.
-- *A mode* (``TorchFunctionMode``) entered around ``forward`` sees all calls. It sees those of the children too, whoever
-  they belong to; it costs about as much as an operation, for every operation inside (benchmarks/convert_calls.py); and it is
-  over when ``checkpoint`` computes a part of ``forward`` again, so that the rule is lost without a word.
-- *The source*, changed at the calls and compiled again. All else stays what it was, down to the line numbers, so
-  branches, flags, keyword arguments, checkpoints, threads and compilers see what they saw before. Changed is only what
-  can be shown to be the source: compiled unchanged it must give the very bytes that run now.
+- *FX* records one run of ``forward``. Decisions of Python are fixed in the record: ``self.training`` for a dropout, an
+  attribute that training changes, ``if mask is None``. Side effects are lost, and ``**kwargs`` or a branch on a value
+  ends the attempt.
+- *A mode* (``TorchFunctionMode``) entered around ``forward`` sees all calls. It sees the calls of all children too. It
+  costs about as much as an operation, for every operation inside (benchmarks/convert_calls.py); and it has ended when
+  ``checkpoint`` computes a part of ``forward`` again, so that the rule is lost silently.
+- *The source* is changed at the calls and compiled again. Everything else stays the same, down to the line numbers, so
+  branches, flags, keyword arguments, checkpoints, threads and compilers see the same code as before. A text is changed
+  only if it can be shown to be the source: compiled unchanged, it must give exactly the bytes that run now.
 
-So the source is changed, and where there is none (code typed at a prompt) FX steps in, in ``traced``, under conditions
-that exclude the cases above. What neither reaches is named.
+So the source is changed. Code without a source, such as code typed at a prompt, is recorded by FX in ``traced``, under
+conditions that exclude the cases above. Calls that neither way reaches are reported.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class CallSite:
     """One place in the code of a class where an activation is called.
 
     Args:
-        key: The function and a number, such as ``"relu@1"``.
-        function: What is called.
+        key: Name of the function and a number, such as ``"relu@1"``.
+        function: Function that is called.
         where: File and line.
-        why_not: Why it cannot be exchanged.
-        called: Whether it is called there; else it is given on, and may be called anywhere.
+        why_not: Reason why it cannot be exchanged.
+        called: True if the function is called there; otherwise it is passed on, and other code may call it anywhere.
     """
 
     key: str
@@ -57,17 +57,17 @@ class CallSite:
 
 @dataclass(frozen=True, eq=False)
 class ClassCode:
-    """What was found in the methods of a class that its ``forward``, or the code of another class, leads to.
+    """Calls found in the methods of a class that its ``forward``, or the code of another class, leads to.
 
     Args:
-        cls: The class.
-        entries: The methods that other classes call.
-        sites: The calls that were found.
-        methods: The methods that have such calls, with them made exchangeable.
-        blind: What was seen and cannot be exchanged: what and why.
-        unreadable: Why the source could not be used, where it has calls; FX may do.
-        asked: Names that are asked for of objects that are not known before the code runs.
-        answers: Every value that was looked up, to be compared with what it is later.
+        cls: Class that was read.
+        entries: Methods that other classes call.
+        sites: Calls that were found.
+        methods: Methods that have such calls, with the calls made exchangeable.
+        blind: Expressions that were seen and cannot be exchanged, each with the reason.
+        unreadable: Reason why the source could not be used, if it has calls; FX may be tried.
+        asked: Names of attributes that are read from objects that are not known before the code runs.
+        answers: Values that were looked up, for comparison with the values found later.
     """
 
     cls: type[nn.Module]
@@ -81,18 +81,20 @@ class ClassCode:
 
     @cached_property
     def rewired(self) -> type[nn.Module]:
-        """The class that a module gets when calls in its code are converted: it looks like its own."""
+        """Class that a module gets when calls in its code are converted: it looks like the original class."""
         make = partial(rewired_class, entries=self.entries)
         return derived_class(self.cls, make, content=self.methods)
 
     def holds(self) -> bool:
-        """Is all that it was made from as it was?"""
+        """True if everything that this was made from is unchanged."""
         return all(same_mark(mark(look_up(*question)), before) for question, before in self.answers.items())
 
 
 class _Read(dict[frozenset[str], ClassCode]):
-    """What was read of a class, by the entries. The class has it, so that nothing of the class is kept alive by it, and
-    where the class is pickled by value it is left out.
+    """Results of reading a class, by its entries.
+
+    The class holds the results, so that they keep nothing of the class alive. A class that is pickled by value leaves
+    them out.
     """
 
     def __reduce__(self) -> Any:
@@ -106,8 +108,8 @@ def read_class(cls: type[nn.Module], entries: frozenset[str] = frozenset()) -> C
     """Read the ``forward`` of a class, and the methods and functions that it leads to, as they are now.
 
     Args:
-        cls: The class.
-        entries: Its methods that other classes call.
+        cls: Class to read.
+        entries: Methods of the class that other classes call.
     """
     known = vars(cls).get(_READ)
     code = known.get(entries) if isinstance(known, _Read) else None
@@ -134,7 +136,7 @@ def read_classes(classes: Iterable[type[nn.Module]]) -> dict[type[nn.Module], Cl
 
 
 def rewired_class(cls: type[nn.Module], entries: frozenset[str] = frozenset()) -> type[nn.Module]:
-    """The class that a module gets when calls in its code are converted."""
+    """Class that a module gets when calls in its code are converted."""
     return read_class(cls, entries).rewired
 
 
@@ -185,7 +187,7 @@ class _Reader:
         )
 
     def look_up(self, scope: Scope, names: tuple[str, ...], *, raw: bool = False) -> Any:
-        """What a name stands for; it is noted, so that a change is seen."""
+        """Look up the value of a name, and note it so that a change is seen."""
         question = (scope, names, raw)
         value = look_up(*question)
         self.answers[question] = mark(value)
@@ -199,13 +201,13 @@ class _Reader:
                     self.follow_if_method(name)
 
     def site(self, function: Function, where: str, why_not: str | None = None, *, called: bool = True) -> str:
-        """Note a call; its key."""
+        """Note a call and return its key."""
         number = self.counts[function.kind] = self.counts.get(function.kind, 0) + 1
         self.sites.append(CallSite(f"{function.kind}@{number}", function, where, why_not, called))
         return self.sites[-1].key
 
     def helper(self, function: FunctionType, *, of_class: bool) -> FunctionType | None:
-        """A function that is no method of objects, with its calls made exchangeable; ``None`` if it has none."""
+        """Copy of a function that is no method of objects, with exchangeable calls; ``None`` if it has none."""
         if function not in self.helpers:
             self.helpers[function] = None  # a function that calls itself has been seen
             if not foreign(function.__module__):
@@ -213,13 +215,14 @@ class _Reader:
         return self.helpers[function]
 
     def change(self, function: FunctionType, name: str, *, of_class: bool, carries: bool) -> FunctionType | None:
-        """A function with its calls of activations made exchangeable, or ``None`` if there are none to be reached.
+        """Copy of a function with its calls of activations made exchangeable; ``None`` if none can be reached.
 
         Args:
-            function: The function.
-            name: What it is called, for messages.
-            of_class: Whether its first argument is the object, or the class, that it belongs to.
-            carries: Whether that is an object, which has the converted calls; else they are an argument more.
+            function: Function to change.
+            name: Name of the function, for messages.
+            of_class: True if the first argument is the object, or the class, that the function belongs to.
+            carries: True if the first argument is an object, which holds the converted calls; otherwise they are one
+                more argument.
         """
         inner = getattr(function, "__wrapped__", None)
         if isinstance(inner, FunctionType):
@@ -248,7 +251,7 @@ class _Reader:
     def _wrap_again(
         self, outer: FunctionType, inner: FunctionType, changed: FunctionType, name: str
     ) -> FunctionType | None:
-        """What a decorator has made, around another function."""
+        """Result of a decorator, made again around another function."""
         cells = outer.__closure__ or ()
         if not any(cell.cell_contents is inner for cell in cells):
             self.blind.append((f"calls in {name}", "it is decorated in a way that cannot be repeated"))
@@ -261,11 +264,11 @@ class _Reader:
         return again
 
     def ask(self, name: str) -> None:
-        """Note a name that is asked for of an object that is not known."""
+        """Note the name of an attribute that is read from an unknown object."""
         self.asked.add(name)
 
     def follow_if_method(self, name: str) -> None:
-        """Read a method of the class too, if the name is one."""
+        """Also read a method of the class, if the name is one."""
         if name == "__init__" or name in self.queue:
             return
         if isinstance(self.look_up(self.cls, (name,), raw=True), (FunctionType, property)):

@@ -1,8 +1,8 @@
-"""What an activation becomes when it is converted: the same object, of another class.
+"""Converted activations: the same objects, each with another class.
 
 A converted module is not replaced. It gets a class made for it, derived from ``Activation`` and from the class that it
-had, as ``torch.nn.utils.parametrize`` does it. So all that belongs to the object stays with it: hooks, flags, its place
-in every parent that shares it, the keys of ``state_dict``; and to revert is to give it its old class back.
+had, as ``torch.nn.utils.parametrize`` does it. So the object keeps everything that belongs to it: hooks, flags, its
+place in every parent that shares it, the keys of ``state_dict``. Reverting gives the object its old class back.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from tieless.registry import remembered
 from tieless.rules import Rule
 
 KEPT = "_tieless_kept"
-"""The attribute in which a changed module has what its attributes were before."""
+"""Attribute in which a changed module has the earlier values of its attributes."""
 
 STANDS_FOR = "_tieless_stands_for"
-"""The attribute in which a module that was put in the place of a shared one has that one."""
+"""Attribute in which a stand-in for a shared module has that module."""
 
 ABSENT = "(absent)"
 
 
 class Changed:
-    """Base of every class that a conversion has made. It is pickled as the class that it was made from."""
+    """Base of every class that a conversion has made. An instance is pickled as one of the original class."""
 
     __prepare_scriptable__ = no_script
     tieless_original: ClassVar[type[nn.Module]]
     tieless_make: ClassVar[Callable[[Any], type[nn.Module]]]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Not what the original class does where somebody derives from it, such as to list the class somewhere."""
+        """Skip the original class's own ``__init_subclass__``, which may for example register subclasses."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         made, arguments, *rest = cast("tuple[Any, ...]", super().__reduce_ex__(max(2, protocol)))
@@ -67,14 +67,14 @@ def _blank(make: Callable[[type[nn.Module]], type[nn.Module]], original: type[nn
 
 
 def _blank_of(make: Callable[[type[nn.Module]], type[nn.Module]], made: Any, arguments: tuple[Any, ...]) -> nn.Module:
-    """That of a layer with quantised weights, which has a class of its own."""
+    """Blank instance of a layer with quantised weights, which has a class of its own."""
     module: nn.Module = made(*arguments)
     module.__class__ = make(type(module))
     return module
 
 
 class Converted(Changed, Activation):
-    """Base of what a converted activation is: its own function or another one forward, a rule backward."""
+    """Base of converted activation modules: their own function or another one forward, a rule backward."""
 
     def forward(self, *given: Tensor, **named: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if len(given) != 1 or named:
@@ -88,17 +88,17 @@ class Converted(Changed, Activation):
 def _apply(z: Tensor, joined: Joined, *, inplace: bool) -> Tensor:
     if not inplace:
         return untie_joined(z, joined)
-    # What it writes to its input, other layers may read: a residual branch sees the output of the activation beside it.
+    # Other layers may read the input that is overwritten: a residual branch sees the output of the activation.
     return z.copy_(untie_joined(z.clone() if joined.keeps_input else z, joined))
 
 
 class ConvertedCall(Activation):
-    """The calls of one function at one place, as if it were a module.
+    """Calls of one function at one place, as if they were a module.
 
     Args:
-        function: What is called there.
-        forward: The forward that takes its place; ``None`` keeps the function, with the parameters of each call.
-        backward: The rule.
+        function: Function that is called there.
+        forward: Forward that takes the function's place; ``None`` keeps the function, with the parameters of each call.
+        backward: Backward rule.
     """
 
     def __init__(self, function: Function, forward: Forward | None, backward: Rule) -> None:
@@ -110,13 +110,13 @@ class ConvertedCall(Activation):
         return _apply(z, self.with_parameters(parameters), inplace=inplace)
 
     def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
-        """The two halves, for a call that gives the function these parameters."""
+        """Halves for a call that gives the function these parameters."""
         if not parameters or self.exchanged:
             return self.joined
         return _variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)
 
     def call(self, kind: str, inplace: bool, /, *given: Any, **keywords: Any) -> Tensor:
-        """As PyTorch's function is called: ``z`` first or named ``input``, then its parameters and ``inplace``."""
+        """Call the activation by PyTorch's signature: ``z`` first or as ``input``, then parameters and ``inplace``."""
         if len(given) == 1 and not keywords:
             return self.forward(given[0], inplace=inplace)
         names = ("input", *KINDS[kind], "inplace")
@@ -150,7 +150,7 @@ def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> J
 
 
 _MET: Named[Joined] = Named()
-"""The pairs of calls with parameters of their own that compilers have met."""
+"""Pairs of halves, for calls with parameters of their own, that compilers have met."""
 
 
 @known_when_traced
@@ -161,7 +161,7 @@ def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str
 
 @dataclass(frozen=True, slots=True)
 class FunctionAttribute:
-    """What stands in an attribute that had a function, as ``TransformerEncoderLayer.activation`` has."""
+    """Value of an attribute that held a function, as ``TransformerEncoderLayer.activation`` does."""
 
     site: ConvertedCall
     function: Function
@@ -172,11 +172,11 @@ class FunctionAttribute:
 
 @dataclass(frozen=True, eq=False)
 class OriginalForward(FixedFunction):
-    """What a module computes, as a function: that of another module of its class with the same settings.
+    """Function that a module computes: that of another module of its class with the same settings.
 
     Args:
-        cls: A class without parameters, buffers and children.
-        settings: The attributes of the instance, those of every module left out.
+        cls: Class without parameters, buffers and children.
+        settings: Attributes of the instance, except those that every module has.
     """
 
     cls: type[nn.Module]
@@ -190,7 +190,7 @@ class OriginalForward(FixedFunction):
         object.__setattr__(self, "twin", twin)
 
     def __call__(self, z: Tensor) -> Tensor:
-        # What lies at z belongs to others.
+        # The content of z belongs to other code.
         return self.cls.forward(self.twin, z.clone() if vars(self.twin).get("inplace") else z)
 
     def __eq__(self, other: object) -> bool:
@@ -207,24 +207,24 @@ class OriginalForward(FixedFunction):
 
 
 EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, UNTIED_CALLS, STANDS_FOR, "joined"}
-"""Attributes that are none of a class's own."""
+"""Attributes that do not belong to a class itself."""
 
 
 def original_forward(module: nn.Module) -> Forward:
-    """What an activation module computes, converted or not, as a forward.
+    """Function that an activation module computes, converted or not, as a forward.
 
     Args:
-        module: Without parameters, buffers and children.
+        module: Module without parameters, buffers and children.
     """
     settings = tuple((name, value) for name, value in vars(module).items() if name not in EVERY_MODULE)
     return Elementwise(OriginalForward(original_class(module), settings))
 
 
 def original_class(module: nn.Module) -> type[nn.Module]:
-    """The class that a module had before it was converted.
+    """Class that a module had before it was converted.
 
     Raises:
-        ConversionError: its class was changed again after that.
+        ConversionError: the class was changed again after that.
     """
     cls = type(module)
     if not issubclass(cls, Changed):
@@ -238,11 +238,11 @@ def original_class(module: nn.Module) -> type[nn.Module]:
 
 
 _CONVERTED: WeakKeyDictionary[type[nn.Module], ref[type[nn.Module]]] = WeakKeyDictionary()
-"""Classes that were made, as long as a module has them: a class of somebody's is never kept alive from here."""
+"""Classes that were made, as long as a module has them: no class of a user is kept alive from here."""
 
 
 def converted_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """The class that a module of ``cls`` gets when it is converted as a whole."""
+    """Class that a module of ``cls`` gets when it is converted as a whole."""
     known = _CONVERTED.get(cls)
     made = known and known()
     if made is None:
@@ -258,14 +258,14 @@ def derived_class(
     base: type = Changed,
     content: Mapping[str, Any] = MappingProxyType({}),
 ) -> type[nn.Module]:
-    """A class that a conversion makes of ``cls``.
+    """Class that a conversion derives from ``cls``.
 
     Args:
-        cls: The class that a module had.
-        make: What makes the same of ``cls`` when a copy of a module is made.
-        name: The name of ``cls`` unless given.
-        base: ``Changed``, or a class derived from it.
-        content: What the class has beside.
+        cls: Original class of the module.
+        make: Function that makes the same class of ``cls`` again when a copy of a module is made.
+        name: Name of the new class; without one, the name of ``cls``.
+        base: Base class: ``Changed``, or a class derived from it.
+        content: Further attributes of the class.
     """
     made = {"__module__": cls.__module__, "__doc__": cls.__doc__}
     if name is None:
@@ -275,7 +275,7 @@ def derived_class(
 
 
 def change_class(module: nn.Module, cls: type[nn.Module], **attributes: object) -> None:
-    """Give a module a class that a conversion has made, and attributes, and keep what they were."""
+    """Give a module a class that a conversion has made, and attributes, and store the old ones."""
     kept = vars(module).setdefault(KEPT, {})
     for name, value in attributes.items():
         kept.setdefault(name, vars(module).get(name, ABSENT))
@@ -284,12 +284,12 @@ def change_class(module: nn.Module, cls: type[nn.Module], **attributes: object) 
 
 
 def restore(module: nn.Module) -> bool:
-    """Make a module what it was before it was converted; says whether there was anything to do."""
+    """Restore a module to its state before it was converted; return True if it was converted."""
     if KEPT not in vars(module):
         return False
     module.__class__ = original_class(module)
     kept = vars(module).pop(KEPT)
-    vars(module).get(UNTIED_CALLS, {}).clear()  # what somebody has kept of its code looks in there
+    vars(module).get(UNTIED_CALLS, {}).clear()  # code of it that somebody has kept reads them
     for name, value in kept.items():
         if isinstance(value, str) and value == ABSENT:
             vars(module).pop(name, None)

@@ -1,7 +1,7 @@
-"""A conversion in a YAML file: read as data, refused in one line."""
+"""Conversions in YAML files: they are read as data, and errors are one line."""
 
 # pyright: reportPossiblyUnboundVariable=false
-# Where PyYAML is missing, the check at the first use says so.
+# If PyYAML is missing, the check at the first use says so.
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KEYS = ("forward", "backward", "layers", "types")
 
 
 def read_file(path: str | PathLike[str]) -> list[Entry[Halves]]:
-    """The selectors of a file: ``layers`` by name or glob, ``types`` by class, ``forward`` and ``backward`` for the rest.
+    """Selectors in a file: ``layers`` by name or glob, ``types`` by class, ``forward`` and ``backward`` for all others.
 
     Raises:
-        ConversionError: the file is not there, is no YAML mapping, or has keys or values that are not known.
+        ConversionError: the file does not exist, is no YAML mapping, or has unknown keys or values.
     """
     _yaml_extra.check()
     name = fspath(path)

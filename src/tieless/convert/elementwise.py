@@ -1,4 +1,4 @@
-"""Classes that cannot be activations: more than one input, or outputs that do not follow each from one element."""
+"""Classes that cannot be activations: more than one input, or outputs that each depend on several elements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tieless.forwards import Forward
 
 
 def not_one_of_each(native: Forward, forward: Callable[..., Any]) -> str | None:
-    """Why a module is no activation, by the signature of its ``forward`` and by a few numbers; ``None`` in doubt.
+    """Reason why a module is no activation, from the signature of its ``forward`` and a few numbers; ``None`` in doubt.
 
     Args:
-        native: What it computes.
-        forward: The function of its class.
+        native: Function that the module computes.
+        forward: The ``forward`` of its class.
     """
     parameters = list(inspect.signature(forward).parameters.values())[1:]
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

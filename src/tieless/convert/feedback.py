@@ -1,4 +1,4 @@
-"""``convert_feedback`` and ``revert_feedback``: other weights for the feedback of linear layers of a model that exists."""
+"""Feedback weights for the linear layers of an existing model: ``convert_feedback`` and ``revert_feedback``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _METHODS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: _CONVOLUTION,
     nn.Conv3d: _CONVOLUTION,
 }
-"""The methods that say what a layer of each type computes. That of GPT-2 is found without transformers."""
+"""Methods that define the computation of each type of layer. The one of GPT-2 is found without transformers."""
 
 _NAMES = ", ".join(f"nn.{cls.__name__}" for cls in _METHODS)
 
@@ -41,28 +41,29 @@ def convert_feedback(
     keep_ends: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Let other weights carry the feedback through linear layers, in place; ``revert_feedback`` takes it back.
+    """Let other weights carry the feedback (incoming gradient) through linear layers; ``revert_feedback`` undoes it.
 
-    For ``y = W x + b`` the gradients of ``W`` and ``b`` stay exactly what they are for the feedback that arrives, and what
-    is sent on below is ``B^T`` times the feedback in the place of ``W^T``. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``,
-    ``nn.Conv3d`` and the ``Conv1D`` of GPT-2 in transformers are found, and layers derived from them that compute the same. All modules stay the objects that they
-    are; the keys of ``state_dict`` do not change, and activations that ``convert`` has untied stay so.
+    For ``y = W x + b`` the gradients of ``W`` and ``b`` remain exact for the incoming gradient (``grad_output``), and
+    the gradient passed down is ``B^T`` times the incoming gradient, in place of ``W^T`` times it. ``nn.Linear``,
+    ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d``, the ``Conv1D`` of GPT-2 in transformers, and layers derived from them
+    that compute the same are found. All modules remain the same objects; the keys of ``state_dict`` do not change, and
+    activations that ``convert`` has untied stay so.
 
-    ``B`` is not stored. It follows from ``seed``, the layer's name and the shape, so the same call on the same network
-    gives the same weights, today and when a run is resumed.
+    ``B`` is not stored. It is computed from ``seed``, the layer's name and the shape, so the same call on the same
+    network gives the same weights, also when a run is resumed.
 
     Args:
-        model: Changed, and returned. With ``"dfa"`` it is the model whose output has the error: one tensor, its samples in
-            dimension 0.
-        feedback: ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"``, ``"frsf"`` or a ``Feedback``, for all layers; or selectors
-            (a name or glob, a class, a function ``(name, module) -> bool``) with what they select for. Where several fit,
-            the narrowest counts. ``None`` and ``"tied"`` make a layer what it was before.
-        only: Selectors of the layers that are meant, where ``feedback`` is one for all.
-        keep_ends: True leaves the model's first and last layer as they are.
-        seed: Of the random weights.
+        model: Model, which is changed and returned. With ``"dfa"`` the error at its output is used: the output is one
+            tensor, with its samples in dimension 0.
+        feedback: Kind of feedback: ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"``, ``"frsf"`` or a ``Feedback``, for all
+            layers; or a mapping of selectors (a name or glob, a class, a function ``(name, module) -> bool``) to kinds.
+            If several selectors fit, the narrowest counts. ``None`` and ``"tied"`` restore a layer.
+        only: Selectors of the layers to convert, if ``feedback`` is one kind for all.
+        keep_ends: True if the model's first and last layer stay as they are.
+        seed: Seed of the random weights.
     Raises:
         ConversionError: there is no such layer, or a selector fits nothing, or two overlap.
-        SpecError, RuleTypeError, RuleValueError: an argument is wrong.
+        SpecError, RuleTypeError, RuleValueError: an argument is invalid.
     Source:
         Lillicrap et al. 2016, doi:10.1038/ncomms13276 (fa); Nøkland 2016, arXiv:1609.01596 (dfa); Liao et al. 2016,
         arXiv:1510.05067 (usf, brsf, frsf).
@@ -97,10 +98,10 @@ def convert_feedback(
 
 
 def revert_feedback(model: Model) -> Model:
-    """Give every layer of a model its own weights back on the way back, in place. Untied activations stay so.
+    """Restore the transposed weights in the backward pass of every layer, in place. Untied activations stay untied.
 
     Raises:
-        ConversionError: the class of a converted layer was changed by somebody else since.
+        ConversionError: other code has changed the class of a converted layer since.
     Example:
         >>> tl.revert_feedback(tl.convert_feedback(torch.nn.Linear(3, 2), "fa"))
         Linear(in_features=3, out_features=2, bias=True)
@@ -116,7 +117,7 @@ def revert_feedback(model: Model) -> Model:
 
 @cache
 def feedback_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """The class that a layer of ``cls`` gets when its feedback is converted."""
+    """Class that a layer of ``cls`` gets when its feedback is converted."""
     content = {
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
@@ -145,7 +146,7 @@ def _kind(given: FeedbackLike | None) -> Feedback | None:
 
 
 def _find(model: nn.Module) -> Iterator[Found]:
-    """Every linear layer of a model, converted or not."""
+    """Linear layers of a model, converted or not."""
     for names, module in linear_layers(model):
         inputs_first = inputs_first_class(module)
         for base, methods in (_METHODS if inputs_first is None else {inputs_first: _METHODS[nn.Linear]}).items():
@@ -199,7 +200,7 @@ def _geometry(layer: nn.Module) -> Geometry:
         padding=tuple(before for before, _ in around) if simple else (0,) * len(window),
         dilation=dilation,
         groups=conv.groups,
-        # As F.pad takes it: the last dimension first.
+        # In the order of F.pad: the last dimension first.
         pads=() if simple else tuple(pad for pair in reversed(around) for pad in pair),
         mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode,
     )

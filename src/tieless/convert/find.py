@@ -1,4 +1,4 @@
-"""Where the activations of a model are: in modules, in attributes that hold functions, and in the code of modules."""
+"""Search for the activations of a model: in modules, in attributes that hold functions, and in the code of modules."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from tieless.nn import Activation, LearnableActivation, calls_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """One activation: what it is, and what is to be changed to convert it.
+    """One activation, with everything that its conversion changes.
 
     Args:
-        names: In the model; more than one where modules share it.
-        kind: PyTorch's name, or the name of a class that is none of PyTorch's.
-        module: The activation itself, or the module that calls it.
-        place: What ``module`` is to it.
+        names: Names in the model; more than one if modules share it.
+        kind: PyTorch's name, or the name of a class that is not one of PyTorch's.
+        module: Activation itself, or the module that calls it.
+        place: Relation of ``module`` to the activation.
         where: File and line of a call, else a class.
-        key: How the call is known in its module.
-        function: What is called; ``None`` for modules.
-        native: Its own function, as a forward.
-        cls: The class that ``module`` gets.
-        now: What runs it if it is converted.
-        why_not: Why it cannot be converted.
-        called: Whether a call is made at ``where``; else the function is given on from there.
+        key: Key of the call in its module.
+        function: Function that is called; ``None`` for modules.
+        native: Original function of the activation, as a forward.
+        cls: Class that ``module`` gets.
+        now: Object that runs the activation if it is converted.
+        why_not: Reason why it cannot be converted.
+        called: True if a call is made at ``where``; otherwise the function is passed on from there.
     """
 
     names: tuple[str, ...]
@@ -72,11 +72,11 @@ class _Search:
 
 
 def find(model: nn.Module, whole: tuple[type[nn.Module], ...] = ()) -> tuple[list[Found], list[Unreached]]:
-    """All activations of a model, converted or not, and what looks like one and cannot be reached.
+    """Activations of a model, converted or not, and expressions that look like activations and cannot be reached.
 
     Args:
-        model: It is left as it is.
-        whole: Classes that are activations as a whole, whatever is inside.
+        model: Model to search, which is not changed.
+        whole: Classes that are activations as a whole, whatever they contain.
     """
     names: dict[int, list[str]] = {}
     modules: dict[int, nn.Module] = {}
@@ -97,7 +97,7 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _look(search: _Search, module: nn.Module, names: tuple[str, ...]) -> bool:
-    """Look at one module; says whether it is an activation as a whole."""
+    """Search one module; return True if it is an activation as a whole."""
     if isinstance(module, torch.jit.ScriptModule):
         _miss(search, names, f"{type(module).__name__}", "TorchScript has compiled its code")
         return True
@@ -122,7 +122,7 @@ def _miss(search: _Search, names: tuple[str, ...], what: str, why: str) -> None:
 
 
 def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> Found | None:
-    """The module as an activation, if it is one."""
+    """Activation that the module is as a whole, if it is one."""
     now = module if isinstance(module, Activation) and KEPT in vars(module) else None
     about: dict[str, Any] = {"names": names, "module": module, "place": "module", "where": cls.__name__, "now": now}
     if issubclass(cls, (Activation, LearnableActivation)):
@@ -142,7 +142,7 @@ def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
 
 
 def _own_forward(module: nn.Module) -> Forward:
-    """What one of ours has computed before it was converted."""
+    """Forward that one of our modules had before it was converted."""
     if isinstance(module, LearnableActivation):
         return module.setting.forward
     joined: Joined = vars(module).get(KEPT, {}).get("joined") or vars(module)["joined"]
@@ -153,7 +153,7 @@ _TRANSFORMERS = {"SiLUActivation": "silu", "MishActivation": "mish"}
 
 
 def _foreign(search: _Search, module: nn.Module, cls: type[nn.Module], about: dict[str, Any]) -> Found | None:
-    """A class that is no activation of PyTorch's, but one all the same."""
+    """Activation whose class is not one of PyTorch's."""
     if cls.__name__ == "LinearActivation":
         return None
     function = function_of(vars(module).get("act"))

@@ -1,4 +1,4 @@
-"""Which values in a function visibly have a gradient, and which steps, such as ``torch.sign``, cut it off."""
+"""Values in a function that visibly have a gradient, and operations, such as ``torch.sign``, that cut it off."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from tieless.convert.source import names_in
 from tieless.convert.steps import NUMBERS
 
 _KEEPING = frozenset({"clamp", "clip", "clone", "contiguous", "flatten", "reshape", "view"})
-"""Calls whose result has a gradient if what they are given has one."""
+"""Calls whose result has a gradient if their argument has one."""
 
 _WITHOUT = frozenset({"argmax", "data", "detach", "inference_mode", "int", "int32", "int64", "long", "no_grad"})
-"""Names in a function whose steps may be meant to send nothing: in such a one they are left to a run."""
+"""Names that mark functions whose step functions may be meant to pass no gradient: there only a run reports them."""
 
 
 class Flow:
-    """Follows values through one function, statement by statement.
+    """Tracker of values through one function, statement by statement.
 
     A value has a gradient if it comes from a module of ``self`` or from an activation, directly, by arithmetic or by a
-    name. What ``forward`` is given first may be anything; nobody asks for the sign of an index, but many for ``ids > 0``.
+    name. The first argument of ``forward`` may be anything: code hardly ever takes the sign of an index, but often
+    ``ids > 0``.
 
     Args:
-        function: Whose definition is visited.
-        value: What an expression stands for, or ``MISSING``.
-        is_child: True if an expression is a module of ``self``.
+        function: Function whose definition is visited.
+        value: Function that gives the value of an expression, or ``MISSING``.
+        is_child: Function that is true if an expression is a module of ``self``.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class Flow:
             self._given.discard(name)
 
     def step(self, node: ast.Call, value: Any) -> str | None:
-        """The name of a step that cuts off a gradient; ``None`` in doubt.
+        """Name of a step function that cuts off a gradient; ``None`` in doubt.
 
         Args:
-            node: A call.
-            value: What is called, or ``MISSING``.
+            node: Call to examine.
+            value: Function that is called, or ``MISSING``.
         """
         if self._aside:
             return None

@@ -1,8 +1,8 @@
-"""PyTorch's elementwise activations: their functions, methods and modules, and which forward has the same values.
+"""PyTorch's elementwise activations: their functions, methods and modules, and the forwards that have the same values.
 
-A forward of ours takes the place of PyTorch's function only where the values are equal bit for bit
-(``tests/convert/test_functions.py`` compares them in all four dtypes). Where a parameter makes the difference, such as
-the approximation of a GELU, the forward is PyTorch's own function with that parameter.
+One of our forwards takes the place of PyTorch's function only if the values are equal bit for bit
+(``tests/convert/test_functions.py`` compares them in all four dtypes). If a parameter changes the values, such as the
+approximation of a GELU, the forward is PyTorch's own function with that parameter.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ KINDS: Mapping[str, Parameters] = MappingProxyType(
         "threshold": {"threshold": 0.0, "value": 0.0},
     }
 )
-"""What PyTorch calls its activations, with their parameters in the order of a call and the defaults of the modules."""
+"""PyTorch's names of its activations, with their parameters in the order of a call and the defaults of the modules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of PyTorch's that is an activation.
+    """One of PyTorch's functions that is an activation.
 
     Args:
-        kind: A name of ``KINDS``.
-        inplace: Whether it writes to its input, as those with a ``_`` at the end do.
-        parameters: Those that a ``functools.partial`` has fixed.
+        kind: Name in ``KINDS``.
+        inplace: True if it writes to its input, as functions with a ``_`` at the end do.
+        parameters: Parameters that a ``functools.partial`` has fixed.
     """
 
     kind: str
@@ -112,7 +112,7 @@ _SAME: Mapping[str, type[Forward]] = MappingProxyType(
         "tanh": Tanh,
     }
 )
-"""Ours that have the same values, and the same parameters, if any."""
+"""Our forwards that have the same values, and the same parameters, if any."""
 
 _SAME_AT: Mapping[tuple[object, ...], Forward] = MappingProxyType(
     {
@@ -122,15 +122,15 @@ _SAME_AT: Mapping[tuple[object, ...], Forward] = MappingProxyType(
         ("softplus", 1, 20): Softplus(),
     }
 )
-"""Ours that have the same values at some parameters."""
+"""Our forwards that have the same values at some parameters."""
 
 
 def equal_forward(kind: str, parameters: Parameters) -> Forward:
-    """The forward that has the values of PyTorch's function: one of ours if it is equal, else the function itself.
+    """Forward that has the values of PyTorch's function: one of ours if it is equal, else the function itself.
 
     Args:
-        kind: A name of ``KINDS``.
-        parameters: Those that are given; defaults stand for the others.
+        kind: Name in ``KINDS``.
+        parameters: Parameters that are given; the others have their defaults.
     Example:
         >>> from tieless.convert.functions import equal_forward
         >>> str(equal_forward("leaky_relu", {"negative_slope": 0.2})), str(equal_forward("gelu", {"approximate": "tanh"}))
@@ -145,10 +145,10 @@ def equal_forward(kind: str, parameters: Parameters) -> Forward:
 
 
 kind_of_class = inside.kind_of_class
-"""Which of PyTorch's activations a class is: what everybody who asks is told."""
+"""Name of the PyTorch activation that a class is; all modules use this one function."""
 
 METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if hasattr(Tensor, name + ending))
-"""Tensor's methods that are activations: ``x.relu()`` and the like."""
+"""Tensor methods that are activations, such as ``x.relu()``."""
 
 
 _ROOMS: Mapping[str, Any] = MappingProxyType(
@@ -173,14 +173,14 @@ def _functions() -> Mapping[str, tuple[Any, Function]]:
 
 
 BY_NAME = _functions()
-"""Each of them by the name that it has in PyTorch, and what it is."""
+"""PyTorch's activation functions by their names in PyTorch, each with its description."""
 
 _FUNCTIONS = dict(BY_NAME.values())
 _NAMES = {function: name for name, (function, _) in BY_NAME.items()}
 
 
 def name_of(function: object) -> str:
-    """A name of ``BY_NAME`` for a function that is there.
+    """Name in ``BY_NAME`` of an installed function.
 
     Example:
         >>> from tieless.convert.functions import name_of
@@ -191,7 +191,7 @@ def name_of(function: object) -> str:
 
 
 NAMES = frozenset(name + ending for name in KINDS for ending in ("", "_")) | {"expit"}
-"""How these functions are called in code."""
+"""Names by which code calls these functions."""
 
 LEFT: Mapping[str, str] = MappingProxyType(
     {
@@ -199,7 +199,7 @@ LEFT: Mapping[str, str] = MappingProxyType(
         "rrelu": "its slope is drawn anew in each call",
     }
 )
-"""Activations that stay as they are, by PyTorch's name, and why."""
+"""Activations that stay as they are, by PyTorch's name, each with the reason."""
 
 _LEFT = {
     getattr(room, name): name.removesuffix("_")
@@ -215,7 +215,7 @@ STEP = (
     "its derivative is 0 wherever it has one, so what is below gets no gradient; call "
     "tieless.untie(z, forward, backward) there, or a tieless.Activation"
 )
-"""Why a step is named."""
+"""Reason why a step function is reported."""
 
 _STEPS = {
     getattr(room, name + ending): name
@@ -227,7 +227,7 @@ _STEPS = {
 
 
 def step_of(value: object) -> str | None:
-    """The name in ``STEPS`` of a function; ``None`` for any other value.
+    """Name in ``STEPS`` of a function; ``None`` for any other value.
 
     Example:
         >>> from tieless.convert.functions import step_of
@@ -241,11 +241,11 @@ def step_of(value: object) -> str | None:
 
 
 _OPERATORS = {"log_sigmoid": "logsigmoid", "_prelu_kernel": "prelu", "rrelu_with_noise": "rrelu"}
-"""Names that PyTorch's operators have where its functions have others."""
+"""Names of PyTorch's operators that differ from the names of its functions."""
 
 
 def operator_name(value: object) -> str | None:
-    """The name of an operator such as ``torch.ops.aten.relu.default``, as PyTorch's functions are called.
+    """Name of an operator such as ``torch.ops.aten.relu.default``, in the form of PyTorch's function names.
 
     Example:
         >>> from tieless.convert.functions import operator_name
@@ -263,7 +263,7 @@ def operator_name(value: object) -> str | None:
 
 
 def left_of(value: object) -> str | None:
-    """The name in ``LEFT`` of a function that is there; ``None`` for any other value.
+    """Name in ``LEFT`` of an installed function; ``None`` for any other value.
 
     Example:
         >>> from tieless.convert.functions import left_of
@@ -280,7 +280,7 @@ def left_of(value: object) -> str | None:
 
 
 def function_of(value: object) -> Function | None:
-    """The activation that a function is, or a ``functools.partial`` of one; ``None`` if it is none.
+    """Activation that a function, or a ``functools.partial`` of one, is; ``None`` if it is none.
 
     Example:
         >>> from tieless.convert.functions import function_of

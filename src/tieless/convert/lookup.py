@@ -1,4 +1,4 @@
-"""What names in code stand for, and whether that is still so: what was read of code is good as long as it is."""
+"""Values of names in code, and checks that they are unchanged: a reading of code is valid only as long as they are."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import nn
 from tieless.convert.outside import MISSING, activation_of, attribute, foreign, inside, outer_value
 
 Scope = FunctionType | type[nn.Module] | ModuleType
-"""Where a name is looked up: in what is around a function, in a class, in a module of Python's."""
+"""Scope of a name: the surroundings of a function, a class, or a Python module."""
 
 Question = tuple[Scope, tuple[str, ...], bool]
-"""A scope, a name with attributes behind it, and whether a method of a class is meant as the class has it."""
+"""A scope, a name with the attributes after it, and True if a method of a class is taken as the class stores it."""
 
 Mark = tuple[object, ...]
 
 
 def look_up(scope: Scope, names: tuple[str, ...], raw: bool) -> Any:
-    """What a name stands for; ``MISSING`` if that is known only when the code runs."""
+    """Value of a name; ``MISSING`` if it is known only when the code runs."""
     if not names:
         return scope
     first, *rest = names
@@ -37,7 +37,7 @@ def look_up(scope: Scope, names: tuple[str, ...], raw: bool) -> Any:
 
 
 def defined(cls: type[nn.Module], name: str) -> Any:
-    """What a class has by a name; ``MISSING`` if it is PyTorch's own."""
+    """Attribute of a class by its name; ``MISSING`` if it is PyTorch's own."""
     for base in cls.__mro__:
         if name in vars(base):
             return MISSING if base is object or foreign(base.__module__) else vars(base)[name]
@@ -45,8 +45,9 @@ def defined(cls: type[nn.Module], name: str) -> Any:
 
 
 def _of_object(value: Any) -> Any:
-    """What an attribute of a class is to an object of it, where no code has to run for that; methods are read by
-    themselves.
+    """Value of a class attribute as an object of the class sees it, without running any code.
+
+    Methods are read separately.
     """
     if isinstance(value, (staticmethod, classmethod)):
         return cast("Any", value).__func__
@@ -54,7 +55,7 @@ def _of_object(value: Any) -> Any:
 
 
 def mark(value: Any) -> Mark:
-    """What tells a value from another, as far as reading goes."""
+    """Mark that tells one value from another, as far as reading goes."""
     kind = cast("type[Any]", type(value))
     if isinstance(value, property):
         return (property, *(part for function in (value.fget, value.fset) for part in mark(function)))
@@ -70,7 +71,7 @@ def mark(value: Any) -> Mark:
 
 
 def same_mark(one: Mark, other: Mark) -> bool:
-    """Do two marks say that nothing has changed?"""
+    """True if two marks show that nothing has changed."""
     return len(one) == len(other) and all(
         a is b or (isinstance(a, str) and a == b) for a, b in zip(one, other, strict=True)
     )

@@ -1,4 +1,4 @@
-"""What code takes from outside: the values of its names, and the activations that such a value is or has inside."""
+"""Values that code takes from outside, by its names, and the activations that such a value is or contains."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from tieless.convert.source import names_in
 from tieless.nn.inside import ACTIVATION_CLASSES
 
 MISSING: Any = object()
-"""What a name stands for that nothing can be said of before the code runs."""
+"""Value of a name that is unknown before the code runs."""
 
 AUTOGRAD = "an autograd.Function has a backward pass of its own; select the module that calls it by its class"
-"""Why what such a function computes is left."""
+"""Reason why the activations in such a function are left."""
 
 _FOREIGN = frozenset({"torch", "numpy", "tieless", "functools", "typing", "math", "einops"})
 
@@ -40,15 +40,16 @@ _MOST = 10_000  # a larger container is data
 
 
 def foreign(module: str | None) -> bool:
-    """Is it a library whose functions are not looked into? What ``torch.fx`` generates is the user's, and so is what has
-    no module.
+    """True for a library whose functions are not read.
+
+    Code that ``torch.fx`` generates counts as the user's, and so does code without a module.
     """
     name = module or ""
     return name.partition(".")[0] in _FOREIGN and name != fx.GraphModule.__module__
 
 
 def outer_values(function: FunctionType) -> dict[str, Any]:
-    """The values of the names that a function has from around it: globals that it uses, and its closure."""
+    """Values of the names that a function takes from around it: globals that it uses, and its closure."""
     named = {name: function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -59,15 +60,16 @@ def outer_values(function: FunctionType) -> dict[str, Any]:
 
 
 def outer_value(function: FunctionType, name: str) -> Any:
-    """The value of one such name, or of a built-in one; ``MISSING`` if there is none."""
+    """Value of one such name, or of a built-in one; ``MISSING`` if there is none."""
     if name in function.__code__.co_freevars:
         return outer_values(function).get(name, MISSING)
     return function.__globals__.get(name, getattr(builtins, name, MISSING))
 
 
 def attribute(value: Any, name: str) -> Any:
-    """An attribute of a value from outside, without running any code of the value's; ``MISSING`` if that is not to be
-    known.
+    """Attribute of a value from outside, without running any of the value's code.
+
+    It is ``MISSING`` if it cannot be known.
     """
     if isinstance(value, (ModuleType, type, OpOverloadPacket)):
         return getattr(cast("Any", value), name, MISSING)
@@ -87,7 +89,7 @@ def _plain(found: object) -> Any:
 
 
 def activation_of(value: object) -> Function | None:
-    """The activation that a value is by itself: a function, or a module of PyTorch's without hooks."""
+    """Activation that a value is by itself: a function, or a PyTorch module without hooks."""
     if not isinstance(value, nn.Module):
         return function_of(value)
     kind = kind_of_class(type(value))
@@ -98,11 +100,11 @@ def activation_of(value: object) -> Function | None:
 
 
 def inside(value: object, seen: set[int] | None = None) -> tuple[str, ...]:
-    """The activations that a value computes when it is called, or when a part of it is, by name.
+    """Names of the activations that a value computes when it, or a part of it, is called.
 
     Args:
-        value: A function, module, container or anything else.
-        seen: The ids of what is not looked into again.
+        value: Function, module, container or anything else.
+        seen: Ids of objects that are not read again.
     """
     return tuple(dict.fromkeys(_inside(value, set() if seen is None else set(seen))))
 
@@ -127,7 +129,7 @@ def _inside(value: Any, seen: set[int]) -> Iterable[str]:
 
 
 def mentions(function: FunctionType) -> tuple[str, ...]:
-    """The activations that a function's own code asks for by name, whatever the functions that it calls do."""
+    """Names of the activations that a function's own code uses, without those in the functions that it calls."""
     if not _own(function):
         return ()
     called = (activation_of(value) for value in outer_values(function).values())
@@ -139,7 +141,7 @@ def _own(value: object) -> bool:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What a value leads to."""
+    """Values that a value leads to."""
     if isinstance(value, (partial, dict, list, tuple, set, frozenset)):
         return _members(value)
     if isinstance(value, ModuleType):
@@ -153,23 +155,23 @@ def _parts(value: Any) -> Iterable[Any]:
         names, around = names_in(value.__code__), outer_values(cast("FunctionType", value)).values()
         rooms = [vars(one) for one in around if isinstance(one, ModuleType) and not foreign(one.__name__)]
         around = [*around, *(room[name] for room in rooms for name in names & room.keys())]
-        # A class is mentioned for many reasons; what its instances do is looked at where there is one.
+        # A class is mentioned for many reasons; its behaviour is read from an instance, if there is one.
         return [*wrapped, *(v for v in around if not isinstance(v, type) or issubclass(v, torch.autograd.Function))]
     called = inspect.getattr_static(cast("Any", type(value)), "__call__", None)
     return [*wrapped, called] if _own(called) else wrapped
 
 
 def _members(value: Any) -> Iterable[Any]:
-    """What a container, or a partial call, has inside."""
+    """Members of a container, or of a partial call."""
     if isinstance(value, partial):
         return [cast("Any", value).func, *cast("Any", value).args]
-    # A mapping that loads what it has when it is asked for it, as those of transformers do, is not asked.
+    # Mappings that load their values on access, as those of transformers do, are not accessed.
     several: list[Any] = [*(dict.values(cast("dict[Any, Any]", value)) if isinstance(value, dict) else value)]
     return [one for one in several if not _takes_several(one)] if len(several) <= _MOST else ()
 
 
 def _takes_several(value: object) -> bool:
-    """Does a function need more than one argument, as losses do and no activation does?"""
+    """True if a function needs more than one argument, as losses do and no activation does."""
     if not isinstance(value, FunctionType) or function_of(value):
         return False
     return value.__code__.co_argcount - len(value.__defaults__ or ()) > 1
@@ -197,7 +199,7 @@ _FORWARDS: dict[object, str] = {
 
 
 def _forward_of(value: object) -> str | None:
-    """The activation whose module of PyTorch's has this function as its ``forward``."""
+    """Activation whose PyTorch module has this function as its ``forward``."""
     return _FORWARDS.get(value) if isinstance(value, FunctionType) else None
 
 
@@ -207,7 +209,7 @@ def _operator(value: object) -> str | None:
 
 
 def _method(value: object) -> str | None:
-    """The activation that ``operator.methodcaller`` asks a tensor for."""
+    """Activation that ``operator.methodcaller`` calls on a tensor."""
     if not isinstance(value, methodcaller):
         return None
     make, given = cast("tuple[Any, tuple[Any, ...]]", value.__reduce__())
@@ -231,7 +233,7 @@ _BY_CODE = frozenset({*LEFT, "erf"})
 
 
 def _named(code: CodeType) -> list[str]:
-    """Names of activations that compiled code asks for, except those that it takes from ``self``."""
+    """Names of activations that compiled code uses, except those that it takes from ``self``."""
     found: list[str] = []
     this = code.co_varnames[:1]
     before: Any = None
@@ -251,7 +253,7 @@ def _named(code: CodeType) -> list[str]:
 
 
 def reason(value: object) -> str:
-    """Why what is inside a value cannot be exchanged."""
+    """Reason why the activations inside a value cannot be exchanged."""
     if isinstance(value, torch.jit.ScriptFunction):
         return "TorchScript has compiled its code"
     owner = value.__self__ if isinstance(value, MethodType) else None

@@ -1,4 +1,4 @@
-"""Run a model once and see every activation that PyTorch is asked for: whatever no search has found shows up here."""
+"""One run of a model that shows every activation that PyTorch computes, also those that the search has missed."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ def probe(
     given: Sequence[Any],
     named: Mapping[str, Any],
 ) -> list[Unreached]:
-    """What cannot be reached, with the activations that run when the model is called and the search has not met.
+    """Activations that cannot be reached, with those that run in a call of the model and that the search has missed.
 
-    The model runs forward once, with gradients, in the mode in which it is. Buffers and PyTorch's random state are
-    afterwards as they were. Steps that run are named where they cut off a gradient: those that reading has named too,
-    unless the run shows that they cut off none.
+    The model runs forward once, with gradients, in its current mode. Buffers and PyTorch's random state are restored.
+    Step functions that run are reported if they cut off a gradient. Those that reading the code has reported are
+    included too, unless the run shows that they cut off none.
 
     Args:
-        model: Converted or not.
-        found: What the search has found.
-        unreached: What it has seen and cannot reach.
-        given, named: What to call it with.
+        model: Model, converted or not.
+        found: Activations that the search has found.
+        unreached: Activations that the search has seen and cannot reach.
+        given, named: Arguments for the call of the model.
     Raises:
         ConversionError: the model does not run with them.
     """
     watch = _Watch(model, found, unreached)
     with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a run that is for nothing but to look on
+        warnings.simplefilter("ignore")  # of a run that only observes
         stack.enter_context(torch.random.fork_rng())  # pyright: ignore[reportUnknownArgumentType]
         stack.enter_context(torch.inference_mode(mode=False))
         # A model that was made in inference mode never learns.
         stack.enter_context(torch.set_grad_enabled(not any(one.is_inference() for one in model.parameters())))
         copies, named_copies = _fresh(model, tuple(given), dict(named))
         stack.enter_context(_copied_buffers(model))
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and to import it takes a second
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import takes a second
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(watch)
         stack.enter_context(_Below())
@@ -81,7 +81,7 @@ def probe(
 
 
 def _fresh(model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Copies of what a model is called with; the first requires a gradient if nothing in the model does."""
+    """Copies of the arguments of a model; the first requires a gradient if nothing in the model does."""
     learns = any(parameter.requires_grad for parameter in model.parameters())
 
     def copied(one: Any) -> Any:
@@ -98,7 +98,7 @@ def _fresh(model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> t
 
 
 def _line_of(unreached: Unreached) -> str:
-    """The file and line that reading tells."""
+    """File and line that reading the code gives."""
     return unreached.what.rpartition(", ")[2]
 
 
@@ -106,7 +106,7 @@ _WATCHING = frozenset({__file__, steps.__file__})
 
 
 class _Below(TorchDispatchMode):
-    """Calls each operator again, so that the mode above is asked for those too that TorchScript has called."""
+    """Mode that calls each operator again, so that the mode above also sees operators that TorchScript has called."""
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -120,7 +120,7 @@ class _Watch(TorchFunctionMode):
         self._names: dict[int, str] = {}
         for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
             self._names.setdefault(id(module), name)
-        # What a converted module computes beside its rule, it computes for somebody who has its old forward.
+        # A converted module computes anything beside its rule for code that has kept its old forward.
         self._whole = {id(one.module) for one in found if one.place == "module" and one.now is None}
         self._lines = {(id(one.module), one.kind, one.where) for one in found if one.place == "call"}
         self._kinds = {(id(one.module), one.kind) for one in found if one.place == "attribute" or not one.called}
@@ -148,7 +148,7 @@ class _Watch(TorchFunctionMode):
         return self._locate(kind)[0]
 
     def _locate(self, kind: str) -> tuple[Place | None, list[str]]:
-        """The module and the line that call a function, and all lines on the way; no place for what is known."""
+        """Module and line that call a function, and all lines on the way; no place if the call is already known."""
         places: list[str] = []
         frame = inspect.currentframe()
         module: nn.Module | None = None
@@ -179,7 +179,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _kind(function: object) -> str | None:
-    """What runs, if it is an activation."""
+    """Name of the activation that runs, if the function is one."""
     known = function_of(function)
     if known is not None:
         return known.kind
@@ -188,7 +188,7 @@ def _kind(function: object) -> str | None:
 
 
 def _this(frame: FrameType) -> nn.Module | None:
-    """The module whose method runs in a frame."""
+    """Module whose method runs in a frame."""
     code = frame.f_code
     this = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
     return this if isinstance(this, nn.Module) else None

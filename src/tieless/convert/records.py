@@ -1,4 +1,4 @@
-"""What a conversion does, or would do, as frozen values that print as a table."""
+"""Results of a conversion, done or planned, as frozen values that print as a table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class FoundActivation:
     """One activation of a model.
 
     Args:
-        names: What it is called; more than one where modules share it.
-        kind: PyTorch's name of the function, such as ``"relu"``, or the class of a module that is none of PyTorch's.
-        place: A module, a function in an attribute, or a call in the code of a module.
+        names: Names of the activation; more than one if modules share it.
+        kind: PyTorch's name of the function, such as ``"relu"``, or the class of a module that is not one of PyTorch's.
+        place: Kind of place: a module, a function in an attribute, or a call in the code of a module.
         where: File and line of a call, else the class of the module.
-        forward, backward: The specs of its halves; ``None`` if it is as it was before any conversion.
-        why_left: Why it is left as it is, if that is not what was asked for.
+        forward, backward: Specs of its halves; ``None`` if it is not converted.
+        why_left: Reason why it is left as it is, if it was not left on request.
     """
 
     names: tuple[str, ...]
@@ -31,18 +31,18 @@ class FoundActivation:
 
     @property
     def name(self) -> str:
-        """What it is called first."""
+        """First of its names."""
         return self.names[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """Something that computes activations, or may, which a conversion cannot exchange.
+    """Part of a model that computes activations, or may, and that a conversion cannot exchange.
 
     Args:
-        name: The module that it is in; empty for the model itself.
-        what: What was seen there.
-        why: Why it cannot be reached.
+        name: Module that contains it; empty for the model itself.
+        what: Description of what was seen there.
+        why: Reason why it cannot be reached.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Unreached:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion does to a model, or has done. ``print`` shows it as a table.
+    """Result of a conversion, done or planned. ``print`` shows it as a table.
 
     Args:
-        model: The name of its class.
+        model: Name of the model's class.
         converted: Activations with a rule of their own.
-        left: Activations that are as they were.
-        unreached: What was seen and cannot be exchanged.
-        ran: True if an ``example`` was run, so that what reading does not show was looked for too.
+        left: Activations that are not converted.
+        unreached: Places that were seen and cannot be exchanged.
+        ran: True if an ``example`` was run, which also shows activations that reading the code does not.
     Example:
         >>> print(tl.conversion(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GELU()), {"0": "full_jam"}))
         activation  before  converted  left
@@ -81,11 +81,11 @@ class Conversion:
 
     @property
     def found(self) -> tuple[FoundActivation, ...]:
-        """All activations that a conversion can reach, converted or left."""
+        """Activations that a conversion can reach, converted or left."""
         return (*self.converted, *self.left)
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
-        """For each kind of activation: how many there were before, how many are converted, how many are left.
+        """Number of activations of each kind: before, converted and left.
 
         Example:
             >>> tl.conversion(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU()), {"0": "full_jam"}).counts()

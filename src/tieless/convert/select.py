@@ -1,4 +1,4 @@
-"""Which activation gets which halves: selectors against names, and what happens where several fit."""
+"""Choice of the halves for each activation: selectors are matched with names, and the narrowest of several counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tieless.rules import Rule, RuleLike, rule as rule_of
 
 @dataclass(frozen=True, slots=True)
 class TypeName:
-    """A class by its name, as files have it."""
+    """Class by its name, as files have it."""
 
     name: str
 
@@ -30,12 +30,12 @@ class TypeName:
 
 
 HalvesLike = RuleLike | Mapping[str, Any] | None
-"""A rule, ``{"forward": ..., "backward": ...}``, or ``None`` for as it was."""
+"""A rule, ``{"forward": ..., "backward": ...}``, or ``None`` to restore the original."""
 
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """What an activation is to get: its own forward where ``forward`` is ``None``."""
+    """Halves for an activation: it keeps its own forward if ``forward`` is ``None``."""
 
     forward: Forward | None
     backward: Rule
@@ -46,7 +46,7 @@ What = TypeVar("What")
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[What]):
-    """One selector with what it selects for; ``None`` makes what is selected what it was."""
+    """One selector with the value for its selection; ``None`` restores what is selected."""
 
     selector: Selector | TypeName
     given: What | None
@@ -57,7 +57,7 @@ class Entry(Generic[What]):
         return getattr(self.selector, "__name__", str(self.selector))
 
     def fits(self, name: str, found: Found) -> bool:
-        """Does it select an activation by this name?"""
+        """True if the selector fits an activation by this name."""
         selector = self.selector
         cls = original_class(found.module)
         if isinstance(selector, TypeName):
@@ -73,12 +73,12 @@ Choice = tuple[Found, Halves | None]
 
 
 def halves(given: HalvesLike, what: str, default: Halves | None = None) -> Halves | None:
-    """What is written for a layer, as halves.
+    """Halves that are written for a layer.
 
     Args:
-        given: A rule, a mapping, or ``None``.
-        what: Whose halves they are, for messages.
-        default: What stands in for a half that a mapping does not have.
+        given: Rule, mapping, or ``None``.
+        what: Name of the owner of the halves, for messages.
+        default: Halves that complete a mapping that lacks one.
     """
     if given is None:
         return None
@@ -100,7 +100,7 @@ def _forward(given: ForwardLike | None, default: Halves | None) -> Forward | Non
 
 
 def whole_types(entries: Sequence[Entry[Halves]]) -> tuple[type[nn.Module], ...]:
-    """The classes among the selectors that are activations because somebody says so."""
+    """Classes among the selectors that are activations because the user says so."""
     types = (entry.selector for entry in entries if isinstance(entry.selector, type))
     return tuple(cls for cls in types if cls is not nn.Module and not cls.__module__.startswith(("torch.", "tieless.")))
 
@@ -113,17 +113,17 @@ def choose(
     of: str = "activation",
     have: str = "rules",
 ) -> list[tuple[Found, What | None]]:
-    """Of several selectors that fit a name the narrowest counts: the one whose names are among those of the others.
+    """Choose the narrowest selector that fits each activation: the one whose names are all among those of the others.
 
     Args:
-        found: What there is.
-        entries: What is asked for.
-        keep_ends: True leaves out the first and the last that is found.
-        of, have: What is chosen from, and what it gets, for messages.
+        found: Activations to choose from.
+        entries: Selectors with their values.
+        keep_ends: True if the first and the last activation found are left out.
+        of, have: Nouns for messages: for the things to choose from, and for the values that they get.
 
     Raises:
         ConversionError: a selector fits nothing; two overlap, and none is narrower; two names of one module get
-            different halves; what was selected cannot be converted.
+            different halves; a selected activation cannot be converted.
     """
     found = between_ends(found, keep_ends)
     names = [(name, one) for one in found for name in one.names]
@@ -170,14 +170,14 @@ def _narrowest(name: str, entries: Sequence[Entry[What]], selected: Sequence[fro
 
 
 def listed(found: Sequence[Found], most: int = 12) -> str:
-    """Activations by name and kind, the first of many."""
+    """Activations by name and kind; of many, the first ones."""
     words = [f"{one.names[0] or '(the model)'} ({one.kind})" for one in found[:most]]
     more = [f"and {len(found) - most} more"] if len(found) > most else []
     return ", ".join([*words, *more]) or "none"
 
 
 def concerns(unreached: Unreached, entries: Sequence[Entry[Halves]]) -> bool:
-    """Might the selectors have meant what was not reached? In doubt, yes."""
+    """True if the selectors may have meant the activations that were not reached; also true in doubt."""
     for entry in entries:
         if entry.given is None:
             continue

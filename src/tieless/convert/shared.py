@@ -1,4 +1,4 @@
-"""Modules that a model does not own alone: an activation that others hold too is exchanged in this model alone."""
+"""Modules that other code holds too: such an activation is exchanged in this model alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tieless.convert.converted import STANDS_FOR
 
 
 def outside_owners(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
-    """Who holds modules of a model, and is not part of it: the ids of those that others hold, and the first such owner.
+    """Outside owners of modules of a model: the ids of modules that they hold, each with the first such owner.
 
-    An owner is another module, a module of Python's that has it as a global, a class, or a function that has it as a
-    default. Lists and dictionaries are not: they are made for many reasons.
+    An owner is another module, a Python module that has it as a global, a class, or a function that has it as a
+    default. Lists and dictionaries do not count as owners: they are made for many reasons.
 
     Args:
-        model: The model.
-        modules: Modules in it.
+        model: Model to examine.
+        modules: Modules of the model.
     """
     several = [module for module in modules if module is not model]
     if not several or not (found := _outside(model, several)):
@@ -34,7 +34,7 @@ def _outside(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
     own = {id(part) for module in model.modules() for part in (module, vars(module), vars(module)["_modules"])}
     wanted = {id(module) for module in modules}
     found: dict[int, str] = {}
-    # Each step asks the collector once, for all: a question takes as long as there are objects.
+    # Each step asks the collector once for all: the time of a query grows with the number of objects.
     holders, said = _keepers(modules, own), dict[int, str]()
     keepers = _keepers(holders, own)
     of_modules: list[dict[str, Any]] = [one for one in keepers if isinstance(one, dict) and "_modules" in one]
@@ -50,7 +50,7 @@ def _outside(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
 
 
 def _keepers(objects: Sequence[object], own: set[int]) -> list[Any]:
-    """What refers to objects and may say whose they are."""
+    """Objects that refer to the given ones and may be their owners."""
     kinds = (dict, tuple, nn.Module, type, FunctionType, ModuleType)
     return [one for one in gc.get_referrers(*objects) if isinstance(one, kinds) and id(cast("Any", one)) not in own]
 
@@ -62,14 +62,14 @@ def _values(holder: Any) -> list[object]:
 
 
 def _held(keeper: object) -> list[int]:
-    """The ids of a module's attributes and children, of globals, of the attributes of a class, or of defaults."""
+    """Ids of a module's attributes and children, of globals, of the attributes of a class, or of defaults."""
     if isinstance(keeper, nn.Module):
         return [id(vars(keeper)), id(vars(keeper)["_modules"])]
     if isinstance(keeper, FunctionType):
         return [id(keeper.__defaults__), id(keeper.__kwdefaults__)]
     if isinstance(keeper, ModuleType) and sys.modules.get(keeper.__name__) is keeper:
         return [id(vars(keeper))]
-    # The dictionary behind a class cannot be had in another way.
+    # There is no other way to get the dictionary behind a class.
     behind = cast("list[object]", gc.get_referents(keeper) if isinstance(keeper, type) else [])
     return [id(cast("object", one)) for one in behind if isinstance(one, dict)]
 
@@ -83,9 +83,7 @@ def _name(owner: object) -> str:
 
 
 def stand_in(model: nn.Module, module: nn.Module) -> nn.Module:
-    """Put another object of the same class, with the same attributes and hooks, in all places that a module has in a
-    model.
-    """
+    """Put a copy of a module, with the same class, attributes and hooks, in all its places in a model."""
     other = type(module).__new__(type(module))
     vars(other).update(vars(module))
     vars(other)[STANDS_FOR] = module
@@ -94,7 +92,7 @@ def stand_in(model: nn.Module, module: nn.Module) -> nn.Module:
 
 
 def give_back(model: nn.Module, module: nn.Module) -> None:
-    """Put a module that others own too back in the places of the one that stands for it."""
+    """Put a module that other code owns too back in the places of its stand-in."""
     if STANDS_FOR in vars(module):
         _exchange(model, module, vars(module)[STANDS_FOR])
 

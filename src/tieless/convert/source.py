@@ -1,4 +1,4 @@
-"""The source of a function as a tree, and trees as functions again, if and only if that gives the same function."""
+"""Source of a function as a tree, and trees as functions again, if and only if that gives the same function."""
 
 from __future__ import annotations
 import __future__
@@ -14,27 +14,27 @@ _FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all
 
 
 class SourceError(Exception):
-    """Why the source of a function cannot be used."""
+    """Error with the reason why the source of a function cannot be used."""
 
 
 def names_in(code: CodeType) -> frozenset[str]:
-    """Every attribute and global that code names, that of the functions inside it too."""
+    """Attributes and globals that code names, with those of the functions inside it."""
     inner = (names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(code.co_names).union(*inner)
 
 
 def tree_of(function: FunctionType) -> ast.FunctionDef:
-    """The definition of a function, without decorators, defaults and annotations, which stay those of the function.
+    """Definition of a function, without decorators, defaults and annotations, which stay those of the function.
 
     Raises:
-        SourceError: there is no source, or it is not what the function was compiled from.
+        SourceError: there is no source, or the function was not compiled from it.
     """
     try:
-        # Of the code, not of the function: that would be the source of what a decorator has wrapped.
+        # Source of the code, not of the function: that would be the source of the function that a decorator wraps.
         lines, first = inspect.getsourcelines(function.__code__)
     except (OSError, TypeError):
         raise SourceError("its source is not there to be read") from None
-    # Indented as it is: to move it would change the strings inside that go over several lines.
+    # The indentation stays: moving the text would change strings that go over several lines.
     indented = lines[0][:1].isspace()
     text = "".join(["if True:\n", *lines] if indented else lines)
     try:
@@ -67,12 +67,12 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
 
 
 def build(definition: ast.FunctionDef, like: FunctionType, values: Mapping[str, object]) -> FunctionType:
-    """A function from a changed definition, in everything else like the one that it was.
+    """Function from a changed definition, in everything else like the original.
 
     Args:
-        definition: What ``tree_of`` gave, changed.
-        like: The function.
-        values: What the names that the change has brought stand for.
+        definition: Changed result of ``tree_of``.
+        like: Original function.
+        values: Values of the names that the change has introduced.
     """
     code = _compile(definition, like, tuple(values))
     cells = dict(zip(like.__code__.co_freevars, like.__closure__ or (), strict=True))
@@ -87,7 +87,7 @@ def build(definition: ast.FunctionDef, like: FunctionType, values: Mapping[str, 
 
 
 def _compile(definition: ast.FunctionDef, like: FunctionType, names: Sequence[str]) -> CodeType:
-    """Inside a function whose arguments are the names that come from outside, so that these are looked up as before."""
+    """Compile a definition inside a function whose arguments are the outer names: these are looked up as before."""
     outer = ast.parse("def outer(): pass").body[0]
     assert isinstance(outer, ast.FunctionDef)
     outer.args.args = [ast.arg(name) for name in (*like.__code__.co_freevars, *names)]
@@ -103,7 +103,7 @@ def _compile(definition: ast.FunctionDef, like: FunctionType, names: Sequence[st
 
 @lru_cache(maxsize=64)
 def _imported(text: str) -> tuple[str, ...]:
-    """The names that a file imports at its top level."""
+    """Names that a file imports at its top level."""
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError):
@@ -117,7 +117,7 @@ def _inner(code: CodeType, name: str) -> CodeType:
 
 
 def _same(one: CodeType, other: CodeType) -> bool:
-    """Do both compute the same? Where they stand in a file, and how deep inside others, does not matter."""
+    """True if both compute the same. The position in a file, and the depth inside others, do not matter."""
     pairs = zip(one.co_consts, other.co_consts, strict=False)
     return (
         one.co_code == other.co_code

@@ -1,4 +1,4 @@
-"""Steps that run in a model, such as ``torch.sign``: those that cut off the gradient of what they are given."""
+"""Step functions that run in a model, such as ``torch.sign``: those that cut off the gradient of their input."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tieless.convert.functions import step_of
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "greater", "greater_equal", "less", "less_equal"})
 
 NUMBERS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_as"})
-"""Methods that make numbers of the answers of a comparison."""
+"""Methods that turn the result of a comparison into numbers."""
 
 Place = tuple[str, str]
-"""The name of a module, and a file with a line."""
+"""Name of a module, and a file with a line."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,10 +29,10 @@ class _Met:
 
 
 class Steps:
-    """What a run, with gradients, comes by.
+    """Step functions that a run with gradients calls.
 
-    A step cuts off a gradient where what it is given requires one and gets it in no other way: not in
-    ``x + (x.round() - x).detach()``, and not where ``x > 0`` is a mask for ``x``.
+    A step function cuts off a gradient if its input requires one and gets it in no other way: not in ``x + (x.round() -
+    x).detach()``, and not if ``x > 0`` is a mask for ``x``.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,12 @@ class Steps:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """``func(*args, **kwargs)``, noted if it is a step.
+        """Result of ``func(*args, **kwargs)``, which is noted if it is a step function.
 
         Args:
-            locate: Where a step of this name runs; ``None`` if it is somebody's who sees to its gradient.
-            func, args, kwargs: What is called.
+            locate: Function that gives the place where a step function of this name runs; ``None`` if its gradient is
+                taken care of.
+            func, args, kwargs: Function to call, with its arguments.
         """
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
@@ -76,11 +77,11 @@ class Steps:
 
     @property
     def places(self) -> set[Place]:
-        """Where steps ran."""
+        """Places where step functions ran."""
         return {one.place for one in self._met}
 
     def cuts(self, outputs: object) -> dict[Place, str]:
-        """Where steps cut off a gradient, and which, after a run that gave ``outputs``."""
+        """Places where step functions cut off a gradient, with their names, after a run that gave ``outputs``."""
         reached: set[Node] = set()
         waiting = [get_gradient_edge(one).node for one in _tensors(outputs, set()) if one.requires_grad]
         while waiting:
@@ -92,7 +93,7 @@ class Steps:
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterable[Tensor]:
-    """The tensors in what a model gives."""
+    """Tensors in the output of a model."""
     if isinstance(value, Tensor):
         yield value
     elif id(value) not in seen:

@@ -1,8 +1,8 @@
-"""Calls in code whose source is not there, such as a class typed at a prompt: reached through FX where that is exact.
+"""Calls in code without a source, such as a class typed at a prompt: FX reaches them where it is exact.
 
-FX records one run. What the record would fix is made sure of: there is one for training mode and one for evaluation;
-attributes that are numbers or words are compared at each call; arguments with defaults, attributes that ``forward``
-sets, and branches on values are refused.
+FX records one run. Values that the record would fix are guarded: there is one record for training mode and one for
+evaluation; attributes that are numbers or words are compared at each call; arguments with defaults, attributes that
+``forward`` sets, and branches on values are refused.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tieless.errors import ConversionError
 from tieless.nn import UNTIED_CALLS
 
 _TRACED = "_tieless_traced"
-"""The attribute in which a class that was made by tracing has how it was made."""
+"""Attribute in which a traced class has the recipe for making it again."""
 
 _FIXED = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A ``forward`` that FX has recorded.
+    """Record of a ``forward`` that FX has made.
 
     Args:
-        cls: The class that the module gets when calls in it are converted.
-        sites: The calls that can be exchanged.
-        made_from: The methods, and what is around them, as they were.
-        blind: What was recorded and cannot be exchanged: what and why.
+        cls: Class that the module gets when calls in it are converted.
+        sites: Calls that can be exchanged.
+        made_from: Methods, and the values around them, at the time of the record.
+        blind: Expressions that were recorded and cannot be exchanged, each with the reason.
     """
 
     cls: type[nn.Module]
@@ -51,7 +51,7 @@ class Traced:
 
 
 class _UntraceableError(Exception):
-    """Why FX cannot stand in."""
+    """Error with the reason why FX cannot record a module."""
 
 
 class _Tracer(fx.Tracer):
@@ -60,7 +60,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(module: nn.Module) -> Traced | str:
-    """Record the ``forward`` of one module; its children stay calls of modules. Else, why that cannot be done."""
+    """Record of the ``forward`` of one module, whose children stay calls; or the reason why there can be none."""
     cls, done = original_class(module), vars(type(module)).get(_TRACED)
     if isinstance(done, Traced) and _same(done.made_from, _made_from(cls)):
         return done
@@ -117,7 +117,7 @@ def _trace(module: nn.Module) -> Traced:
 
 
 def _guards(module: nn.Module) -> tuple[tuple[str, Any], ...]:
-    """The attributes that a record fixes, and their values."""
+    """Attributes that a record fixes, with their values."""
     forward = type(module).forward
     if not isinstance(forward, FunctionType):
         raise _UntraceableError("its forward is no plain function")
@@ -138,7 +138,7 @@ def _guards(module: nn.Module) -> tuple[tuple[str, Any], ...]:
 
 
 def _methods(cls: type[nn.Module], function: FunctionType) -> list[FunctionType]:
-    """A method, and all methods of the class that it leads to."""
+    """Method, and all methods of the class that it leads to."""
     methods, waiting = [function], [function]
     while waiting:
         for name in names_in(waiting.pop().__code__):
@@ -183,7 +183,7 @@ def _record(module: nn.Module) -> tuple[list[CallSite], list[tuple[str, str]], C
 
 
 def _untraced_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """What a pickle makes first: traced again as soon as it has its attributes."""
+    """Class that a pickle makes first: it is traced again as soon as it has its attributes."""
 
     def set_state(self: nn.Module, state: dict[str, Any]) -> None:
         cls.__setstate__(self, state)

@@ -1,4 +1,4 @@
-"""Walks through the definition of a function and makes its calls of activations exchangeable."""
+"""Visitor of the definition of a function that makes its calls of activations exchangeable."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from tieless.nn import UNTIED_CALLS
 
 
 class Reader(Protocol):
-    """What a visitor tells, and asks, about the class that the function belongs to."""
+    """Interface between a visitor and the record of the class that the function belongs to."""
 
     cls: type[nn.Module]
     blind: list[tuple[str, str]]
 
     def site(self, function: Function, where: str, why_not: str | None = None, *, called: bool = True) -> str:
-        """Note a call; its key."""
+        """Note a call and return its key."""
         ...
 
     def helper(self, function: FunctionType, *, of_class: bool) -> FunctionType | None:
-        """A function that is called, with its own calls made exchangeable; ``None`` if it has none."""
+        """Copy of a function that is called, with its own calls made exchangeable; ``None`` if it has none."""
         ...
 
     def look_up(self, scope: Scope, names: tuple[str, ...], *, raw: bool = False) -> Any:
-        """What a name stands for."""
+        """Value of a name."""
         ...
 
     def ask(self, name: str) -> None:
-        """Note a name that is asked for of an object that is not known."""
+        """Note the name of an attribute that is read from an unknown object."""
         ...
 
     def follow_if_method(self, name: str) -> None:
-        """Read a method of the class too, if the name is one."""
+        """Also read a method of the class, if the name is one."""
         ...
 
     def follow_all(self) -> None:
@@ -67,20 +67,20 @@ class Reader(Protocol):
 CALLS_NAME = "_tieless_calls_"
 
 _NOT_CALLED: Mapping[str, Any] = {}
-"""What a module has instead of converted calls after it was reverted, for code of it that somebody has kept."""
+"""Stand-in for the converted calls of a reverted module, for code of it that somebody has kept."""
 
 _DECIDED_LATER = "which function it is, is decided when it runs"
 
 
 class Visitor(ast.NodeTransformer):
-    """Makes the calls in one function exchangeable.
+    """Visitor that makes the calls in one function exchangeable.
 
     Args:
-        reader: Of the class.
-        function: Whose definition is visited.
-        tree: Its definition.
-        this: Its argument that is the object, or the class, that it belongs to.
-        carries: Whether that is an object, which has the converted calls.
+        reader: Record of the class.
+        function: Function whose definition is visited.
+        tree: Definition of the function.
+        this: Name of the argument that is the object, or the class, that the function belongs to.
+        carries: True if that argument is an object, which has the converted calls.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Visitor(ast.NodeTransformer):
         return self._reference(node) or node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        """``f is F.relu`` asks which function it is, and must get the answer that it got before."""
+        """Keep ``f is F.relu`` as it is: it compares functions, and must give the same answer as before."""
         return (
             node
             if any(function_of(self._value(part)) for part in (node.left, *node.comparators))
@@ -157,7 +157,7 @@ class Visitor(ast.NodeTransformer):
         )
 
     def _reference(self, node: ast.Attribute | ast.Name) -> ast.AST | None:
-        """A function or module that is not called here by its own name but given to somebody, such as ``checkpoint``."""
+        """Change a function or module that is passed on, for example to ``checkpoint``, and not called here by name."""
         if not isinstance(node.ctx, ast.Load):
             return None
         value = self._value(node)
@@ -208,7 +208,7 @@ class Visitor(ast.NodeTransformer):
         return self._made("method", calls.method, node, [*start, *node.args], node.keywords)
 
     def _call_of_class(self, node: ast.Call, cls: type) -> ast.AST:
-        """A module that is made when the code runs."""
+        """Change a call that makes a module when the code runs."""
         kind = kind_of_class(cls) if issubclass(cls, nn.Module) else None
         if kind is not None:
             function = Function(kind, parameters=_literals(kind, node.args, node.keywords))
@@ -220,7 +220,7 @@ class Visitor(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _of_super(self, node: ast.Attribute) -> ast.AST:
-        """A method of a base class, called through ``super()``."""
+        """Change a method of a base class that is called through ``super()``."""
         line = self.reader.cls.__mro__
         own = outer_value(self.function, "__class__")
         bases = line[line.index(own) + 1 :] if own in line else ()
@@ -228,7 +228,7 @@ class Visitor(ast.NodeTransformer):
         method = MISSING if base is None else self.reader.look_up(base, (node.attr,), raw=True)
         if isinstance(method, FunctionType) and self.this is not None:
             if helper := self.reader.helper(method, of_class=True):
-                # No object can have another one in its place; and compilers cannot look at what super() gives.
+                # An object cannot replace a method of a base class; and compilers cannot trace the result of super().
                 this = ast.copy_location(ast.Name(self.this, ast.Load()), node)
                 return self._made("partial", partial, node, [self._bind(helper, node), self._calls(), this])
         elif base is not None and (mentioned := inside(vars(base)[node.attr])):
@@ -237,14 +237,14 @@ class Visitor(ast.NodeTransformer):
         return node
 
     def _named(self, node: ast.Call, value: Any) -> tuple[str, str] | None:
-        """Why a call that has the form of an activation, or of a step, cannot be exchanged, and what it is."""
+        """Name of a call in the form of an activation or a step function, with the reason why it stays."""
         if step := self.flow.step(node, value):
             return STEP, step
         written = written_out(node)
         return (f"a rule needs a function, and this is written out as {written}", written) if written else None
 
     def _is_child(self, callee: ast.expr) -> bool:
-        """Is it ``self.name`` or ``self.name[...]`` of an object, and nothing that the class has?"""
+        """True if the callee is ``self.name`` or ``self.name[...]`` of an object, and nothing that the class has."""
         room = callee.value if isinstance(callee, ast.Subscript) else callee
         if not isinstance(room, ast.Attribute) or not self._is_this(room.value):
             return False
@@ -263,13 +263,13 @@ class Visitor(ast.NodeTransformer):
             self.reader.follow_all()
 
     def _left_method(self, callee: ast.expr, value: Any) -> str | None:
-        """The name of a method of tensors that stays as it is."""
+        """Name of a tensor method that stays as it is."""
         if value is MISSING and isinstance(callee, ast.Attribute) and _root(callee) != self.this:
             return left_of(getattr(Tensor, callee.attr, None))
         return None
 
     def _visit_given(self, node: ast.Call) -> ast.Call:
-        """Visit what a call is given, and not what is called."""
+        """Visit the arguments of a call, but not its callee."""
         node.args = [cast("ast.expr", self.visit(argument)) for argument in node.args]
         node.keywords = [cast("ast.keyword", self.visit(keyword)) for keyword in node.keywords]
         return node
@@ -289,7 +289,7 @@ class Visitor(ast.NodeTransformer):
         return made
 
     def _bind(self, value: object, node: ast.expr) -> ast.Name:
-        """A name for a value that the code has not by itself."""
+        """Name for a value that the code does not have by itself."""
         return self._name(f"_tieless_{id(value):x}", value, node)
 
     def _name(self, name: str, value: object, node: ast.expr) -> ast.Name:
@@ -309,7 +309,7 @@ class Visitor(ast.NodeTransformer):
         return ast.Call(ast.Name("_tieless_getattr", ast.Load()), given, [])
 
     def _is_fixed(self, callee: ast.expr) -> bool:
-        """Is a function called by its own name, and not by one that objects of a class may have for another?"""
+        """True if a function is called by its own name, not by one that objects may use for another function."""
         if isinstance(callee, ast.Attribute):
             room = self._value(callee.value)
             return isinstance(room, (ModuleType, OpOverloadPacket)) or room is Tensor
@@ -319,13 +319,13 @@ class Visitor(ast.NodeTransformer):
         return self.this is not None and isinstance(node, ast.Name) and node.id == self.this
 
     def _is_class(self, node: ast.expr) -> bool:
-        """Is it ``type(self)`` or ``self.__class__``?"""
+        """True for ``type(self)`` and ``self.__class__``."""
         if isinstance(node, ast.Call):
             return ast.unparse(node.func) == "type" and len(node.args) == 1 and self._is_this(node.args[0])
         return isinstance(node, ast.Attribute) and node.attr == "__class__" and self._is_this(node.value)
 
     def _is_of_class(self, node: ast.Attribute | ast.Name, value: Any) -> bool:
-        """Is it a class method of the class that is read?"""
+        """True for a class method of the class that is read."""
         if isinstance(value, MethodType):
             return isinstance(value.__self__, type) and issubclass(self.reader.cls, value.__self__)
         return isinstance(node, ast.Attribute) and isinstance(defined(self.reader.cls, node.attr), classmethod)
@@ -334,14 +334,14 @@ class Visitor(ast.NodeTransformer):
         return f"{self.function.__code__.co_filename}:{_line(node)}"
 
     def _value(self, node: ast.expr) -> Any:
-        """What an expression stands for, if it is a name from outside, an argument's default, or an attribute."""
+        """Value of an expression, if it is a name from outside, an argument's default, or an attribute."""
         if isinstance(node, ast.Name) and node.id in self.defaults:
             return self.defaults[node.id]
         place = self._place(node)
         return MISSING if place is None else self.reader.look_up(*place)
 
     def _place(self, node: ast.expr) -> tuple[Scope, tuple[str, ...]] | None:
-        """Where an expression is looked up."""
+        """Scope and names in which an expression is looked up."""
         if isinstance(node, ast.Name):
             if node.id in self.imports:
                 return self.imports[node.id]
@@ -355,7 +355,7 @@ class Visitor(ast.NodeTransformer):
 
 
 def _line(node: ast.expr) -> int:
-    """The line that a frame tells while a call runs: of a method it is that of its name."""
+    """Line that a frame reports while a call runs: for a method, the line of its name."""
     callee = node.func if isinstance(node, ast.Call) else None
     return (callee.end_lineno or callee.lineno) if isinstance(callee, ast.Attribute) else node.lineno
 
@@ -367,7 +367,7 @@ def _root(node: ast.expr) -> str | None:
 
 
 def _bound(tree: ast.FunctionDef) -> Iterable[str]:
-    """Every name that a function binds, in itself or in functions inside it."""
+    """Names that a function binds, in itself or in functions inside it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             yield node.id
@@ -382,7 +382,7 @@ def _bound(tree: ast.FunctionDef) -> Iterable[str]:
 def _imports(
     tree: ast.FunctionDef, function: FunctionType, local: frozenset[str]
 ) -> Mapping[str, tuple[Scope, tuple[str, ...]]]:
-    """What a function imports when it runs, by the names that it binds in no other way."""
+    """Imports of a function when it runs, by the names that it binds in no other way."""
     found: dict[str, set[tuple[Scope, tuple[str, ...]]]] = {name: set() for name in local}
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -405,14 +405,14 @@ def _imports(
 
 
 def _defaults(function: FunctionType) -> Mapping[str, Any]:
-    """The values of arguments that need not be given."""
+    """Values of arguments that may be left out."""
     code, values = function.__code__, function.__defaults__ or ()
     names = code.co_varnames[: code.co_argcount]
     return {**dict(zip(names[len(names) - len(values) :], values, strict=True)), **(function.__kwdefaults__ or {})}
 
 
 def _literals(kind: str, given: list[ast.expr], keywords: list[ast.keyword]) -> tuple[tuple[str, Any], ...]:
-    """The parameters of a call that are written out as numbers or strings."""
+    """Parameters of a call that are written out as numbers or strings."""
     named = [*zip(KINDS[kind], given, strict=False), *((keyword.arg, keyword.value) for keyword in keywords)]
     found: list[tuple[str, Any]] = []
     for name, node in named:

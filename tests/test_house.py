@@ -27,7 +27,7 @@ PACKAGES_ABOVE = (
 
 # Folders and modules whose docstrings are held to plain English.
 PLAIN_ROOMS = (
-    *("cli", "compat", "convert", "data", "levels", "models", "ops", "report", "study", "testing"),
+    *("cli", "compat", "convert", "data", "diagnose", "levels", "models", "ops", "report", "study", "testing"),
     *("__init__", "_files", "_imports", "_kinds", "_tracing", "_underivable", "_yaml"),
     *("draws", "errors", "packing", "registry", "signature", "slopes", "grammar"),
 )

@@ -1,4 +1,4 @@
-"""Look into a model while it runs: hooks in, frozen records out, and the model as it was."""
+"""Diagnoses of a model while it runs: hooks measure, frozen records hold the results, and the model stays as it was."""
 
 from __future__ import annotations
 

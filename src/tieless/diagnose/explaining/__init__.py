@@ -1,1 +1,1 @@
-"""What a model's activations are: their rules, what each keeps for the backward pass, where each lets feedback through."""
+"""Explanation of a model's activations: their rules, their memory for the backward pass, and their gates."""

@@ -1,4 +1,4 @@
-"""``explain``: what a model's activations are, what they keep for the backward pass, and how often they fire."""
+"""``explain``: a model's activations, the memory that they store for the backward pass, and how often they fire."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tieless.errors import RuleValueError
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a model's activations are, keep and do. ``print`` shows it as a table.
+    """Table of a model's activations, of their memory and of how often they fire. ``print`` shows it.
 
     Args:
-        model: The name of its class.
-        activations: In the order of the model, each with its gate, its bits and, if inputs were given, its ``run``.
-        run: Bytes of the model as a whole, beside the native model's; ``None`` if no inputs were given.
-        others: PyTorch's own activations, each with its class.
+        model: Name of the model's class.
+        activations: Activations in the order of the model, each with its gate, its bits and, if inputs were given, its
+            ``run``.
+        run: Bytes of the model as a whole, and of the native model; ``None`` if no inputs were given.
+        others: PyTorch's own activations, each by its class.
     Example:
         >>> explanation = tl.explain(tl.Activation("relu", "tied"))
         >>> explanation.activations[0].gate, explanation.activations[0].bits_per_element
@@ -49,35 +50,39 @@ class Explanation:
 
 
 def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
-    """Tell what each ``Activation`` of a model is, what it keeps for the backward pass, and how often it fires.
+    """Explain each ``Activation`` of a model: its halves, its memory for the backward pass, and how often it fires.
 
-    What ``convert`` has untied is among them, calls of functions too: ``"block.relu@1"`` is the first ``relu`` in the
-    code of ``block``. The native model is then the one that was converted.
+    Activations that ``convert`` has untied are included, also calls of functions: ``"block.relu@1"`` is the first
+    ``relu`` in the code of ``block``. The native model is then the one that was converted.
 
-    Everything is measured. Bits are what a call saves for each element more; the gate is where feedback that is sent
-    comes through. With inputs, ``model(*inputs, **keywords)`` runs once as it is and once as the native model, in
-    which each activation is PyTorch's own function: how many bytes either keeps between forward and backward, each
-    storage once, without those that are there anyway: parameters, buffers and inputs. No backward pass runs. Mode,
-    buffers, gradients, hooks and random state stay as they were.
+    All values are measured. The bits are the memory that a call saves for each additional element; the gate is the set
+    of ``z`` at which the rule passes any of the incoming gradient (``grad_output``, in our terms the feedback). With
+    inputs, ``model(*inputs, **keywords)`` runs once as it is and once as the native model, in which each activation is
+    PyTorch's own function. The explanation then has the bytes that either model stores between forward and backward.
+    Each storage counts once; parameters, buffers and inputs, which exist anyway, do not count. No backward pass runs.
+    Mode, buffers, gradients, hooks and random state stay as they were.
 
-    Of an activation, ``kept_bytes`` are the storages that its own node keeps; ``own_bytes`` are those among them that
-    no other node keeps. PyTorch's ReLU keeps its output, which the next linear layer keeps anyway: its own are 0.
+    The ``kept_bytes`` of an activation are the storages that its own node stores; ``own_bytes`` are those among them
+    that no other node stores. PyTorch's ReLU stores its output, which the next linear layer stores anyway, so its
+    ``own_bytes`` are 0.
 
-    - What is seen is what goes through PyTorch's saved tensors. A checkpoint inside the model saves its inputs only.
+    - Only tensors that PyTorch saves through its saved-tensor hooks are counted. A checkpoint inside the model saves
+      its inputs only.
     - A compiled model is measured as it runs without the compiler.
-    - ``untie`` called by itself is in the totals, not in the table; the explanation says so where it is seen.
+    - A direct call of ``untie`` is in the totals, not in the table; the explanation says so if there is one.
     - PyTorch's own activations have no row; the explanation names them.
-    - A slope that learns is told as it is now; a call whose function takes parameters, by those of its last call.
+    - A slope (multiplier) that learns is shown with its present values, and a call whose function takes parameters with
+      those of its last call.
     - Tensors that a forward changes in place, and that are no buffers, stay changed.
 
     Args:
-        model: With one ``Activation`` or more, or ``LearnableActivation``.
-        inputs, keywords: What to call it with; without any, bytes and fractions are left out.
+        model: Model with at least one ``Activation`` or ``LearnableActivation``.
+        inputs, keywords: Arguments for a call of the model; without any, bytes and fractions are left out.
     Returns:
-        A record that prints as a table.
+        Record that prints as a table.
     Raises:
-        RuleTypeError: it is no module.
-        RuleValueError: there is no ``Activation`` in it, or a lazy layer that has not seen any input yet.
+        RuleTypeError: the model is no module.
+        RuleValueError: the model has no ``Activation``, or has a lazy layer that has not seen any input yet.
     Example:
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(4, 8), tl.Activation("heaviside", "rectangular"), torch.nn.Linear(8, 2))
@@ -126,7 +131,7 @@ def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Measured] | 
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:
-    """What its activations most likely see: the dtype of its parameters."""
+    """Dtype that the activations most likely see: that of the model's parameters."""
     floating = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
     return floating[0] if floating else torch.get_default_dtype()
 
@@ -136,7 +141,7 @@ def _named(place: Place) -> str:
 
 
 def _inventory(model: nn.Module, natives: Sequence[Place]) -> str:
-    """What is there instead: ``7 modules, of PyTorch's activations ReLU (2)``."""
+    """Contents of a model without activations of ours: ``7 modules, of PyTorch's activations ReLU (2)``."""
     counts = Counter(type(place.module).__name__ for place in natives)
     theirs = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
     modules = len(list(model.modules()))

@@ -1,4 +1,4 @@
-"""A model's forward pass, watched: as it is, and as it would be with PyTorch's own activations."""
+"""Measured forward passes of a model: as it is, and with PyTorch's own activations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tieless.diagnose.watching.untouched import leaving_unchanged
 from tieless.functional import Joined, untie_joined
 
 PROBE = (1024, 2048)
-"""Elements of two calls: what the second keeps more is kept for each element, the rest for each call."""
+"""Elements of two calls: the additional memory of the second is per element, the rest is per call."""
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
 class Measured:
-    """What is seen of an activation while the model runs, over all calls; halves, dtype and device of the last one."""
+    """Measurements of an activation over all calls of a run; halves, dtype and device are those of the last call."""
 
     joined: Joined
     calls: int = 0
@@ -40,12 +40,12 @@ class Measured:
 def measure(
     model: nn.Module, places: Sequence[Place], arguments: Arguments
 ) -> tuple[ModelRun, list[tuple[ActivationRun, Measured]]]:
-    """Run a model as it is and as the native one, and count what each keeps when its forward pass has ended.
+    """Run a model as it is and as the native one, and count the memory that each stores after its forward pass.
 
     Args:
-        model: It is left as it was.
-        places: Its activations, in the order of the results.
-        arguments: To call it with, by position and by name.
+        model: Model, which is left as it was.
+        places: Activations of the model, in the order of the results.
+        arguments: Arguments for the call, by position and by name.
     """
     watch, seen = Watch(), [Measured(place.joined) for place in places]
     kept, total = _run(model, places, partial(_counted, watch, seen), arguments, watch)
@@ -65,7 +65,7 @@ def measure(
 
 
 def bits_of(place: Place, joined: Joined, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
-    """Bits that an activation with some halves keeps for each element, and bytes that it keeps however many there are."""
+    """Bits that an activation stores for each element, and bytes that it stores however many elements there are."""
     own: Callable[[Tensor], Tensor] = place.module.forward
     forward = own if joined is place.joined else partial(untie_joined, joined=joined)
     without = storages_in(list(place.module.parameters()))
@@ -79,7 +79,7 @@ def _bytes_of(
 ) -> int:
     watch = Watch()
     with leaving_unchanged(place.module), watch.watching():
-        y = forward(z.requires_grad_().clone())  # to which an activation in place may write
+        y = forward(z.requires_grad_().clone())  # an activation in place may write to it
         kept = watch.kept(without).total
         del y
     return kept
@@ -88,14 +88,14 @@ def _bytes_of(
 def _run(
     model: nn.Module, places: Sequence[Place], watcher: Watcher, arguments: Arguments, watch: Watch
 ) -> tuple[Kept, int]:
-    """What the model keeps when a watcher runs its activations, and how many bytes, inputs left out."""
+    """Storages that the model keeps when a watcher runs its activations, and their bytes, inputs left out."""
     given, named = fresh(arguments)
     with watched(model, places, watcher):
         state = storages_in([*model.parameters(), *model.buffers()])
         with watch.watching():
             output = model(*given, **named)
         kept = watch.kept(without=state)
-        del output  # until here it has held the graph
+        del output  # the output has held the graph until here
     return kept, kept.total - kept.among(storages_in([*given, named]))
 
 

@@ -1,4 +1,4 @@
-"""What operations keep for the backward pass, storage by storage, and for whom."""
+"""Memory that operations store for the backward pass, storage by storage, with its owners."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch.autograd.graph import saved_tensors_hooks
 from tieless.functional import untie_joined
 
 Owner = int | str | None
-"""Who keeps a tensor: an activation by its number, ``"untie"`` called by itself, or any other operation."""
+"""Owner of a stored tensor: an activation by its number, ``"untie"`` in a direct call, or any other operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The storages that a graph keeps, parameters and buffers not among them.
+    """Storages that a graph keeps, without parameters and buffers.
 
     Args:
-        owners: Storage by its ``id``, to those who keep it.
-        sizes: Its bytes.
-        uncounted: Saved tensors that have no storage of their own to be counted, such as sparse ones.
+        owners: Owners of each storage, by the storage's ``id``.
+        sizes: Bytes of each storage, by its ``id``.
+        uncounted: Number of saved tensors without a storage that could be counted, such as sparse ones.
     """
 
     owners: dict[int, frozenset[Owner]]
@@ -35,24 +35,24 @@ class Kept:
 
     @property
     def total(self) -> int:
-        """Bytes of all, each storage once."""
+        """Bytes of all storages, each counted once."""
         return sum(self.sizes.values())
 
     def by(self, owner: Owner) -> int:
-        """Bytes of what an owner keeps, alone or with others."""
+        """Bytes of the storages that an owner keeps, alone or with others."""
         return sum(self.sizes[storage] for storage, owners in self.owners.items() if owner in owners)
 
     def only_by(self, owner: Owner) -> int:
-        """Bytes of what nobody else keeps: what would be freed if only this owner kept nothing."""
+        """Bytes of the storages that nobody else keeps: they would be freed if only this owner kept nothing."""
         return sum(self.sizes[storage] for storage, owners in self.owners.items() if owners == frozenset([owner]))
 
     def among(self, storages: Iterable[torch.UntypedStorage]) -> int:
-        """Bytes of those that are ``storages``."""
+        """Bytes of the kept storages that are among ``storages``."""
         return sum(self.sizes.get(key, 0) for key in {id(storage) for storage in storages})
 
 
 class _Saved:
-    """One saved tensor. The graph holds it, so it is there for as long as the graph keeps the tensor."""
+    """One saved tensor. The graph holds it, so it exists for as long as the graph keeps the tensor."""
 
     __slots__ = ("__weakref__", "owner", "tensor")
 
@@ -63,7 +63,7 @@ class _Saved:
 
 
 class Watch:
-    """Sees every tensor that is saved for a backward pass while it is entered.
+    """Recorder of every tensor that is saved for a backward pass while it is entered.
 
     Example:
         >>> from tieless.diagnose.explaining.memory import Watch
@@ -81,13 +81,13 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """What is saved inside is seen."""
+        """Context in which saved tensors are recorded."""
         with saved_tensors_hooks(self._pack, _unpack):
             yield
 
     @contextmanager
     def owned(self, owner: Owner) -> Generator[None]:
-        """What is saved inside is its owner's."""
+        """Context in which saved tensors belong to the given owner."""
         self._owners.append(owner)
         try:
             yield
@@ -95,7 +95,7 @@ class Watch:
             self._owners.pop()
 
     def kept(self, without: Iterable[torch.UntypedStorage]) -> Kept:
-        """What is kept now, by graphs that are still there; storages of ``without`` are left out."""
+        """Storages that existing graphs keep now, without those in ``without``."""
         ignored = {id(storage) for storage in without}
         owners: dict[int, frozenset[Owner]] = {}
         sizes: dict[int, int] = {}
@@ -116,7 +116,10 @@ class Watch:
         return saved
 
     def _outside(self) -> Owner:
-        """Even a call that keeps nothing saves an empty tensor, so none goes unseen."""
+        """Owner of a tensor saved outside all activations.
+
+        Even a call that stores nothing saves an empty tensor, so none stays unseen.
+        """
         frame = inspect.currentframe()
         while frame is not None:
             if frame.f_code is untie_joined.__code__:
@@ -127,7 +130,7 @@ class Watch:
 
 
 def unseen() -> saved_tensors_hooks:
-    """A context in which nothing is seen of what is saved, neither by a ``Watch`` nor by a checkpoint around it."""
+    """Context in which no saved tensor is recorded, neither by a ``Watch`` nor by a checkpoint around it."""
     return saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach)
 
 
@@ -143,7 +146,7 @@ def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
 
 
 def storages_in(value: object) -> list[torch.UntypedStorage]:
-    """The storages of the tensors in a value: itself, or what lists, tuples and dicts hold."""
+    """Storages of the tensors in a value: of a tensor itself, or of those in lists, tuples and dicts."""
     if isinstance(value, Tensor):
         storage = _storage(value)
         return [] if storage is None else [storage]

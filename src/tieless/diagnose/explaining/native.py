@@ -1,4 +1,4 @@
-"""What a forward would be without tieless: PyTorch's own function, with PyTorch's own derivative."""
+"""Forwards without tieless: PyTorch's own function, with PyTorch's own derivative."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tieless.kernels import reference
 
 
 def is_flat(forward: Forward) -> bool:
-    """Whether PyTorch could not train through it, because its derivative is 0 almost everywhere."""
+    """True if PyTorch could not train through the forward, because its derivative is 0 almost everywhere."""
     return forward.derivative() is None
 
 
 def native(forward: Forward) -> Callable[[Tensor], Tensor]:
-    """The forward as plain PyTorch: it keeps for the backward pass what PyTorch keeps.
+    """Forward as plain PyTorch: it stores the same tensors for the backward pass as PyTorch.
 
-    A flat forward becomes a surrogate as they are written by hand, which keeps its float input.
+    A flat forward becomes a surrogate gradient as users write it by hand, which stores its float input.
 
     Example:
         >>> from tieless.diagnose.explaining.native import native
@@ -45,7 +45,10 @@ def native(forward: Forward) -> Callable[[Tensor], Tensor]:
 
 
 class _SavedInput(torch.autograd.Function):
-    """Keeps what hand-written surrogates keep. Its slope is nobody's: the memory is measured, nothing is sent back."""
+    """Function that stores the input, as hand-written surrogates do.
+
+    Only its memory is measured; its gradient is never computed.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, forward: Forward) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,4 +1,4 @@
-"""What was measured in words: the cells of the table and the lines below it, for text and terminal alike."""
+"""Words for the measurements: the cells of the table and the lines below it, for text and terminal alike."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from tieless.diagnose.explaining.records import ExplainedActivation, ModelRun
 
 NOTHING = "-"
-"""In the place of what does not exist."""
+"""Mark for a missing value."""
 
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def amount(count: int) -> str:
-    """Bytes for people.
+    """Number of bytes in readable units.
 
     Example:
         >>> from tieless.diagnose.explaining.printed import amount
@@ -28,12 +28,12 @@ def amount(count: int) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction for people: ``"12.5 %"``."""
+    """Fraction as a percentage: ``"12.5 %"``."""
     return f"{100 * fraction:.1f} %"
 
 
 def titles(run: ModelRun | None) -> list[str]:
-    """The head of each column."""
+    """Heads of the columns."""
     always = ["activation", "forward", "backward rule", "gate", "bits"]
     return always if run is None else [*always, "kept", "own", "fired"]
 
@@ -55,7 +55,7 @@ def cells(activation: ExplainedActivation) -> list[str]:
 
 
 def notes(activations: Sequence[ExplainedActivation], run: ModelRun | None, others: Sequence[str] = ()) -> list[str]:
-    """What the table means, and what it leaves out: a line each."""
+    """Notes on the meaning of the table and on the parts that it leaves out, a line each."""
     dtypes = ", ".join(dict.fromkeys(activation.dtype for activation in activations))
     lines = [f"bits: kept for the backward pass for each element of {dtypes}, measured."]
     beside = sorted({activation.bytes_per_call for activation in activations} - {0})
@@ -104,7 +104,7 @@ def _about_the_rest(activations: Sequence[ExplainedActivation], run: ModelRun) -
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, with columns as wide as they need.
+    """Rows as lines, with columns as wide as they need to be.
 
     Example:
         >>> from tieless.diagnose.explaining.printed import aligned

@@ -1,4 +1,4 @@
-"""What ``explain`` measures, as frozen values."""
+"""Measurements of ``explain``, as frozen values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ActivationRun:
-    """What one activation did in the forward pass of the model.
+    """Measurements of one activation in the forward pass of the model.
 
     Args:
-        calls: How often it was called.
-        elements: How many elements of ``z`` it saw, over all calls.
-        kept_bytes: Of the storages that it keeps for the backward pass, whoever else keeps them.
-        own_bytes: Of those that nothing else keeps: what would be freed if only this activation kept nothing.
-        fired: Fraction of elements at which the rule lets anything through; ``None`` if it saw none.
+        calls: Number of calls.
+        elements: Number of elements of ``z`` that it saw, over all calls.
+        kept_bytes: Bytes of the storages that it keeps for the backward pass, whether or not other nodes keep them too.
+        own_bytes: Bytes of the storages that nothing else keeps: they would be freed if only this activation kept
+            nothing.
+        fired: Fraction of elements at which the rule passes any gradient; ``None`` if the activation saw no elements.
     """
 
     calls: int
@@ -29,14 +30,14 @@ class ExplainedActivation:
     """One ``Activation`` of a model.
 
     Args:
-        name: In the model; empty if it is the model.
-        forward, backward: The specs of its halves.
-        gate: The region in which the rule passes anything, ``None`` if that is everywhere.
-        flat: Whether the forward's derivative is 0 almost everywhere.
-        dtype: Of ``z``, in which the bits were measured.
-        bits_per_element: Kept for the backward pass for each element more.
-        bytes_per_call: Kept beside those, however many elements there are.
-        run: What it did with the inputs given; ``None`` if none were.
+        name: Name in the model; empty if it is the model.
+        forward, backward: Specs of its halves.
+        gate: Region in which the rule passes any gradient; ``None`` if that is everywhere.
+        flat: True if the forward's derivative is 0 almost everywhere.
+        dtype: Dtype of ``z``, in which the bits were measured.
+        bits_per_element: Bits that are stored for the backward pass for each additional element.
+        bytes_per_call: Further bytes that are stored however many elements there are.
+        run: Measurements with the inputs given; ``None`` without inputs.
     """
 
     name: str
@@ -52,16 +53,16 @@ class ExplainedActivation:
 
 @dataclass(frozen=True, slots=True)
 class ModelRun:
-    """What the whole model keeps between forward and backward: each storage once.
+    """Memory that the whole model stores between forward and backward, each storage counted once.
 
-    Parameters, buffers and inputs, which are there anyway, are not counted.
+    Parameters, buffers and inputs, which exist anyway, are not counted.
 
     Args:
-        training: Whether the model was in training mode.
-        kept_bytes: All that is kept.
-        native_bytes: What the native model keeps: every activation as PyTorch has it.
-        untie_bytes: What ``untie`` keeps where it is called by itself; ``None`` if it is not.
-        uncounted: Saved tensors without a storage, such as sparse ones, which are in no sum.
+        training: True if the model was in training mode.
+        kept_bytes: Bytes that the model stores.
+        native_bytes: Bytes that the native model stores, in which every activation is PyTorch's own.
+        untie_bytes: Bytes that direct calls of ``untie`` store; ``None`` if there are none.
+        uncounted: Number of saved tensors without a storage, such as sparse ones, which are in no sum.
     """
 
     training: bool

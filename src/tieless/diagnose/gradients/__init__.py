@@ -1,1 +1,1 @@
-"""A model's gradient beside others: the one by calculus, and the one of the smoothed loss."""
+"""Comparison of a model's gradient with others: the one by calculus, and the one of the smoothed loss."""

@@ -1,4 +1,4 @@
-"""``alignment``: untied gradients beside tied ones, layer by layer."""
+"""``alignment``: untied gradients (custom gradients) beside tied ones, layer by layer."""
 
 from __future__ import annotations
 
@@ -45,38 +45,41 @@ def alignment(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> AlignmentReport:
-    """Compare the gradient that a model's rules give with the tied one: of its weights, and of the feedback.
+    """Compare the gradient that a model's rules give with the tied one, for the weights and for the feedback.
 
-    For each batch the model runs forward and backward as it is and once more with the rule ``tied`` in every activation
-    and every quantised weight; dropout draws the same in both. A forward that is flat almost everywhere has no tied
-    gradient. Instead of it stands, by ``reference``,
+    The tied gradient is that of calculus (ordinary backpropagation); the feedback is the gradient that an activation
+    passes down. For each batch the model runs forward and backward as it is and once more with the rule ``tied`` in
+    every activation and every quantised weight; dropout draws the same in both. A forward that is flat almost
+    everywhere has no useful tied gradient. The argument ``reference`` chooses a substitute:
 
-    - ``"smoothed"``: the gradient of another network, in which each flat forward is ``E[forward(z + sigma N(0, 1))]``. It
-      is exact, by that function's own derivative, and not the gradient of the network that is trained;
+    - ``"smoothed"``: the gradient of another network, in which each flat forward is ``E[forward(z + sigma N(0, 1))]``.
+      The gradient is exact, by that function's own derivative, but it is not the gradient of the network that is
+      trained;
     - ``"perturbation"``: the gradient of the expected loss of this network, with such noise at the ``z`` of each flat
-      forward. Estimated from ``draws`` antithetic pairs of passes, without bias, for weights and feedback alike. The
-      products and squares from which cosine, norms and deviation are made have no bias either; the agreement of signs
-      is that of the mean estimate, which scatter takes towards a half. It takes more draws than the root of the number
-      of elements to see anything; where squares come out negative, figures are NaN.
+      forward. It is estimated from ``draws`` antithetic pairs of passes, without bias, for weights and feedback alike.
+      The products and squares that give cosine, norms and deviation have no bias either; the agreement of signs is that
+      of the mean estimate, and the scatter of the estimate moves it towards a half. The number of draws must exceed the
+      root of the number of elements for a useful estimate; if squares come out negative, the figures are NaN.
 
     The model is left as it was, bit for bit: parameters, gradients, buffers, modes, hooks, random states.
 
     Args:
-        model: With one activation or more: ``tieless.Activation``, ``LearnableActivation``, what ``convert`` has untied,
-            PyTorch's, LIF cells.
-        loss_fn: ``loss_fn(model(inputs), targets)``, a scalar.
-        batch: ``(inputs, targets)``, or an iterable of such pairs.
-        reference: For flat forwards.
-        sigma: Of the noise, in standard deviations of the ``z`` that the activation sees in the batch.
-        draws: Pairs for each batch, two or more; of ``"perturbation"`` alone.
-        confidence: Of the intervals, between 0 and 1. They are Student's, over batches.
-        seed: Of what draws: jams, dropout, noise. The n-th batch has ``seed + n``.
+        model: Model with one activation or more: ``tieless.Activation``, ``LearnableActivation``, activations that
+            ``convert`` has untied, PyTorch's activations, LIF cells.
+        loss_fn: Function ``loss_fn(model(inputs), targets)`` that gives a scalar.
+        batch: Pair ``(inputs, targets)``, or an iterable of such pairs.
+        reference: Substitute for the tied gradient of flat forwards.
+        sigma: Sigma of the noise, in standard deviations of the ``z`` that the activation sees in the batch.
+        draws: Number of pairs for each batch, two or more; used by ``"perturbation"`` alone.
+        confidence: Confidence level of the intervals, between 0 and 1. They are Student's intervals, over batches.
+        seed: Seed of everything random: jams (random multipliers), dropout, noise. The n-th batch has ``seed + n``.
     Returns:
-        A record that prints as a table; weights are in ``.whole`` and ``.layers[name]``, feedback in ``.feedback``, likewise.
+        Record that prints as a table; weights are in ``.whole`` and ``.layers[name]``, feedback is in ``.feedback``, in
+        the same form.
     Raises:
         RuleTypeError: the model is no module, the batch no pair, or the loss no scalar.
-        RuleValueError: there is no activation, an argument is out of range, ``untie`` is called by itself, a flat forward
-            cannot be smoothed, or a checkpoint in the model is reentrant.
+        RuleValueError: there is no activation, an argument is out of range, the model calls ``untie`` directly, a flat
+            forward cannot be smoothed, or a checkpoint in the model is reentrant.
     Example:
         >>> _ = torch.manual_seed(0)
         >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "constant"), torch.nn.Linear(32, 3))

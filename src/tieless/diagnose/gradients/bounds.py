@@ -1,4 +1,4 @@
-"""The least cosine that slopes between two numbers allow, and which slopes a model's rules have beside the tied ones."""
+"""Least cosine that multipliers in an interval allow, and a model's multipliers relative to the tied ones."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from tieless.functional import Joined, untie_joined
 from tieless.rules import Tied
 
 TITLES = ("activation", "backward rule", "slopes over tied ones", "cosine at least", "cosine seen")
-"""The head of each column."""
+"""Head of each column."""
 
 
 def kantorovich_bound(low: float, high: float) -> float:
-    """The least cosine of a vector ``t`` with ``D t``, for any ``t`` and any diagonal ``D`` with entries in [low, high].
+    """Least cosine of a vector ``t`` with ``D t``, for any ``t`` and any diagonal ``D`` with entries in [low, high].
 
-    ``2 sqrt(low high) / (low + high)``. It is attained, by ``t = (sqrt(high), sqrt(low))`` with ``D = diag(low, high)``. For
-    ``low = 0`` it is 0 and says only that the two do not point apart.
+    The bound is ``2 sqrt(low high) / (low + high)``. It is attained by ``t = (sqrt(high), sqrt(low))`` with ``D =
+    diag(low, high)``. For ``low = 0`` it is 0 and says only that the two do not point apart.
 
     Args:
-        low, high: ``0 <= low <= high``, ``high > 0``; ``high`` may be infinite.
+        low, high: Bounds of the entries: ``0 <= low <= high``, ``high > 0``; ``high`` may be infinite.
     Raises:
-        RuleTypeError, RuleValueError: they are no such numbers. With slopes of both signs there is no bound but -1.
+        RuleTypeError, RuleValueError: the bounds are no such numbers. For multipliers of both signs there is no bound
+            but -1.
     Source:
         Kantorovich 1948, for quadratic forms; Greub and Rheinboldt 1959, doi:10.1090/S0002-9939-1959-0105028-3.
     Example:
@@ -49,22 +50,24 @@ def kantorovich_bound(low: float, high: float) -> float:
         raise RuleValueError(
             f"kantorovich_bound needs 0 <= low <= high, high > 0 and low finite, got low={low!r}, high={high!r}."
         )
-    # Of the ratio, which neither over- nor underflows.
+    # The formula in the ratio neither over- nor underflows.
     ratio = low / high
     return 2 * math.sqrt(ratio) / (1 + ratio)
 
 
 @dataclass(frozen=True, slots=True)
 class SlopeBound:
-    """What the slopes of one activation allow, and what they did.
+    """Bound on the cosine that the multipliers of one activation allow, and the cosine that was measured.
 
     Args:
-        name: Of the activation.
-        backward: The spec of its rule.
-        low, high: The least and the greatest of what the rule sent over what the tied rule would have sent for the same
-            feedback, over all elements at which either is not 0. Infinite where only the rule sends.
-        bound: The least cosine that these allow: Kantorovich's, 0 where ``low`` is 0, -1 where some are negative.
-        cosine: Between what the rule sent and what the tied rule would have sent, over all elements.
+        name: Name of the activation.
+        backward: Spec of its rule.
+        low, high: Least and greatest quotient of the gradient that the rule passed down and the one that the tied rule
+            would have passed down for the same incoming gradient, over all elements at which either is not 0. The
+            quotient is infinite if only the rule passes a gradient.
+        bound: Least cosine that these multipliers allow: Kantorovich's bound, 0 if ``low`` is 0, -1 if some are
+            negative.
+        cosine: Cosine between the gradient that the rule passed down and the tied one, over all elements.
     """
 
     name: str
@@ -77,11 +80,11 @@ class SlopeBound:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What ``bounds`` found. ``print`` shows it as a table.
+    """Result of ``bounds``. ``print`` shows it as a table.
 
     Args:
-        model: The name of its class.
-        parts: One for each activation that was called, in the order of the model.
+        model: Name of the model's class.
+        parts: Bounds of each activation that was called, in the order of the model.
     """
 
     model: str
@@ -89,7 +92,7 @@ class Bounds:
 
     @property
     def layers(self) -> dict[str, SlopeBound]:
-        """Each by the name of its activation."""
+        """Bounds of the activations by their names."""
         return {part.name: part for part in self.parts}
 
     def __str__(self) -> str:
@@ -108,19 +111,20 @@ class Bounds:
 
 
 def bounds(model: nn.Module, batch: Batch, *, loss_fn: Loss | None = None, sigma: float = 0.5, seed: int = 0) -> Bounds:
-    """For each activation the slopes that its rule has beside the tied ones, and the least cosine that these allow.
+    """Measure each activation's multipliers relative to the tied ones, and the least cosine that they allow.
 
-    The model runs forward and backward once. At each activation, what the rule sent on is divided, element by element, by
-    what the tied rule would have sent for the same feedback; so this holds for any rule, one that is no slope too. A flat
-    forward has the derivative of its smoothed twin instead. The model is left as it was.
+    The model runs forward and backward once. At each activation, the gradient that the rule passed down is divided,
+    element by element, by the gradient that the tied rule would have passed down for the same incoming gradient
+    (``grad_output``); so this also holds for a rule that is no slope. A flat forward is given the derivative of its
+    smoothed twin. The model is left as it was.
 
     Args:
-        model: With one activation or more.
-        batch: ``(inputs, targets)``.
-        loss_fn: ``loss_fn(model(inputs), targets)``, a scalar; the cross entropy for integer targets and the mean square for
-            others, unless given.
-        sigma: Of the smoothing, in standard deviations of ``z``.
-        seed: Of what draws.
+        model: Model with one activation or more.
+        batch: Pair ``(inputs, targets)``.
+        loss_fn: Function ``loss_fn(model(inputs), targets)`` that gives a scalar; without one, the cross entropy for
+            integer targets and the mean square error for others.
+        sigma: Sigma of the smoothing, in standard deviations of ``z``.
+        seed: Seed of everything random.
     Raises:
         RuleTypeError, RuleValueError: as ``alignment``.
     Example:
@@ -150,7 +154,7 @@ def bounds(model: nn.Module, batch: Batch, *, loss_fn: Loss | None = None, sigma
 
 
 def default_loss(outputs: Any, targets: Tensor) -> Tensor:
-    """The cross entropy for integer targets, the mean square for others."""
+    """Cross entropy for integer targets, mean square error for others."""
     return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
 
@@ -175,13 +179,13 @@ def _tied(joined: Joined, z: Tensor, received: Tensor) -> Tensor:
 
 
 def _extremes(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """The least and the greatest quotient; NaN where nothing is sent by either."""
+    """Least and greatest quotient; NaN if neither vector has an element that is not 0."""
     sent = torch.cat([u.flatten().double() for u, _ in pairs])
     tied = torch.cat([t.flatten().double() for _, t in pairs])
     some = (sent != 0) | (tied != 0)
     if not some.any():
         return math.nan, math.nan
-    # Where only the rule sends, the tied vector gives no sign to compare with.
+    # If only the rule passes a gradient, the tied vector gives no sign to compare with.
     quotients = torch.where(tied[some] == 0, math.inf, sent[some] / tied[some])
     return float(quotients.min()), float(quotients.max())
 

@@ -1,4 +1,4 @@
-"""Two vectors side by side: the sums from which cosine, norms and deviation follow, and those figures."""
+"""Comparison of two vectors: the sums from which cosine, norms and deviation follow, and those figures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tieless.diagnose.gradients.records import Agreement, Comparison
 
 
 class Sums(NamedTuple):
-    """What adds up over the parts of two vectors ``u`` and ``t``.
+    """Sums over the parts of two vectors ``u`` and ``t``.
 
     Attributes:
-        uu, tt, ut, dd: ``u . u``, ``t . t``, ``u . t`` and ``(u - t) . (u - t)``.
-        same, either: Elements of equal sign among those that are not 0 in both, and how many those are.
-        elements: All.
+        uu, tt, ut, dd: Sums ``u . u``, ``t . t``, ``u . t`` and ``(u - t) . (u - t)``.
+        same, either: Number of elements of equal sign among those that are not 0 in both, and number of the latter.
+        elements: Number of all elements.
     """
 
     uu: float
@@ -31,13 +31,13 @@ class Sums(NamedTuple):
     elements: int
 
     def plus(self, other: Sums) -> Sums:
-        """Of both parts together."""
+        """Sums of both parts together."""
         uu, tt, ut, dd, same, either = (mine + theirs for mine, theirs in zip(self[:6], other[:6], strict=True))
         return Sums(uu, tt, ut, dd, same, either, self.elements + other.elements)
 
 
 class Figures(NamedTuple):
-    """What a batch says of one pair of vectors; ``Agreement`` has the meaning of each."""
+    """Figures of one pair of vectors in one batch; ``Agreement`` has the meaning of each."""
 
     cosine: float
     sign_agreement: float
@@ -49,7 +49,7 @@ class Figures(NamedTuple):
 
 
 def sums_of(pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> list[Sums]:
-    """The sums of each part, whose vectors may lie in several tensors; float64, and one transfer from a device.
+    """Sums of each part, whose vectors may lie in several tensors; float64, and one transfer from a device.
 
     Example:
         >>> from tieless.diagnose.gradients.compare import sums_of
@@ -58,7 +58,7 @@ def sums_of(pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> list[Sums]:
     """
     if not pairs:
         return []
-    device = pairs[0][0][0].device  # of a model on several, the sums meet on the first
+    device = pairs[0][0][0].device  # for a model on several devices, the first takes the sums
     stacked = torch.stack([torch.stack([_six(u, t).to(device) for u, t in part]).sum(0) for part in pairs])
     counts = [sum(u.numel() for u, _ in part) for part in pairs]
     rows = cast("list[tuple[float, float, float, float, float, float]]", stacked.tolist())
@@ -72,7 +72,7 @@ def _six(u: Tensor, t: Tensor) -> Tensor:
 
 
 def figures(sums: Sums) -> Figures:
-    """The figures that follow from the sums.
+    """Figures that follow from the sums.
 
     Example:
         >>> from tieless.diagnose.gradients.compare import Sums, figures
@@ -87,7 +87,7 @@ def figures(sums: Sums) -> Figures:
     # An estimate of a square, from perturbations, can come out below 0: then too few were drawn to say.
     u, t = _root(uu), _root(tt)
     cosine = ut / (u * t) if u * t != 0 else 0.0
-    # Rounding alone must not say more than 1; an estimate may, and what it says stays.
+    # Rounding alone must not give more than 1; an estimate may, and stays as it is.
     cosine = math.copysign(1.0, cosine) if 1 < abs(cosine) < 1 + 1e-12 else cosine
     signs = same / either if either else 1.0
     return Figures(cosine, signs, _over(u, t), _over(_root(dd), t), u, t, elements)
@@ -102,7 +102,7 @@ def _over(one: float, other: float) -> float:
 
 
 def comparison(names: Sequence[str], batches: Sequence[Sequence[Sums]], confidence: float) -> Comparison:
-    """From the sums of each batch and part to means and intervals, of each part and of the whole."""
+    """Means and intervals of each part and of the whole, from the sums of each batch and part."""
     wholes = [_total(parts) for parts in batches]
     parts = [
         _agreement(name, [figures(batch[place]) for batch in batches], confidence) for place, name in enumerate(names)

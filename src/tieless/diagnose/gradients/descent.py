@@ -1,4 +1,4 @@
-"""``descent``: whether a small step along the untied gradient lowers the loss, which asks no theory."""
+"""``descent``: a direct test that a small step along the untied gradient lowers the loss, without any theory."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ from tieless.registry import positive_number
 LENGTHS = (1e-4, 1e-3, 1e-2)
 
 TITLES = ("step", "untied", "tied", "untied over tied", "falls")
-"""The head of each column."""
+"""Head of each column."""
 
 
 @dataclass(frozen=True, slots=True)
 class DescentStep:
-    """What a step of one length does to the loss of the batch that it was taken on.
+    """Effect of a step of one length on the loss of its own batch.
 
     Args:
-        length: Of the step, over that of all parameters together.
+        length: Length of the step, relative to that of all parameters together.
         untied, tied: Change of the loss, mean over batches: along the untied gradient, and along the reference.
-        untied_interval, tied_interval: From and to; ``None`` for one batch.
-        ratio: ``untied`` over ``tied``: 1 where the untied step is as good, below 0 where it goes the other way.
+        untied_interval, tied_interval: Confidence intervals, from low to high; ``None`` for one batch.
+        ratio: Quotient of ``untied`` and ``tied``: 1 if the untied step is as good, below 0 if it raises the loss
+            instead.
         falls: Fraction of the batches whose loss the untied step lowers.
     """
 
@@ -56,15 +57,15 @@ class DescentStep:
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """What ``descent`` found. ``print`` shows it as a table.
+    """Result of ``descent``. ``print`` shows it as a table.
 
     Args:
-        model: The name of its class.
-        loss: Before any step, mean over batches.
-        steps: One for each length.
-        references: For each activation whose forward has no derivative, by name: what stands in its place.
-        batches: How many.
-        confidence: Of the intervals.
+        model: Name of the model's class.
+        loss: Loss before any step, mean over batches.
+        steps: Effects of the steps, one for each length.
+        references: Substitute for each activation whose forward has no derivative, by name.
+        batches: Number of batches.
+        confidence: Confidence level of the intervals.
     """
 
     model: str
@@ -104,21 +105,21 @@ def descent(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Descent:
-    """Step against the untied gradient and, as far, against the tied one, and see what the loss does.
+    """Step against the untied gradient and equally far against the tied one, and compare the changes of the loss.
 
-    ``loss(theta - r |theta| g / |g|) - loss(theta)``, for each length ``r`` and each gradient ``g``, on the batch that the
-    gradient is from. The loss is that of the model itself, steps and all, and dropout draws the same throughout; so the
-    untied side of this test needs no reference. The tied side of a flat forward is the gradient of its smoothed twin, see
-    ``alignment``. The model is left as it was, bit for bit.
+    The change is ``loss(theta - r |theta| g / |g|) - loss(theta)``, for each length ``r`` and each gradient ``g``, on
+    the batch that the gradient is from. The loss is that of the model itself, with its step functions, and dropout
+    draws the same throughout; so the untied side of this test needs no reference. The tied side of a flat forward is
+    the gradient of its smoothed twin, see ``alignment``. The model is left as it was, bit for bit.
 
     Args:
-        model, loss_fn, batch: As ``alignment`` takes them.
-        lengths: Of the steps, over that of all parameters together; positive.
-        sigma: Of the smoothing, in standard deviations of ``z``.
-        confidence: Of the intervals, Student's, over batches.
-        seed: Of what draws.
+        model, loss_fn, batch: Arguments as for ``alignment``.
+        lengths: Lengths of the steps, relative to that of all parameters together; positive.
+        sigma: Sigma of the smoothing, in standard deviations of ``z``.
+        confidence: Confidence level of the intervals, which are Student's, over batches.
+        seed: Seed of everything random.
     Returns:
-        A record that prints as a table.
+        Record that prints as a table.
     Raises:
         RuleTypeError, RuleValueError: as ``alignment``; or a length is not positive.
     Example:
@@ -173,7 +174,7 @@ def _step(length: float, changes: Sequence[tuple[float, float]], confidence: flo
 
 
 def _stepped(model: nn.Module, gradient: Mapping[str, Tensor], length: float) -> dict[int, Tensor]:
-    """By its identity, where each parameter is after the step; where the gradient is 0 there is none."""
+    """Values after the step of those parameters whose gradient is not 0, by the parameter's ``id``."""
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters() if name in gradient}
     size, steep = _length(list(parameters.values())), _length(list(gradient.values()))
     if not steep or not math.isfinite(steep):
@@ -194,7 +195,7 @@ def _loss_at(
     others: Mapping[int, Tensor],
     seed: int,
 ) -> float:
-    """The loss with other numbers in the place of the parameters, which `running` puts back."""
+    """Loss with other numbers in place of the parameters, which `running` restores."""
     with running(model, places, {}, seed=seed), torch.no_grad():
         for module in list(model.modules()):
             for name, parameter in list(module.named_parameters(recurse=False)):

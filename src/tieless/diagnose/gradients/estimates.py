@@ -1,4 +1,4 @@
-"""Means over batches and their intervals, without SciPy, which the core does not know."""
+"""Means over batches and their intervals, without SciPy, which the core does not depend on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Interval = tuple[float, float]
 
 
 def mean_and_interval(values: Sequence[float], confidence: float) -> tuple[float, Interval | None]:
-    """The mean, and Student's interval around it: ``mean +- t(n - 1) * s / sqrt(n)``; ``None`` of one value alone.
+    """Mean, and Student's interval around it: ``mean +- t(n - 1) * s / sqrt(n)``; ``None`` for a single value.
 
     Args:
-        values: One number a batch, at least one.
-        confidence: Between 0 and 1.
+        values: Numbers, one for each batch, at least one.
+        confidence: Confidence level, between 0 and 1.
     Source:
         Student 1908, The probable error of a mean, doi:10.1093/biomet/6.1.1.
     Example:
@@ -43,7 +43,7 @@ def half_width(sd: float, n: int, confidence: float) -> float:
     Args:
         sd: Standard deviation of the values, with ``n - 1`` in the denominator.
         n: Number of values, 2 or more.
-        confidence: Between 0 and 1.
+        confidence: Confidence level, between 0 and 1.
     Source:
         Student 1908, The probable error of a mean, doi:10.1093/biomet/6.1.1.
     Example:
@@ -56,14 +56,14 @@ def half_width(sd: float, n: int, confidence: float) -> float:
 
 @cache
 def t_quantile(probability: float, freedom: int) -> float:
-    """The quantile of Student's t for whole degrees of freedom.
+    """Quantile of Student's t distribution for whole degrees of freedom.
 
-    For these its distribution is a finite sum of powers of ``cos(theta)``, with ``tan(theta) = t / sqrt(freedom)``. The
-    angle is found by halving, to the last digit.
+    For whole degrees of freedom the distribution is a finite sum of powers of ``cos(theta)``, with ``tan(theta) = t /
+    sqrt(freedom)``. The angle is found by halving, to the last digit.
 
     Args:
-        probability: Above 1/2, below 1.
-        freedom: 1 or more.
+        probability: Probability above 1/2 and below 1.
+        freedom: Degrees of freedom, 1 or more.
     Source:
         Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
     Example:
@@ -85,7 +85,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def _within(theta: float, freedom: int) -> float:
-    """The probability that ``|t|`` is below ``sqrt(freedom) tan(theta)``."""
+    """Probability that ``|t|`` is below ``sqrt(freedom) tan(theta)``."""
     cosine = math.cos(theta)
     odd = freedom % 2 == 1
     term = cosine if odd else 1.0

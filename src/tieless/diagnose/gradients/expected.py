@@ -1,4 +1,4 @@
-"""The cosine that random slopes leave, in closed form, from the moments of what the feedback is multiplied with."""
+"""Cosine that remains under random multipliers, in closed form, from the moments of the random factors."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ from tieless.rules import (
 
 
 class Moments(NamedTuple):
-    """``E[U]`` and ``E[U^2]`` of a random factor."""
+    """Moments ``E[U]`` and ``E[U^2]`` of a random factor."""
 
     mean: float
     square: float
 
 
 def expected_cosine(rule: RuleLike, *, depth: int = 1, gate_cosine: float = 1.0) -> float:
-    """The cosine of randomly scaled feedback with the tied one: ``gate_cosine (E[U] / sqrt(E[U^2]))^depth``.
+    """Cosine of randomly scaled feedback with the tied one: ``gate_cosine (E[U] / sqrt(E[U^2]))^depth``.
 
-    For one activation, ``t`` the tied feedback, ``v`` the feedback that passes the rule with 1 in the place of ``U``, and
-    ``U`` independent of both: ``E[U v . t] = E[U] v . t`` and ``E|U v|^2 = E[U^2] |v|^2``, so the cosine tends to
-    ``cos(v, t) E[U] / sqrt(E[U^2])`` as the elements become many. Uniform on [0, 1) that is ``sqrt(3) / 2``. With
-    ``depth`` such activations between wide random linear maps, each takes its factor from the cosine of the feedback; the
-    documentation says when.
+    The feedback is the gradient that an activation passes down. For one activation, let ``t`` be the tied feedback,
+    ``v`` the feedback that passes the rule with 1 in place of ``U``, and ``U`` independent of both. Then ``E[U v . t] =
+    E[U] v . t`` and ``E|U v|^2 = E[U^2] |v|^2``, so the cosine tends to ``cos(v, t) E[U] / sqrt(E[U^2])`` as the
+    elements become many. For ``U`` uniform on [0, 1) the quotient is ``sqrt(3) / 2``. With ``depth`` such activations
+    between wide random linear maps, each multiplies the cosine of the feedback by its factor; the documentation says
+    under which conditions.
 
     Args:
-        rule: A jam; or ``drop``, ``flip``, ``scale``, ``constant``, alone or chained with one: what multiplies each
-            element with a factor that does not depend on it.
-        depth: Activations that the feedback has passed.
-        gate_cosine: The cosine that the same rule has without its randomness, ``cos(v, t)``, over all of the depth. 1 where
-            the gate lets through what the tied rule does: ``full_jam`` on a linear layer, ``positive_jam`` on ReLU. For
-            ``replace="magnitude"`` it is ``sqrt(2 / pi)`` if the feedback is normal.
+        rule: Jam (random multiplier); or ``drop``, ``flip``, ``scale``, ``constant``, alone or chained with one: a rule
+            that multiplies each element with a factor that does not depend on it.
+        depth: Number of activations that the feedback has passed.
+        gate_cosine: Cosine that the same rule has without its randomness, ``cos(v, t)``, over all of the depth. It is 1
+            if the gate passes the same elements as the tied rule: ``full_jam`` on a linear layer, ``positive_jam`` on
+            ReLU. For ``replace="magnitude"`` it is ``sqrt(2 / pi)`` if the feedback is normal.
     Raises:
-        SpecError, RuleTypeError, RuleValueError: the rule cannot be read or is no such rule, or a number is out of range.
+        SpecError, RuleTypeError, RuleValueError: the rule cannot be read or is no such rule, or a number is out of
+            range.
     Example:
         >>> from tieless.diagnose import expected_cosine
         >>> round(expected_cosine("full_jam"), 4), round(expected_cosine("full_jam", depth=4), 4)
@@ -64,7 +66,7 @@ def expected_cosine(rule: RuleLike, *, depth: int = 1, gate_cosine: float = 1.0)
 
 
 def moments_of(rule: RuleLike) -> Moments:
-    """The moments of what a rule multiplies each element with, where its gate is open; of a chain, their product.
+    """Moments of the factor by which a rule multiplies each element, where its gate is open; of a chain, their product.
 
     Example:
         >>> from tieless.diagnose.gradients.expected import moments_of

@@ -1,4 +1,4 @@
-"""Where measurements of a monitor are written: a CSV file, or TensorBoard."""
+"""Logs for the measurements of a monitor: a CSV file, or TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FIGURES = tuple(field.name for field in fields(AlignmentRow) if field.name not i
 
 
 class CsvLog:
-    """One line for each layer of each measurement, on the disk as soon as it is made.
+    """CSV file with one line for each layer of each measurement, written to the disk as soon as it is made.
 
     The columns are the fields of ``AlignmentRow``. A measurement that failed has no lines.
 
     Args:
-        file: An existing one is replaced; its folder is made if it is not there.
+        file: Path of the file. An existing file is replaced; a missing folder is made.
     Example:
         >>> from tieless.diagnose import AlignmentMonitor, CsvLog
         >>> log = CsvLog(folder / "alignment.csv")  # doctest: +SKIP
@@ -46,10 +46,10 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """Scalars for TensorBoard: ``cosine/weights/LAYER`` and so on, with the step; the whole is ``(all)``.
+    """Scalars for TensorBoard: ``cosine/weights/LAYER`` and so on, by step; the layer ``(all)`` is the whole model.
 
     Args:
-        target: A folder for a new ``SummaryWriter``, or one that there is already, which is not closed.
+        target: Folder for a new ``SummaryWriter``, or an existing writer, which is not closed.
     Raises:
         MissingExtraError: the package ``tensorboard`` is not installed.
     Example:
@@ -76,6 +76,6 @@ class TensorBoardLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the writer, if it was made here."""
+        """Close the writer, if this log has made it."""
         if self._own:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""Alignments while a model trains: every so many steps, kept, and told to whoever logs."""
+"""Alignments while a model trains: measured every so many steps, stored, and passed to logs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class AlignmentRow:
     """One line of a log: ``Agreement`` without intervals, for a single batch.
 
     Args:
-        step: Steps taken before.
-        kind: ``"weights"`` or ``"feedback"``.
-        layer: Its name; empty for the whole.
-        cosine, sign_agreement, norm_ratio, deviation, norm, reference_norm: As ``Agreement`` has them.
+        step: Number of steps taken before.
+        kind: Kind of vector: ``"weights"`` or ``"feedback"``.
+        layer: Name of the layer; empty for the whole.
+        cosine, sign_agreement, norm_ratio, deviation, norm, reference_norm: Figures of ``Agreement`` by the same names.
     """
 
     step: int
@@ -40,12 +40,13 @@ class AlignmentRow:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What the monitor found at one step.
+    """Measurement of the monitor at one step.
 
     Args:
-        step: Steps taken before.
-        alignment: Between the gradients of that step's batch; ``None`` where there is a problem.
-        problem: Why nothing could be measured, such as a ``z`` without any spread before a step; ``None`` otherwise.
+        step: Number of steps taken before.
+        alignment: Alignment of the gradients of that step's batch; ``None`` if there is a problem.
+        problem: Reason why nothing could be measured, such as a ``z`` without any spread before a step function;
+            otherwise ``None``.
     """
 
     step: int
@@ -53,7 +54,7 @@ class Measurement:
     problem: str | None = None
 
     def rows(self) -> list[AlignmentRow]:
-        """As lines of a log: the whole, then each layer, of weights and of feedback."""
+        """Lines of a log: the whole, then each layer, of weights and of feedback."""
         if self.alignment is None:
             return []
         found = self.alignment
@@ -77,34 +78,35 @@ def _row(step: int, kind: Literal["weights", "feedback"], one: Agreement) -> Ali
 
 
 class AlignmentLog(Protocol):
-    """Where measurements go: ``CsvLog``, ``TensorBoardLog``, or anything with these two methods."""
+    """Log of measurements: ``CsvLog``, ``TensorBoardLog``, or any object with these two methods."""
 
     def write(self, measurement: Measurement) -> None:
-        """Take one, as soon as it is made."""
+        """Take a measurement, as soon as it is made."""
         ...
 
     def close(self) -> None:
-        """There will be no more."""
+        """End the log: no measurements follow."""
         ...
 
 
 class AlignmentMonitor:
-    """Measures ``alignment`` every ``every`` steps of a training, on the batch of that step.
+    """Monitor that measures ``alignment`` every ``every`` steps of a training, on the batch of that step.
 
-    Training goes on as if nobody had looked: parameters, buffers and random states are left as they were. A measurement
-    takes about the time of three steps, so ``every=50`` costs 6 % of the training; the documentation has what was measured.
+    The measurements do not change the training: parameters, buffers and random states are left as they were. A
+    measurement takes about the time of three steps, so ``every=50`` costs 6 % of the training; the documentation has
+    the measured times.
 
     Args:
-        model: What is trained.
-        loss_fn: ``loss_fn(model(inputs), targets)``, a scalar.
-        every: Steps from one measurement to the next; the first step is measured.
-        logs: Where measurements go beside ``history``.
-        sigma: See ``alignment``.
-        seed: Of what draws during a measurement.
+        model: Model that is trained.
+        loss_fn: Function ``loss_fn(model(inputs), targets)`` that gives a scalar.
+        every: Number of steps from one measurement to the next; the first step is measured.
+        logs: Logs that get the measurements, besides ``history``.
+        sigma: Sigma of the smoothing; see ``alignment``.
+        seed: Seed of everything random during a measurement.
     Raises:
-        RuleTypeError, RuleValueError: the model is no module or has no activation, or a number is out of range. What goes
-            wrong at the first measurement is raised too; later, a value that cannot be compared becomes a ``problem`` of its
-            measurement, so that a long training does not end for having been looked at.
+        RuleTypeError, RuleValueError: the model is no module or has no activation, or a number is out of range. An
+            error of the first measurement is raised too; later, a value that cannot be compared becomes the ``problem``
+            of its measurement, so that no measurement ends a long training.
     Example:
         >>> from tieless.diagnose import AlignmentMonitor
         >>> _ = torch.manual_seed(0)
@@ -146,16 +148,16 @@ class AlignmentMonitor:
 
     @property
     def history(self) -> tuple[Measurement, ...]:
-        """All measurements so far."""
+        """Measurements so far."""
         return tuple(self._history)
 
     def step(self, batch: Batch) -> Measurement | None:
-        """Call it once a step, before the optimiser moves, with the step's batch; it measures where it is time to.
+        """Measure the alignment if it is due. Call this once a step, before the optimiser moves, with the step's batch.
 
         Args:
-            batch: ``(inputs, targets)``.
+            batch: Pair ``(inputs, targets)``.
         Returns:
-            The measurement, if this step is one that is measured.
+            Measurement, if one was due at this step; else ``None``.
         """
         step, self._steps = self._steps, self._steps + 1
         if step % self.every:

@@ -1,4 +1,4 @@
-"""The gradient of a loss under noise, estimated from its values: what no derivative of a step is needed for."""
+"""Gradient of a loss under noise, estimated from values of the loss: no derivative of a step function is needed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tieless.rules import Tied
 
 @dataclass(slots=True)
 class Estimated:
-    """A vector that is known from independent unbiased estimates of it.
+    """Vector that is known from independent unbiased estimates of it.
 
     Attributes:
-        total: Their sum.
-        squares: The sum of the squares of their lengths.
-        count: How many.
+        total: Sum of the estimates.
+        squares: Sum of the squares of their lengths.
+        count: Number of estimates.
     """
 
     total: list[Tensor]
@@ -32,7 +32,7 @@ class Estimated:
     count: int = 1
 
     def add(self, other: Sequence[Tensor]) -> None:
-        """One estimate more."""
+        """Add one estimate."""
         self.total = [mine + theirs for mine, theirs in zip(self.total, other, strict=True)]
         self.squares = self.squares + _square(other)
         self.count += 1
@@ -43,7 +43,7 @@ def _square(parts: Sequence[Tensor]) -> Tensor:
 
 
 def sums_with(untied: Sequence[Tensor], reference: Estimated) -> Sums:
-    """The sums of a pair whose second vector is only estimated; each, but that of signs, without bias.
+    """Sums of a pair whose second vector is only estimated; all of them, except those of signs, are unbiased.
 
     The square of a mean of ``n`` estimates is too large by their scatter. The products of different ones are not:
     ``t . t = (|sum|^2 - sum of squares) / (n (n - 1))``. It may come out negative, where the scatter hides it.
@@ -75,22 +75,22 @@ def estimated(
 ) -> tuple[dict[str, Estimated], dict[int, Estimated]]:
     """Estimates of the gradient of ``E[loss]`` with noise ``sigma N(0, 1)`` at the ``z`` of each flat forward.
 
-    With the noise ``epsilon`` of a place and everything else held, the gradient of the expectation is the expectation of
-    ``(loss - baseline) epsilon / sigma`` at ``z``, sent on below by the chain rule, plus the derivative that does not go
-    through a step at all. The baseline is the loss without noise; as it does not depend on ``epsilon`` it adds no bias.
-    Each estimate is the mean over ``epsilon`` and ``-epsilon``. What is not flat is tied.
+    With the noise ``epsilon`` of a place and everything else held, the gradient of the expectation is the expectation
+    of ``(loss - baseline) epsilon / sigma`` at ``z``, passed down by the chain rule, plus the derivative that does not
+    go through a step function at all. The baseline is the loss without noise; as it does not depend on ``epsilon`` it
+    adds no bias. Each estimate is the mean over ``epsilon`` and ``-epsilon``. Activations that are not flat are tied.
 
     Args:
-        model, places, loss_of: As ``run_pass`` takes them.
+        model, places, loss_of: Arguments as for ``run_pass``.
         blur: Sigma of each flat place, by its number.
-        width: Sigma in standard deviations, where it is ``None``.
-        draws: Pairs, at least two.
-        seed: Of noise, and of whatever else draws: the same in every pass.
+        width: Sigma in standard deviations, for places whose sigma in ``blur`` is ``None``.
+        draws: Number of pairs, at least two.
+        seed: Seed of the noise and of everything else random: the same in every pass.
     Returns:
-        For each parameter by name, and for each activation by number.
+        Estimates for each parameter by name, and for each activation by number.
     Source:
-        Schulman et al. 2015, Gradient estimation using stochastic computation graphs, arXiv:1506.05254, for the score at
-        each node; Salimans et al. 2017, Evolution strategies, arXiv:1703.03864, for antithetic pairs.
+        Schulman et al. 2015, Gradient estimation using stochastic computation graphs, arXiv:1506.05254, for the score
+        at each node; Salimans et al. 2017, Evolution strategies, arXiv:1703.03864, for antithetic pairs.
     """
     quiet = _noiseless(model, places, loss_of, blur, width, seed)
     weights: dict[str, Estimated] = {}
@@ -125,7 +125,7 @@ def _noiseless(
     width: float,
     seed: int,
 ) -> float:
-    """The loss as it is."""
+    """Loss without noise."""
     halves = tied_or(places, _joined(noisy(places, blur, width, 0, 0)))
     return float(_loss(model, places, loss_of, halves, seed))
 
@@ -138,7 +138,7 @@ def _loss(
     seed: int,
 ) -> Tensor:
     def with_a_gradient(model: nn.Module) -> Tensor:
-        # Of steps alone nothing may be left that has one, and it is only the value that is wanted.
+        # If all activations are steps, the loss may have no gradient; only its value is needed.
         loss = loss_of(model)
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 

@@ -1,4 +1,4 @@
-"""How far untied gradients agree with tied ones, as frozen values that print as a table."""
+"""Agreement of untied gradients with tied ones, as frozen values that print as a table."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from tieless.diagnose.explaining.printed import NOTHING, aligned
 from tieless.diagnose.gradients.estimates import Interval
 
 TITLES = ("", "cosine", "signs", "norm ratio", "deviation", "norm", "reference")
-"""The head of each column."""
+"""Head of each column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One untied vector ``u`` beside its reference ``t``: means over batches, and their intervals.
+    """One untied vector ``u`` compared with its reference ``t``: means over batches, and their intervals.
 
-    An interval is ``None`` for one batch alone. Two vectors of zeros agree wholly; of one vector of zeros the cosine is 0.
-    Where there is nothing to compare, as where no parameter requires a gradient, the first four figures are NaN.
+    An interval is ``None`` for one batch alone. Two vectors of zeros agree fully; if one of the two is a vector of
+    zeros, the cosine is 0. If there is nothing to compare, for example if no parameter requires a gradient, the first
+    four figures are NaN.
 
     Args:
-        name: Of the layer or the activation; empty for the whole.
-        elements: Numbers in the vector, over all calls.
-        cosine: ``u . t / (|u| |t|)``.
-        sign_agreement: Of the elements at which not both are 0, the fraction of equal signs; 0 has a sign of its own.
-        norm_ratio: ``|u| / |t|``.
-        deviation: ``|u - t| / |t|``.
-        cosine_interval, sign_agreement_interval, norm_ratio_interval, deviation_interval: From and to.
-        norm, reference_norm: ``|u|`` and ``|t|``.
+        name: Name of the layer or the activation; empty for the whole.
+        elements: Number of elements in the vector, over all calls.
+        cosine: Cosine ``u . t / (|u| |t|)``.
+        sign_agreement: Fraction of equal signs among the elements at which not both are 0; 0 counts as a sign of its
+            own.
+        norm_ratio: Quotient ``|u| / |t|``.
+        deviation: Relative deviation ``|u - t| / |t|``.
+        cosine_interval, sign_agreement_interval, norm_ratio_interval, deviation_interval: Confidence intervals, from
+            low to high.
+        norm, reference_norm: Norms ``|u|`` and ``|t|``.
     """
 
     name: str
@@ -47,11 +50,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Vectors of one kind, each beside its reference.
+    """Vectors of one kind, each compared with its reference.
 
     Args:
-        whole: All of them as one vector.
-        parts: Each by itself, in the order of the model.
+        whole: All vectors as one.
+        parts: Single vectors, in the order of the model.
     """
 
     whole: Agreement
@@ -59,22 +62,22 @@ class Comparison:
 
     @property
     def layers(self) -> Mapping[str, Agreement]:
-        """Each part by its name."""
+        """Single vectors by their names."""
         return {part.name: part for part in self.parts}
 
 
 @dataclass(frozen=True, slots=True)
 class AlignmentReport:
-    """What ``alignment`` found. ``print`` shows it as a table.
+    """Result of ``alignment``. ``print`` shows it as a table.
 
     Args:
-        model: The name of its class.
+        model: Name of the model's class.
         weights: Gradients of the parameters, layer by layer.
-        feedback: What each activation sends on, at its input.
-        references: For each activation whose forward has no derivative, by name: what stands in its place.
-        batches: How many were looked at.
-        confidence: Of the intervals.
-        loss: Mean over the batches.
+        feedback: Gradients that each activation passes down, at its input.
+        references: Substitute for each activation whose forward has no derivative, by name.
+        batches: Number of batches.
+        confidence: Confidence level of the intervals.
+        loss: Loss, mean over the batches.
     """
 
     model: str
@@ -87,12 +90,12 @@ class AlignmentReport:
 
     @property
     def whole(self) -> Agreement:
-        """The gradient of all parameters as one vector."""
+        """Agreement of the gradient of all parameters as one vector."""
         return self.weights.whole
 
     @property
     def layers(self) -> Mapping[str, Agreement]:
-        """The gradients of each layer's parameters, by the layer's name."""
+        """Agreement of the gradients of each layer's parameters, by the layer's name."""
         return self.weights.layers
 
     def __str__(self) -> str:
@@ -100,7 +103,7 @@ class AlignmentReport:
         return "\n".join([*table, "", *self.notes()])
 
     def notes(self) -> list[str]:
-        """What the table means: a line each."""
+        """Notes on the meaning of the table, a line each."""
         several = f"Means over {self.batches} batches, with {100 * self.confidence:g} % intervals."
         lines = [several if self.batches > 1 else "One batch: no intervals."]
         if not self.whole.elements:
@@ -112,7 +115,7 @@ class AlignmentReport:
 
 
 def rows_of(found: AlignmentReport) -> list[list[str]]:
-    """The table: weights, then feedback, each with its whole last."""
+    """Rows of the table: weights, then feedback, each with its whole last."""
     rows = [["weights of", *TITLES[1:]]]
     rows += [_cells(part) for part in (*found.weights.parts, found.weights.whole)]
     rows.append(["feedback of", *[""] * (len(TITLES) - 1)])

@@ -1,4 +1,4 @@
-"""What an untied gradient is compared with: the tied one, and where a forward has no derivative, what is nearest to it."""
+"""References for an untied gradient: the tied one, and for a forward without a derivative, the nearest substitute."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tieless.registry import positive_number
 from tieless.rules import Tied
 
 Reference = Literal["smoothed", "perturbation"]
-"""What stands in for the derivative of a flat forward."""
+"""Substitute for the derivative of a flat forward."""
 
 
 def checked(reference: str, sigma: float) -> None:
-    """Refuse what is neither.
+    """Refuse an invalid reference or sigma.
 
     Raises:
-        RuleValueError: the reference is none, or sigma is not positive.
+        RuleValueError: the reference is unknown, or sigma is not positive.
         RuleTypeError: sigma is no number.
     """
     if reference not in get_args(Reference):
@@ -35,22 +35,22 @@ def checked(reference: str, sigma: float) -> None:
 
 
 def checked_confidence(confidence: float) -> None:
-    """Refuse what no interval has.
+    """Refuse an invalid confidence level.
 
     Raises:
-        RuleValueError: it is not between 0 and 1.
+        RuleValueError: the confidence is not between 0 and 1.
     """
     if not 0 < confidence < 1:
         raise RuleValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
 
 
 def flat(forward: Forward) -> bool:
-    """Whether calculus has nothing to say of it."""
+    """True if the forward has no useful derivative: it is 0 almost everywhere."""
     return forward.derivative() is None
 
 
 def sigmas(places: Sequence[Place], seen: PassResult, width: float) -> dict[int, float | None]:
-    """How far to blur at each flat place, in units of ``z``; a weight that is made once finds it for itself."""
+    """Sigma at each flat place, in units of ``z``; ``None`` for a weight that is made once, which finds its own."""
     found: dict[int, float | None] = {}
     for number, place in enumerate(places):
         if not flat(place.forward):
@@ -62,7 +62,7 @@ def sigmas(places: Sequence[Place], seen: PassResult, width: float) -> dict[int,
 
 
 def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, Joined]:
-    """The tied rule at every place that has another, or what is given for it."""
+    """Tied rule at every place that has another rule, or the halves that are given for it."""
     return {
         number: others.get(number) or Joined(place.forward, Tied())
         for number, place in enumerate(places)
@@ -73,7 +73,7 @@ def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, 
 def smoothed(
     places: Sequence[Place], seen: PassResult, width: float
 ) -> tuple[dict[int, Joined], dict[int, float | None]]:
-    """For each flat place its smoothed forward with its own derivative, and how far it is blurred."""
+    """Smoothed forward with its own derivative, and its sigma, for each flat place."""
     blur = sigmas(places, seen, width)
     return {
         number: Joined(Elementwise(Smoothed(places[number].forward, width, sigma)), Tied())
@@ -86,7 +86,7 @@ class Noise:
     """Normal noise at the input of a flat forward, and the term whose gradient is the score of that noise.
 
     Attributes:
-        terms: ``sum(z epsilon) / sigma`` of each call: the gradient of the noise's logarithmic density by what is below.
+        terms: Terms ``sum(z epsilon) / sigma`` of each call: their gradient is that of the noise's logarithmic density.
     """
 
     forward: Forward
@@ -101,14 +101,14 @@ class Noise:
         epsilon = torch.randn(z.shape, generator=self.generator, dtype=torch.float64).to(z)
         self.terms.append(self.sign * (z * epsilon).sum() / sigma)
         y = self.forward.value(z.detach() + self.sign * sigma * epsilon)
-        # In the graph of z, where its own derivative is the 0 of a flat forward.
+        # The noise is in the graph of z, with the derivative 0 of a flat forward.
         return torch.where(torch.zeros_like(z, dtype=torch.bool), z, y)
 
 
 def noisy(
     places: Sequence[Place], blur: Mapping[int, float | None], width: float, seed: int, sign: int
 ) -> dict[int, Noise]:
-    """Noise for each flat place; with ``sign=-1`` the same noise the other way round."""
+    """Noise for each flat place; with ``sign=-1`` the same noise with the opposite sign."""
     return {
         number: Noise(places[number].forward, width, sigma, torch.Generator().manual_seed(seed + number), sign)
         for number, sigma in blur.items()
@@ -118,7 +118,7 @@ def noisy(
 def words_for(
     places: Sequence[Place], blur: Mapping[int, float | None], reference: Reference, width: float, draws: int
 ) -> tuple[tuple[str, str], ...]:
-    """What stands at each flat place, in words."""
+    """Description of the substitute at each flat place."""
     if reference == "smoothed":
         what = "the forward smoothed by normal noise, with its derivative"
     else:

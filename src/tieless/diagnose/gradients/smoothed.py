@@ -1,4 +1,4 @@
-"""A forward of steps, blurred by normal noise: the nearest thing to it that has a derivative."""
+"""Smoothed step functions: a forward of steps, blurred by normal noise: the nearest function with a derivative."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tieless.errors import RuleValueError
 from tieless.forwards import Forward
 
 FINE = 32
-"""Points for each sigma at which steps are looked for; two between the same points count as one, sigma / 64 off at most."""
+"""Search points for each sigma; two steps between the same points count as one, at most sigma / 64 off."""
 
 FAR = 8.0
-"""Steps more sigmas away than this change nothing: less than 1e-15 of their height."""
+"""Distance in sigmas beyond which steps change nothing: less than 1e-15 of their height."""
 
 MOST = 1 << 20
-"""Points. A sigma for which it takes more is too small for a ``z`` that is spread so far."""
+"""Largest number of search points. A sigma that needs more is too small for a ``z`` of this spread."""
 
 SAMPLE = 4096
 """Elements of ``z`` at which the steps that were found are compared with the forward."""
@@ -29,17 +29,18 @@ _ROOT = math.sqrt(2 * math.pi)
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    """``E[forward(z + sigma N(0, 1))]``, elementwise, for a forward of steps.
+    """Smoothed forward ``E[forward(z + sigma N(0, 1))]``, elementwise, for a forward of steps.
 
-    With heights ``h`` at places ``t``: ``y = base + sum h Phi((z - t) / sigma)``, and its derivative, which PyTorch gets, is
-    ``sum h phi((z - t) / sigma) / sigma``, with the normal distribution ``Phi`` and its density ``phi``.
+    With heights ``h`` at places ``t``, ``y = base + sum h Phi((z - t) / sigma)``, and the derivative, which PyTorch
+    uses, is ``sum h phi((z - t) / sigma) / sigma``, with the normal distribution ``Phi`` and its density ``phi``.
 
     Args:
-        forward: Flat almost everywhere.
+        forward: Forward that is flat almost everywhere.
         width: Sigma in standard deviations of ``z``.
-        sigma: In units of ``z``; ``None`` takes ``width`` times the standard deviation of the ``z`` at hand.
+        sigma: Sigma in units of ``z``; ``None`` takes ``width`` times the standard deviation of the given ``z``.
     Raises:
-        RuleValueError: when called; the forward is not elementwise, ``z`` is not finite, or sigma is 0 or far too small.
+        RuleValueError: when called; the forward is not elementwise, ``z`` is not finite, or sigma is 0 or far too
+            small.
     Example:
         >>> from tieless.diagnose.gradients.smoothed import Smoothed
         >>> z = torch.zeros(1, dtype=torch.float64, requires_grad=True)
@@ -66,7 +67,7 @@ def width_at(z: Tensor, width: float, name: str) -> float:
     """Sigma for a ``z``: ``width`` times its standard deviation.
 
     Raises:
-        RuleValueError: that is 0 or not finite.
+        RuleValueError: sigma is 0 or not finite.
     """
     sigma = width * float(z.detach().to(torch.promote_types(z.dtype, torch.float32)).std(correction=0))
     if not 0 < sigma < math.inf:
@@ -78,7 +79,7 @@ def width_at(z: Tensor, width: float, name: str) -> float:
 
 
 class _Blurred(torch.autograd.Function):
-    """The sum over steps, one after the other, with the slope worked out on the way."""
+    """Sum over steps, one after the other; the derivative is computed in the same pass."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, forward: Forward, sigma: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -99,14 +100,14 @@ class _Blurred(torch.autograd.Function):
 
 
 def steps_of(forward: Forward, z: Tensor, sigma: float) -> tuple[float, list[tuple[float, float]]]:
-    """The value of a flat forward far below ``z``, and its steps up to far above: where, and how high.
+    """Value of a flat forward far below ``z``, and its steps up to far above: place and height of each.
 
-    Nothing here knows a forward by name: it is looked at, in float64, at points that lie ``sigma / 32`` apart.
+    Forwards are not known by name: each is evaluated, in float64, at points that lie ``sigma / 32`` apart.
 
     Args:
-        forward: Flat almost everywhere.
-        z: What is to be blurred; steps farther than 8 sigma from all of it are left out.
-        sigma: Of the blur.
+        forward: Forward that is flat almost everywhere.
+        z: Values to be blurred; steps farther than 8 sigma from all of them are left out.
+        sigma: Sigma of the blur.
     Raises:
         RuleValueError: ``z`` is not finite or spread too far, or the forward is not elementwise.
     Example:
@@ -135,12 +136,12 @@ def steps_of(forward: Forward, z: Tensor, sigma: float) -> tuple[float, list[tup
     _check(forward, z, right, torch.cat([values[:1], values[:1] + heights.cumsum(0)]), sigma)
     places: list[float] = right.tolist()  # pyright: ignore[reportUnknownVariableType]
     sizes: list[float] = heights.tolist()  # pyright: ignore[reportUnknownVariableType]
-    # Halving ends a hair beside the step: a number that is meant is a short one.
+    # Halving ends just beside the step; the intended number is a short one.
     return float(values[0]), [(round(at, 12) + 0.0, size) for at, size in zip(places, sizes, strict=True)]
 
 
 def _check(forward: Forward, z: Tensor, at: Tensor, levels: Tensor, sigma: float) -> None:
-    """The steps that were found must give what the forward gives, but for a ``z`` that lies on one of them."""
+    """Check that the steps that were found give the values of the forward, except for a ``z`` that lies on a step."""
     values, flat = forward.value(z).flatten(), z.flatten()
     every = -(-flat.numel() // SAMPLE)
     some = flat[::every].double().cpu()

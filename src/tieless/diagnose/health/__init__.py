@@ -1,1 +1,1 @@
-"""The checkup of a model: what is measured in a pass, what that means, and what to do about it."""
+"""Checkup of a model: measurements in a pass, their meaning, and rules that cure what is wrong."""

@@ -1,4 +1,4 @@
-"""``checkup``: which activations of a model let too little feedback through, why, and which rules cure it."""
+"""``checkup``: activations of a model that pass too little gradient down, the causes, and rules that cure them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.rules import Rule
 
 ROUNDS = 3
-"""Windows first, for they decide what arrives below; then magnitudes; then what only shows after both."""
+"""Rounds of cures: windows first, for they decide which gradients arrive below; then magnitudes; then the rest."""
 
 Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What ``checkup`` found. ``print`` shows it as a table.
+    """Result of ``checkup``. ``print`` shows it as a table.
 
     Args:
-        model: The name of its class.
-        layers: How each activation does, in the order in which they are called.
-        findings: What is wrong; empty if nothing is.
-        uncalled: Activations that the batch did not come by.
+        model: Name of the model's class.
+        layers: Health of each activation, in the order in which they are called.
+        findings: Problems that were found; empty if there are none.
+        uncalled: Activations that the batch did not reach.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Checkup:
 
     @property
     def rules(self) -> dict[str, str]:
-        """The specs of the rules that cure, by the names of their activations: what ``convert`` takes."""
+        """Specs of the rules that cure, by the names of their activations, as ``convert`` takes them."""
         return {finding.name: finding.proposal for finding in self.findings if finding.proposal is not None}
 
     def __str__(self) -> str:
@@ -52,37 +52,40 @@ class Checkup:
 
 
 def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
-    """Look at the feedback of every activation, name what is wrong with it, and propose rules that cure it.
+    """Examine the gradient at every activation, name the problems, and propose rules that cure them.
 
-    The model runs forward and backward once; then, where something is wrong, again with other rules, so that a proposal
-    is one that was seen to work on this batch. What was measured is in ``LayerHealth``; what is recognised:
+    The model runs forward and backward once; then, if there are problems, again with other rules, so that every
+    proposal has been seen to work on this batch. ``LayerHealth`` has the measurements. Feedback is the incoming
+    gradient (``grad_output``) that arrives at an activation, or the gradient that it passes down. The problems are:
 
     - *not finite*: NaN or infinite numbers in ``z`` or in the feedback. No rule mends those.
-    - *outside the window*: 9 of 10 elements lie where the slope is under 1 % of its greatest, or send nothing on. The
-      proposal is a rule of the same kind, as wide as ``z`` is spread.
-    - *sends nothing*: the rule lets nothing through anywhere, or a part of it stops what the window lets through. That of
-      ``frozen`` is told, and is no finding.
+    - *outside the window*: 9 of 10 elements lie where the slope (multiplier) is under 1 % of its greatest, or pass
+      nothing down. The proposal is a rule of the same kind, as wide as ``z`` is spread.
+    - *sends nothing*: the rule passes nothing anywhere, or a part of it stops the gradient that the window passes. The
+      rule ``frozen`` is reported as such, and is no finding.
     - *vanishing*, *exploding*: from the last activation to the first, feedback shrinks or grows a hundredfold, and this
-      one does its part, by less than a half or more than twice. The proposal normalises the feedback of each sample.
+      activation contributes, by a factor under a half or over two. The proposal normalises the feedback of each sample.
     - *nothing arrives*: the cause lies above.
-    - *constant outputs*: more than half of the units say the same for every sample. No rule changes what goes forward.
+    - *constant outputs*: more than half of the units give the same output for every sample. No rule changes what goes
+      forward.
 
-    Activations are each ``tieless.Activation`` and ``LearnableActivation``, what ``convert`` has untied, and activation
-    modules of PyTorch and transformers, which are taken as tied. Each runs as it does plainly, with the parameters of its
-    call and in place where it does so. Parameters get no gradient; mode, buffers, hooks and random state stay as they were.
+    Activations are each ``tieless.Activation`` and ``LearnableActivation``, each activation that ``convert`` has
+    untied, and activation modules of PyTorch and transformers, which count as tied. Each runs as usual, with the
+    parameters of its call, and in place if it normally does. Parameters get no gradient; mode, buffers, hooks and
+    random state stay as they were.
 
     Args:
-        model: With one activation or more.
-        batch: What to call it with: a tensor, or a pair ``(inputs, targets)``.
-        loss: ``loss(outputs, targets)``, or ``loss(outputs)`` if the batch has no targets; a scalar. Without one, the
-            cross entropy for integer targets, the mean square for others; without targets, each output weighed with
-            +1 or -1 at random, the same in every call.
+        model: Model with one activation or more.
+        batch: Tensor for a call of the model, or a pair ``(inputs, targets)``.
+        loss: Function ``loss(outputs, targets)``, or ``loss(outputs)`` if the batch has no targets; it gives a scalar.
+            Without one, the cross entropy for integer targets, the mean square error for others; without targets, each
+            output weighted with +1 or -1 at random, the same in every call.
     Returns:
-        A record that prints as a table; its ``rules`` are what ``convert`` takes: ``convert(model, found.rules)``.
+        Record that prints as a table; its ``rules`` can be given to ``convert``: ``convert(model, found.rules)``.
     Raises:
         RuleTypeError: the model is no module, or the loss no scalar.
-        RuleValueError: there is no activation in it, or none was called; the loss depends on nothing that has a gradient; or
-            a checkpoint in the model is reentrant.
+        RuleValueError: the model has no activation, or none was called; the loss depends on nothing that has a
+            gradient; or a checkpoint in the model is reentrant.
     Example:
         >>> _ = torch.manual_seed(0)
         >>> net = torch.nn.Sequential(
@@ -123,7 +126,7 @@ def checkup(model: nn.Module, batch: Any, loss: Loss | None = None) -> Checkup:
 
 
 def _judged(finding: Finding, before: list[LayerHealth], after: list[LayerHealth], rules: dict[str, Rule]) -> Finding:
-    """With the proposal, if it was seen to cure."""
+    """Finding with its proposal, if that was seen to cure."""
     is_now = next(layer for layer in after if layer.name == finding.name)
     rule = rules.get(finding.name)
     if rule is not None and is_cured(finding.cause, finding.name, before, after):

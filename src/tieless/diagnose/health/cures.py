@@ -1,4 +1,4 @@
-"""From what was measured to what is wrong, and from that to a rule that should cure it. Whether it does is tried."""
+"""Diagnosis from measurements, and for each problem a rule that should cure it; the rules are tried elsewhere."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tieless.forwards import Forward
 from tieless.rules import Frozen, Normalize, Rectangular, RectangularJam, Rule
 
 LEAST_LIVE = 0.1
-"""Fewer live elements are too few: with a window that fits, nine of ten are."""
+"""Least fraction of live elements: with a window that fits, nine of ten are live."""
 
 MOST_CONSTANT = 0.5
-"""More units whose output says nothing about the input are too many."""
+"""Largest fraction of units whose output says nothing about the input."""
 
 LEAST_RATIO, MOST_RATIO = 0.5, 2.0
 """A layer that passes on less than a half or more than twice the feedback does so ten times in ten layers: a thousand."""
@@ -28,14 +28,14 @@ LEAST_PASSAGE, MOST_PASSAGE = 1e-2, 1e2
 
 
 def findings(healths: Sequence[LayerHealth], rules: Mapping[str, Rule]) -> list[Finding]:
-    """What is wrong, at most one cause an activation: the one that explains the others.
+    """Problems of the activations, at most one cause for each: the one that explains the others.
 
     Args:
-        healths: In the order of the forward pass.
-        rules: By name. That ``frozen`` sends nothing is what was asked for, and no finding.
+        healths: Health of the activations, in the order of the forward pass.
+        rules: Rules by name. A ``frozen`` rule sends nothing on purpose, which is no finding.
     """
     asked = [h for h in healths if not any(isinstance(part, Frozen) for part in rules[h.name].parts())]
-    # What passes from the last to the first says nothing of the others while one between them blocks.
+    # The gradient passed from the last to the first says nothing about the others while one between them blocks.
     passage = 1.0 if any(_blocked(health) for health in asked) else _passage(healths)
     stops = [health.name for health in healths if health.arrives and not health.live]
     causes = [(health, _not_finite(health) or _blocked(health, stops) or _weak(health, passage)) for health in asked]
@@ -50,7 +50,7 @@ def _not_finite(health: LayerHealth) -> tuple[Cause, str] | None:
 
 
 def _blocked(health: LayerHealth, stops: Sequence[str] = ()) -> tuple[Cause, str] | None:
-    # Where z lies does not depend on what arrives, so it is told first: all windows are mended at once.
+    # The range of z does not depend on the incoming gradient, so it is judged first: all windows are mended at once.
     if health.saturated > 1 - LEAST_LIVE or health.live < LEAST_LIVE * health.arrives:
         return _too_little(health)
     told = f"; {', '.join(name or '(the model)' for name in stops)} above receives some and sends none" if stops else ""
@@ -69,7 +69,7 @@ def _weak(health: LayerHealth, passage: float) -> tuple[Cause, str] | None:
 
 def _adds_up(health: LayerHealth, passage: float, of: str) -> str:
     whole = f"the first sends {passage:.1g} {of} what the last sends"
-    # The last has no next one; but were it left as it is, all others would be measured against it again.
+    # The last has no next one; but if it stayed as it is, all others would be measured against it again.
     return (
         f"it is the last, and {whole}" if health.ratio is None else f"{health.ratio:.2g} {of} the next one's; {whole}"
     )
@@ -86,9 +86,9 @@ def _too_little(health: LayerHealth) -> tuple[Cause, str]:
 
 
 def proposal(cause: Cause, site: Place, rule: Rule, health: LayerHealth) -> Rule | None:
-    """A rule of the same kind that should cure the cause; ``None`` where a rule cannot."""
+    """Rule of the same kind that should cure the cause; ``None`` if a rule cannot."""
     if cause in {"vanishing", "exploding"}:
-        # Not sample by sample: which sample sends how much is worth more than a point of accuracy.
+        # Not for each sample: the relative gradient norms of samples are worth over a percentage point of accuracy.
         return rule if isinstance(rule.parts()[-1], Normalize) else rule >> Normalize(per="tensor")
     if cause == "outside the window":
         return _chained([_widened(part, site.forward, health) for part in rule.parts()])
@@ -98,7 +98,7 @@ def proposal(cause: Cause, site: Place, rule: Rule, health: LayerHealth) -> Rule
 
 
 def is_cured(cause: Cause, name: str, before: Sequence[LayerHealth], after: Sequence[LayerHealth]) -> bool:
-    """Whether the cause is gone; of what adds up over the layers, whether it adds up to less."""
+    """True if the cause is gone; for a cause that adds up over the layers, if it adds up to less."""
     if cause in {"vanishing", "exploding"}:
         return abs(_decades(_passage(after))) < abs(_decades(_passage(before)))
     is_now = next(layer for layer in after if layer.name == name)
@@ -106,7 +106,7 @@ def is_cured(cause: Cause, name: str, before: Sequence[LayerHealth], after: Sequ
 
 
 def _passage(healths: Sequence[LayerHealth]) -> float:
-    """How much of the feedback sent by the last activation the first one sends, of those that send any."""
+    """Quotient of the gradients that the first and the last activation pass down, of those that pass any."""
     sending = [health.sent for health in healths if health.sent]
     return sending[0] / sending[-1] if sending else 0.0
 
@@ -116,7 +116,7 @@ def _decades(factor: float) -> float:
 
 
 def _widened(part: Rule, forward: Forward, health: LayerHealth) -> Rule:
-    """A slope or jam, so that nine tenths of ``z`` lie in its window."""
+    """Slope or jam with a window that holds nine tenths of ``z``."""
     if part.family == "transform":
         return part
     low, high = _outward(health)
@@ -154,7 +154,7 @@ def _ends(window: tuple[float | None, float | None]) -> tuple[float, float]:
 
 
 def _outward(health: LayerHealth) -> tuple[float, float]:
-    """From below nine tenths of ``z`` to above them, in two digits; around a single value, one to each side."""
+    """Bounds below and above nine tenths of ``z``, in two digits; around a single value, one on each side."""
     low, high = health.low, health.high
     if high - low < 1e-6 * max(abs(low), abs(high), 1.0):
         low, high = low - 1.0, high + 1.0
@@ -162,7 +162,7 @@ def _outward(health: LayerHealth) -> tuple[float, float]:
 
 
 def _rounded_up(value: float) -> float:
-    """The next number of two digits that is no smaller.
+    """Next number of two digits that is no smaller.
 
     Example:
         >>> from tieless.diagnose.health.cures import _rounded_up
@@ -176,7 +176,7 @@ def _rounded_up(value: float) -> float:
 
 
 def interval(window: tuple[float | None, float | None]) -> str:
-    """A window in words."""
+    """Words for a window."""
     low, high = window
     if low is None and high is None:
         return "everywhere"

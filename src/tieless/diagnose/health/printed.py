@@ -1,4 +1,4 @@
-"""A check-up in words."""
+"""Words for a checkup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tieless.diagnose.health.cures import interval
 from tieless.diagnose.health.records import Finding, LayerHealth
 
 CELLS = ("activation", "forward", "backward rule", "live", "saturated", "constant", "z", "window", "sends", "ratio")
-"""The head of each column."""
+"""Head of each column."""
 
 _ADVICE = {
     "not finite": "no rule mends numbers: look at what comes in and at the weights, at the first of these first",
@@ -23,12 +23,12 @@ _ADVICE = {
 
 
 def lines_of(layers: Sequence[LayerHealth], findings: Sequence[Finding], uncalled: Sequence[str]) -> list[str]:
-    """The table, then what was found."""
+    """Lines of the table, then of the findings."""
     return [*aligned([CELLS, *map(cells_of, layers)]), "", *paragraphs(layers, findings, uncalled)]
 
 
 def paragraphs(layers: Sequence[LayerHealth], findings: Sequence[Finding], uncalled: Sequence[str]) -> list[str]:
-    """For each cause the activations that have it, each with a line of its own."""
+    """Paragraphs, one for each cause: its activations, each with a line of its own."""
     found = {finding.name for finding in findings}
     silent = [_name(layer) for layer in layers if not layer.live and layer.name not in found]
     lines = [f"Frozen, so that nothing is sent below: {', '.join(silent)}."] if silent else []
@@ -67,7 +67,7 @@ def cells_of(layer: LayerHealth) -> list[str]:
 
 
 def advice_on(finding: Finding) -> str:
-    """What to do about it, and what it does."""
+    """Advice on a finding, and its effect."""
     if finding.cured is not None:
         then = f"{percent(finding.cured.live)} live, sends {finding.cured.sent:.1e}"
         return f"try {finding.proposal}: {then}" if finding.proposal else f"with what is proposed above: {then}"

@@ -1,4 +1,4 @@
-"""What ``checkup`` finds, as frozen values."""
+"""Results of ``checkup``, as frozen values."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Cause = Literal[
     "exploding",
     "constant outputs",
 ]
-"""What can be wrong with an activation; ``docs/checkup.md`` says how each is recognised."""
+"""Problems of an activation; ``docs/checkup.md`` says how each is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerHealth:
-    """How one activation does in a forward and a backward pass. Fractions are of elements, over all calls.
+    """Health of one activation in a forward and a backward pass. Fractions are of elements, over all calls.
 
     Args:
-        name: In the model.
-        forward, backward: The specs of its halves.
-        elements: Of ``z``.
-        arrives: Fraction at which feedback arrives that is not 0.
-        live: Fraction at which feedback is sent on that is not 0.
-        saturated: Fraction at which the rule's slope is under 1 % of its greatest.
+        name: Name in the model.
+        forward, backward: Specs of its halves.
+        elements: Number of elements of ``z``.
+        arrives: Fraction at which the incoming gradient (feedback) is not 0.
+        live: Fraction at which the gradient passed down is not 0.
+        saturated: Fraction at which the rule's slope (multiplier) is under 1 % of its greatest.
         constant: Fraction of the units whose output is the same for the whole batch; a unit is a place in ``z`` beside
             its first dimension. ``None`` for a batch of one.
-        mean, spread: Of ``z``: its mean and standard deviation.
-        low, high: 5 % of ``z`` lie below ``low`` and 5 % above ``high``.
-        window: Where the slope is 1 % of its greatest or more, from the first such ``z`` to the last; ``None`` for an
-            end that goes on.
-        received, sent: Root mean square of the feedback that arrives, and of what is sent on.
-        ratio: ``sent`` over that of the activation called next; ``None`` for the last.
+        mean, spread: Mean and standard deviation of ``z``.
+        low, high: Percentiles of ``z``: 5 % lie below ``low`` and 5 % above ``high``.
+        window: Interval in which the slope is 1 % of its greatest or more, from the first such ``z`` to the last;
+            ``None`` for an open end.
+        received, sent: Root mean square of the incoming gradient, and of the gradient passed down.
+        ratio: Quotient of ``sent`` and that of the activation called next; ``None`` for the last.
     """
 
     name: str
@@ -58,14 +58,14 @@ class LayerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one activation, and what was tried against it.
+    """Problem of one activation, and the cure that was tried.
 
     Args:
-        name: Of the activation.
-        cause: One of a few.
-        because: The numbers that say so, in words.
-        proposal: The spec of a rule that cures it, tried on the same batch; ``None`` if no rule does.
-        cured: How the activation does under all proposals together; ``None`` where it is not cured.
+        name: Name of the activation.
+        cause: Name of the problem, one of a few.
+        because: Numbers that show the problem, in words.
+        proposal: Spec of a rule that cures it, tried on the same batch; ``None`` if no rule does.
+        cured: Health of the activation under all proposals together; ``None`` if it is not cured.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""One forward and one backward pass, watched at every activation."""
+"""One forward and one backward pass, measured at every activation."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tieless.functional import Joined
 from tieless.rules import Rule
 
 FAINT = 0.01
-"""A slope under this part of its greatest is counted as none."""
+"""Fraction of the greatest multiplier below which a multiplier counts as 0."""
 
 PERCENTILES = (0.05, 0.95)
 
 SAMPLE = 1 << 20
-"""Elements of which the percentiles are taken; of more, as many at equal distances."""
+"""Most elements for the percentiles; of a larger tensor, this many at equal distances are taken."""
 
 
 def vitals(
     model: nn.Module, sites: Sequence[Place], loss_of: Callable[[nn.Module], Tensor], rules: Mapping[str, Rule]
 ) -> list[LayerHealth]:
-    """How each activation does, in the order of their first calls; those that are not called, or with nothing, are left out.
+    """Health of each activation, in the order of first calls; activations without calls or elements are left out.
 
     Args:
-        model: It is left as it was; no gradient is added to its parameters.
-        sites: Its activations.
-        loss_of: Runs the model and gives a scalar.
-        rules: By the name of an activation, the rule to run in the place of its own.
+        model: Model, which is left as it was; no gradient is added to its parameters.
+        sites: Activations of the model.
+        loss_of: Function that runs the model and gives a scalar.
+        rules: Rule to run in place of an activation's own, by the activation's name.
     """
     halves = {n: Joined(site.forward, rules[site.name]) for n, site in enumerate(sites) if site.name in rules}
     seen = run_pass(model, sites, loss_of, halves, seed=0, received=True)
@@ -48,7 +48,7 @@ def vitals(
 
 
 _Fed = tuple[ActivationCall, Tensor, Tensor]
-"""A call, the feedback that it received, and what it sent."""
+"""A call, its incoming gradient, and the gradient that it passed down."""
 
 
 def _health(name: str, calls: Sequence[_Fed]) -> LayerHealth:
@@ -96,7 +96,7 @@ def _constant(calls: Sequence[_Fed]) -> float | None:
     outputs = [call.y.detach() for call, _, _ in calls]
     if any(y.dim() == 0 or len(y) < 2 for y in outputs):
         return None
-    # Called more than once, a unit is constant if it is in every call.
+    # A unit of an activation that is called several times is constant if it is constant in every call.
     same = [(y == y[:1]).all(0).flatten() for y in outputs]
     if len({units.numel() for units in same}) > 1:
         return _fraction(torch.cat(same))
@@ -104,9 +104,9 @@ def _constant(calls: Sequence[_Fed]) -> float | None:
 
 
 def _window(gate: Gate, z: Tensor) -> tuple[Tensor, float, tuple[float | None, float | None]]:
-    """The slope at each ``z``, its greatest, and from where to where it is no less than 1 % of that."""
+    """Multiplier at each ``z``, its greatest value, and the interval in which it is no less than 1 % of that."""
     reach = 2 * max(8.0, float(z.abs().nan_to_num(0.0, posinf=0.0).max()))
-    # Ever closer to where something may change, so that the narrowest window is seen, to 2 % of its width.
+    # Points lie ever closer to the landmarks, so that the narrowest window is seen, to 2 % of its width.
     away = torch.logspace(-8, math.log10(2 * reach), 1000, device=z.device)
     near = [mark + side * away for mark in gate.landmarks for side in (-1, 1)]
     points = torch.cat([torch.linspace(-reach, reach, 4001, device=z.device), *near]).clamp(-reach, reach).sort().values

@@ -1,1 +1,1 @@
-"""The slopes of a rule: where its gate is open, and what they are over the values that meet it."""
+"""Slopes (multipliers) of a rule: the region where its gate is open, and their values over the data that meets it."""

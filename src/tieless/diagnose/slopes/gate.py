@@ -1,6 +1,6 @@
-"""Where a rule lets feedback through, found by sending feedback through it.
+"""Gate of a rule: the region where it passes any gradient, found by sending gradients through the rule.
 
-Nothing here knows a rule by name, so what is said of a user's rule is as true as what is said of ours.
+Rules are not known by name here, so the results for a user's rule are as reliable as those for ours.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from tieless.rules import Rule
 from tieless.slopes import Codes, Window
 
 REACH = 8.0
-"""Past the kinks of every forward that ships. A larger parameter takes the search along."""
+"""Search range past the kinks of every forward that ships. A larger parameter extends the search."""
 
 KEYS = (0, 1)
 """A jam sends exactly 0 where U is 0, in 1 of 2^24 elements; that two keys do it in one place is 1 in 2^48."""
 
 SMALLEST = 1e-30
-"""Less feedback is not sent, for its product with a slope would be 0 for want of digits."""
+"""Least test gradient: the product of a smaller one with a multiplier would round to 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Where the slopes and jams of a rule let anything through; transforms of the feedback are looked past.
+    """Region where a rule's slopes and jams (random multipliers) pass any gradient; its transforms are ignored.
 
     Args:
-        forward, rules: The forward, and the slopes and jams of the chain.
-        feedback: What is sent to find out; ``None`` if nothing passes anywhere.
-        region: ``"-1 <= z <= 1"``, ``"feedback >= 0"``, two with "and", ``"nowhere"``; ``None`` where there is no gate.
+        forward, rules: Forward, and the slopes and jams of the chain.
+        feedback: Incoming gradient that is sent as a test; ``None`` if nothing passes anywhere.
+        region: Words such as ``"-1 <= z <= 1"``, ``"feedback >= 0"``, two with "and", ``"nowhere"``; ``None`` if there
+            is no gate.
     """
 
     forward: Forward
@@ -48,11 +49,11 @@ class Gate:
 
     @property
     def landmarks(self) -> tuple[float, ...]:
-        """Values of ``z`` at which something may change, ascending: parameters, edges, 0, and what mirrors them."""
+        """Values of ``z`` where the multiplier may change, ascending: parameters, edges, 0, and mirror images."""
         return _known(self.forward, self.rules)
 
     def passes(self, z: Tensor) -> Tensor:
-        """Per element of ``z``: is anything sent on?
+        """True for each element of ``z`` at which any gradient is passed.
 
         Shape:
             ``z``: ``(...)``, floating. Result: bool, of the same shape.
@@ -64,7 +65,7 @@ class Gate:
         return self.strength(z) > 0
 
     def strength(self, z: Tensor) -> Tensor:
-        """Per element of ``z``: how much of the feedback is sent on, without its sign; of a jam, the more of two draws.
+        """Fraction of the incoming gradient passed at each element of ``z``, unsigned; of a jam, the larger of two draws.
 
         Shape:
             ``z``: ``(...)``, floating. Result: like ``z``.
@@ -80,10 +81,10 @@ class Gate:
 
 @remembered_by_forward
 def gate_of(forward: Forward, rule: Rule, device: torch.device | str = "cpu") -> Gate:
-    """The gate of a forward with a rule, measured in float32 on a device.
+    """Gate of a forward with a rule, measured in float32 on a device.
 
     Edges are exact: between two neighbouring numbers, one of which passes. ``z`` is searched to 8 on both sides, or to
-    twice the largest parameter, and what holds there is taken to go on.
+    twice the largest parameter, and the result at the ends is taken to hold beyond them.
 
     Example:
         >>> gate_of(forward("relu6"), tl.rule("tied")).region
@@ -118,7 +119,7 @@ def gate_of(forward: Forward, rule: Rule, device: torch.device | str = "cpu") ->
 
 
 def _sent(z: Tensor, feedback: Tensor, forward: Forward, rules: tuple[Rule, ...]) -> Tensor:
-    """How much of ``feedback`` comes through that rule which lets the least through."""
+    """Magnitude of ``feedback`` that passes the rule that passes least."""
     least = torch.full_like(z, math.inf)
     for rule in rules:
         most = torch.zeros_like(z)
@@ -134,7 +135,7 @@ def _sent(z: Tensor, feedback: Tensor, forward: Forward, rules: tuple[Rule, ...]
 
 
 def _known(forward: Forward, rules: tuple[Rule, ...]) -> tuple[float, ...]:
-    """Where something may change, ascending: parameters, the edges of windows and codes, and what mirrors them."""
+    """Values where the multiplier may change, ascending: parameters, edges of windows and codes, mirror images."""
     values: set[float] = {0.0}
     for named in (forward, *rules):
         values.update(_numbers(getattr(named, field.name) for field in fields(named)))
@@ -152,7 +153,7 @@ def _numbers(values: Iterable[object]) -> list[float]:
 
 
 def _points(known: tuple[float, ...], between: list[float], device: torch.device | str) -> Tensor:
-    """Where to look at first, ascending: densely near 0, to twice the farthest known place, and in all gaps."""
+    """First points of the search, ascending: densely near 0, to twice the farthest known place, and in all gaps."""
     ends = [REACH, max(REACH, 2 * known[-1])]
     grids = [torch.linspace(-end, end, 1025, device=device) for end in ends]
     points = torch.cat([*grids, torch.tensor([*known, *between], device=device)])

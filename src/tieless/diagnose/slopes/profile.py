@@ -1,4 +1,4 @@
-"""Where ``z`` lies beside the slope that a rule has there, as records to be drawn."""
+"""Distribution of ``z`` and the multiplier that a rule has there, as records to be drawn."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tieless.rules import Rule, rule as rule_of
 
 POINTS = 513
 KEYS = 1024
-"""Of a jam, the slope is a mean over so many draws."""
+"""Number of draws for the mean multiplier of a jam (random multiplier)."""
 
 TAIL = 0.001
-"""Of ``z`` that is left out at each end, so that one far element does not make the rest a line."""
+"""Fraction of ``z`` that is left out at each end, so that one far element does not squeeze the histogram."""
 
 MARGIN = 0.1
-"""Of the width, at each end."""
+"""Margin at each end, as a fraction of the width."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlopeProfile:
-    """One activation: how ``z`` is spread, and what the rule multiplies feedback of 1 with there.
+    """Distribution of the ``z`` of one activation, and the multiplier of its rule there.
 
     Args:
-        name: Of the activation.
-        forward, backward: The specs of its halves.
-        edges: Of the bins of the histogram, ascending.
-        shares: Fraction of ``z`` in each bin; what lies outside of all makes up for 1.
-        at: Values of ``z`` at which the slopes are known.
-        slope: Of the rule, transforms of the feedback left out; of a jam the mean.
-        tied: The forward's derivative; ``None`` if it is flat.
+        name: Name of the activation.
+        forward, backward: Specs of its halves.
+        edges: Edges of the bins of the histogram, ascending.
+        shares: Fraction of ``z`` in each bin; elements outside all bins are the rest to 1.
+        at: Values of ``z`` at which the multipliers are known.
+        slope: Multiplier of the rule, without transforms of the feedback; for a jam, the mean.
+        tied: Derivative of the forward; ``None`` if it is flat.
     """
 
     name: str
@@ -52,15 +52,15 @@ class SlopeProfile:
 
 
 def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int = 0) -> tuple[SlopeProfile, ...]:
-    """For each activation that is called, its ``z`` as a histogram and its slope over it. The model is left as it was.
+    """Histogram of ``z``, with the multiplier over it, for each called activation. The model is left as it was.
 
     Args:
-        model: With one activation or more.
-        inputs: What to call it with.
-        bins: Of the histogram.
-        seed: Of what draws.
+        model: Model with one activation or more.
+        inputs: Argument for a call of the model.
+        bins: Number of bins of the histogram.
+        seed: Seed of everything random.
     Raises:
-        RuleTypeError, RuleValueError: it is no module, has no activation, or calls none.
+        RuleTypeError, RuleValueError: the model is no module, has no activation, or calls none.
     Example:
         >>> from tieless.diagnose import slope_profiles
         >>> _ = torch.manual_seed(0)
@@ -115,7 +115,7 @@ def _numbers(values: Tensor) -> tuple[float, ...]:
 
 
 def _slope(at: Tensor, forward: Forward, parts: Sequence[Rule]) -> Tensor:
-    """What is sent for feedback of 1, by one rule after the other."""
+    """Gradient that one rule after the other passes for an incoming gradient of 1."""
     product = torch.ones_like(at)
     for part in parts:
         # Each element draws a number of its own, so one call of many is as good as many calls.

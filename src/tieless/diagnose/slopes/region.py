@@ -1,4 +1,4 @@
-"""The region in which a function of one number is not 0: found to the last digit, and written as people write it."""
+"""Region in which a function of one number is not 0: found to the last digit, and written in the usual notation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 FADED = 1e-4
-"""A slope that is still so small, beside the largest, 1 % away from where it is 0, ran out of digits: no edge."""
+"""Fraction of the largest multiplier. A multiplier still below it 1 % inside an edge ran out of digits: no edge."""
 
 MOST_PIECES = 3
 
 
 class Edge(NamedTuple):
-    """Where a piece ends.
+    """End of a piece.
 
     Args:
-        at: The number.
-        closed: Whether it belongs to the piece.
+        at: Number at the end.
+        closed: True if the number belongs to the piece.
     """
 
     at: float
@@ -27,20 +27,20 @@ class Edge(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """An interval; ``None`` for an end that goes on."""
+    """Interval; ``None`` for an open end."""
 
     low: Edge | None
     high: Edge | None
 
 
 def pieces_of(strength: Callable[[Tensor], Tensor], points: Tensor, known: Collection[float]) -> list[Piece]:
-    """The intervals in which ``strength`` is not 0, in order. A single number between two of them is passed over.
+    """Intervals in which ``strength`` is not 0, in order. A single number between two of them is skipped.
 
     Args:
-        strength: From numbers to numbers that are not negative, elementwise.
-        points: Where to look at first, float32, ascending. An interval between two of them is not found, and what
-            holds at the ends is taken to go on.
-        known: Numbers that are edges rather than their neighbours are, such as parameters.
+        strength: Elementwise function from numbers to numbers that are not negative.
+        points: First points of the search, float32, ascending. An interval between two of them is not found, and the
+            value at the ends is taken to hold beyond them.
+        known: Numbers, such as parameters, that are taken as edges in place of their neighbours.
     Example:
         >>> from tieless.diagnose.slopes.region import pieces_of
         >>> pieces_of(lambda z: (1 - z.abs()).clamp(min=0), torch.linspace(-8, 8, 100), ())
@@ -60,7 +60,7 @@ def pieces_of(strength: Callable[[Tensor], Tensor], points: Tensor, known: Colle
     pieces: list[Piece] = []
     low: Edge | None = None
     for last, first, opens in zip(before, after, opening, strict=True):
-        # Two neighbours, one of which passes: the edge is the one that somebody chose, else the shorter to write.
+        # Two neighbours, one of which passes: the edge is the known number of the two, else the shorter to write.
         at = min(last, first, key=lambda value: (value not in known, len(f"{value:.9g}")))
         edge = Edge(at, closed=at == (first if opens else last))
         if not opens:
@@ -75,7 +75,7 @@ def pieces_of(strength: Callable[[Tensor], Tensor], points: Tensor, known: Colle
 
 
 def describe(name: str, pieces: list[Piece]) -> str | None:
-    """``"-1 <= z <= 1"``, several with "or", ``"nowhere"``; ``None`` if it is everywhere.
+    """Words for the pieces: ``"-1 <= z <= 1"``, several with "or", ``"nowhere"``; ``None`` if they are everywhere.
 
     Example:
         >>> from tieless.diagnose.slopes.region import Edge, Piece, describe
@@ -106,7 +106,7 @@ def _short(value: float) -> str:
 def _fades(
     strength: Callable[[Tensor], Tensor], inner: list[float], opening: list[bool], points: Tensor, largest: float
 ) -> bool:
-    """Whether one of the edges is not one: on its inner side the function only becomes too small for its digits."""
+    """True if one of the edges is none: on its inner side the function only becomes too small for its digits."""
     ends = [float(points[0]), *inner, float(points[-1])]
     probes = [
         0.99 * ends[place] + 0.01 * ends[place + 1 if opens else place - 1] for place, opens in enumerate(opening, 1)
@@ -117,7 +117,7 @@ def _fades(
 def _neighbours(
     strength: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, at_low: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The two neighbouring numbers, the lower first, between which each change from ``low`` to ``high`` lies."""
+    """Neighbouring numbers, the lower first, between which each change from ``low`` to ``high`` lies."""
     below, above = _flip(low.view(torch.int32)), _flip(high.view(torch.int32))
     for _ in range(32):
         middle = (below & above) + ((below ^ above) >> 1)  # their mean, rounded down, without overflow
@@ -127,5 +127,8 @@ def _neighbours(
 
 
 def _flip(bits: Tensor) -> Tensor:
-    """The bits of a float32 as an integer in the order of the numbers, and back: halving halves how many there are."""
+    """Bits of a float32 as an integer in the order of the numbers, and back.
+
+    Halving an interval of these integers halves how many numbers it holds.
+    """
     return bits ^ ((bits >> 31) & 0x7FFF_FFFF)

@@ -1,1 +1,1 @@
-"""Passes of a model that are watched, after which it is as it was."""
+"""Observed passes of a model, which leave the model as it was."""

@@ -1,4 +1,4 @@
-"""One forward and one backward pass of a model whose activations may do something else: watched, and left as it was."""
+"""One observed forward and backward pass of a model, with other activations if needed; the model stays as it was."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LossOf = Callable[[nn.Module], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A call of an activation, as it is about to run.
+    """Call of an activation, as it is about to run.
 
     Args:
-        place: Its number.
-        joined: The halves that run, with the parameters of this call.
+        place: Number of the place.
+        joined: Halves that run, with the parameters of this call.
         inplace: True if it writes to its input.
-        own: ``z -> y``, which runs it as it is.
+        own: Function ``z -> y``, which runs the activation as it is.
     """
 
     place: int
@@ -41,7 +41,7 @@ class Run:
 
 
 Watcher = Callable[[Run, Tensor], Tensor]
-"""What gets each call and its ``z``, and gives its ``y``."""
+"""Function that gets each call and its ``z``, and returns its ``y``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class ActivationCall:
     """One call of an activation.
 
     Args:
-        place: Its number.
-        joined: The halves that ran.
-        z, y: Views through which alone its feedback passes.
+        place: Number of the place.
+        joined: Halves that ran.
+        z, y: Views through which only the gradient of this call passes.
     """
 
     place: int
@@ -62,14 +62,14 @@ class ActivationCall:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass gave.
+    """Result of a pass.
 
     Args:
-        loss: Its value.
-        weights: By the name of the parameter, its gradient; zeros where none arrives.
-        calls: Of activations, in order.
-        sent: For each call, the gradient at ``z``.
-        received: For each call, the gradient at ``y``; empty unless it was asked for.
+        loss: Value of the loss.
+        weights: Gradient of each parameter, by the parameter's name; zeros if none arrives.
+        calls: Calls of activations, in order.
+        sent: Gradient at ``z`` (passed down), for each call.
+        received: Gradient at ``y`` (incoming), for each call; empty unless it was requested.
     """
 
     loss: Tensor
@@ -79,7 +79,7 @@ class PassResult:
     received: tuple[Tensor, ...] = field(default=())
 
     def by_place(self) -> dict[int, list[Tensor]]:
-        """What was sent, by the number of the place, call after call."""
+        """Gradients passed down, by the number of the place, call after call."""
         found: dict[int, list[Tensor]] = {}
         for call, sent in zip(self.calls, self.sent, strict=True):
             found.setdefault(call.place, []).append(sent)
@@ -87,11 +87,11 @@ class PassResult:
 
 
 def places_of(model: object, asker: str) -> list[Place]:
-    """Every activation of a model, then what quantises its weights.
+    """Activations of a model, then the parametrizations that quantise its weights.
 
     Raises:
-        RuleTypeError: it is no module.
-        RuleValueError: it has none of either, or a lazy layer.
+        RuleTypeError: the model is no module.
+        RuleValueError: the model has none of either, or has a lazy layer.
     """
     quantisers = [
         Place(name.partition(".parametrizations.")[0], part, part.joined, weight=True)
@@ -110,13 +110,13 @@ def _modules(model: object) -> Iterator[tuple[str, nn.Module]]:
 def watched(
     model: nn.Module, places: Sequence[Place], watcher: Watcher, halves: Mapping[int, Joined] | None = None
 ) -> Generator[None]:
-    """Inside, each call of a place is the watcher's; afterwards the model and all random states are as they were.
+    """Context in which the watcher runs each call of a place; model and all random states are restored afterwards.
 
     Args:
-        model: Any module with these places.
-        places: As ``sites`` finds them.
-        watcher: Runs each call, as it is or in another way.
-        halves: By the number of a place, which halves run there instead of its own.
+        model: Module with these places.
+        places: Places as ``sites`` finds them.
+        watcher: Function that runs each call, as it is or in another way.
+        halves: Halves that run in place of a place's own, by the number of the place.
     """
     # Untied calls in the code of modules are no children of the model.
     with torch.inference_mode(mode=False), leaving_unchanged(model, *(place.module for place in places)):
@@ -169,17 +169,17 @@ def run_pass(
 ) -> PassResult:
     """Run forward and backward once. The model, its gradients, buffers, modes and all random states stay as they were.
 
-    What a jam draws comes from a stream of its own, so that dropout draws the same whatever the rules are.
+    A jam (random multiplier) draws from a stream of its own, so that dropout draws the same whatever the rules are.
 
     Args:
-        model: Any module with these places.
-        places: As ``places_of`` gives them.
-        loss_of: Runs the model and gives a scalar.
-        halves: By the number of a place, which halves run there instead of its own.
-        seed: For whatever draws.
-        received: Whether the gradients at each ``y`` are wanted too.
-        tied: Whether nothing may stay untied: ``untie`` called by itself is then refused, and every layer carries its
-            feedback by its own weights.
+        model: Module with these places.
+        places: Places as ``places_of`` gives them.
+        loss_of: Function that runs the model and gives a scalar.
+        halves: Halves that run in place of a place's own, by the number of the place.
+        seed: Seed of everything random.
+        received: True if the gradients at each ``y`` are wanted too.
+        tied: True if nothing may stay untied: a direct call of ``untie`` is then refused, and every layer carries the
+            gradient by its own weights.
     Raises:
         RuleTypeError: the loss is no scalar.
         RuleValueError: see ``tied``; or the loss depends on no parameter, or passes a reentrant checkpoint.
@@ -214,7 +214,7 @@ def run_pass(
 
 
 def weights_of(model: nn.Module, places: Sequence[Place]) -> dict[str, nn.Parameter]:
-    """The parameters that the loss trains, by name: not the width and height of a slope, which another objective trains."""
+    """Parameters that the loss trains, by name: not the width and height of a slope, which another objective trains."""
     slopes = [place.module.parameters() for place in places if isinstance(place.module, LearnableActivation)]
     others = {id(parameter) for parameters in slopes for parameter in parameters}
     return {
@@ -228,17 +228,17 @@ def weights_of(model: nn.Module, places: Sequence[Place]) -> dict[str, nn.Parame
 def running(
     model: nn.Module, places: Sequence[Place], halves: Mapping[int, Joined], *, seed: int
 ) -> Generator[list[ActivationCall]]:
-    """Inside, other halves run and all calls are seen; afterwards the model and all random states are as they were.
+    """Context in which other halves run and all calls are recorded; model and random states are restored.
 
-    Parameters that are put in the place of others are taken out again too.
+    Parameters that replace others are taken out again too.
     """
     calls: list[ActivationCall] = []
     stream = torch.Generator().manual_seed(seed + 2**32).get_state()
 
     def seen(run: Run, z: Tensor) -> Tensor:
         nonlocal stream
-        # A view of its own: what arrives at z from elsewhere, past a residual connection, is not what this one sends.
-        # Where nothing below learns, z starts the graph, or nothing would be sent.
+        # The call has its own view: gradients that reach z by another path, such as a residual one, do not count.
+        # If nothing below learns, z starts the graph; otherwise no gradient would be passed down.
         begin = z.clone() if run.inplace else z.view_as(z)
         begin = begin if begin.requires_grad else begin.detach().requires_grad_()
         here = torch.get_rng_state() if run.joined.draws else None
@@ -250,7 +250,7 @@ def running(
             torch.set_rng_state(here)
         if not places[run.place].weight:
             y = y.view_as(y)
-            # What runs without gradients sends and gets none.
+            # A call without gradients passes and receives none.
             calls.append(
                 ActivationCall(run.place, run.joined, begin, y if y.requires_grad else y.detach().requires_grad_())
             )
@@ -262,7 +262,7 @@ def running(
 
 
 def _refuse_untied(loss: Tensor, model: nn.Module) -> None:
-    """What is called in the model's code by itself has no place in which a reference could be put."""
+    """Refuse direct calls of ``untie`` in the model's code: they have no place in which a reference could be put."""
     waiting, met = [loss.grad_fn], set[object]()
     while waiting:
         node = waiting.pop()
@@ -279,7 +279,7 @@ def _refuse_untied(loss: Tensor, model: nn.Module) -> None:
 
 
 def fresh(value: Any) -> Any:
-    """A copy of what a model is called with: an activation in place would change it, and leave a graph at it."""
+    """Copy of a model's argument: an activation in place would change the original, and leave a graph at it."""
 
     def copied(one: Any) -> Any:
         return one.detach().clone().requires_grad_(one.requires_grad) if isinstance(one, Tensor) else one
@@ -288,12 +288,12 @@ def fresh(value: Any) -> Any:
 
 
 def loss_on(loss_fn: Loss, batch: Batch, needs: str = "loss_fn(outputs, targets) must give a scalar") -> LossOf:
-    """The loss on a batch as a function of the model.
+    """Loss on a batch as a function of the model.
 
     Args:
-        loss_fn: ``loss_fn(outputs, targets)``.
-        batch: ``(inputs, targets)``; the model gets a copy of the inputs.
-        needs: How the message begins where it is no scalar.
+        loss_fn: Function ``loss_fn(outputs, targets)``.
+        batch: Pair ``(inputs, targets)``; the model gets a copy of the inputs.
+        needs: Beginning of the message if the loss is no scalar.
     """
     inputs, targets = batch
 
@@ -308,11 +308,11 @@ def loss_on(loss_fn: Loss, batch: Batch, needs: str = "loss_fn(outputs, targets)
 
 
 def batches_of(batch: object) -> Iterator[Batch]:
-    """The batches in ``(inputs, targets)``, or in an iterable of such pairs.
+    """Batches in ``(inputs, targets)``, or in an iterable of such pairs.
 
     Raises:
-        RuleTypeError: it is neither.
-        RuleValueError: there is none in it.
+        RuleTypeError: the batch is neither.
+        RuleValueError: the iterable has no batch.
     Example:
         >>> from tieless.diagnose.watching.passes import batches_of
         >>> len(list(batches_of((torch.zeros(2), torch.zeros(2))))), len(list(batches_of([("x", "t"), ("x", "t")])))
@@ -341,7 +341,7 @@ def _is_pair(batch: object) -> bool:
 
 
 def layer_of(parameter: str) -> str:
-    """The name of the layer that a parameter belongs to; a quantised layer is one layer still.
+    """Name of the layer that a parameter belongs to; a quantised layer still is one layer.
 
     Example:
         >>> from tieless.diagnose.watching.passes import layer_of

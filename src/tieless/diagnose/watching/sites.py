@@ -1,4 +1,4 @@
-"""The activations of a model that diagnoses look at, ours and PyTorch's, each with its halves."""
+"""Activations of a model that diagnoses examine, ours and PyTorch's, each with its halves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tieless.rules import Rule, Tied
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a forward meets a rule.
+    """Place where a forward meets a rule.
 
     Args:
-        name: In the model.
-        module: An activation, ours or PyTorch's, or what quantises a weight.
-        joined: Its halves; of a module of PyTorch itself as a callable, and ``tied``.
+        name: Name in the model.
+        module: Activation, ours or PyTorch's, or the parametrization that quantises a weight.
+        joined: Halves; for a PyTorch module, itself as a callable, and ``tied``.
         native: True if it is PyTorch's.
-        weight: True if it makes a weight.
+        weight: True if it computes a weight.
     """
 
     name: str
@@ -35,24 +35,24 @@ class Place:
 
     @property
     def forward(self) -> Forward:
-        """The forward half."""
+        """Forward half."""
         return self.joined.forward
 
     @property
     def rule(self) -> Rule:
-        """The backward half."""
+        """Backward half."""
         return self.joined.rule
 
 
 def inside(model: object, asker: str) -> list[Place]:
-    """All activations of a model: ours, untied calls of functions among them, then PyTorch's; empty if it has none.
+    """Activations of a model: ours, untied calls of functions among them, then PyTorch's; empty if it has none.
 
     Args:
-        model: Any module.
-        asker: Who asks, for messages.
+        model: Module to search.
+        asker: Name of the caller, for messages.
     Raises:
-        RuleTypeError: it is no module.
-        RuleValueError: it has a lazy layer that has not seen any input yet.
+        RuleTypeError: the model is no module.
+        RuleValueError: the model has a lazy layer that has not seen any input yet.
     """
     if not isinstance(model, nn.Module):
         raise RuleTypeError(f"{asker} needs a torch.nn.Module, got {model!r}.")
@@ -71,11 +71,11 @@ def inside(model: object, asker: str) -> list[Place]:
 
 
 def sites_of(model: object, asker: str = "checkup") -> list[Place]:
-    """``inside``, of a model that has activations.
+    """Activations as ``inside`` finds them, of a model that must have some.
 
     Raises:
-        RuleTypeError: it is no module.
-        RuleValueError: it has none, or a lazy layer.
+        RuleTypeError: the model is no module.
+        RuleValueError: the model has none, or has a lazy layer.
     """
     found = inside(model, asker)
     if not found:
@@ -87,8 +87,9 @@ def sites_of(model: object, asker: str = "checkup") -> list[Place]:
 
 
 class _Native:
-    """What a module of PyTorch computes, apart from the module, whose forward is about to be watched: without its hooks, and
-    never in place.
+    """Function of a PyTorch module whose forward is about to be observed, without its hooks.
+
+    It never works in place.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Run a model and leave it as it was."""
+"""Runs of a model that leave it as it was."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tieless.errors import RuleTypeError, RuleValueError
 
 @contextmanager
 def leaving_unchanged(*models: nn.Module) -> Generator[None]:
-    """Inside, models run eagerly on copies of their buffers; afterwards they are as they were before.
+    """Context in which models run eagerly on copies of their buffers; afterwards they are as they were before.
 
-    So are PyTorch's random generators, of the CPU and of the models' devices, and what attributes of their modules refer
-    to, and hold if they are dicts or lists. What else a forward changes in place stays changed.
+    PyTorch's random generators, of the CPU and of the models' devices, are restored too, and so are the attributes of
+    the modules, with the contents of those that are dicts or lists. Everything else that a forward changes in place
+    stays changed.
 
     Args:
-        models: Every module in them, and every buffer.
+        models: Models, with every module and buffer in them.
     Example:
         >>> from tieless.diagnose.watching.untouched import leaving_unchanged
         >>> norm = torch.nn.BatchNorm1d(2)
@@ -49,10 +50,10 @@ def leaving_unchanged(*models: nn.Module) -> Generator[None]:
 
 
 def checked_seed(seed: int) -> None:
-    """Refuse what seeds no generator.
+    """Refuse a seed that no generator takes.
 
     Raises:
-        RuleTypeError, RuleValueError: it is no integer, or has 62 bits or more.
+        RuleTypeError, RuleValueError: the seed is no integer, or has 62 bits or more.
     """
     if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"seed must be an integer, got {seed!r}.")
@@ -61,9 +62,9 @@ def checked_seed(seed: int) -> None:
 
 
 def seeded(model: nn.Module, seed: int) -> None:
-    """Seed those of PyTorch's generators that ``leaving_unchanged`` sets back, and no other.
+    """Seed those of PyTorch's generators that ``leaving_unchanged`` restores, and no other.
 
-    ``torch.manual_seed`` seeds those of every device, the ones that start later too.
+    ``torch.manual_seed`` would seed those of every device, also those that start later.
     """
     torch.default_generator.manual_seed(seed)
     for device in devices_of(model):
@@ -72,7 +73,7 @@ def seeded(model: nn.Module, seed: int) -> None:
 
 
 def devices_of(model: nn.Module) -> list[torch.device]:
-    """Where its parameters and buffers are, each device once; the CPU for a model without any."""
+    """Devices of its parameters and buffers, each once; the CPU for a model without any."""
     tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
     return list(dict.fromkeys(tensor.device for tensor in tensors)) or [torch.device("cpu")]
 
@@ -81,11 +82,11 @@ Place = dict[str, Any] | list[Any]
 
 
 def _places(model: nn.Module) -> list[Place]:
-    """The dicts and lists that hold a model's state, those of ``nn.Module`` itself among them."""
+    """Dicts and lists that hold a model's state, those of ``nn.Module`` itself among them."""
     places: list[Place] = []
     for module in model.modules():
         places.append(vars(module))
-        # Exactly these: how another kind of dict is to be emptied and filled again is its own affair.
+        # Only these types: another kind of dict may need to be emptied and filled in another way.
         places += [value for value in vars(module).values() if type(value) in (dict, OrderedDict, defaultdict, list)]
     return places
 
@@ -99,7 +100,7 @@ def _restore(place: Place, content: Place) -> None:
 
 
 def _copy_buffers(model: nn.Module) -> None:
-    """Let the forward write into copies: to write old values back would look like a change to a graph that waits."""
+    """Let the forward write into copies: restoring values in place would look like a change to a waiting graph."""
     copies: dict[int, Tensor] = {}
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):

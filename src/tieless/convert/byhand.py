@@ -10,9 +10,9 @@ _BOUNDED = frozenset({"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_mi
 def written_out(node: ast.AST) -> str | None:
     """Name of the form of activation that an expression has; ``None`` in doubt.
 
-    The forms are: an error function; a choice or product by the sign of the chosen value (``where(x > 0, x, ...)``, ``x
-    * (x > 0)``); a clamp from 0 or to symmetric bounds; the larger of two values if one is zero or a multiple of the
-    other; and one over one plus an exponential.
+    The forms are: an error function; a choice or product by the sign of the chosen value (``where(x > 0, x, ...)``,
+    ``x * (x > 0)``); a clamp from 0 or to symmetric bounds; the larger of two values if one is zero or a multiple of
+    the other; and one over one plus an exponential.
 
     Example:
         >>> [written_out(ast.parse(text, mode="eval").body) for text in ("x.clamp(min=0)", "norm.clamp(min=1e-6)")]

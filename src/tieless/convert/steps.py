@@ -31,8 +31,8 @@ class _Met:
 class Steps:
     """Step functions that a run with gradients calls.
 
-    A step function cuts off a gradient if its input requires one and gets it in no other way: not in ``x + (x.round() -
-    x).detach()``, and not if ``x > 0`` is a mask for ``x``.
+    A step function cuts off a gradient if its input requires one and gets it in no other way: not in
+    ``x + (x.round() - x).detach()``, and not if ``x > 0`` is a mask for ``x``.
     """
 
     def __init__(self) -> None:

@@ -28,8 +28,8 @@ TITLES = ("activation", "backward rule", "slopes over tied ones", "cosine at lea
 def kantorovich_bound(low: float, high: float) -> float:
     """Least cosine of a vector ``t`` with ``D t``, for any ``t`` and any diagonal ``D`` with entries in [low, high].
 
-    The bound is ``2 sqrt(low high) / (low + high)``. It is attained by ``t = (sqrt(high), sqrt(low))`` with ``D =
-    diag(low, high)``. For ``low = 0`` it is 0 and says only that the two do not point apart.
+    The bound is ``2 sqrt(low high) / (low + high)``. It is attained by ``t = (sqrt(high), sqrt(low))`` with
+    ``D = diag(low, high)``. For ``low = 0`` it is 0 and says only that the two do not point apart.
 
     Args:
         low, high: Bounds of the entries: ``0 <= low <= high``, ``high > 0``; ``high`` may be infinite.

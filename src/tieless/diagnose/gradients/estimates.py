@@ -58,8 +58,8 @@ def half_width(sd: float, n: int, confidence: float) -> float:
 def t_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t distribution for whole degrees of freedom.
 
-    For whole degrees of freedom the distribution is a finite sum of powers of ``cos(theta)``, with ``tan(theta) = t /
-    sqrt(freedom)``. The angle is found by halving, to the last digit.
+    For whole degrees of freedom the distribution is a finite sum of powers of ``cos(theta)``, with
+    ``tan(theta) = t / sqrt(freedom)``. The angle is found by halving, to the last digit.
 
     Args:
         probability: Probability above 1/2 and below 1.

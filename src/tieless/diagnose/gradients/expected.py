@@ -31,11 +31,11 @@ def expected_cosine(rule: RuleLike, *, depth: int = 1, gate_cosine: float = 1.0)
     """Cosine of randomly scaled feedback with the tied one: ``gate_cosine (E[U] / sqrt(E[U^2]))^depth``.
 
     The feedback is the gradient that an activation passes down. For one activation, let ``t`` be the tied feedback,
-    ``v`` the feedback that passes the rule with 1 in place of ``U``, and ``U`` independent of both. Then ``E[U v . t] =
-    E[U] v . t`` and ``E|U v|^2 = E[U^2] |v|^2``, so the cosine tends to ``cos(v, t) E[U] / sqrt(E[U^2])`` as the
-    elements become many. For ``U`` uniform on [0, 1) the quotient is ``sqrt(3) / 2``. With ``depth`` such activations
-    between wide random linear maps, each multiplies the cosine of the feedback by its factor; the documentation says
-    under which conditions.
+    ``v`` the feedback that passes the rule with 1 in place of ``U``, and ``U`` independent of both. Then
+    ``E[U v . t] = E[U] v . t`` and ``E|U v|^2 = E[U^2] |v|^2``, so the cosine tends to
+    ``cos(v, t) E[U] / sqrt(E[U^2])`` as the elements become many. For ``U`` uniform on [0, 1) the quotient is
+    ``sqrt(3) / 2``. With ``depth`` such activations between wide random linear maps, each multiplies the cosine of the
+    feedback by its factor; the documentation says under which conditions.
 
     Args:
         rule: Jam (random multiplier); or ``drop``, ``flip``, ``scale``, ``constant``, alone or chained with one: a rule

@@ -86,7 +86,8 @@ class Noise:
     """Normal noise at the input of a flat forward, and the term whose gradient is the score of that noise.
 
     Attributes:
-        terms: Terms ``sum(z epsilon) / sigma`` of each call: their gradient is that of the noise's logarithmic density.
+        terms: Terms ``sum(z epsilon) / sigma`` of each call: their gradient is that of the noise's logarithmic
+            density with respect to the layers below.
     """
 
     forward: Forward

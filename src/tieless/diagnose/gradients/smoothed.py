@@ -1,4 +1,4 @@
-"""Smoothed step functions: a forward of steps, blurred by normal noise: the nearest function with a derivative."""
+"""Smoothed step functions: a forward of steps, blurred by normal noise, is the nearest one with a derivative."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ MOST_CONSTANT = 0.5
 """Largest fraction of units whose output says nothing about the input."""
 
 LEAST_RATIO, MOST_RATIO = 0.5, 2.0
-"""A layer that passes on less than a half or more than twice the feedback does so ten times in ten layers: a thousand."""
+"""Bounds of the gradient ratio of one layer: a factor of two in each of ten layers makes a thousand."""
 
 LEAST_PASSAGE, MOST_PASSAGE = 1e-2, 1e2
-"""But only where it adds up to this, from the last activation to the first, is it called vanishing or exploding."""
+"""Bounds from the last activation to the first: only beyond them is the gradient called vanishing or exploding."""
 
 
 def findings(healths: Sequence[LayerHealth], rules: Mapping[str, Rule]) -> list[Finding]:

@@ -25,7 +25,7 @@ REACH = 8.0
 """Search range past the kinks of every forward that ships. A larger parameter extends the search."""
 
 KEYS = (0, 1)
-"""A jam sends exactly 0 where U is 0, in 1 of 2^24 elements; that two keys do it in one place is 1 in 2^48."""
+"""Two keys: a jam sends exactly 0 where U is 0, in 1 of 2^24 elements; both keys do so in 1 of 2^48."""
 
 SMALLEST = 1e-30
 """Least test gradient: the product of a smaller one with a multiplier would round to 0."""
@@ -65,7 +65,7 @@ class Gate:
         return self.strength(z) > 0
 
     def strength(self, z: Tensor) -> Tensor:
-        """Fraction of the incoming gradient passed at each element of ``z``, unsigned; of a jam, the larger of two draws.
+        """Unsigned fraction of the incoming gradient passed at each element of ``z``; for a jam, the larger of two.
 
         Shape:
             ``z``: ``(...)``, floating. Result: like ``z``.

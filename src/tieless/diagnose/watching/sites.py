@@ -89,7 +89,7 @@ def sites_of(model: object, asker: str = "checkup") -> list[Place]:
 class _Native:
     """Function of a PyTorch module whose forward is about to be observed, without its hooks.
 
-    It never works in place.
+    The function never works in place.
     """
 
     def __init__(self, module: nn.Module) -> None:

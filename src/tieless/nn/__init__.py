@@ -1,4 +1,4 @@
-"""Modules around the one operation: activations, slopes that learn, layers with weights of few values, a spiking cell."""
+"""Modules built on ``untie``: activations, slopes (multipliers) that learn, quantised layers, a spiking cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An activation as a module."""
+"""Activation with a gradient of your choice, as a module."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tieless.rules import Rule, RuleLike, rule as rule_of
 
 
 class Activation(nn.Module):
-    """``forward`` going forward, ``backward`` going back. It only holds the two; its ``state_dict`` is empty.
+    """Activation ``forward`` with the backward rule ``backward`` (surrogate gradient). The ``state_dict`` is empty.
 
     Args:
         forward: Spec, ``Forward`` or any elementwise callable.
         backward: Spec or ``Rule``.
     Shape:
-        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in.
+        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype are those of the input.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
@@ -36,16 +36,16 @@ class Activation(nn.Module):
 
     @property
     def forward_fn(self) -> Forward:
-        """The forward half; to change a half, make another ``Activation``."""
+        """Forward half of the activation; to change a half, make another ``Activation``."""
         return self.joined.forward
 
     @property
     def rule(self) -> Rule:
-        """The backward half."""
+        """Backward rule of the activation."""
         return self.joined.rule
 
     def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
-        """The two halves, for a call that gives its function parameters; here none does."""
+        """Pair of forward and rule for a call that gives its function parameters; this module takes none."""
         return self.joined
 
     def forward(self, z: Tensor) -> Tensor:

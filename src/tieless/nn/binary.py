@@ -1,4 +1,4 @@
-"""Layers with binary weights: PyTorch's own, with the parametrization."""
+"""Layers with binary weights: PyTorch's own layers with the parametrization ``QuantizedWeight``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Binary(QuantizedLayer):
 class BinaryLinear(_Binary, nn.Linear):
     """``nn.Linear`` with weights of +1 and -1: the signs of latent weights, where ``sign(0) = 1``.
 
-    It is ``nn.Linear`` with ``QuantizedWeight("sign", backward, scale=scale)``: latent weights are the parameter
-    ``parametrizations.weight.original``, ``weight`` is computed from them, and a bias stays what it is.
+    The layer is ``nn.Linear`` with ``QuantizedWeight("sign", backward, scale=scale)``: latent weights are the parameter
+    ``parametrizations.weight.original``, ``weight`` is computed from them, and a bias is unchanged.
 
     Args:
-        sizes, others: As ``nn.Linear`` takes them.
-        backward: The rule of the sign. The default stops learning outside of [-1, 1], so clip latent weights to it, with
-            ``tieless.optim.clip_after_step``.
-        scale: What the signs are multiplied with, see ``QuantizedWeight``.
+        sizes, others: Arguments of ``nn.Linear``.
+        backward: Backward rule of the sign (straight-through estimator). The default blocks the gradient of latent
+            weights outside of [-1, 1], so clip latent weights to this interval, with ``tieless.optim.clip_after_step``.
+        scale: Factor on the signs, see ``QuantizedWeight``.
     Shape:
         ``(..., in_features) -> (..., out_features)``.
     Source:
@@ -53,9 +53,9 @@ class BinaryConv1d(_Binary, nn.Conv1d):
     """``nn.Conv1d`` with weights of +1 and -1; see ``BinaryLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv1d`` takes them.
-        backward: The rule of the sign.
-        scale: What the signs are multiplied with.
+        sizes, others: Arguments of ``nn.Conv1d``.
+        backward: Backward rule of the sign.
+        scale: Factor on the signs, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, length) -> (n, out_channels, length')``.
     Example:
@@ -71,9 +71,9 @@ class BinaryConv2d(_Binary, nn.Conv2d):
     """``nn.Conv2d`` with weights of +1 and -1; see ``BinaryLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv2d`` takes them.
-        backward: The rule of the sign.
-        scale: What the signs are multiplied with.
+        sizes, others: Arguments of ``nn.Conv2d``.
+        backward: Backward rule of the sign.
+        scale: Factor on the signs, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
     Source:

@@ -1,4 +1,4 @@
-"""The weight of a quantised layer as its users meet it: it is read as it is computed, and written where it comes from."""
+"""Computed weight of a quantised layer: reads give computed values, and writes go to the latent weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _ASSIGNING = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """What a weight is made of.
+    """Values and latent weights behind a computed weight.
 
     Args:
-        values: What operations get.
-        latent: What is written to; ``None`` behind a view of the values that the latent weights have no like of.
-        whole: The values of the whole weight.
-        compute: Gives them anew.
+        values: Tensor that operations get.
+        latent: Tensor that is written to; ``None`` for a view of the values that has no counterpart in the latent
+            weights.
+        whole: Values of the whole weight.
+        compute: Function that computes the values again.
     """
 
     values: Tensor
@@ -44,14 +45,14 @@ class _Source:
 
 
 class ComputedWeight(Tensor):
-    """A weight that is computed from latent ones: what reads it sees its values, what writes to it changes the latent ones.
+    """Weight that is computed from latent weights: reads see its values, and writes change the latent weights.
 
     So ``nn.init``, ``reset_parameters``, ``weight.data.copy_``, ``weight[0] = 0``, ``weight.requires_grad_(False)`` and
-    attributes do to the latent weights what they do to the weights of a plain layer. Views and ``.data`` pass writes on.
-    All operations get, and give, plain tensors; arrays of NumPy are for reading.
+    attributes do to the latent weights what they do to the weights of a plain layer. Views and ``.data`` forward writes
+    to the latent weights. All operations get, and give, plain tensors; NumPy arrays of the weight are read-only.
     """
 
-    # Of others' tensors none has this slot, so ``torch.utils.swap_tensors`` refuses to exchange one for another.
+    # No other tensor class has this slot, so ``torch.utils.swap_tensors`` refuses to exchange one for another.
     __slots__ = ("_tieless_source",)
     _tieless_source: _Source
 
@@ -105,12 +106,12 @@ class ComputedWeight(Tensor):
 
 
 def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-    """``values`` that pass writes on to latent weights; as they are where a compiler or a transform looks on.
+    """Values whose writes go to the latent weights; plain values under a compiler or a transform.
 
     Args:
-        values: What ``compute`` gave.
-        latent: What they follow from, element by element.
-        compute: Gives them anew.
+        values: Result of ``compute``.
+        latent: Latent weights from which the values follow, element by element.
+        compute: Function that computes the values again.
     """
     if not (ops.direct(latent) and ops.direct(values)):
         return values
@@ -118,11 +119,11 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
 
 
 def assigned(value: Tensor, latent: Tensor) -> Tensor | None:
-    """What is to become of latent weights where a weight is assigned; ``None`` where they have it already.
+    """New latent weights for a value that is assigned to a weight; ``None`` if they have that value already.
 
     Args:
-        value: Whatever is assigned.
-        latent: The weights before.
+        value: Value that is assigned.
+        latent: Latent weights before the assignment.
     """
     if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(
@@ -156,7 +157,7 @@ def _flat(values: Iterable[Any]) -> list[Any]:
 
 
 def _plain(given: Any, weight: ComputedWeight, instead: Tensor) -> Any:
-    """Arguments with one tensor in the place of a weight, and the values of others in theirs."""
+    """Arguments with one tensor in the place of a weight, and values in the place of other computed weights."""
     if isinstance(given, dict):
         return {name: _plain(one, weight, instead) for name, one in cast("dict[str, Any]", given).items()}
     if isinstance(given, (list, tuple)):
@@ -172,7 +173,7 @@ def _same_memory(one: Any, values: Tensor) -> bool:
 
 
 def _views(result: Any, behind: Any, source: _Source) -> Any:
-    """Results that share the memory of the values, each with what it is of the latent weights."""
+    """Results that share memory with the values, each with its part of the latent weights."""
     if isinstance(result, (list, tuple)):
         several = [
             _views(one, None if behind is None else behind[i], source)

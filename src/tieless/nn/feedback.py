@@ -1,4 +1,4 @@
-"""A linear layer whose feedback other weights carry, as ``tieless.convert_feedback`` makes it of one that exists."""
+"""Linear layers with feedback weights (``tieless.convert_feedback``): the gradient passes through other weights."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from tieless.errors import ConversionError, RuleTypeError
 from tieless.feedback import Carrier, Feedback, deliver, send, undelivered
 
 CARRIER = "_tieless_carrier"
-"""The attribute in which a layer has what carries its feedback."""
+"""Attribute that holds the carrier of a layer: its feedback weights as a value."""
 
 TAPS = "_tieless_taps"
-"""The attribute in which a direct layer has where it leaves its input."""
+"""Attribute that holds the taps to which a direct layer adds its input."""
 
 _TIED = "_tieless_tied"
 
 
 class FeedbackLayer(nn.Module):
-    """What a layer is beside the class that it had once ``tieless.convert_feedback`` has given it other weights on the way
-    back: its forward is the same. ``feedback_of`` lists such layers.
+    """Mixin that ``tieless.convert_feedback`` adds to a layer's class: the backward pass uses other weights.
+
+    The forward is the same. ``feedback_of`` lists such layers.
     """
 
     __prepare_scriptable__ = no_script
@@ -37,7 +38,8 @@ class FeedbackLayer(nn.Module):
         carrier: Carrier = vars(self)[CARRIER]
         y = super().forward(x.detach())
         if ops.written_down():
-            # As with untie: cut off, its gradient is missing in what is written, where another would pass unnoticed.
+            # As in untie: a cut-off gradient is visibly missing in the written program; another derivative would pass
+            # unnoticed.
             return y
         if carrier.feedback.direct:
             taps: Taps = vars(self)[TAPS]
@@ -55,10 +57,10 @@ class FeedbackLayer(nn.Module):
 
 
 class Taps:
-    """Where the direct layers of a model leave their inputs while it runs, so that its output can be joined to them.
+    """Inputs of the direct layers of a model, collected while it runs, so that its output can be joined to them.
 
     Attributes:
-        inputs, carriers: Of each call so far; ``inputs`` is ``None`` while the model does not run.
+        inputs, carriers: Inputs and carriers of the calls so far; ``inputs`` is ``None`` while the model does not run.
     """
 
     def __init__(self) -> None:
@@ -67,10 +69,10 @@ class Taps:
         self.thread = 0
 
     def begin(self) -> None:
-        """The model starts to run.
+        """Start the collection when the model starts to run.
 
         Raises:
-            ConversionError: it runs in another thread already.
+            ConversionError: the model runs in another thread already.
         """
         if not torch.compiler.is_compiling():
             here = threading.get_ident()
@@ -79,12 +81,12 @@ class Taps:
                     "A model with dfa runs in one thread at a time: it is running in another. Copy it."
                 )
             self.thread = here
-        # What an interrupted run has left is dropped.
+        # Inputs that an interrupted run has left are dropped.
         self.inputs = []
         self.carriers = []
 
     def end(self) -> tuple[list[Carrier], list[Tensor]]:
-        """The model has run: the calls of its direct layers."""
+        """End the collection, and return the calls of the direct layers."""
         carriers, inputs = self.carriers, self.inputs or []
         self.inputs = None
         self.carriers = []
@@ -98,7 +100,7 @@ class Taps:
 
 
 class _Begin:
-    """A hook before a model's forward."""
+    """Hook before a model's forward."""
 
     def __init__(self, taps: Taps) -> None:
         self.taps = taps
@@ -108,7 +110,7 @@ class _Begin:
 
 
 class _End:
-    """A hook behind a model's forward."""
+    """Hook behind a model's forward."""
 
     def __init__(self, taps: Taps) -> None:
         self.taps = taps
@@ -127,7 +129,7 @@ class _End:
 
 
 def _hooks(module: nn.Module) -> list[tuple[dict[int, Any], int, Taps]]:
-    """Where our hooks are: in which of the module's dictionaries, under which number, with which taps."""
+    """Positions of our hooks: the dictionary of the module, the number in it, and the taps."""
     # PyTorch lists hooks nowhere else. A handle would not do: a deep copy has the hooks and not the handles.
     return [
         (hooks, number, hook.taps)
@@ -142,12 +144,12 @@ def _dictionary(module: nn.Module, name: str) -> dict[int, Any]:
 
 
 def find_taps(model: nn.Module) -> Taps | None:
-    """Where the direct layers of a model leave their inputs; ``None`` where it was not converted to any."""
+    """Taps of the direct layers of a model; ``None`` if the model has none."""
     return next((taps for _, _, taps in _hooks(model)), None)
 
 
 def tap(model: nn.Module) -> Taps:
-    """Let a model deliver the error at its output; nothing more if it does so already."""
+    """Make a model deliver the error at its output to its direct layers; no effect if it does so already."""
     taps = find_taps(model)
     if taps is None:
         taps = Taps()
@@ -157,7 +159,7 @@ def tap(model: nn.Module) -> Taps:
 
 
 def untap(model: nn.Module) -> None:
-    """Take the hooks from every module that has no direct layer of its own any more."""
+    """Remove the hooks from every module that has no direct layer of its own any more."""
     for module in model.modules():
         if ours := _hooks(module):
             used = [vars(layer).get(TAPS) for layer in module.modules() if isinstance(layer, FeedbackLayer)]
@@ -168,7 +170,7 @@ def untap(model: nn.Module) -> None:
 
 
 def feedback_of(model: nn.Module) -> dict[str, Feedback]:
-    """What carries the feedback of each converted layer of a model, by the layer's name.
+    """Kind of feedback weights of each converted layer of a model, by the layer's name.
 
     Example:
         >>> from tieless.nn import feedback_of
@@ -185,7 +187,7 @@ def feedback_of(model: nn.Module) -> dict[str, Feedback]:
 
 @contextmanager
 def tied_feedback(model: nn.Module) -> Generator[None]:
-    """Inside, every layer of a model carries its feedback by its own weights."""
+    """Context in which every layer of a model uses its own weights in the backward pass."""
     layers = [module for module in model.modules() if isinstance(module, FeedbackLayer)]
     for layer in layers:
         vars(layer)[_TIED] = True

@@ -1,6 +1,6 @@
-"""Which activations a model has inside: ours, calls of functions that a conversion has untied, and PyTorch's.
+"""Activations inside a model: ours, calls of functions that a conversion has untied, and PyTorch's.
 
-Whoever asks what an activation is, asks here.
+All code that needs to recognise an activation uses this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tieless.nn.activation import Activation
 from tieless.nn.learnable import LearnableActivation
 
 UNTIED_CALLS = "_tieless_calls"
-"""The attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
+"""Attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
 
 ACTIVATION_CLASSES: Mapping[type[nn.Module], str] = MappingProxyType(
     {
@@ -46,21 +46,21 @@ ACTIVATION_CLASSES: Mapping[type[nn.Module], str] = MappingProxyType(
 
 
 def kind_of_class(cls: type[nn.Module]) -> str | None:
-    """Which of PyTorch's activations a class is; ``None`` if it is none, or a subclass with another ``forward``."""
+    """Kind of PyTorch activation of a class; ``None`` if the class is none, or a subclass with another ``forward``."""
     bases = (base for base in cls.__mro__ if base in ACTIVATION_CLASSES)
     return next((ACTIVATION_CLASSES[base] for base in bases if cls.forward is base.forward), None)
 
 
 def calls_of(module: nn.Module) -> Mapping[str, Activation]:
-    """The untied calls in a module's own code, by what they are called there."""
+    """Untied calls in a module's own code, by their names there."""
     return cast("Mapping[str, Activation]", vars(module).get(UNTIED_CALLS, {}))
 
 
 def activations(model: nn.Module) -> dict[str, Activation | LearnableActivation]:
-    """Every activation that tieless runs in a model, by name, in the model's order.
+    """All activations that tieless runs in a model, by name, in the model's order.
 
-    Modules have the name that PyTorch gives them; the calls that ``convert`` has untied in the code of a module have
-    that module's name before theirs, such as ``"block.relu@1"``.
+    Modules have the name that PyTorch gives them; the name of a call that ``convert`` has untied in the code of a
+    module begins with that module's name, such as ``"block.relu@1"``.
 
     Example:
         >>> from tieless.nn import activations
@@ -77,11 +77,11 @@ def activations(model: nn.Module) -> dict[str, Activation | LearnableActivation]
 
 
 def native_activations(model: nn.Module) -> dict[str, nn.Module]:
-    """The activations of a model whose derivative is PyTorch's own, by name: modules of one function of each element.
+    """Activations of a model whose derivative is PyTorch's own, by name: modules of one function of each element.
 
-    They are PyTorch's, classes derived from them with the same ``forward``, and those of transformers. PyTorch files more
-    under activations, which are none here: ``Softmax``, ``GLU`` and their like mix elements, ``PReLU`` learns, ``RReLU``
-    draws.
+    The result has PyTorch's activations, classes derived from them with the same ``forward``, and those of
+    transformers. Some modules that PyTorch files under activations are left out: ``Softmax``, ``GLU`` and similar ones
+    mix elements, ``PReLU`` learns, ``RReLU`` draws random numbers.
 
     Example:
         >>> from tieless.nn import native_activations

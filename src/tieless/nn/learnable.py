@@ -1,4 +1,4 @@
-"""An activation whose slope has a width and a height that learn."""
+"""Activation whose slope (multiplier) has a width and a height that learn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_SECOND = (
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What does not learn."""
+    """Settings that do not learn."""
 
     forward: Forward
     rule: Bump
@@ -48,35 +48,38 @@ class _Setting:
 
 
 class LearnableActivation(nn.Module):
-    """An activation whose slope has a width and a height that learn, while it trains what lies below.
+    """Activation whose slope (multiplier, or surrogate gradient) has a width and a height that learn with the network.
 
-    Forward and feedback are those of ``Activation``: ``y = forward(z)``, ``grad_input = grad_output * height * shape(z /
-    width)``, with ``width = exp(log_width)`` and ``height = exp(log_height)``, both positive whatever an optimiser does.
+    The forward and the backward pass are those of ``Activation``: ``y = forward(z)``, ``grad_input = grad_output *
+    height * shape(z / width)``, with ``width = exp(log_width)`` and ``height = exp(log_height)``, so that an optimiser
+    keeps both positive.
 
-    The loss has no gradient for them: ``y`` does not depend on them at all. What is minimised is ``objective``, a function of
-    this layer's ``z``, of the feedback and of the slope, whose exact gradient arrives at the two parameters in the same
-    backward pass (``Spread`` and ``SmoothedTarget`` state both). It is no part of the loss, so it is not scaled with it: with a
-    ``GradScaler``, give these parameters an optimiser of their own, which steps by itself. Weight decay draws width and
-    height to 1. Turn one off by ``act.log_height.requires_grad_(False)``.
+    The loss has no gradient for the two parameters: ``y`` does not depend on them. They minimise ``objective``, a
+    function of this layer's ``z``, of the incoming gradient and of the slope, whose exact gradient arrives at the two
+    parameters in the same backward pass (``Spread`` and ``SmoothedTarget`` state both). The objective is no part of the
+    loss, so it is not scaled with it: with a ``GradScaler``, give these parameters an optimiser of their own, which the
+    scaler does not step. Weight decay draws width and height to 1. Turn one off by
+    ``act.log_height.requires_grad_(False)``.
 
-    Kept for the backward pass is ``z``, and a key if the forward draws. Several backward passes add their gradients up, as
-    those of any parameter.
+    The backward pass needs ``z``, which is stored, and a key if the forward draws. Several backward passes add their
+    gradients up, as for any parameter.
 
     Args:
         forward: Spec or ``Forward``.
-        backward: Spec or ``Rule`` with a width and a height, symmetric about 0, at which both begin: ``atan``, ``circ``,
-            ``erf``, ``fake_numerical_gradient``, ``fast_sigmoid``, ``piecewise_exp``, ``q_pseudo_spike``, ``sigmoid``,
-            ``sign_log_abs``, ``swish_sign`` or ``triangular``.
+        backward: Spec or ``Rule`` with a width and a height, symmetric about 0; both parameters start at its values:
+            ``atan``, ``circ``, ``erf``, ``fake_numerical_gradient``, ``fast_sigmoid``, ``piecewise_exp``,
+            ``q_pseudo_spike``, ``sigmoid``, ``sign_log_abs``, ``swish_sign`` or ``triangular``.
         objective: ``"spread"``, ``"alignment"``, or one of them with its parameter: ``Spread(0.5)``.
     Shape:
-        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype as they come in. Each parameter is one
-        number, of PyTorch's default dtype.
+        ``(...) -> (...)``, float16, bfloat16, float32 or float64; layout and dtype are those of the input. Each
+        parameter is one number, of PyTorch's default dtype.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, the rule has no width that could learn, or the
             objective does not know the forward.
-        TransformError, SecondDerivativeError: as from ``untie``; ``torch.fx`` cannot write it into its code.
+        TransformError, SecondDerivativeError: the reasons of ``untie``; ``torch.fx`` cannot write this activation into
+            its code.
     Source:
-        Ours; that the width matters more than the shape: Zenke and Vogels 2021, doi:10.1162/neco_a_01367.
+        Ours; for the width, which matters more than the shape: Zenke and Vogels 2021, doi:10.1162/neco_a_01367.
     Example:
         >>> from tieless.nn import LearnableActivation
         >>> act = LearnableActivation("heaviside", "atan(2, 1)")
@@ -110,28 +113,28 @@ class LearnableActivation(nn.Module):
 
     @property
     def forward_fn(self) -> Forward:
-        """The forward half."""
+        """Forward half of the activation."""
         return self.setting.forward
 
     @property
     def width(self) -> Tensor:
-        """The width now, 0-dim."""
+        """Current width, 0-dim."""
         return self.log_width.exp()
 
     @property
     def height(self) -> Tensor:
-        """The height now, 0-dim."""
+        """Current height, 0-dim."""
         return self.log_height.exp()
 
     @property
     def rule(self) -> Bump:
-        """The rule as it is now, as a value."""
+        """Backward rule with the current width and height."""
         if self.log_width.is_meta:
             raise RuleValueError("A slope that learns has no rule on the meta device. Load its width and height first.")
         return replace(self.setting.rule, width=self.width.item(), height=self.height.item())
 
     def settled(self) -> Activation:
-        """An ``Activation`` with the rule as it is now, which learns no more.
+        """Activation with the current rule, which learns no more.
 
         Example:
             >>> from tieless.nn import LearnableActivation
@@ -165,7 +168,7 @@ def _in_graph(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, name:
 
 
 _MET: Named[_Setting] = Named(_in_graph)
-"""The settings that compilers have met."""
+"""Settings that compilers have met, by name."""
 
 
 def _learn(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, setting: _Setting) -> Tensor:
@@ -176,7 +179,7 @@ def _learn(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, setting:
 
 
 class _Learn(torch.autograd.Function):
-    """``y`` going forward; going back, the slope's product for ``z``, and its objective's gradient for the parameters."""
+    """Forward ``y``; backward the slope's product for ``z``, and the objective's gradient for the parameters."""
 
     generate_vmap_rule = True
 

@@ -1,4 +1,4 @@
-"""A leaky integrate-and-fire cell, whose spike is an activation of two halves."""
+"""Leaky integrate-and-fire cell, whose spike is an activation with a surrogate gradient."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Reset = Literal["subtract", "zero", "none"]
 
 
 class LIF(nn.Module):
-    """A layer of leaky integrate-and-fire neurons: ``(x, v) -> (spikes, v)``, and nothing remembered in between.
+    """Layer of leaky integrate-and-fire neurons, without a state of its own: ``(x, v) -> (spikes, v)``.
 
-    One step of time, with ``v`` the membrane potential::
+    One time step, with ``v`` the membrane potential::
 
         v = beta v + gain x
         spikes = forward(v - threshold)               sent back by ``backward``
@@ -30,28 +30,30 @@ class LIF(nn.Module):
         v = v (1 - spikes)                            reset="zero"
         v                                             reset="none"
 
-    With ``delay_reset`` the state that is returned has not been reset; the next step does it, by the spikes of that state:
-    ``v = beta v + gain x - spikes threshold``, or ``v = beta v (1 - spikes) + gain x``. So does snnTorch.
+    With ``delay_reset`` the state that is returned has not been reset; the next time step resets it, by the spikes of
+    that state: ``v = beta v + gain x - spikes threshold``, or ``v = beta v (1 - spikes) + gain x``. snnTorch does the
+    same.
 
     Args:
-        beta: What is left of the potential after one step, 0 to 1; a number, or a tensor that broadcasts against ``x``
+        beta: Factor on the potential in one time step, 0 to 1; a number, or a tensor that broadcasts against ``x``
             without its batch.
-        gain: What the input is multiplied with.
-        threshold: Where a neuron fires: above it with ``heaviside``, for which ``1[z > 0]`` is the spike.
-        reset: What a spike does to the potential.
-        forward, backward: The two halves of the spike.
-        learn_beta: Make ``beta`` a parameter, kept between 0 and 1 by a logistic function: ``beta = sigma(raw_beta)``.
-        detach_reset: Nothing flows back through the spikes that reset (but through the potential that ``reset="zero"``
-            multiplies). False lets the rule see those spikes too.
-        delay_reset: Reset at the next step.
+        gain: Factor on the input.
+        threshold: Potential at which a neuron fires: above it with ``heaviside``, for which ``1[z > 0]`` is the spike.
+        reset: Effect of a spike on the potential.
+        forward, backward: Forward and backward rule (surrogate gradient) of the spike.
+        learn_beta: True if ``beta`` is a parameter, kept between 0 and 1 by a logistic function: ``beta =
+            sigma(raw_beta)``.
+        detach_reset: True if no gradient flows through the spikes that reset (one still flows through the potential
+            that ``reset="zero"`` multiplies). With False the rule applies to those spikes too.
+        delay_reset: True if the reset comes at the next time step.
     Shape:
-        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same, and another is refused. Any floating dtype; ``v`` keeps its own, which
-        is that of ``x`` at the start. In bfloat16 a potential does not fade any more with a ``beta`` above 0.998: begin with
-        a ``v`` of zeros in float32.
+        ``x`` and ``v``: ``(batch, ...)``; spikes and the next ``v``: the same, and another shape is refused. Any
+        floating dtype; ``v`` keeps its own, which is that of ``x`` at the start. In bfloat16 a potential no longer
+        decays with a ``beta`` above 0.998: begin with a ``v`` of zeros in float32.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
     Source:
-        Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088, for the step in ``beta``; Zenke and Vogels 2021,
+        Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088, for the time step in ``beta``; Zenke and Vogels 2021,
         doi:10.1162/neco_a_01367, for the detached reset. ``LIF(beta, delay_reset=True)`` is snnTorch's Leaky,
         ``LIF.from_tau(tau, reset="zero")`` SpikingJelly's LIFNode and Norse's LIF box, but for the spike at exactly the
         threshold, which SpikingJelly has and the others do not.
@@ -88,7 +90,7 @@ class LIF(nn.Module):
         self.detach_reset = detach_reset
         self.delay_reset = delay_reset
         self.spike = Activation(forward, backward)
-        # A plain number takes no place in the state_dict, keeps the dtype of x what it is, and is there on every device.
+        # A plain number is not in the state_dict, does not change the dtype of x, and works on every device.
         fixed = not learn_beta and (not isinstance(beta, Tensor) or beta.dim() == 0)
         self._beta = float(beta) if fixed else None
         if learn_beta:
@@ -118,15 +120,17 @@ class LIF(nn.Module):
         detach_reset: bool = True,
         delay_reset: bool = False,
     ) -> LIF:
-        """A cell by its time constant: ``tau dv/dt = x - v`` in steps of ``dt``.
+        """Make a cell by its time constant: ``tau dv/dt = x - v`` in time steps of ``dt``.
 
         Args:
             tau: Time constant of the membrane, in the unit of ``dt``; above ``dt`` unless ``exact``.
-            dt: Length of a step.
-            exact: ``beta = exp(-dt / tau)``, the solution for a constant input; else Euler's ``beta = 1 - dt / tau``.
-            scale_input: ``gain = 1 - beta``, so that a constant input ``x`` leads to the potential ``x``; else 1.
-            threshold, reset, forward, backward, learn_beta, detach_reset, delay_reset: As ``LIF`` takes them. The gain
-                stays what it is while ``beta`` learns.
+            dt: Length of a time step.
+            exact: True for ``beta = exp(-dt / tau)``, the solution for a constant input; else Euler's ``beta = 1 - dt /
+                tau``.
+            scale_input: True for ``gain = 1 - beta``, so that a constant input ``x`` leads to the potential ``x``; else
+                1.
+            threshold, reset, forward, backward, learn_beta, detach_reset, delay_reset: Arguments of ``LIF``. The gain
+                does not change while ``beta`` learns.
         Example:
             >>> from tieless.nn import LIF
             >>> LIF.from_tau(2.0, reset="zero")
@@ -153,7 +157,7 @@ class LIF(nn.Module):
 
     @property
     def beta(self) -> float | Tensor:
-        """What is left of the potential after one step."""
+        """Factor on the potential in one time step."""
         if self._beta is not None:
             return self._beta
         raw = getattr(self, "raw_beta", None)
@@ -195,7 +199,7 @@ class LIF(nn.Module):
         return self.spike((v - self.threshold).to(x.dtype))
 
     def over_time(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """All steps of a sequence: ``(T, batch, ...) -> (T, batch, ...)``, and the state after the last.
+        """All time steps of a sequence: ``(T, batch, ...) -> (T, batch, ...)``, and the state after the last.
 
         Example:
             >>> from tieless.nn import LIF
@@ -234,7 +238,7 @@ class LIF(nn.Module):
 
 
 def _fits(small: torch.Size, large: torch.Size) -> bool:
-    """True if a tensor of one shape broadcasts against another and leaves it the shape it has."""
+    """True if a tensor of one shape broadcasts against another without changing its shape."""
     ends = zip(reversed(small), reversed(large), strict=False)
     return len(small) <= len(large) and all(one in (1, other) for one, other in ends)
 

@@ -1,4 +1,4 @@
-"""What a slope's width and height are learnt by, since the loss has no gradient for them."""
+"""Objectives by which a slope's width and height learn, since the loss has no gradient for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tieless.kernels.reductions import of_order_one
 from tieless.registry import positive_number
 
 Slope = Callable[[Tensor, Tensor], Tensor]
-"""Log width and log height to the slope at each element of ``z``."""
+"""Function from log width and log height to the slope at each element of ``z``."""
 
 
 def _log_rms(values: Tensor) -> Tensor:
@@ -25,24 +25,24 @@ def _log_rms(values: Tensor) -> Tensor:
 
 
 def _huber_slope(distance: Tensor) -> Tensor:
-    """The derivative of a Huber loss, which is ``x^2 / 2`` up to 1 and straight beyond; 0 where ``x`` is no number."""
+    """Derivative of a Huber loss, which is ``x^2 / 2`` up to 1 and straight beyond; 0 where ``x`` is NaN."""
     return torch.where(distance.isfinite(), distance, 0.0).clamp(-1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The width follows how far ``z`` lies from 0, the height keeps the feedback as strong as it is.
+    """Objective for a width that follows the magnitude of ``z``, and a height that keeps the norm of the gradient.
 
-    With ``rms`` the root of the mean square over all elements, ``g`` the feedback and ``s`` the slope::
+    With ``rms`` the root mean square over all elements, ``g`` the incoming gradient (feedback) and ``s`` the slope::
 
         J(width)  = huber(log(width / (ratio rms(z))))        d/dlog width  = clip(log(width / (ratio rms(z))), -1, 1)
         J(height) = huber(log(rms(g s) / rms(g)))             d/dlog height = clip(log(rms(g s) / rms(g)), -1, 1)
 
-    ``huber(x)`` is ``x^2 / 2`` where ``|x| <= 1``, else ``|x| - 1/2``. Each parameter has its own objective. The gradient
-    does not depend on the scale of the feedback; it is 0 where a logarithm would be of 0.
+    ``huber(x)`` is ``x^2 / 2`` where ``|x| <= 1``, else ``|x| - 1/2``. Each parameter has its own objective. The
+    gradient does not depend on the scale of the incoming gradient; it is 0 where a logarithm would be of 0.
 
     Args:
-        ratio: The width in units of ``rms(z)``; positive.
+        ratio: Width in units of ``rms(z)``; positive.
     Example:
         >>> from tieless.nn import Spread
         >>> Spread(0.5)
@@ -55,12 +55,12 @@ class Spread:
         positive_number("Spread: ratio", self.ratio)
 
     def check(self, forward: Forward) -> None:
-        """Any forward will do."""
+        """Accept any forward."""
 
     def gradients(
         self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
     ) -> tuple[Tensor, Tensor]:
-        """The derivatives by log width and log height."""
+        """Derivatives by log width and log height."""
         feedback, _ = of_order_one(grad_output, range(grad_output.dim()))
         width = logs[0] - math.log(self.ratio) - _log_rms(z)
         height = _log_rms(feedback * slope(*logs)) - _log_rms(feedback)
@@ -69,16 +69,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SmoothedTarget:
-    """What is sent comes near what a smoothed step would send.
+    """Objective that brings the gradient passed down close to that of a smoothed step function.
 
-    ``r`` is the derivative of the forward after it was smoothed by a normal distribution, ``jump / (sigma sqrt(2 pi))
-    exp(-(z / sigma)^2 / 2)`` with a jump of 1 for ``heaviside`` and 2 for ``sign``; ``g`` is the feedback, ``s`` the slope,
-    sums run over all elements::
+    ``r`` is the derivative of the forward after smoothing by a normal distribution, ``jump / (sigma sqrt(2 pi)) exp(-(z
+    / sigma)^2 / 2)`` with a jump of 1 for ``heaviside`` and 2 for ``sign``; ``g`` is the incoming gradient (feedback),
+    ``s`` the slope, sums run over all elements::
 
         J = sum(g^2 (s - r)^2) / sum(g^2 (s^2 + r^2))         from 0 to 1
         dJ/ds = 2 g^2 ((s - r) - J s) / sum(g^2 (s^2 + r^2))
 
-    and from there by the chain rule to log width and log height. ``J`` does not depend on the scale of the feedback. The
+    The chain rule gives log width and log height. ``J`` does not depend on the scale of the incoming gradient. The
     gradient is 0 where the denominator is.
 
     Args:
@@ -95,10 +95,10 @@ class SmoothedTarget:
         positive_number("SmoothedTarget: sigma", self.sigma)
 
     def check(self, forward: Forward) -> None:
-        """Refuse a forward that is no step at 0.
+        """Refuse a forward that is no step function at 0.
 
         Raises:
-            RuleValueError: it is neither ``heaviside`` nor ``sign``.
+            RuleValueError: the forward is neither ``heaviside`` nor ``sign``.
         """
         if not isinstance(forward, (Heaviside, Sign)):
             raise RuleValueError(
@@ -106,14 +106,14 @@ class SmoothedTarget:
             )
 
     def reference(self, z: Tensor, forward: Forward) -> Tensor:
-        """``r`` at each element of ``z``."""
+        """Derivative ``r`` at each element of ``z``."""
         jump = 2 if isinstance(forward, Sign) else 1
         return jump / (self.sigma * math.sqrt(2 * math.pi)) * torch.exp(-(z / self.sigma).square() / 2)
 
     def gradients(
         self, slope: Slope, logs: tuple[Tensor, Tensor], z: Tensor, grad_output: Tensor, forward: Forward
     ) -> tuple[Tensor, Tensor]:
-        """The derivatives by log width and log height."""
+        """Derivatives by log width and log height."""
         feedback, _ = of_order_one(grad_output, range(grad_output.dim()))
         weight, reference = feedback.square(), self.reference(z, forward)
         sent, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]", torch.func.vjp(slope, *logs))
@@ -128,10 +128,10 @@ Objective = Spread | SmoothedTarget
 
 
 def objective(given: Objective | Literal["spread", "alignment"]) -> Objective:
-    """An objective by its name, with its defaults; an objective stands for itself.
+    """Objective by its name, with its defaults; an objective stands for itself.
 
     Raises:
-        RuleValueError: there is none of that name.
+        RuleValueError: no objective has that name.
     """
     if isinstance(given, (Spread, SmoothedTarget)):
         return given

@@ -1,4 +1,4 @@
-"""Layers with weights of a few bits: PyTorch's own, with the parametrization."""
+"""Layers with weights of a few bits: PyTorch's own layers with the parametrization ``QuantizedWeight``."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class _Quant(QuantizedLayer):
 class QuantLinear(_Quant, nn.Linear):
     """``nn.Linear`` with weights of ``bits`` bits: ``s i / q`` with whole numbers ``i`` from ``-q`` to ``q = 2^(bits-1) - 1``.
 
-    It is ``nn.Linear`` with ``QuantizedWeight("signed_staircase(q)", backward, scale=scale, unit=u)``: latent weights are
-    clipped at ``u`` mean magnitudes and rounded. ``u`` is best for normally distributed weights: 1.54 at 2 bits, 2.44,
-    3.10, 3.63, 4.10, 4.52, 4.91 at 8.
+    The layer is ``nn.Linear`` with ``QuantizedWeight("signed_staircase(q)", backward, scale=scale, unit=u)``: latent
+    weights are clipped at ``u`` mean magnitudes and rounded. ``u`` is best for normally distributed weights: 1.54 at 2
+    bits, 2.44, 3.10, 3.63, 4.10, 4.52, 4.91 at 8.
 
     Args:
-        sizes, others: As ``nn.Linear`` takes them.
-        bits: Bits of a weight, 2 to 8; for one bit there is ``BinaryLinear``.
-        backward: The rule of the staircase. The default lets all feedback through.
-        scale: What the values are multiplied with, see ``QuantizedWeight``.
+        sizes, others: Arguments of ``nn.Linear``.
+        bits: Bits per weight, 2 to 8; for one bit see ``BinaryLinear``.
+        backward: Backward rule of the rounding. The default passes the whole gradient (straight-through estimator).
+        scale: Factor on the values, see ``QuantizedWeight``.
     Shape:
         ``(..., in_features) -> (..., out_features)``.
     Source:
@@ -52,10 +52,10 @@ class QuantConv1d(_Quant, nn.Conv1d):
     """``nn.Conv1d`` with weights of ``bits`` bits; see ``QuantLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv1d`` takes them.
-        bits: Bits of a weight, 2 to 8.
-        backward: The rule of the staircase.
-        scale: What the values are multiplied with.
+        sizes, others: Arguments of ``nn.Conv1d``.
+        bits: Bits per weight, 2 to 8.
+        backward: Backward rule of the rounding.
+        scale: Factor on the values, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, length) -> (n, out_channels, length')``.
     Example:
@@ -71,10 +71,10 @@ class QuantConv2d(_Quant, nn.Conv2d):
     """``nn.Conv2d`` with weights of ``bits`` bits; see ``QuantLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv2d`` takes them.
-        bits: Bits of a weight, 2 to 8.
-        backward: The rule of the staircase.
-        scale: What the values are multiplied with.
+        sizes, others: Arguments of ``nn.Conv2d``.
+        bits: Bits per weight, 2 to 8.
+        backward: Backward rule of the rounding.
+        scale: Factor on the values, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
     Example:

@@ -1,4 +1,4 @@
-"""Quantise the weights of a model, take it back, clip the latent weights, and make the few values final."""
+"""Quantise the weights of a model, undo it, clip the latent weights, and replace them by the quantised weights."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def quantize_weights(
     layers: Selectors | None = None,
     keep_ends: bool = True,
 ) -> ModuleT:
-    """Give layers weights of few values that are computed from latent ones, untied by a rule. In place.
+    """Quantise the weights of chosen layers in place: computed from latent weights, with a gradient of your choice.
 
-    Each chosen layer gets ``QuantizedWeight`` as a parametrization (``torch.nn.utils.parametrize``). Its weights as they are
-    become the latent weights: the same parameter object, so an optimiser that has it keeps it. In the ``state_dict``
-    ``weight`` becomes ``parametrizations.weight.original``; a float checkpoint is loaded all the same, see ``load_float``.
-    A layer that is quantised already gets the new way in the place of the old.
+    Each chosen layer gets ``QuantizedWeight`` as a parametrization (``torch.nn.utils.parametrize``). The current
+    weights become the latent weights: the same parameter object, so an optimiser that has it keeps it. In the
+    ``state_dict`` ``weight`` becomes ``parametrizations.weight.original``; a float checkpoint can still be loaded, see
+    ``load_float``. In a layer that is quantised already the new parametrization replaces the old one.
 
-    ``layer.weight`` is computed at each use. What is written to it in place (``nn.init``, ``reset_parameters``,
-    ``weight.data.copy_``) is written to the latent weights, and a parameter that is assigned to it becomes them.
+    ``layer.weight`` is computed at each use. In-place writes to it (``nn.init``, ``reset_parameters``,
+    ``weight.data.copy_``) change the latent weights, and a parameter that is assigned to it becomes them.
 
     Args:
         model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside, or the ``Conv1D`` that
             transformers has in GPT-2.
-        forward: What latent weights become: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is copied for
-            each layer and leaves the next three arguments unused.
-        backward: The rule of that forward.
-        scale, unit: See ``QuantizedWeight``.
-        layers: One or several selectors of layers, as ``convert`` takes them: a name or glob, a class, a function
+        forward: Function of the latent weights: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is
+            copied for each layer and replaces the next three arguments.
+        backward: Backward rule of that forward.
+        scale, unit: Settings of ``QuantizedWeight``.
+        layers: One or several selectors of layers, as in ``convert``: a name or glob, a class, a function
             ``(name, module) -> bool``; ``None``: all.
-        keep_ends: True keeps the model's first and last layer in float, as is the habit of the field.
+        keep_ends: True keeps the model's first and last layer in float, as is usual in the field.
     Returns:
         The model.
     Raises:
@@ -81,7 +81,7 @@ def quantize_weights(
         forward if isinstance(forward, QuantizedWeight) else QuantizedWeight(forward, backward, scale=scale, unit=unit)
     )
     chosen = select_layers(model, layers, keep_ends=keep_ends)
-    # All that can be refused is refused here, while the model is as it was.
+    # All refusals come here, while the model is unchanged.
     for name, layer in chosen.items():
         if quantizer_of(layer) is not None:
             check_outermost(layer)
@@ -101,7 +101,7 @@ def _quantized(model: nn.Module, who: str) -> Iterator[nn.Module]:
 
 
 def latent_weights(model: nn.Module) -> list[Tensor]:
-    """The latent weights of a model: the parameters from which its quantised weights are computed, in its order.
+    """Latent weights of a model: the parameters from which its quantised weights are computed, in the model's order.
 
     Example:
         >>> from tieless.nn import BinaryLinear, latent_weights
@@ -112,13 +112,13 @@ def latent_weights(model: nn.Module) -> list[Tensor]:
 
 
 def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
-    """Clip the latent weights of a model to [-limit, limit], outside of which a window blocks their feedback.
+    """Clip the latent weights of a model to [-limit, limit], outside of which a window blocks their gradient.
 
-    ``tieless.optim.clip_after_step`` has it done by the optimiser.
+    ``tieless.optim.clip_after_step`` does the same after each update of an optimiser.
 
     Args:
         model: Any module; layers with plain weights stay as they are.
-        limit: The largest magnitude that stays; above 0.
+        limit: Largest magnitude that is left; above 0.
     Raises:
         RuleTypeError, RuleValueError: the limit is no finite number above 0.
     """
@@ -129,21 +129,21 @@ def clip_latent_weights(model: nn.Module, limit: float = 1.0) -> None:
 
 
 def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> tuple[list[str], list[str]]:
-    """Load the ``state_dict`` of a float model into one whose weights are quantised: its weights become the latent ones.
+    """Load the ``state_dict`` of a float model into a quantised model: the float weights become the latent weights.
 
-    ``model.load_state_dict`` takes such a state as well, for a layer that is quantised takes ``weight`` where there is no
-    ``parametrizations.weight.original``. Here nothing but the names of the float model is expected, and what is missing or
-    too much is named by them. A frozen model's ``state_dict`` is one of a float model too.
+    ``model.load_state_dict`` takes such a state as well: a quantised layer takes ``weight`` if there is no
+    ``parametrizations.weight.original``. This function expects the names of the float model alone, and reports missing
+    and unexpected ones by these names. The ``state_dict`` of a frozen model is one of a float model too.
 
     Args:
         model: Any module; changed in place.
         state: Tensors by the names that they have in the float model.
-        strict: True if a missing or an unexpected name is an error. A tensor of another shape is one in any case.
+        strict: True if a missing or an unexpected name is an error. A tensor of another shape is an error in any case.
     Returns:
-        Which names are missing and which were not expected, as ``load_state_dict`` gives them.
+        Missing and unexpected names, as ``load_state_dict`` gives them.
     Raises:
-        RuleTypeError: it is no ``state_dict``.
-        RuleValueError: a name is missing or unexpected, and it is strict.
+        RuleTypeError: the state is no ``state_dict``.
+        RuleValueError: a name is missing or unexpected, and ``strict`` is True.
         RuntimeError: from PyTorch, where a tensor has another shape.
     Example:
         >>> from tieless.nn import load_float, quantize_weights
@@ -175,13 +175,14 @@ def load_float(model: nn.Module, state: Mapping[str, Any], *, strict: bool = Tru
 
 
 def freeze(model: ModuleT) -> ModuleT:
-    """Put the few values in the place of the latent weights: plain layers, with the same outputs bit for bit. In place.
+    """Replace the latent weights by the quantised weights: plain layers, with the same outputs bit for bit. In place.
 
-    A layer has then its quantised weights (+1 and -1 for ``sign`` without a scale) as its plain parameter ``weight``, which
-    requires no gradient any more. ``BinaryLinear`` and its like become ``nn.Linear`` and its like. Biases, batch norm and
-    activations stay. The ``state_dict`` is that of a model that was never quantised, and loads strictly into one.
+    Each layer then has its quantised weights (+1 and -1 for ``sign`` without a scale) as its plain parameter
+    ``weight``, which no longer requires a gradient. ``BinaryLinear`` becomes ``nn.Linear``, and so on. Biases, batch
+    norm and activations are unchanged. The ``state_dict`` is that of a model that was never quantised, and loads
+    strictly into one.
 
-    Layers that share their latent weights share the few values, if they are quantised alike.
+    Layers that share their latent weights share the quantised weights, if they are quantised alike.
 
     Args:
         model: Any module; one without quantised weights stays as it is.
@@ -190,7 +191,7 @@ def freeze(model: ModuleT) -> ModuleT:
     Raises:
         RuleValueError: latent weights are also the weight of something that is not quantised, or not alike, such as an
             embedding to which the head is tied: frozen, they could not stay one parameter. Nothing is changed then.
-        RuleTypeError: a layer has got feedback weights since its own were quantised; revert these first.
+        RuleTypeError: a layer was given feedback weights after its quantisation; revert these first.
     Example:
         >>> from tieless.nn import BinaryLinear, freeze
         >>> net = torch.nn.Sequential(BinaryLinear(3, 2), tl.Activation("sign", "rectangular(-1, 1)"))
@@ -233,7 +234,7 @@ def _plain(model: ModuleT, who: str, *, quantized: bool) -> ModuleT:
     for layer in layers:
         latent = latent_of(layer)
         if quantized and id(latent) not in frozen:
-            # What is computed in inference mode could never be trained through again.
+            # Weights computed in inference mode could never be trained through again.
             with torch.inference_mode(mode=False), torch.no_grad():
                 frozen[id(latent)] = nn.Parameter(cast("Tensor", layer.weight).clone(), requires_grad=False)
         uninstall(layer)
@@ -245,7 +246,7 @@ def _plain(model: ModuleT, who: str, *, quantized: bool) -> ModuleT:
 
 
 def _check_ties(model: nn.Module) -> None:
-    """Refuse latent weights that somebody uses in another way."""
+    """Refuse latent weights that are also used in another way."""
     quantizers = {name: quantizer_of(layer) for name, layer in _named(model)}
     users: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

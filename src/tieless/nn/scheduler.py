@@ -1,4 +1,4 @@
-"""A schedule of rules at work on a model."""
+"""Schedule of rules, applied to a model."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tieless.rules import Rule, RuleSchedule, Tied
 
 
 class RuleScheduler:
-    """Gives the activations of a model the rules of a schedule, step by step.
+    """Scheduler that gives the activations of a model the rules of a schedule, one step at a time.
 
-    Those that the schedule is for are changed: whose rule is that of ``anneal``, but for the parameters that change, or
-    the first one of ``alternate``. All others stay as they are; where the schedule is for a ``LearnableActivation``, or
-    for one of PyTorch's own, whose rule is ``tied``, an ``UnreachedWarning`` names them, for they hold no rule to
-    exchange. It begins where it is made, with the rule of step 0. A backward pass that is still to come keeps the rule
-    of its own forward pass, but a checkpoint that computes it again takes the rule of that moment: step after the
-    backward pass, as an optimiser does. Eager, no rule of an earlier step is remembered anywhere. A compiled model
-    takes the new rule at its next call and compiles for it, see ``anneal`` on ``stages``.
+    The scheduler changes the activations that the schedule is for: their rule is that of ``anneal``, but for the
+    parameters that change, or the first one of ``alternate``. All others are unchanged; where the schedule is for a
+    ``LearnableActivation``, or for one of PyTorch's own, whose rule is ``tied``, an ``UnreachedWarning`` names them,
+    for they hold no rule to exchange. The rule of step 0 is set when the scheduler is made. A pending backward pass
+    keeps the rule of its own forward pass, but a checkpoint that computes it again takes the rule of that moment: step
+    after the backward pass, as an optimiser does. In eager mode, no rule of an earlier step is remembered anywhere. A
+    compiled model takes the new rule at its next call and compiles for it, see ``anneal`` on ``stages``.
 
     Args:
-        model: Its activations are looked up once, now: modules, also those inside of ``LIF``, and what ``convert`` has
-            changed.
-        schedule: What ``tieless.anneal`` or ``tieless.alternate`` made.
+        model: Module whose activations are looked up once, now: modules, also those inside of ``LIF``, and calls that
+            ``convert`` has changed.
+        schedule: Schedule from ``tieless.anneal`` or ``tieless.alternate``.
     Raises:
-        RuleTypeError: it is no module, or no schedule.
-        RuleValueError: it is for no activation.
+        RuleTypeError: the model is no module, or the schedule is none.
+        RuleValueError: the schedule is for no activation of the model.
     Example:
         >>> from tieless.nn import RuleScheduler
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("heaviside", "atan"))
@@ -74,16 +74,16 @@ class RuleScheduler:
 
     @property
     def rule(self) -> Rule:
-        """The rule that the activations have now, or would have if nobody else had changed it."""
+        """Rule that the activations have now, or would have if no other code had changed it."""
         return self.schedule.at(self._taken)
 
     def step(self) -> None:
-        """Go on by one step."""
+        """Advance the schedule by one step."""
         self._taken += 1
         self._set()
 
     def after(self, optimiser: torch.optim.Optimizer) -> RemovableHandle:
-        """Step after each step of an optimiser, until ``remove()`` of the handle that is returned.
+        """Advance after each update of an optimiser, until ``remove()`` of the returned handle.
 
         Example:
             >>> from tieless.nn import RuleScheduler
@@ -102,14 +102,14 @@ class RuleScheduler:
         return optimiser.register_step_post_hook(step)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run must store to go on as if it had not stopped: the number of steps taken."""
+        """State that a run must store to go on as if it had not stopped: the number of steps taken."""
         return {"taken": self._taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a stored state, with the rule of its step.
+        """Resume from a stored state, with the rule of its step.
 
         Raises:
-            RuleValueError: it is not what ``state_dict`` gave.
+            RuleValueError: the state is none of ``state_dict``.
         """
         taken = state.get("taken") if isinstance(state, dict) and set(state) == {"taken"} else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
@@ -130,7 +130,7 @@ class RuleScheduler:
 
 
 def _left(model: nn.Module, schedule: RuleSchedule) -> str:
-    """Which activations the schedule is for and cannot change, and what makes them such that it can; empty if none."""
+    """Activations that the schedule is for and cannot change, with the way to make them changeable; empty if none."""
     learn = [
         name
         for name, one in activations(model).items()

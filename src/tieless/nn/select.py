@@ -1,4 +1,4 @@
-"""Which layers are meant: by name, glob, class or function, for all that changes layers of a model."""
+"""Selection of layers by name, glob, class or function, for all code that changes layers of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn.weights import inputs_first_class
 
 Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
-"""A name or glob such as ``"features.*"``, a class of modules, or a function that is asked with each name and module."""
+"""Name or glob such as ``"features.*"``, a class of modules, or a function that is asked with each name and module."""
 
 Selectors = Selector | Sequence[Selector]
 """One selector or several, any of which may fit."""
@@ -23,17 +23,17 @@ _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def check_module(model: object, who: str) -> nn.Module:
-    """``model``, if it is a module."""
+    """Return ``model``, and refuse anything that is no module."""
     if not isinstance(model, nn.Module):
         raise RuleTypeError(f"{who} needs a torch.nn.Module, got {type(model).__name__}.")
     return model
 
 
 def selectors(given: object) -> list[Selector]:
-    """One or several selectors as a list.
+    """Selectors as a list, from one or several.
 
     Raises:
-        RuleTypeError: one is neither a name, a class of modules nor a function.
+        RuleTypeError: a selector is neither a name, a class of modules nor a function.
     """
     several = list(cast("Sequence[object]", given)) if isinstance(given, (list, tuple)) else [given]
     for one in several:
@@ -44,19 +44,19 @@ def selectors(given: object) -> list[Selector]:
 
 
 def fits(selector: Selector, name: str, module: nn.Module) -> bool:
-    """True if a selector means the module of this name."""
+    """True if a selector matches the module of this name."""
     if isinstance(selector, str):
         return fnmatchcase(name, selector)
     return isinstance(module, selector) if isinstance(selector, type) else bool(selector(name, module))
 
 
 def between_ends(found: Sequence[T], keep_ends: bool) -> Sequence[T]:
-    """What is found, without the first and the last if these are to stay as they are."""
+    """Found items, without the first and the last if these are to be kept as they are."""
     return found[1:-1] if keep_ends else found
 
 
 def linear_layers(model: nn.Module) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
-    """Each linear layer and convolution of a model with its names, in the model's order; GPT-2's ``Conv1D`` is one."""
+    """Linear layers and convolutions of a model with their names, in the model's order; GPT-2's ``Conv1D`` is one."""
     names: dict[int, list[str]] = {}
     modules: dict[int, nn.Module] = {}
     for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False)):
@@ -67,16 +67,17 @@ def linear_layers(model: nn.Module) -> Iterator[tuple[tuple[str, ...], nn.Module
 
 
 def select_layers(model: nn.Module, layers: Selectors | None = None, *, keep_ends: bool = True) -> dict[str, nn.Module]:
-    """The linear layers and convolutions of a model that are to be quantised, by name; GPT-2's ``Conv1D`` is one.
+    """Linear layers and convolutions of a model that are to be quantised, by name; GPT-2's ``Conv1D`` is one.
 
     Args:
         model: Any module.
-        layers: One or several selectors: a name or glob, a class, a function ``(name, module) -> bool``. A layer that fits one
-            is taken. ``None`` takes all.
-        keep_ends: True leaves out the first and the last of all the model's layers, in the order in which it holds them.
+        layers: One or several selectors: a name or glob, a class, a function ``(name, module) -> bool``. A layer that
+            matches one is taken. ``None`` takes all.
+        keep_ends: True to leave out the first and the last of all the model's layers, in the order in which it holds
+            them.
     Raises:
         RuleTypeError: a selector is neither a name, a class nor a function.
-        RuleValueError: a selector fits nothing, or nothing is left; the message lists the layers that there are.
+        RuleValueError: a selector matches nothing, or no layer is left; the message lists the existing layers.
     Example:
         >>> from tieless.models import LeNet5
         >>> from tieless.nn import select_layers

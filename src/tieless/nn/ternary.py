@@ -1,4 +1,4 @@
-"""Layers with ternary weights: PyTorch's own, with the parametrization."""
+"""Layers with ternary weights: PyTorch's own layers with the parametrization ``QuantizedWeight``."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ class _Ternary(QuantizedLayer):
 class TernaryLinear(_Ternary, nn.Linear):
     """``nn.Linear`` with weights of -s, 0 and +s.
 
-    A latent weight becomes 0 where its magnitude is at most ``threshold`` times the mean magnitude, else the sign. It is
-    ``nn.Linear`` with ``QuantizedWeight("ternary(threshold)", backward, scale=scale, unit=1)``, so ``s`` is the mean
-    magnitude of those beyond the threshold.
+    A latent weight becomes 0 if its magnitude is at most ``threshold`` times the mean magnitude, else its sign. The
+    layer is ``nn.Linear`` with ``QuantizedWeight("ternary(threshold)", backward, scale=scale, unit=1)``, so ``s`` is
+    the mean magnitude of the weights beyond the threshold.
 
     Args:
-        sizes, others: As ``nn.Linear`` takes them.
-        threshold: In mean magnitudes of the latent weights; not negative.
-        backward: The rule of the step. The default lets all feedback through, as the source does.
-        scale: What -1, 0 and 1 are multiplied with, see ``QuantizedWeight``.
+        sizes, others: Arguments of ``nn.Linear``.
+        threshold: Edge of the zero, in mean magnitudes of the latent weights; not negative.
+        backward: Backward rule of the step function. The default passes the whole gradient (straight-through), as the
+            source does.
+        scale: Factor on -1, 0 and 1, see ``QuantizedWeight``.
     Shape:
         ``(..., in_features) -> (..., out_features)``.
     Source:
@@ -54,10 +55,10 @@ class TernaryConv1d(_Ternary, nn.Conv1d):
     """``nn.Conv1d`` with weights of -s, 0 and +s; see ``TernaryLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv1d`` takes them.
-        threshold: In mean magnitudes of the latent weights.
-        backward: The rule of the step.
-        scale: What -1, 0 and 1 are multiplied with.
+        sizes, others: Arguments of ``nn.Conv1d``.
+        threshold: Edge of the zero, in mean magnitudes of the latent weights.
+        backward: Backward rule of the step function.
+        scale: Factor on -1, 0 and 1, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, length) -> (n, out_channels, length')``.
     Example:
@@ -73,10 +74,10 @@ class TernaryConv2d(_Ternary, nn.Conv2d):
     """``nn.Conv2d`` with weights of -s, 0 and +s; see ``TernaryLinear``.
 
     Args:
-        sizes, others: As ``nn.Conv2d`` takes them.
-        threshold: In mean magnitudes of the latent weights.
-        backward: The rule of the step.
-        scale: What -1, 0 and 1 are multiplied with.
+        sizes, others: Arguments of ``nn.Conv2d``.
+        threshold: Edge of the zero, in mean magnitudes of the latent weights.
+        backward: Backward rule of the step function.
+        scale: Factor on -1, 0 and 1, see ``QuantizedWeight``.
     Shape:
         ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
     Example:

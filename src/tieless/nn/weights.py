@@ -1,4 +1,4 @@
-"""How one weight is quantised: a parametrization that computes it from latent weights."""
+"""Quantisation of one weight: a parametrization that computes it from latent weights."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from tieless.rules import Rule, RuleLike, rule as rule_of
 
 WeightScale = Literal["none", "mean", "per-channel"]
 
-# Where to clip, in mean magnitudes, so that rounding to k bits loses least of normally distributed weights in the sum of
-# squares (the problem of Max 1960, doi:10.1109/TIT.1960.1057548, with zero among the levels); a test finds them again.
+# Clipping points, in mean magnitudes, at which rounding to k bits has the least squared error for normally distributed
+# weights (the problem of Max 1960, doi:10.1109/TIT.1960.1057548, with zero among the levels); a test finds them again.
 _UNITS = {2: 1.54, 3: 2.44, 4: 3.10, 5: 3.63, 6: 4.10, 7: 4.52, 8: 4.91}
 
 
 class QuantizedWeight(nn.Module):
-    """Weights of few values, computed from latent weights: ``s forward(latent / u)``, untied by ``backward``.
+    """Quantised weights, computed from latent weights: ``s forward(latent / u)``, with the gradient of ``backward``.
 
-    With ``z = latent / u``, ``q = forward(z)`` and ``g`` the feedback that the weight gets::
+    With ``z = latent / u``, ``q = forward(z)`` and ``g`` the incoming gradient (feedback) of the weight::
 
         u = unit * mean|latent|                         1 without a unit, or where all latent weights are 0
         s = sum(latent q) / sum(q q)                    1 without a scale, or where all q are 0
         gradient of latent = backward(s g, z) / u
 
     ``s`` is the number for which ``s q`` is nearest to the latent weights in the sum of squares; for ``sign`` it is
-    ``mean|latent|``. ``u`` and ``s`` are constants to the gradient: nothing flows through them. Sums and means run over
-    all weights, or over those of one output channel (dimension 0) with ``"per-channel"``. Half types are measured and scaled
-    in float32.
+    ``mean|latent|``. ``u`` and ``s`` are constants to the gradient: no gradient flows through them. Sums and means run
+    over all weights, or over the weights of one output channel (dimension 0) with ``"per-channel"``. For half types,
+    sums, means and products are computed in float32.
 
     Args:
         forward: Spec, ``Forward`` or any elementwise callable.
         backward: Spec or ``Rule``.
-        scale: ``"none"`` leaves the values of ``forward`` as they are, ``"mean"`` takes one ``s``, ``"per-channel"`` one
-            for each output channel.
-        unit: What latent weights are measured in before ``forward`` sees them, in mean magnitudes; ``None``: as they are.
+        scale: ``"none"`` for the values of ``forward`` themselves, ``"mean"`` for one ``s``, ``"per-channel"`` for one
+            ``s`` per output channel.
+        unit: Unit of latent weights before ``forward`` sees them, in mean magnitudes; ``None``: no unit.
         transposed: True if the inputs come first, as in GPT-2's ``Conv1D``; ``forward`` sees the outputs first.
     Shape:
         ``(out, ...) -> (out, ...)``, or ``(in, out) -> (in, out)`` if it is transposed; any floating dtype.
@@ -54,8 +54,8 @@ class QuantizedWeight(nn.Module):
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or an argument is wrong.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
     Source:
-        Courbariaux et al. 2015, arXiv:1511.00363 (no scale); Rastegari et al. 2016, arXiv:1603.05279 (the scale; there it
-        has a gradient too, in its authors' program as in Bi-Real Net's it is a constant).
+        Courbariaux et al. 2015, arXiv:1511.00363 (no scale); Rastegari et al. 2016, arXiv:1603.05279 (the scale; in the
+        paper it has a gradient too, in its authors' program as in Bi-Real Net's it is a constant).
     Example:
         >>> from tieless.nn import QuantizedWeight
         >>> QuantizedWeight("sign", "rectangular(-1, 1)", scale="per-channel")(torch.tensor([[0.5, -0.1], [2.0, 1.0]]))
@@ -84,12 +84,12 @@ class QuantizedWeight(nn.Module):
 
     @classmethod
     def from_bits(cls, bits: int, backward: RuleLike = "constant", *, scale: WeightScale = "mean") -> QuantizedWeight:
-        """Weights of ``bits`` bits, as ``QuantLinear`` has them.
+        """Weights of ``bits`` bits, as in ``QuantLinear``.
 
         Args:
-            bits: 2 to 8, one of them for the sign.
-            backward: The rule of the staircase.
-            scale: As above.
+            bits: Bits per weight, 2 to 8, one of them for the sign.
+            backward: Backward rule of the rounding.
+            scale: Factor on the values, as for the class.
         Raises:
             RuleTypeError, RuleValueError: an argument is wrong.
         Example:
@@ -105,17 +105,17 @@ class QuantizedWeight(nn.Module):
 
     @property
     def forward_fn(self) -> Forward:
-        """What latent weights become."""
+        """Forward that is applied to latent weights."""
         return self.joined.forward
 
     @property
     def rule(self) -> Rule:
-        """How their feedback comes back."""
+        """Backward rule (straight-through estimator) of the latent weights."""
         return self.joined.rule
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """What two have in common that compute the same."""
+        """Settings that are equal for two quantisations that compute the same."""
         return self.forward_fn, self.rule, self.scale, self.unit, self.transposed
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -127,7 +127,8 @@ class QuantizedWeight(nn.Module):
         z = latent
         if self.unit is not None:
             unit = self.unit * self._mean(fixed.abs())
-            # What is below the normal numbers counts as 0: its reciprocal, by which feedback is multiplied, is infinite.
+            # Numbers below the normal ones count as 0: the reciprocal, by which the gradient is multiplied, would be
+            # infinite.
             z = (latent.to(dtype) / torch.where(unit < torch.finfo(dtype).tiny, 1.0, unit)).to(latent.dtype)
         q = untie_joined(z, self.joined)
         if self.scale == "none":
@@ -157,7 +158,7 @@ LATENT = "parametrizations.weight.original"
 
 
 def quantizer_of(layer: nn.Module) -> QuantizedWeight | None:
-    """What quantises the weight of a layer; ``None`` where nothing of ours does."""
+    """Quantisation of the weight of a layer; ``None`` if the weight is not quantised by tieless."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
     first = cast("nn.ModuleList", _steps(layer))[0]
@@ -165,7 +166,7 @@ def quantizer_of(layer: nn.Module) -> QuantizedWeight | None:
 
 
 def latent_of(layer: nn.Module) -> nn.Parameter:
-    """The latent weights of a layer that is quantised."""
+    """Latent weights of a quantised layer."""
     return cast("nn.Parameter", _steps(layer).original)
 
 
@@ -174,7 +175,7 @@ def _steps(layer: nn.Module) -> nn.Module:
 
 
 def inputs_first_class(layer: nn.Module) -> type[nn.Module] | None:
-    """The ``Conv1D`` that GPT-2 has in transformers, a linear layer with weights of shape ``(in, out)``, if this is one."""
+    """Class of GPT-2's ``Conv1D`` in transformers (linear, weights ``(in, out)``) if a layer is one; else ``None``."""
     modules = ("transformers.pytorch_utils", "transformers.modeling_utils")  # the latter before 4.21
     return next((cls for cls in type(layer).__mro__ if cls.__name__ == "Conv1D" and cls.__module__ in modules), None)
 
@@ -184,7 +185,7 @@ def check_own_weight(layer: nn.Module, name: str = "") -> None:
 
     Args:
         layer: Any module with a weight.
-        name: What the layer is called, for messages.
+        name: Name of the layer, for messages.
     Raises:
         RuleTypeError: the weight has a parametrization, a hook computes it, it has no shape yet, or no floating dtype.
     """
@@ -207,7 +208,7 @@ def check_own_weight(layer: nn.Module, name: str = "") -> None:
 
 
 def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
-    """Quantise the weight of a layer, in the place of what quantised it before."""
+    """Quantise the weight of a layer, in place of an earlier quantisation."""
     if quantizer_of(layer) is not None:
         uninstall(layer)
     parametrize.register_parametrization(layer, "weight", quantizer)
@@ -215,10 +216,10 @@ def install(layer: nn.Module, quantizer: QuantizedWeight) -> None:
 
 
 def uninstall(layer: nn.Module) -> None:
-    """Take the parametrization from a layer: its latent weights are its weights again, its parameters in PyTorch's order.
+    """Remove the parametrization of a layer: the latent weights become its weights. Parameters keep PyTorch's order.
 
     Raises:
-        RuleTypeError: the class of the layer was changed since.
+        RuleTypeError: the class of the layer was changed after its quantisation.
     """
     check_outermost(layer)
     # A layer and its deep copies share the class that parametrize has made, and it would take the weight from all of them.
@@ -233,7 +234,7 @@ def uninstall(layer: nn.Module) -> None:
 
 
 def check_outermost(layer: nn.Module) -> None:
-    """Refuse a layer whose class somebody has changed after its weight was quantised."""
+    """Refuse a layer whose class was changed after its weight was quantised."""
     if "weight" not in vars(type(layer)):
         raise RuleTypeError(
             f"The class of a layer was changed after its weight was quantised, to {type(layer).__name__}. Undo that first: "
@@ -242,7 +243,7 @@ def check_outermost(layer: nn.Module) -> None:
 
 
 def _complete(cls: Any) -> None:
-    """Add what parametrize leaves out of a class that it has made: writing to the weight, tying, loading and pickling."""
+    """Add to a class from parametrize the methods that it lacks: writing to the weight, tying, loading and pickling."""
     if "weight" in vars(cls):
         cls.weight = _passing_on(vars(cls)["weight"])
     cls.register_parameter = _register_parameter
@@ -264,7 +265,7 @@ def _passing_on(weight: Any) -> property:
 
 
 def _base(layer: nn.Module) -> Any:
-    """The class that parametrize has derived a layer's from. Not by super(): uninstall copies the class."""
+    """Class from which parametrize has derived a layer's class. Not by super(): uninstall copies the class."""
     return next(cls for cls in type(layer).__mro__ if vars(cls).get("__reduce_ex__") is _reduce).__base__
 
 
@@ -291,7 +292,7 @@ def _reduce(self: nn.Module, protocol: Any) -> Any:
 
 
 def rebuilt(made: Callable[..., nn.Module], arguments: tuple[Any, ...], names: tuple[str, ...]) -> nn.Module:
-    """An empty layer of the class that parametrize makes for one with these weights: what a pickle fills."""
+    """Empty layer of the class that parametrize makes for one with these weights, for a pickle to fill."""
     layer = made(*arguments)
     nn.Module.__init__(layer)
     for name in names:
@@ -302,7 +303,7 @@ def rebuilt(made: Callable[..., nn.Module], arguments: tuple[Any, ...], names: t
 
 
 class QuantizedLayer(nn.Module):
-    """What binary, ternary and few-bit layers add to PyTorch's: the parametrization, and which layer it is without."""
+    """Additions of binary, ternary and few-bit layers to PyTorch's: the parametrization, and the class without it."""
 
     plain: ClassVar[type[nn.Module]]
 

@@ -1,4 +1,4 @@
-"""What flows back: every backward rule by name."""
+"""Catalogue of backward rules (surrogate gradients) by name."""
 
 from __future__ import annotations
 

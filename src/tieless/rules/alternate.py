@@ -1,4 +1,4 @@
-"""Rules in turn: some steps of training under one, the next under another."""
+"""Alternating rules: some steps of training under one rule, the next steps under another."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tieless.rules.schedule import RuleSchedule, register_schedule
 @loadable
 @dataclass(frozen=True, slots=True)
 class Alternate(RuleSchedule):
-    """What ``alternate`` makes. ``str`` of it is a spec that a study takes.
+    """Schedule that ``alternate`` makes. ``str`` of it is a spec that a study takes.
 
     Args:
-        rules: Those that take turns, the first one first.
-        every: Steps of a turn.
+        rules: Rules that take turns, the first one first.
+        every: Number of steps of a turn.
     """
 
     rules: tuple[Rule, ...]
     every: int = 1
 
     def at(self, step: int) -> Rule:
-        """The rule of a step.
+        """Rule of a step.
 
         Example:
             >>> turns = tl.alternate("tied", "full_jam", every=2)
@@ -35,7 +35,7 @@ class Alternate(RuleSchedule):
         return self.rules[max(step, 0) // self.every % len(self.rules)]
 
     def belongs_to(self, rule: Rule) -> bool:
-        """True if it is the first of the rules."""
+        """True if a rule is the first of the rules."""
         return rule == self.rules[0]
 
     def kinds(self) -> tuple[Rule, ...]:
@@ -51,14 +51,15 @@ class Alternate(RuleSchedule):
 
 @register_schedule("alternate")
 def alternate(*rules: RuleLike, every: int = 1) -> Alternate:
-    """A schedule in which rules take turns: at step ``t`` it is rule ``floor(t / every) mod n`` of ``n``.
+    """Schedule in which rules take turns: step ``t`` has rule ``floor(t / every) mod n`` of ``n``.
 
-    ``tieless.nn.RuleScheduler`` gives its rules to the activations of a model that have the first one. In a study it is a rule
-    like any other: ``backward: alternate("tied", "full_jam")``. A compiled model has a graph for each rule, and keeps them.
+    ``tieless.nn.RuleScheduler`` gives the rules to the activations of a model that have the first one. In a study the
+    schedule is written like a rule: ``backward: alternate("tied", "full_jam")``. A compiled model has a graph for each
+    rule, and keeps these graphs.
 
     Args:
         rules: Specs or ``Rule`` values, at least two.
-        every: Steps of a turn, at least 1.
+        every: Number of steps of a turn, at least 1.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a rule cannot be read, there are too few, or ``every`` is no such number.
     Example:

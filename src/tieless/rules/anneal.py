@@ -1,4 +1,4 @@
-"""A rule whose parameters change while a network trains: a value that gives the rule of each step."""
+"""Annealed rule, whose parameters change during training: a value that gives the rule of each step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Curve = Literal["linear", "geometric"]
 @loadable
 @dataclass(frozen=True, slots=True)
 class Anneal(RuleSchedule):
-    """What ``anneal`` makes. ``str`` of it is a spec that a study takes, with the rules of the first and the last step.
+    """Schedule that ``anneal`` makes. ``str`` of it is a spec that a study takes, with the first and the last rule.
 
     Args:
-        rule: The rule, with the parameters of step 0.
-        ends: Each parameter that changes: its name, its first and its last value.
-        steps, curve, stages: As ``anneal`` takes them.
+        rule: Rule with the parameters of step 0.
+        ends: Parameters that change, each with its name, its first and its last value.
+        steps, curve, stages: Arguments of ``anneal``.
     """
 
     rule: Rule
@@ -33,7 +33,7 @@ class Anneal(RuleSchedule):
     stages: int | None = None
 
     def at(self, step: int) -> Rule:
-        """The rule of a step; from ``steps`` on, the last one.
+        """Rule of a step; from ``steps`` on, the last one.
 
         Example:
             >>> schedule = tl.anneal("rectangular", {"low": -2, "high": 2}, {"low": -1, "high": 1}, steps=10)
@@ -46,11 +46,11 @@ class Anneal(RuleSchedule):
         return self.after(done)
 
     def after(self, done: float) -> Rule:
-        """The rule when a part of the way is done, 0 to 1."""
+        """Rule after a part of the way, 0 to 1."""
         return _with_parameters(self.rule, {name: self._between(first, last, done) for name, first, last in self.ends})
 
     def belongs_to(self, rule: Rule) -> bool:
-        """True if ``rule`` is this one, but for the parameters that change."""
+        """True if a rule is this one, but for the parameters that change."""
         parts, others = self.rule.parts(), rule.parts()
         if [type(part) for part in parts] != [type(part) for part in others]:
             return False
@@ -88,28 +88,28 @@ def anneal(
     curve: Curve = "linear",
     stages: int | None = None,
 ) -> Anneal:
-    """A schedule of a rule's parameters: ``from_`` at step 0, ``to`` at step ``steps`` and after it.
+    """Schedule of a rule's parameters: ``from_`` at step 0, ``to`` at step ``steps`` and after it.
 
     With ``s = step / steps``::
 
         a + (b - a) s              curve="linear"
         a (b / a)^s                curve="geometric"
 
-    Linear suits what is added, such as an edge or noise; geometric what is a scale, such as a width, which then shrinks by
-    the same factor in each step. The schedule itself changes nothing; ``tieless.nn.RuleScheduler`` gives its rules to the
-    activations of a model. In a study it is a rule like any other, from the rule of the first step to that of the last:
-    ``backward: anneal("atan(2)", "atan(0.2)", steps=1000)``.
+    Linear suits a parameter that is added, such as an edge or noise; geometric suits a scale, such as a width, which
+    then shrinks by the same factor in each step. The schedule itself changes nothing; ``tieless.nn.RuleScheduler``
+    gives its rules to the activations of a model. In a study the schedule is written like a rule, from the rule of the
+    first step to that of the last: ``backward: anneal("atan(2)", "atan(0.2)", steps=1000)``.
 
     A compiled model holds a graph for each rule that it has met, and PyTorch compiles a function again 8 times at most
     (``torch._dynamo.config.recompile_limit``); after that it runs without the compiler, or is refused with
-    ``fullgraph=True``. ``stages`` has the schedule go through so few rules, each for an equal part of the steps.
+    ``fullgraph=True``. ``stages`` limits the number of rules, each for an equal part of the steps.
 
     Args:
         rule: Spec or ``Rule``; also a chain, if one of its rules alone has the parameters.
-        from_, to: Parameters by name, the same ones in both: numbers.
-        steps: From the first value to the last; at least 1.
-        curve: ``"linear"``, or ``"geometric"`` between two numbers of one sign, neither of them 0.
-        stages: How many rules there are, at least 2; ``None``: one for each step.
+        from_, to: Values of parameters by name: numbers, with the same names in both.
+        steps: Number of steps from the first value to the last; at least 1.
+        curve: ``"linear"``; or ``"geometric"``, between two numbers of one sign, neither of them 0.
+        stages: Number of rules, at least 2; ``None``: one for each step.
     Raises:
         SpecError, RuleTypeError, RuleValueError: the rule cannot be read, has no such parameter, or cannot take a value
             that the schedule would give it.
@@ -136,7 +136,7 @@ def anneal(
                 "Take curve='linear'."
             )
     schedule = Anneal(_with_parameters(base, {name: first for name, first, _ in ends}), ends, steps, curve, stages)
-    # What a rule takes at both ends, it takes in between, for every domain here is an interval; unless it wants integers.
+    # A rule takes any value between two that it takes, for every domain here is an interval; unless it needs integers.
     for done in (0.5, 1.0):
         schedule.after(done)
     return schedule
@@ -144,11 +144,11 @@ def anneal(
 
 @register_schedule("anneal")
 def anneal_between(first: str, last: str, *, steps: int, curve: Curve = "linear", stages: int | None = None) -> Anneal:
-    """``anneal`` from one rule to another of the same kind, as specs have it.
+    """Schedule like that of ``anneal``, from one rule to another of the same kind, as specs have it.
 
     Args:
         first, last: Specs of the rules of step 0 and of step ``steps``, which differ in parameters that are numbers.
-        steps, curve, stages: As ``anneal`` takes them.
+        steps, curve, stages: Arguments of ``anneal``.
     Raises:
         SpecError, RuleTypeError, RuleValueError: as from ``anneal``; the rules are of different kinds, or equal.
     Example:
@@ -180,11 +180,11 @@ def _numbers(name: str, values: Mapping[str, float]) -> None:
 
 
 def _with_parameters(rule: Rule, values: Mapping[str, float]) -> Rule:
-    """The rule with other values of some parameters; in a chain, of that rule which has them.
+    """Rule with other values of some parameters; in a chain, of the rule that has them.
 
     Raises:
         RuleValueError: no rule has such a parameter, or two of a chain do.
-        RuleTypeError, RuleValueError: a value is not what the parameter takes.
+        RuleTypeError, RuleValueError: a parameter cannot take its value.
     """
     parts = rule.parts()
     owners = [{field.name for field in fields(part)} for part in parts]

@@ -1,4 +1,4 @@
-"""What a backward rule is, how rules are chained, and the registry of them."""
+"""Backward rules (surrogate gradients): their base class, chains of them, and their registry."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Family = Literal["slope", "jam", "transform"]
 
 
 class Rule(Named):
-    """The map (grad_output, z) -> grad_input. A frozen value: it holds parameters, no tensors and no state.
+    """Backward rule (surrogate gradient): map (grad_output, z) -> grad_input, as a frozen value without state.
 
-    Subclasses are frozen dataclasses. One that multiplies the feedback has ``slope``, which says what it keeps; any
-    other has ``feedback`` and, where it looks at the forward pass, ``needs``. ``a >> b`` sends the feedback through
-    ``a``, then ``b``; ``str`` gives the spec.
+    Subclasses are frozen dataclasses. A rule that multiplies the incoming gradient (feedback, ``grad_output``) has
+    ``slope``, the multiplier in place of the derivative, which also says what is stored; any other rule has
+    ``feedback`` and, if it uses the forward pass, ``needs``. ``a >> b`` sends the gradient through ``a``, then ``b``;
+    ``str`` gives the spec.
     """
 
     __slots__ = ()
@@ -35,47 +36,47 @@ class Rule(Named):
 
     @property
     def linear(self) -> bool:
-        """True if ``feedback`` is linear in ``grad_output``, or that and a constant; then it can be differentiated.
+        """True if ``feedback`` is linear in ``grad_output``, or affine; then it can be differentiated.
 
-        A rule that has a ``slope`` is, whatever this says.
+        A rule with a ``slope`` is linear, whatever this property says.
         """
         return False
 
     def slope(self, forward: Forward) -> SlopeForm | None:
-        """What the feedback is multiplied with, beside ``forward``; ``None`` where the rule does something else."""
+        """Multiplier of the incoming gradient beside ``forward``; ``None`` if the rule is no multiplication."""
         return None
 
     def needs(self, forward: Forward) -> Need:
-        """What must be kept of the forward pass; nothing unless a rule says so."""
+        """Tensor that must be stored in the forward pass; none by default."""
         slope = self.slope(forward)
         return None if slope is None else slope.needs
 
     def is_elementwise(self) -> bool:
-        """Whether each element of what is sent follows from that element of the feedback and of ``z`` alone.
+        """True if each element of the result follows from that element of ``grad_output`` and of ``z`` alone.
 
-        So it is for a slope. A rule with ``feedback`` of its own says so itself: nested, sparse and distributed tensors,
-        which have no place for a look at the others, are else refused or gathered.
+        A slope always is elementwise. A rule with ``feedback`` of its own says so itself: otherwise nested, sparse and
+        distributed tensors, whose elements cannot see each other, are refused or gathered.
         """
         return type(self).feedback is Rule.feedback
 
     def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
-        """What is sent on, by a rule that has no ``slope``.
+        """Gradient passed down, for a rule that has no ``slope``.
 
         Args:
-            grad_output: dL/dy, ``(...)``.
-            kept: What ``needs`` asked for: packed bits (uint8), ``z`` or ``y``; ``None`` if nothing.
-            random: The call's random numbers, if the rule ``draws``.
+            grad_output: Incoming gradient dL/dy, ``(...)``.
+            kept: Tensor that ``needs`` named: packed bits (uint8), ``z`` or ``y``; ``None`` if none.
+            random: Random numbers, if the rule ``draws``.
         Raises:
             RuleTypeError: the rule has neither ``slope`` nor ``feedback``.
         """
         raise RuleTypeError(f"The rule {type(self).__name__} sends nothing: it needs a method slope or feedback.")
 
     def primitive(self, z: Tensor) -> Tensor | None:
-        """The function of ``z`` whose derivative the slope is, where one was given: ``tieless.testing`` compares them."""
+        """Function of ``z`` whose derivative the slope is, if one was given: ``tieless.testing`` compares the two."""
         return None
 
     def parts(self) -> tuple[Rule, ...]:
-        """The rules that the feedback passes, in order: itself, unless it is a chain."""
+        """Rules that the gradient passes, in order: the rule itself, unless it is a chain."""
         return (self,)
 
     def __rshift__(self, other: object) -> Chain:
@@ -87,12 +88,12 @@ class Rule(Named):
 @loadable
 @dataclass(frozen=True, slots=True)
 class Chain(Rule):
-    """Rules in a row, written ``a >> b``: the feedback passes ``a``, then ``b``.
+    """Chain of rules, written ``a >> b``: the gradient passes ``a``, then ``b``.
 
     Args:
-        rules: At least two, none of them a chain.
+        rules: Rules of the chain, at least two, none of them a chain.
     Raises:
-        RuleTypeError: it is anything else.
+        RuleTypeError: there are fewer than two rules, or one of them is no rule.
     """
 
     rules: tuple[Rule, ...]
@@ -117,7 +118,7 @@ def _are_single(rules: object) -> bool:
 
 
 class WrittenRule(Rule):
-    """A rule that was registered as one function: a slope of ``z``, or of ``y``, in PyTorch's operations."""
+    """Rule that was registered as one function: a slope of ``z``, or of ``y``, in PyTorch's operations."""
 
     __slots__ = ()
     _wide: ClassVar[bool] = True
@@ -128,7 +129,7 @@ class WrittenRule(Rule):
         return OwnSlope(self, self.written.reads)
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """The function at ``value``, of its shape and dtype."""
+        """Function at ``value``, of its shape and dtype."""
         return same_shape(self.written(value, self), value, self)
 
     def primitive(self, z: Tensor) -> Tensor | None:
@@ -149,22 +150,23 @@ def register_rule(definition: Slope) -> type[Rule]: ...
 @overload
 def register_rule(*, primitive: Slope | None = None) -> Callable[[Slope], type[Rule]]: ...
 def register_rule(definition: Any = None, *, primitive: Slope | None = None) -> Any:
-    """Make a rule known by its name, so that specs can use it: from one function, or from a class.
+    """Register a backward rule (surrogate gradient) by its name, from a function or a class, for use in specs.
 
-    A function gives the slope, elementwise, in PyTorch's operations: ``def bump(z, width: float = 1.0)``. In its place is
-    then a class like those of the built-in rules: ``bump(2)`` is a frozen value, ``"bump(2)"`` its spec, and it goes
-    through compile, vmap, checkpoint, pickle and export as they do. ``z`` is kept; if the first parameter is named ``y``,
-    the forward's output is kept and given instead. Half types come as float32, and the product is rounded once. There is
-    no kernel: the function runs as it is written, an operation at a time, or fused by ``torch.compile``.
+    The function gives the slope (multiplier), elementwise, in PyTorch's operations: ``def bump(z, width: float =
+    1.0)``. The decorated name then is a class like those of the built-in rules: ``bump(2)`` is a frozen value,
+    ``"bump(2)"`` its spec, and it works with compile, vmap, checkpoint, pickle and export as they do. ``z`` is stored;
+    if the first parameter is named ``y``, the forward's output is stored and passed instead. Half types come as
+    float32, and the product is rounded once. There is no kernel: the function runs as it is written, an operation at a
+    time, or fused by ``torch.compile``.
 
     Args:
-        definition: The function; its other parameters need types (float, int, bool, str or a Literal of strings). Or a
-            frozen dataclass derived from ``Rule``, which can also say where its parameters end (``check``), keep less, or
-            do something else with the feedback; its name is its class name in snake case.
-        primitive: The function whose derivative the slope is, with the same parameters, for ``tieless.testing``.
+        definition: Function whose other parameters need types (float, int, bool, str or a Literal of strings). Or a
+            frozen dataclass derived from ``Rule``, which can also check its parameters (``check``), store less, or do
+            something else with the incoming gradient; its name is its class name in snake case.
+        primitive: Function whose derivative the slope is, with the same parameters, for ``tieless.testing``.
     Raises:
         SpecError: the name is taken, or a parameter cannot be written in a spec.
-        RuleTypeError: it is neither, or a default has the wrong type.
+        RuleTypeError: the definition is neither, or a default has the wrong type.
     Example:
         >>> @tl.register_rule
         ... def hat(z, width: float = 1.0):
@@ -195,7 +197,7 @@ def _written(function: Slope, primitive: Slope | None) -> type[Rule]:
 
 
 def rules() -> Mapping[str, type[Rule]]:
-    """All rules by name, sorted.
+    """Mapping of all rules by name, sorted.
 
     Example:
         >>> "rectangular" in rules()
@@ -205,17 +207,17 @@ def rules() -> Mapping[str, type[Rule]]:
 
 
 def temporary_rules() -> AbstractContextManager[None]:
-    """A context: what is registered inside is gone afterwards."""
+    """Context manager: registrations inside of it end with it."""
     return _REGISTRY.temporary()
 
 
 def rule(spec: RuleLike) -> Rule:
-    """The rule that a spec stands for; a rule stands for itself. ``str`` of it gives the spec back.
+    """Backward rule of a spec; a rule stands for itself. ``str`` of it gives the spec back.
 
     Args:
-        spec: ``"rectangular(-1, 1) >> noise(0.1)"``, or a ``Rule``.
+        spec: Spec such as ``"rectangular(-1, 1) >> noise(0.1)"``, or a ``Rule``.
     Raises:
-        SpecError: the spec cannot be read, or names what does not exist.
+        SpecError: the spec cannot be read, or has an unknown name.
         RuleTypeError, RuleValueError: a parameter has the wrong type or is out of range.
     Example:
         >>> rule("rectangular(-1, 1) >> clip_norm(max_norm=1.0)")

@@ -1,8 +1,8 @@
-"""What slopes with a width and a height share: their domain, and the widths by which two of them are compared.
+"""Common base of slopes with a width and a height: domain, and the widths by which two slopes are compared.
 
-``width`` is the unit in which a rule measures ``z``, and ``height`` its slope at the peak:
-``slope(z) = height * shape(z / width)``, with a shape that is the family's own. Twice the width is twice as wide, in every
-family. Two families are compared at one ``half_width``, the ``|z|`` at which the slope has fallen to half its height:
+``width`` is the unit in which a rule measures ``z``, and ``height`` its slope at the peak: ``slope(z) = height *
+shape(z / width)``, with a shape that each family has of its own. Twice the width is twice as wide, in every family. Two
+families are compared at equal ``half_width``, the ``|z|`` at which the slope has fallen to half its height:
 ``ATan.from_half_width(0.5)`` and ``Erf.from_half_width(0.5)`` are equally wide.
 """
 
@@ -26,7 +26,7 @@ SMALLEST, LARGEST = 1e-30, 1e30
 
 
 def positive(constructor: str, **parameters: float) -> tuple[int | float, ...]:
-    """A peer's parameters, each a number from 1e-30 to 1e30, so that its inverse is one too."""
+    """Parameters of a peer library, each checked to be a number from 1e-30 to 1e30, so that its inverse is one too."""
     plain = {name: plain_number(value) for name, value in parameters.items()}
     for name, value in plain.items():
         if value is None:
@@ -37,7 +37,7 @@ def positive(constructor: str, **parameters: float) -> tuple[int | float, ...]:
 
 
 class Scaled(Rule):
-    """A slope of ``z / width`` with a peak of ``height``. Subclasses define ``slope`` where kernels take more than these."""
+    """Slope of ``z / width`` with a peak of ``height``. Subclasses define ``slope`` if kernels take more than these."""
 
     __slots__ = ()
     width: float
@@ -48,7 +48,7 @@ class Scaled(Rule):
         self.require(SMALLEST <= self.height <= LARGEST, "height > 0 (1e-30 to 1e30)")
 
     def scales(self) -> tuple[float, float]:
-        """The inverse of the width, and the height, as kernels take them: a product is faster than a quotient."""
+        """Inverse of the width, and the height, as kernels take them: a product is faster than a quotient."""
         return 1 / self.width, float(self.height)
 
     def slope(self, forward: Forward) -> SlopeForm:
@@ -56,7 +56,7 @@ class Scaled(Rule):
 
 
 class Bump(Scaled):
-    """A scaled slope that is symmetric, and falls on both sides."""
+    """Scaled slope that is symmetric, and falls on both sides."""
 
     __slots__ = ()
     half: ClassVar[float]
@@ -64,16 +64,16 @@ class Bump(Scaled):
 
     @property
     def half_width(self) -> float:
-        """The ``|z|`` at which the slope has fallen to half its height: how surrogates of two families are compared."""
+        """Half width at half maximum: the ``|z|`` at which the slope is half its height, comparable across families."""
         return self.width * self.half
 
     @classmethod
     def from_half_width(cls, half_width: float, height: float = 1) -> Self:
-        """The one that is ``half_width`` wide at half its height.
+        """Rule that is ``half_width`` wide at half its height.
 
         Args:
-            half_width: In units of ``z``; positive.
-            height: The slope at 0; positive.
+            half_width: Half the width at half the height, in units of ``z``; positive.
+            height: Slope at 0; positive.
         Raises:
             RuleValueError: a parameter is not positive.
         Example:

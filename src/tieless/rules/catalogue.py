@@ -1,4 +1,4 @@
-"""The catalogue in words: what each rule says of itself, keeps and costs, the latter found by asking it beside forwards."""
+"""Catalogue of rules in words: docstring, memory and cost of each rule, the latter two found beside forwards."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FAMILIES: dict[Family, str] = {
     "transform": "Transforms: of the feedback alone",
 }
 
-# One of each kind: nothing kept, a bit, y, z, and no derivative at all; and the one that goes with resilu2.
+# One forward of each kind: nothing stored, a bit, y, z, and no derivative at all; and the one that goes with resilu2.
 _FORWARDS = ("linear", "leaky_relu", "tanh", "gelu", "heaviside", "silu")
-# For parameters without a default.
+# Numbers for parameters without a default.
 _NUMBERS = (0.5, 1, 2, 3, 4)
 _EXAMPLES: dict[str, float] = {"clip_norm": 5, "few_bit": 3, "noise": 0.2, "quantize": 3, "rotate": 30}
-"""Where the first of these numbers would show little."""
+"""Numbers for rules of which the first of the above would show little."""
 
 _HEADING = re.compile(r"^(Args|Attributes|Example|Raises|Shape|Source|Use):$", re.MULTILINE)
 _FLOAT32 = 32
@@ -45,7 +45,7 @@ _NOTHING = "nothing, or a product"
 
 
 def by_family() -> dict[str, list[type[Rule]]]:
-    """Every registered rule, under the title of its family; both in the order in which they are shown.
+    """Registered rules under the title of their family; both in the order in which they are shown.
 
     Example:
         >>> from tieless.rules.catalogue import by_family
@@ -56,7 +56,7 @@ def by_family() -> dict[str, list[type[Rule]]]:
 
 
 def sections(cls: type[Named]) -> dict[str, str]:
-    """A docstring by its headings; what stands before them is under the empty one.
+    """Parts of a docstring by their headings; the text before them has the empty one.
 
     Example:
         >>> from tieless.rules.catalogue import sections
@@ -69,10 +69,10 @@ def sections(cls: type[Named]) -> dict[str, str]:
 
 
 def example(cls: type[Rule]) -> Rule:
-    """A rule at its defaults; for parameters that have none, at numbers that show what it does.
+    """Rule at its defaults; parameters without a default get numbers that show its effect.
 
     Raises:
-        RuleValueError: there is no telling which.
+        RuleValueError: a parameter without a default has no such number.
     Example:
         >>> from tieless.rules.catalogue import example
         >>> example(tl.ATan), example(tl.Rotate)
@@ -87,9 +87,10 @@ def example(cls: type[Rule]) -> Rule:
 
 
 def bits_kept(cls: type[Rule]) -> str:
-    """How many bits an element of a float32 ``z`` a rule keeps: a number, or from which to which.
+    """Number of bits that a rule stores per element of a float32 ``z``: a number, or a range.
 
-    A rule's needs may depend on its parameters and on the forward. Beside the bits a jam keeps a key of 64 bits a call.
+    The memory of a rule may depend on its parameters and on the forward. A jam stores a key of 64 bits per call as
+    well.
 
     Example:
         >>> from tieless.rules.catalogue import bits_kept
@@ -103,7 +104,7 @@ def bits_kept(cls: type[Rule]) -> str:
 
 
 def cost(cls: type[Rule]) -> str:
-    """What a backward pass through a rule is made of, in words.
+    """Work of a backward pass through a rule, in words.
 
     Example:
         >>> from tieless.rules.catalogue import cost
@@ -112,7 +113,7 @@ def cost(cls: type[Rule]) -> str:
     """
     found = {_words(form, cls) for _, form in _uses(cls)}
     if len(found) > 1:
-        found.discard(_NOTHING)  # what other rules come to beside a linear forward
+        found.discard(_NOTHING)  # the cost of other rules beside a linear forward
     return found.pop() if len(found) == 1 else "that of the forward's derivative" if found else "?"
 
 
@@ -135,7 +136,7 @@ def _bits(need: Need) -> int:
 
 
 def _uses(cls: type[Rule]) -> Iterator[tuple[Need, SlopeForm | None]]:
-    """What a rule needs, and its form, at its defaults beside each forward that it goes with."""
+    """Needs and slope form of a rule at its defaults, beside each forward that it goes with."""
     for value, name in itertools.product(_values(cls), _FORWARDS):
         with suppress(RuleValueError, UntrainableError):
             yield value.needs(forward(name)), value.slope(forward(name))

@@ -1,4 +1,4 @@
-"""One number in the place of the derivative."""
+"""Constant in place of the derivative."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from tieless.slopes import FixedSlope
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Constant(Rule):
-    """``grad_input = grad_output * value``, whatever ``z`` is. Keeps nothing. With value 1: straight-through.
+    """Constant multiplier (straight-through estimator if 1): ``grad_input = grad_output * value``, whatever ``z`` is.
+
+    Memory: nothing is stored.
 
     Args:
-        value: The slope, any finite number. 0 sends exact zeros, like ``frozen``.
+        value: Multiplier, any finite number. 0 gives exact zeros, like ``frozen``.
     Shape:
         ``grad_output``: ``(...)``, floating. Result: laid out like ``z``.
     Raises:
@@ -24,7 +26,7 @@ class Constant(Rule):
     Source:
         Bengio et al. 2013, arXiv:1308.3432 (straight-through); Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
     Use:
-        Beside rounding, and wherever nothing may be kept. Feedback does not weaken far from the threshold.
+        For rounding, and wherever nothing may be stored. The gradient does not weaken far from the threshold.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", Constant(0.5)).sum().backward(); z.grad

@@ -1,4 +1,4 @@
-"""Transforms of the feedback's direction: its signs, and turns by an angle."""
+"""Transforms of the gradient's direction: its signs, and rotations by an angle."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Sign(Transform):
-    """Only the sign of the feedback: 1, -1, 0 for 0 and NaN for NaN; or that, with the norm of each sample or of the whole as it was.
+    """Sign of the incoming gradient: 1, -1, 0 for 0 and NaN for NaN; on request with the norm of each sample or of all.
 
-    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+    A sample is an entry of dimension 0; a gradient of fewer than two dimensions is one sample.
 
     Args:
-        norm: ``"none"``: signs alone. ``"sample"``: each sample's are as large, all alike, as its norm asks. ``"tensor"``:
-            all are as large as the norm of the whole feedback asks, so that each sample counts by how many are not 0.
+        norm: ``"none"``: signs alone. ``"sample"``: all elements of a sample have one magnitude, which keeps the
+            sample's norm. ``"tensor"``: all elements have one magnitude, which keeps the norm of the whole gradient, so
+            that a sample counts by its number of non-zero elements.
     Source:
         Bernstein et al. 2018, arXiv:1802.04434, for gradients of weights.
     Use:
-        To send a direction and no size; with ``"sample"``, to leave each sample its weight.
+        To pass a direction and no magnitude; with ``"sample"``, to leave each sample its weight.
     Example:
         >>> z = torch.zeros(2, 2, requires_grad=True)
         >>> untie(z, "relu", "sign").backward(torch.tensor([[-0.2, 0.0], [3.0, 4.0]])); z.grad
@@ -61,16 +62,16 @@ class Sign(Transform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Flip(LinearTransform):
-    """Turn the sign of each element with probability ``p``, independently.
+    """Sign flips: the sign of each element changes with probability ``p``, independently of the others.
 
     Args:
-        p: Probability, in [0, 1].
+        p: Probability of a flip, in [0, 1].
     Raises:
         RuleValueError: ``p`` is outside [0, 1].
     Source:
         Ours.
     Use:
-        To ask how many wrong signs learning survives.
+        To measure how many wrong signs learning tolerates.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Flip(1)).backward(torch.tensor([-1.0, 2.0])); z.grad
@@ -96,19 +97,19 @@ class Flip(LinearTransform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Rotate(Transform):
-    """Turn each sample's feedback by an angle in a random direction; its norm stays.
+    """Rotation of each sample's gradient by an angle in a random direction; its norm stays.
 
     ``g cos a + |g| e sin a`` with a random unit vector ``e`` at right angles to ``g``. A sample is an entry of
-    dimension 0; a feedback of fewer than two dimensions is one sample. A feedback of 0 stays 0.
+    dimension 0; a gradient of fewer than two dimensions is one sample. A gradient of 0 stays 0.
 
     Args:
-        degrees: The angle, in [0, 180].
+        degrees: Angle, in [0, 180].
     Raises:
         RuleValueError: the angle is outside [0, 180], or a sample has one element, which has no other direction.
     Source:
         Ours.
     Use:
-        To ask how far from the true direction learning survives.
+        To measure how far from the true direction learning still works.
     Example:
         >>> z = torch.zeros(2, 50, requires_grad=True)
         >>> g = torch.linspace(-1, 1, 100).view(2, 50)

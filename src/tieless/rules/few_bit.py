@@ -1,4 +1,4 @@
-"""Slopes of a few bits: a step function in the place of a smooth derivative, for the memory that it saves."""
+"""Few-bit slopes: a step function in place of a smooth derivative, which saves memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tieless.slopes import Codes, FixedSlope, LevelSlope
 
 
 def _beside(rule: Rule, name: str, forward: Forward) -> None:
-    """Raise unless a forward is the one whose derivative the rule's numbers follow."""
+    """Refuse every forward but the one whose derivative the rule's numbers follow."""
     if forward.derivative() is None:
         raise untrainable(forward, f"almost everywhere, and the rule {rule.name!r} follows the derivative of {name}")
     if not resembles(forward, forward_of(name)):
@@ -34,14 +34,16 @@ def _slope(levels: Levels) -> LevelSlope | FixedSlope:
 @register_rule
 @dataclass(frozen=True, slots=True)
 class FewBit(Rule):
-    """The step function of ``2**bits`` values that is nearest to the forward's derivative.
+    """Step function of ``2**bits`` values that is nearest to the forward's derivative.
 
-    ``grad_input = grad_output * values[number of boundaries c with z > c]``, or with ``|z| > c`` where the derivative is
-    even. Keeps ``bits`` bits an element, fewer where more are no nearer (``relu`` needs one). The values, the boundaries
-    and the error that is left are those of ``tieless.levels.optimal_levels(forward, bits)``.
+    ``grad_input = grad_output * values[number of boundaries c with z > c]``, or with ``|z| > c`` where the derivative
+    is even. The values, the boundaries and the remaining error are those of ``tieless.levels.optimal_levels(forward,
+    bits)``.
+
+    Memory: ``bits`` bits per element, fewer where more are no nearer (``relu`` needs one).
 
     Args:
-        bits: 1 to 4.
+        bits: Number of bits, 1 to 4.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -69,9 +71,10 @@ class FewBit(Rule):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class ReGELU2(Rule):
-    """Four values in the place of gelu's derivative: those of ``tieless.levels.REGELU2``. Keeps 2 bits an element.
+    """Four multipliers in place of gelu's derivative: ``tieless.levels.REGELU2``. Memory: 2 bits per element.
 
-    They follow gelu's derivative on average over wide stretches, not at each point; ``few_bit(2)`` is nearer to it.
+    The values follow gelu's derivative on average over wide stretches, not at each point; ``few_bit(2)`` is nearer to
+    it.
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
@@ -81,7 +84,7 @@ class ReGELU2(Rule):
     Source:
         Yang et al. 2024, arXiv:2406.16282.
     Use:
-        For gelu in 2 bits, with the numbers of the paper; else ``few_bit(2)``.
+        Gelu in 2 bits, with the numbers of the paper; else ``few_bit(2)``.
     Example:
         >>> z = torch.tensor([-4.0, -1.0, 1.0, 4.0], requires_grad=True)
         >>> untie(z, "gelu", ReGELU2()).sum().backward(); z.grad
@@ -99,7 +102,7 @@ class ReGELU2(Rule):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class ReSiLU2(Rule):
-    """Four values in the place of silu's derivative: those of ``tieless.levels.RESILU2``. Keeps 2 bits an element.
+    """Four multipliers in place of silu's derivative: ``tieless.levels.RESILU2``. Memory: 2 bits per element.
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
@@ -109,7 +112,7 @@ class ReSiLU2(Rule):
     Source:
         Yang et al. 2024, arXiv:2406.16282.
     Use:
-        For silu in 2 bits, with the numbers of the paper; else ``few_bit(2)``.
+        Silu in 2 bits, with the numbers of the paper; else ``few_bit(2)``.
     Example:
         >>> z = torch.tensor([-7.0, -1.0, 1.0, 7.0], requires_grad=True)
         >>> untie(z, "silu", ReSiLU2()).sum().backward(); z.grad

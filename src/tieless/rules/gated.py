@@ -1,4 +1,4 @@
-"""The derivative with its size dropped: where it is large it passes, with its sign, and elsewhere nothing does."""
+"""Gate of the derivative: the gradient passes, with the derivative's sign, where that is large, else it is blocked."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from tieless.rules.base import Rule, register_rule
 from tieless.slopes import Codes, FixedSlope, LevelSlope, TwoValuedSlope, Window
 
 _WITHOUT_A_BIT = 2
-"""Bits for the derivative of relu6 and its like, which one bit cannot follow; what is kept of them is one bit again."""
+"""Bits for the derivative of relu6 and similar forwards, which one bit cannot follow; still one bit is stored."""
 
 
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Gated(Rule):
-    """Let feedback through, as it is, where the forward's derivative is large; block it where the forward is nearly flat.
+    """Gate: pass the gradient where the forward's derivative is large; block it where the forward is nearly flat.
 
-    ``grad_input = grad_output * sign(q(z)) * 1[|q(z)| > max|q| / 2]``, where ``q`` is the step function of two values that
-    is nearest to the forward's derivative, as in ``few_bit(1)``, or of four where two cannot follow it. So the gate is
-    ``z > 0`` for relu, leaky relu, gelu, silu and softplus, ``|z| <= 2.18`` for logistic, ``|z| <= 1.09`` for tanh,
-    ``0 < z <= 6`` for relu6, everywhere for linear; abs keeps its sign. Keeps at most one bit an element for each forward
-    of the catalogue; NaN in ``z`` is on no side of an edge, and blocks, but beside abs counts as negative.
+    ``grad_input = grad_output * sign(q(z)) * 1[|q(z)| > max|q| / 2]``, where ``q`` is the step function of two values
+    that is nearest to the forward's derivative, as in ``few_bit(1)``, or of four where two cannot follow it. So the
+    gate is ``z > 0`` for relu, leaky relu, gelu, silu and softplus, ``|z| <= 2.18`` for logistic, ``|z| <= 1.09`` for
+    tanh, ``0 < z <= 6`` for relu6, everywhere for linear; for abs the sign of the derivative is kept. NaN in ``z`` is
+    on no side of an edge, and blocks, but for abs it counts as negative.
+
+    Memory: at most one bit per element for each forward of the catalogue.
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
@@ -34,8 +36,8 @@ class Gated(Rule):
     Source:
         Ours; the step function of Novikov et al. 2023, arXiv:2202.00441.
     Use:
-        Behind a constant or a jam, ``full_jam >> gated``: units that are off or saturated learn nothing, all others by
-        slopes whose size is free.
+        Behind a constant or a random multiplier, as in ``full_jam >> gated``: units that are off or saturated learn
+        nothing, all others learn by multipliers of any magnitude.
     Example:
         >>> z = torch.tensor([-3.0, 0.5, 2.0, 3.0], requires_grad=True)
         >>> untie(z, "logistic", Gated()).sum().backward(); z.grad
@@ -54,7 +56,7 @@ def _followed(forward: Forward) -> Levels:
 
 
 def _gate(levels: Levels) -> FixedSlope | TwoValuedSlope | LevelSlope:
-    """The step function with values of 1, -1 and 0 only, in the fewest bits."""
+    """Step function with values of 1, -1 and 0 only, in the fewest bits."""
     half = max(map(abs, levels.values)) / 2
     sizes = [math.copysign(1.0, value) if abs(value) > half else 0.0 for value in levels.values]
     changes = [i for i, (left, right) in enumerate(itertools.pairwise(sizes)) if left != right]

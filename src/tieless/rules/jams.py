@@ -1,9 +1,10 @@
-"""Gradient jamming: random numbers in the place of the derivative, in every reading of the paper.
+"""Gradient jamming (random multipliers in place of the derivative), in every reading of the paper.
 
-The paper's text and its authors' code differ on two points, so each is a parameter. ``gate`` says what is tested:
-``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``. ``replace`` says what is random: ``"slope"``
-sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``. U is uniform on [minimum, maximum), drawn
-for each element from the call's key; with the defaults its mean is 0.5, so a jam also halves the feedback on average.
+The paper's text and its authors' code differ on two points, so each is a parameter. ``gate`` names the tensor that is
+tested: ``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``. ``replace`` names the random part:
+``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``. U is uniform on [minimum,
+maximum), drawn for each element from the call's key; with the defaults its mean is 0.5, so a jam also halves the
+gradient on average.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ class _GatedJam(_Jam):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class FullJam(_Jam):
-    """Random slopes everywhere: ``grad_input = grad_output * U``. Keeps only the call's key.
+    """Random multipliers everywhere ("full jamming"): ``grad_input = grad_output * U``. Memory: the call's key alone.
 
     Args:
-        minimum, maximum: U is uniform on [minimum, maximum); its mean scales the feedback.
+        minimum, maximum: Bounds of U, which is uniform on [minimum, maximum); its mean scales the gradient.
         replace: ``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``.
     Shape:
         ``grad_output``: ``(...)``, floating. Result: laid out like ``z``.
@@ -86,7 +87,7 @@ class FullJam(_Jam):
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Full-Jamming.
     Use:
-        To ask whether learning needs the derivative at all: its size is random, the sign of the feedback is not.
+        To test if learning needs the derivative at all: the multiplier is random, the sign of the gradient is not.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", FullJam()).sum().backward()
@@ -106,14 +107,14 @@ class FullJam(_Jam):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class PositiveJam(_GatedJam):
-    """Random slopes on the positive side: ``grad_output * U * 1[z >= 0]``, 0 included.
+    """Random multipliers on the positive side: ``grad_output * U * 1[z >= 0]``, 0 included.
 
-    Keeps the key and, if ``gate="preactivation"``, one bit an element.
+    Memory: the key and, if ``gate="preactivation"``, one bit per element.
 
     Args:
         gate: ``"preactivation"`` passes where ``z >= 0``, ``"feedback"`` where ``grad_output >= 0``.
-        minimum, maximum: U is uniform on [minimum, maximum).
-        replace: ``"slope"`` or ``"magnitude"``; the sign of a feedback of 0 is 0.
+        minimum, maximum: Bounds of U, which is uniform on [minimum, maximum).
+        replace: ``"slope"`` or ``"magnitude"``; the sign of a gradient of 0 is 0.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -121,7 +122,7 @@ class PositiveJam(_GatedJam):
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Positive-Jamming.
     Use:
-        As ``full_jam``, where relu would have let the feedback through.
+        The same as for ``full_jam``, with the gate of relu.
     Example:
         >>> z = torch.tensor([-1.0, 1.0], requires_grad=True)
         >>> untie(z, "relu", PositiveJam()).sum().backward()
@@ -142,14 +143,14 @@ class PositiveJam(_GatedJam):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class RectangularJam(_GatedJam):
-    """Random slopes within a window: ``grad_output * U * 1[low <= z <= high]``; both edges pass.
+    """Random multipliers within a window: ``grad_output * U * 1[low <= z <= high]``; both edges pass.
 
-    Keeps the key and, if ``gate="preactivation"``, one bit an element.
+    Memory: the key and, if ``gate="preactivation"``, one bit per element.
 
     Args:
         low, high: Edges of the window, in units of ``z``, or of ``grad_output`` if ``gate="feedback"``.
         gate: ``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``.
-        minimum, maximum: U is uniform on [minimum, maximum).
+        minimum, maximum: Bounds of U, which is uniform on [minimum, maximum).
         replace: ``"slope"`` or ``"magnitude"``.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
@@ -158,7 +159,7 @@ class RectangularJam(_GatedJam):
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178, Rectangular-Jamming.
     Use:
-        As ``full_jam``, with units far out left alone.
+        The same as for ``full_jam``, without gradient for units far from 0.
     Example:
         >>> z = torch.tensor([-6.0, 1.0], requires_grad=True)
         >>> untie(z, "logistic", RectangularJam()).sum().backward()

@@ -1,4 +1,4 @@
-"""Two slopes, one on each side of a threshold or of a window: one bit an element, and no arithmetic to speak of."""
+"""Rules of two multipliers, one on each side of a threshold or window: one bit per element, little arithmetic."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tieless.slopes import TwoValuedSlope, Window
 @register_rule
 @dataclass(frozen=True, slots=True)
 class LeakyReLU(Rule):
-    """The derivative of a leaky relu, beside any forward: ``height`` where ``z > 0``, else ``leak``; at 0, ``leak``.
+    """Derivative of a leaky relu, for any forward: ``height`` where ``z > 0``, else ``leak``; at 0, ``leak``.
 
-    With ``leak=0`` it is relu's: ``grad_output * 1[z > 0]``, what is blocked exactly 0. NaN in ``z`` counts as below.
-    Keeps one bit an element.
+    With ``leak=0`` the rule is relu's: ``grad_output * 1[z > 0]``, and blocked elements are exactly 0. NaN in ``z``
+    counts as below. Memory: one bit per element.
 
     Args:
-        leak: The slope where ``z <= 0``, any finite number.
-        height: The slope where ``z > 0``, any finite number.
+        leak: Multiplier where ``z <= 0``, any finite number.
+        height: Multiplier where ``z > 0``, any finite number.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -31,7 +31,7 @@ class LeakyReLU(Rule):
         freegrad's d(ReLU) and snnTorch's heaviside have leak 0, snnTorch's leaky spike operator (LSO) 0.1;
         SpikingJelly's LeakyKReLU gives 0 to the right side.
     Use:
-        For a step that is reset after it fires, or a relu in all but its value.
+        Step functions whose neuron is reset after it fires, or the derivative of relu with another forward.
     Example:
         >>> z = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", LeakyReLU(0.1)).sum().backward(); z.grad
@@ -55,14 +55,14 @@ class LeakyReLU(Rule):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class PiecewiseLeakyReLU(Rule):
-    """A window, and a small slope outside of it: ``height`` where ``|z| <= width``, else ``leak``; both edges are inside.
+    """Window, and a small multiplier outside of it: ``height`` where ``|z| <= width``, else ``leak``.
 
-    NaN in ``z`` is outside. Keeps one bit an element.
+    Both edges are inside; NaN in ``z`` is outside. Memory: one bit per element.
 
     Args:
         width: Half the window, in units of ``z``; positive.
-        height: The slope inside, any finite number.
-        leak: The slope outside, any finite number.
+        height: Multiplier inside, any finite number.
+        leak: Multiplier outside, any finite number.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -70,7 +70,7 @@ class PiecewiseLeakyReLU(Rule):
     Source:
         SpikingJelly's PiecewiseLeakyReLU, ``1 / (2 w)`` where ``|z| < w``, else ``c``; see ``from_w``.
     Use:
-        Where a window alone lets neurons die: what has left it still learns a little.
+        Networks in which a window alone lets neurons die: neurons outside of it still learn a little.
     Example:
         >>> z = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", PiecewiseLeakyReLU()).sum().backward(); z.grad
@@ -88,7 +88,7 @@ class PiecewiseLeakyReLU(Rule):
 
     @classmethod
     def from_w(cls, w: float = 1, c: float = 0.01) -> PiecewiseLeakyReLU:
-        """As SpikingJelly writes it: ``1 / (2 w)`` inside, ``c`` outside.
+        """Rule in the form of SpikingJelly: ``1 / (2 w)`` inside, ``c`` outside.
 
         Example:
             >>> PiecewiseLeakyReLU.from_w(2, 0)

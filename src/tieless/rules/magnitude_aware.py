@@ -1,4 +1,4 @@
-"""The backward half of a sign that is scaled by the mean magnitude of its channel."""
+"""Backward rule for a sign that is scaled by the mean magnitude of its channel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tieless.slopes import OwnSlope, Window
 @register_rule
 @dataclass(frozen=True, slots=True)
 class MagnitudeAware(Rule):
-    """A window, scaled by the mean magnitude of the channel: ``grad_output * mean|z| * 1[|z| <= clip]``.
+    """Window, scaled by the mean magnitude of the channel: ``grad_output * mean|z| * 1[|z| <= clip]``.
 
-    The mean is that of ``magnitude_aware_sign``: over all dimensions but ``dim``. It is a constant to the rule, as in the
-    paper's code. Keeps ``z``, which costs nothing where ``z`` is a weight.
+    The mean is that of ``magnitude_aware_sign``: over all dimensions but ``dim``. It is a constant to the rule, as in
+    the paper's code. Memory: ``z`` is stored, which costs nothing where ``z`` is a weight.
 
     Args:
         clip: Half the window, edges included; positive.
-        dim: The dimension of the output channels.
+        dim: Dimension of the output channels.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -56,9 +56,9 @@ class MagnitudeAware(Rule):
         return OwnSlope(self, "input")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """The channel's mean magnitude inside of the window, 0 outside."""
+        """Mean magnitude of the channel inside of the window, 0 outside."""
         value = value.detach()
-        # By bits: of a comparison a compiler would keep a mask of bools, which its kernels on the CPU are slow with.
+        # By bits: for a comparison a compiler would store a mask of bools, which its kernels on the CPU are slow with.
         inside = Window(-float(self.clip), float(self.clip)).pack(value)
         magnitude = channel_magnitude(value, self.dim).expand_as(value)
         return ops.gate(laid_out_like(magnitude, value), inside, 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""Transforms of the feedback's magnitude: scale, bounds, centre, resolution."""
+"""Transforms of the gradient's magnitude: scale, bounds, centre, resolution."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Scale(LinearTransform):
-    """``grad_output * factor``.
+    """Factor on the gradient: ``grad_output * factor``.
 
     Args:
-        factor: Any finite number.
+        factor: Factor, any finite number.
     Source:
         freegrad.
     Use:
-        To set the gain of a rule, such as the half that a jam takes.
+        To set the gain of a rule, such as the factor of one half that a jam has on average.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Scale(3)).backward(torch.tensor([-1.0, 2.0])); z.grad
@@ -44,16 +44,16 @@ class Scale(LinearTransform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Clip(Transform):
-    """Limit each element to ``[-value, value]``.
+    """Element-wise clipping of the gradient to ``[-value, value]``.
 
     Args:
-        value: Positive, in units of the feedback.
+        value: Largest magnitude, positive, in units of the gradient.
     Raises:
         RuleValueError: ``value <= 0``.
     Source:
         Pascanu et al. 2013, arXiv:1211.5063, for each element.
     Use:
-        Against single large elements.
+        Gradients with single large elements.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", Clip(1)).backward(torch.tensor([-0.5, 2.0])); z.grad
@@ -75,17 +75,17 @@ class Clip(Transform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class ClipNorm(Transform):
-    """Limit the norm of the whole feedback: ``grad_output * min(1, max_norm / |grad_output|)``.
+    """Limit on the norm of the whole gradient: ``grad_output * min(1, max_norm / |grad_output|)``.
 
     Args:
-        max_norm: Positive. The norm is over the whole tensor, batch included. Feedback with an infinity or a NaN has none,
-            and is sent on as it is.
+        max_norm: Largest norm, positive. The norm is over the whole tensor, batch included. A gradient with an infinity
+            or a NaN has none, and is passed unchanged.
     Raises:
         RuleValueError: ``max_norm <= 0``.
     Source:
         Pascanu et al. 2013, arXiv:1211.5063.
     Use:
-        Against feedback that explodes, with its direction kept.
+        Gradients that explode, with their direction kept.
     Example:
         >>> z = torch.zeros(2, requires_grad=True)
         >>> untie(z, "relu", ClipNorm(1)).backward(torch.tensor([3.0, 4.0])); z.grad
@@ -108,17 +108,17 @@ class ClipNorm(Transform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Normalize(Transform):
-    """Divide each sample's feedback by its root mean square, or the whole feedback by its own; 0 stays 0.
+    """Division of each sample's gradient by its root mean square, or of the whole gradient by its own; 0 stays 0.
 
-    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+    A sample is an entry of dimension 0; a gradient of fewer than two dimensions is one sample.
 
     Args:
-        per: ``"sample"``: each sample then counts alike. ``"tensor"``: samples keep their shares, and only the range of the
-            feedback is changed, batch included.
+        per: ``"sample"``: each sample then counts alike. ``"tensor"``: samples keep their shares, and only the range of
+            the gradient is changed, batch included.
     Source:
         Hazan et al. 2015, arXiv:1507.02030, for each sample.
     Use:
-        Where feedback vanishes or explodes on its way down.
+        Gradients that vanish or explode on their way down.
     Example:
         >>> z = torch.zeros(2, 2, requires_grad=True)
         >>> untie(z, "relu", "normalize").backward(torch.tensor([[3.0, -3.0], [0.0, 0.0]])); z.grad
@@ -138,16 +138,16 @@ class Normalize(Transform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Centralize(LinearTransform):
-    """Subtract the mean over one dimension: ``grad_output - mean(grad_output, dim)``.
+    """Subtraction of the mean over one dimension: ``grad_output - mean(grad_output, dim)``.
 
     Args:
-        dim: The dimension, the last unless given. A 0-dim feedback is its own mean and becomes 0.
+        dim: Dimension, the last unless given. A 0-dim gradient is its own mean and becomes 0.
     Raises:
-        IndexError: the feedback has no such dimension, as PyTorch says it.
+        IndexError: the gradient has no such dimension, as PyTorch says it.
     Source:
         Yong et al. 2020, arXiv:2004.01461, for gradients of weights.
     Use:
-        To take a common drift out of the feedback.
+        To remove a common drift from the gradient.
     Example:
         >>> z = torch.zeros(3, requires_grad=True)
         >>> untie(z, "relu", "centralize").backward(torch.tensor([1.0, 2.0, 6.0])); z.grad
@@ -164,19 +164,19 @@ class Centralize(LinearTransform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Quantize(Transform):
-    """Round to ``2^bits - 1`` equally spaced levels around 0, of which the outermost is the largest element.
+    """Rounding to ``2^bits - 1`` equally spaced levels around 0, of which the outermost is the largest element.
 
     ``step * round(grad_output / step)`` with ``step = max|grad_output| / (2^(bits - 1) - 1)``; halves go to the even
-    level. The maximum is over the whole tensor; a feedback of 0 stays 0, and one with an infinity or a NaN becomes NaN.
+    level. The maximum is over the whole tensor; a gradient of 0 stays 0, and one with an infinity or a NaN becomes NaN.
 
     Args:
-        bits: From 2 (three levels) to 16.
+        bits: Number of bits, from 2 (three levels) to 16.
     Raises:
         RuleValueError: ``bits`` is outside 2..16.
     Source:
         Zhou et al. 2016, arXiv:1606.06160 (DoReFa), without its noise.
     Use:
-        To ask how many bits of feedback learning needs.
+        To measure how many bits of the gradient learning needs.
     Example:
         >>> z = torch.zeros(4, requires_grad=True)
         >>> untie(z, "relu", Quantize(2)).backward(torch.tensor([-2.0, 0.3, 0.9, 1.1])); z.grad

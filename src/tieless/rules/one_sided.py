@@ -1,4 +1,4 @@
-"""Slopes that differ on the two sides of the threshold, and a bump that only part of the line sees. All keep ``z``."""
+"""Slopes that differ on the two sides of the threshold, and a bump on part of the line. All store ``z``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tieless.slopes import NamedSlope
 @register_rule
 @dataclass(frozen=True, slots=True)
 class S2NN(Scaled):
-    """Exponential on the left, hyperbolic on the right: the two sides of a short-circuited spike.
+    """Exponential slope on the left, hyperbolic on the right: the two sides of a short-circuited spike.
 
     ``grad_output * 4 left s (1 - s)`` with ``s = sigma(z / width)`` where ``z < 0``, else
     ``grad_output * height / (1 + z)``.
 
     Args:
-        width: Distance in which the left side's logistic function goes from 1/2 to 0.269; positive.
-        height: The slope at 0 and the peak of the right side; positive. The right side's unit is that of ``z``.
-        left: What the left side rises to at 0; positive.
+        width: Distance over which the left side's logistic function goes from 1/2 to 0.269; positive.
+        height: Slope at 0 and the peak of the right side; positive. The right side's unit is that of ``z``.
+        left: Limit of the left side at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -51,7 +51,7 @@ class S2NN(Scaled):
 
     @classmethod
     def from_alpha(cls, alpha: float = 4, beta: float = 1) -> S2NN:
-        """As SpikingJelly writes it: ``alpha s (1 - s)`` with ``s = sigma(alpha z)``, and ``beta / (1 + z)``.
+        """Rule in the form of SpikingJelly: ``alpha s (1 - s)`` with ``s = sigma(alpha z)``, and ``beta / (1 + z)``.
 
         Example:
             >>> S2NN.from_alpha(4, 1)
@@ -67,14 +67,14 @@ class S2NN(Scaled):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class LogTailedReLU(Scaled):
-    """The derivative of a relu that goes on as a logarithm: ``leak`` up to 0, ``height`` up to ``width``, then a tail.
+    """Derivative of a relu that continues as a logarithm: ``leak`` up to 0, ``height`` up to ``width``, then a tail.
 
     ``grad_output * leak`` where ``z <= 0``, else ``grad_output * height min(1, width / z)``.
 
     Args:
-        width: Where the tail begins; positive.
-        height: The slope from 0, which is outside, to the width; positive.
-        leak: The slope where ``z <= 0``, any finite number.
+        width: Start of the tail, in units of ``z``; positive.
+        height: Slope from 0, which is outside, to the width; positive.
+        leak: Slope where ``z <= 0``, any finite number.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -82,7 +82,7 @@ class LogTailedReLU(Scaled):
     Source:
         Cai et al. 2017, arXiv:1702.00953; SpikingJelly's LogTailedReLU(alpha) is ``log_tailed_relu(leak=alpha)``.
     Use:
-        Beside quantised activations without an upper bound, which a window would cut off.
+        Quantised activations without an upper bound, which a window would cut off.
     Example:
         >>> z = torch.tensor([-1.0, 0.5, 4.0], requires_grad=True)
         >>> untie(z, "heaviside", LogTailedReLU()).sum().backward(); z.grad
@@ -102,22 +102,23 @@ class LogTailedReLU(Scaled):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class SparseFastSigmoid(Scaled):
-    """``fast_sigmoid`` on part of the line, exactly 0 elsewhere: ``grad_output * height / (1 + |z| / width)^2`` there.
+    """Fast sigmoid on part of the line, exactly 0 elsewhere: ``grad_output * height / (1 + |z| / width)^2``.
 
     Args:
-        width: Where the slope would have fallen to a quarter of its height; positive.
-        height: The slope at 0; positive.
-        bound: Where the part ends, in units of ``z``; positive.
-        part: ``"within"``: where ``|z| < bound``, as in the paper. ``"above"``: where ``z > bound``, as in snnTorch.
+        width: Value of ``|z|`` at which the slope would be a quarter of its height; positive.
+        height: Slope at 0; positive.
+        bound: End of the part, in units of ``z``; positive.
+        part: ``"within"``: the part ``|z| < bound``, as in the paper. ``"above"``: the part ``z > bound``, as in
+            snnTorch.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
         RuleValueError: a parameter is not finite or not positive.
     Source:
-        Perez-Nieves and Goodman 2021, arXiv:2105.08810; there only neurons near the threshold get a gradient, in snnTorch
-        only those far above it, see ``from_slope``.
+        Perez-Nieves and Goodman 2021, arXiv:2105.08810, in which only neurons near the threshold get a gradient; in
+        snnTorch only neurons far above the threshold do, see ``from_slope``.
     Use:
-        Where most neurons should get exactly nothing.
+        Networks in which most neurons should get no gradient at all.
     Example:
         >>> z = torch.tensor([-2.0, 0.5, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", SparseFastSigmoid(0.5)).sum().backward(); z.grad
@@ -136,7 +137,7 @@ class SparseFastSigmoid(Scaled):
 
     @classmethod
     def from_slope(cls, slope: float = 25, bound: float = 1) -> SparseFastSigmoid:
-        """As snnTorch writes it: ``1 / (1 + slope |z|)^2`` where ``z > bound``.
+        """Rule in the form of snnTorch: ``1 / (1 + slope |z|)^2`` where ``z > bound``.
 
         Example:
             >>> SparseFastSigmoid.from_slope(25, 1)

@@ -1,4 +1,4 @@
-"""Transforms that add randomness to the feedback: noise and dropping."""
+"""Random transforms of the gradient: noise and dropping."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tieless.rules.transforms import LinearTransform
 
 
 def normal(random: Random, like: Tensor) -> Tensor:
-    """Normal random numbers by Box and Muller: draws 0 and 1 give radius and angle. None exceeds 5.77."""
+    """Normal random numbers by Box and Muller: draws 0 and 1 give radius and angle. No number exceeds 5.77."""
     radius = torch.sqrt(-2 * torch.log1p(-random.uniform(like, 0)))
     return radius * torch.cos(2 * math.pi * random.uniform(like, 1))
 
@@ -23,16 +23,16 @@ def normal(random: Random, like: Tensor) -> Tensor:
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Noise(LinearTransform):
-    """Add normal noise: ``grad_output + sigma * N(0, 1)``.
+    """Normal noise on the gradient: ``grad_output + sigma * N(0, 1)``.
 
     Args:
-        sigma: Standard deviation, in units of the feedback; not negative.
+        sigma: Standard deviation, in units of the gradient; not negative.
     Raises:
         RuleValueError: ``sigma < 0``.
     Source:
         Neelakantan et al. 2015, arXiv:1511.06807, for gradients of weights.
     Use:
-        To ask how much noise learning survives, or to leave a plateau.
+        To measure how much noise learning tolerates, or to leave a plateau.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", Noise(2)).backward(torch.ones(1000))
@@ -57,16 +57,16 @@ class Noise(LinearTransform):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Drop(LinearTransform):
-    """Drop each element with probability ``p`` and divide the others by ``1 - p``, which keeps the mean.
+    """Random dropping: each element is 0 with probability ``p``, else divided by ``1 - p``, which keeps the mean.
 
     Args:
-        p: Probability, in [0, 1).
+        p: Probability of dropping an element, in [0, 1).
     Raises:
         RuleValueError: ``p`` is outside [0, 1).
     Source:
         Wangni et al. 2018, arXiv:1710.09854, with one probability for all.
     Use:
-        To ask how much of the feedback learning needs.
+        To measure how much of the gradient learning needs.
     Example:
         >>> z = torch.zeros(1000, requires_grad=True)
         >>> untie(z, "relu", Drop(0.5)).backward(torch.ones(1000))

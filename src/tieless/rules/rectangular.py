@@ -1,4 +1,4 @@
-"""A window in the place of the derivative."""
+"""Rectangular window in place of the derivative."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tieless.slopes import TwoValuedSlope, Window
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Rectangular(Rule):
-    """Let feedback through where ``low <= z <= high``; block it elsewhere.
+    """Rectangular window (boxcar surrogate): pass the gradient where ``low <= z <= high``; block it elsewhere.
 
     ``grad_input = grad_output * height * 1[low <= z <= high]``. Both edges pass, rounded to the dtype of ``z``; NaN in
-    ``z`` blocks; what is blocked is exactly 0. Keeps one bit an element.
+    ``z`` blocks; blocked elements are exactly 0. Memory: one bit per element.
 
     Args:
         low, high: Edges of the window, in units of ``z``.
-        height: The slope inside, any finite number.
+        height: Multiplier inside, any finite number.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -31,7 +31,7 @@ class Rectangular(Rule):
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178; window height 1. SpikingJelly's Rect is as high as it is
         narrow, see ``from_alpha``; for Larq's clip values see ``from_clip``.
     Use:
-        The window of binary networks, and the least memory of all surrogates.
+        Binary networks; the rule has the smallest memory of all surrogates.
     Example:
         >>> z = torch.tensor([-0.6, 0.5, 0.7], requires_grad=True)
         >>> untie(z, "heaviside", Rectangular(-0.5, 0.5)).sum().backward(); z.grad
@@ -59,12 +59,12 @@ class Rectangular(Rule):
 
     @property
     def half_width(self) -> float:
-        """Half the window, where the slope ends: comparable with the ``half_width`` of the other surrogates."""
+        """Half the window, at whose end the slope ends: comparable with the ``half_width`` of the other surrogates."""
         return (self.high - self.low) / 2
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Rectangular:
-        """As SpikingJelly writes it: ``alpha`` where ``|z| < 1 / (2 alpha)``; here both edges pass.
+        """Rule in the form of SpikingJelly: ``alpha`` where ``|z| < 1 / (2 alpha)``; here both edges pass.
 
         Example:
             >>> Rectangular.from_alpha(2)
@@ -75,7 +75,7 @@ class Rectangular(Rule):
 
     @classmethod
     def from_clip(cls, clip_value: float = 1) -> Rectangular:
-        """As Larq writes it: 1 where ``|z| <= clip_value``. Without a clip value it is ``constant``.
+        """Rule in the form of Larq: 1 where ``|z| <= clip_value``. Without a clip value the rule is ``constant``.
 
         Example:
             >>> Rectangular.from_clip(1)
@@ -86,7 +86,7 @@ class Rectangular(Rule):
 
     @classmethod
     def from_half_width(cls, half_width: float, height: float = 1) -> Rectangular:
-        """The window around 0 that is ``half_width`` wide on each side.
+        """Window around 0 that is ``half_width`` wide on each side.
 
         Example:
             >>> Rectangular.from_half_width(0.5)

@@ -1,4 +1,4 @@
-"""Schedules of rules: values that give the rule of each step and change nothing by themselves, by the names in specs."""
+"""Schedules of rules: values that give the rule of each step and change nothing themselves, by their names in specs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _MAKERS: dict[str, Callable[..., RuleSchedule]] = {}
 class RuleSchedule(ABC):
     """Base of ``Anneal`` and ``Alternate``, which are values: hashable, comparable, picklable. ``str`` gives a spec."""
 
-    __slots__ = ("__weakref__",)  # as a ``Named`` has it
+    __slots__ = ("__weakref__",)  # as in a ``Named``
 
     @abstractmethod
     def at(self, step: int) -> Rule:
-        """The rule of a step, from 0 on."""
+        """Rule of a step, counted from 0."""
 
     @abstractmethod
     def kinds(self) -> tuple[Rule, ...]:
-        """Rules enough to say with which forwards the schedule can go: one of each kind that it gives."""
+        """One rule of each kind that the schedule gives, to check with which forwards the schedule can be used."""
 
     @abstractmethod
     def belongs_to(self, rule: Rule) -> bool:
-        """True if an activation with this rule is one that the schedule is for."""
+        """True if the schedule is for an activation with this rule."""
 
     @abstractmethod
     def whose(self) -> str:
-        """In words, which rule an activation has that the schedule is for."""
+        """Description in words of the rule of an activation that the schedule is for."""
 
 
 def register_schedule(name: str) -> Callable[[MakerT], MakerT]:
@@ -67,11 +67,11 @@ def register_schedule(name: str) -> Callable[[MakerT], MakerT]:
 
 
 def rule_schedule(spec: str) -> RuleSchedule | None:
-    """The schedule that a spec writes; ``None`` where it writes a rule.
+    """Schedule that a spec writes; ``None`` if the spec writes a rule.
 
     Raises:
-        SpecError: it cannot be read, or is a part of a chain: what a schedule gives are chains themselves.
-        RuleTypeError, RuleValueError: as ``alternate`` and ``anneal`` raise them.
+        SpecError: the spec cannot be read, or is a part of a chain: the rules of a schedule are chains themselves.
+        RuleTypeError, RuleValueError: the reasons of ``alternate`` and ``anneal``.
     Example:
         >>> from tieless.rules import rule_schedule
         >>> rule_schedule("alternate('constant', 'tied', every=5)").at(5)

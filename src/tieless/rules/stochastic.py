@@ -1,4 +1,4 @@
-"""A random slope below the threshold: the one surrogate of spiking networks that draws numbers."""
+"""Random slope below the threshold: the one surrogate of spiking networks that draws numbers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tieless.slopes import Window
 @register_rule
 @dataclass(frozen=True, slots=True)
 class StochasticSpike(Rule):
-    """Slope 1 where ``z > 0``; below, at 0 and for NaN a small random one: ``grad_output * (U - 0.5 + mean) * variance``.
+    """Slope 1 where ``z > 0``, else a small random one: ``grad_output * (U - 0.5 + mean) * variance``.
 
-    U is uniform on [0, 1), drawn for each element from the call's key. Keeps the key and one bit an element.
+    U is uniform on [0, 1), drawn for each element from the call's key. The random slope is also used at 0 and for NaN.
+    Memory: the key and one bit per element.
 
     Args:
-        mean: Shifts the random slopes, in units of ``variance``; from -1e6 to 1e6.
-        variance: How far they spread: they lie in ``[mean - 0.5, mean + 0.5) * variance``; positive.
+        mean: Shift of the random slopes, in units of ``variance``; from -1e6 to 1e6.
+        variance: Spread of the random slopes: they lie in ``[mean - 0.5, mean + 0.5) * variance``; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -33,7 +34,7 @@ class StochasticSpike(Rule):
     Source:
         snnTorch's stochastic spike operator (SSO).
     Use:
-        Where silent neurons should be stirred without a direction.
+        Networks in which silent neurons should change without a direction.
     Example:
         >>> z = torch.tensor([-1.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", StochasticSpike()).sum().backward()
@@ -69,5 +70,5 @@ class StochasticSpike(Rule):
         assert random is not None
         low, high = ((self.mean + edge) * self.variance for edge in (-0.5, 0.5))
         stirred = ops.jam(grad_output, random.key, random.stream, low, high, False, None)
-        stirred = laid_out_like(stirred, grad_output)  # which batches of autograd's own do not keep, and bits follow
+        stirred = laid_out_like(stirred, grad_output)  # autograd's own batches lose this layout, which bits follow
         return ops.gate(grad_output, kept, 1.0, 0.0) + ops.gate(stirred, kept, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Smooth bumps in the place of a step's derivative, as spiking networks use them. All keep ``z``, whose value they need."""
+"""Smooth bumps in place of a step function's derivative (surrogate gradients of spiking networks). All store ``z``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tieless.rules.bump import Bump, positive
 @register_rule
 @dataclass(frozen=True, slots=True)
 class ATan(Bump):
-    """The derivative of an arcus tangent: ``grad_output * height / (1 + (z / width)^2)``.
+    """Derivative of an arctangent: ``grad_output * height / (1 + (z / width)^2)``.
 
-    Its tails fall as ``1 / z^2``: neurons far from the threshold still learn a little.
+    The tails fall as ``1 / z^2``: neurons far from the threshold still learn a little.
 
     Args:
-        width: Where the slope has fallen to half its height; positive.
-        height: The slope at 0; positive.
+        width: Value of ``|z|`` at which the slope is half its height; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -27,7 +27,7 @@ class ATan(Bump):
     Source:
         Fang et al. 2021, arXiv:2007.05785; there ``alpha / 2 / (1 + (pi alpha z / 2)^2)``, see ``from_alpha``.
     Use:
-        The usual first choice for spiking networks.
+        Spiking networks, as the usual first choice.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", ATan(1, 1)).sum().backward(); z.grad
@@ -42,7 +42,7 @@ class ATan(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> ATan:
-        """As snnTorch and SpikingJelly write it: ``alpha / 2 / (1 + (pi alpha z / 2)^2)``.
+        """Rule in the form of snnTorch and SpikingJelly: ``alpha / 2 / (1 + (pi alpha z / 2)^2)``.
 
         Example:
             >>> ATan.from_alpha(2)
@@ -55,13 +55,13 @@ class ATan(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Sigmoid(Bump):
-    """The derivative of a logistic function: ``grad_output * 4 height s (1 - s)``, ``s = sigma(z / width)``.
+    """Derivative of a logistic function: ``grad_output * 4 height s (1 - s)``, ``s = sigma(z / width)``.
 
-    Its tails fall as ``exp(-|z| / width)``.
+    The tails fall as ``exp(-|z| / width)``.
 
     Args:
-        width: Distance in which the logistic function goes from 1/2 to 0.731; positive.
-        height: The slope at 0; positive.
+        width: Distance over which the logistic function goes from 1/2 to 0.731; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -70,7 +70,7 @@ class Sigmoid(Bump):
         Zenke and Vogels 2021, doi:10.1162/neco_a_01367; there ``alpha s (1 - s)``, ``s = sigma(alpha z)``, see
         ``from_alpha``. Norse's ``1 - tanh(k z)^2`` is the same function, see ``from_tanh``.
     Use:
-        Where feedback should stay near the threshold without an edge.
+        Gradients that should stay near the threshold without an edge.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", Sigmoid(1, 0.25)).sum().backward(); z.grad
@@ -84,7 +84,7 @@ class Sigmoid(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Sigmoid:
-        """As SpikingJelly writes it: ``alpha s (1 - s)`` with ``s = sigma(alpha z)``.
+        """Rule in the form of SpikingJelly: ``alpha s (1 - s)`` with ``s = sigma(alpha z)``.
 
         Example:
             >>> Sigmoid.from_alpha(4)
@@ -95,7 +95,7 @@ class Sigmoid(Bump):
 
     @classmethod
     def from_tanh(cls, k: float) -> Sigmoid:
-        """As Norse writes it: ``1 - tanh(k z)^2``.
+        """Rule in the form of Norse: ``1 - tanh(k z)^2``.
 
         Example:
             >>> Sigmoid.from_tanh(2)
@@ -108,13 +108,13 @@ class Sigmoid(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class FastSigmoid(Bump):
-    """The derivative of ``x / (1 + |x|)``: ``grad_output * height / (1 + |z| / width)^2``.
+    """Derivative of ``x / (1 + |x|)``: ``grad_output * height / (1 + |z| / width)^2``.
 
-    A cusp at 0; its tails fall as ``1 / z^2``.
+    The slope has a cusp at 0; its tails fall as ``1 / z^2``.
 
     Args:
-        width: Where the slope has fallen to a quarter of its height; positive.
-        height: The slope at 0; positive.
+        width: Value of ``|z|`` at which the slope is a quarter of its height; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -123,7 +123,7 @@ class FastSigmoid(Bump):
         Zenke and Ganguli 2018, doi:10.1162/neco_a_01086 (SuperSpike); there ``1 / (1 + slope |z|)^2``, see
         ``from_slope``. SpikingJelly's SoftSign and SuperSpike are the same function, see their constructors.
     Use:
-        The cheapest smooth surrogate with tails; robust to the choice of its width.
+        Cheapest smooth surrogate with tails; robust to the choice of its width.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", FastSigmoid(1, 1)).sum().backward(); z.grad
@@ -142,7 +142,7 @@ class FastSigmoid(Bump):
 
     @classmethod
     def from_slope(cls, slope: float) -> FastSigmoid:
-        """As snnTorch writes it: ``1 / (1 + slope |z|)^2``.
+        """Rule in the form of snnTorch: ``1 / (1 + slope |z|)^2``.
 
         Example:
             >>> FastSigmoid.from_slope(25)
@@ -153,7 +153,7 @@ class FastSigmoid(Bump):
 
     @classmethod
     def from_soft_sign(cls, alpha: float) -> FastSigmoid:
-        """SpikingJelly's SoftSign: ``1 / (2 alpha (1 / alpha + |z|)^2)``.
+        """Rule in the form of SpikingJelly's SoftSign: ``1 / (2 alpha (1 / alpha + |z|)^2)``.
 
         Example:
             >>> FastSigmoid.from_soft_sign(2)
@@ -164,7 +164,7 @@ class FastSigmoid(Bump):
 
     @classmethod
     def from_super_spike(cls, alpha: float) -> FastSigmoid:
-        """SpikingJelly's SuperSpike: ``alpha / (1 + |z|)^2``. Norse's has alpha 1, whatever it is given.
+        """Rule in the form of SpikingJelly's SuperSpike: ``alpha / (1 + |z|)^2``. In Norse's form alpha always is 1.
 
         Example:
             >>> FastSigmoid.from_super_spike(3)
@@ -177,13 +177,13 @@ class FastSigmoid(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Erf(Bump):
-    """The derivative of an error function, a normal curve: ``grad_output * height exp(-(z / width)^2)``.
+    """Derivative of an error function, a normal curve: ``grad_output * height exp(-(z / width)^2)``.
 
-    Smooth everywhere, with no tails to speak of: at 3 widths it is a ten-thousandth of its height.
+    The slope is smooth everywhere, with negligible tails: at 3 widths it is a ten-thousandth of its height.
 
     Args:
-        width: Where the slope has fallen to 0.368 of its height, which is 1.414 standard deviations; positive.
-        height: The slope at 0; positive.
+        width: Value of ``|z|`` at which the slope is 0.368 of its height, 1.414 standard deviations; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -192,7 +192,7 @@ class Erf(Bump):
         Yin et al. 2020, arXiv:2005.11633; SpikingJelly's Erf, ``alpha / sqrt(pi) exp(-(alpha z)^2)``, see
         ``from_alpha``, and Norse's heavi_erfc, twice as high, see ``from_erfc``.
     Use:
-        Where feedback should come from the neighbourhood of the threshold alone, and smoothly.
+        Gradients that should come from the neighbourhood of the threshold alone, and smoothly.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", Erf(1, 1)).sum().backward(); z.grad
@@ -206,7 +206,7 @@ class Erf(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Erf:
-        """As SpikingJelly writes it: ``alpha / sqrt(pi) exp(-(alpha z)^2)``.
+        """Rule in the form of SpikingJelly: ``alpha / sqrt(pi) exp(-(alpha z)^2)``.
 
         Example:
             >>> Erf.from_alpha(2)
@@ -217,7 +217,7 @@ class Erf(Bump):
 
     @classmethod
     def from_erfc(cls, k: float) -> Erf:
-        """As Norse writes it: ``2 / sqrt(pi) exp(-(k z)^2)``.
+        """Rule in the form of Norse: ``2 / sqrt(pi) exp(-(k z)^2)``.
 
         Example:
             >>> Erf.from_erfc(2)

@@ -1,4 +1,4 @@
-"""Bumps with heavy tails, a cusp or a plateau. All keep ``z``, whose value they need."""
+"""Bumps with heavy tails, a cusp or a plateau (surrogate gradients). All store ``z``, whose value they need."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tieless.slopes import NamedSlope, OwnSlope
 @register_rule
 @dataclass(frozen=True, slots=True)
 class PiecewiseExp(Bump):
-    """Falls exponentially on both sides: ``grad_output * height exp(-|z - center| / width)``.
+    """Exponential slope on both sides: ``grad_output * height exp(-|z - center| / width)``.
 
     Args:
-        width: Where the slope has fallen to 0.368 of its height, from the centre; positive.
-        height: The slope at the centre; positive.
-        center: Where the peak is, in units of ``z``.
+        width: Distance from the centre at which the slope is 0.368 of its height; positive.
+        height: Slope at the centre; positive.
+        center: Position of the peak, in units of ``z``.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -33,7 +33,7 @@ class PiecewiseExp(Bump):
         Shrestha and Orchard 2018, arXiv:1810.08646 (SLAYER); SpikingJelly's PiecewiseExp, see ``from_alpha``, and
         snnTorch's spike_rate_escape, whose centre is at 1, see ``from_escape_rate``.
     Use:
-        Where a neuron's chance to fire, not its distance from the threshold, should set its share.
+        Networks in which a neuron's probability to fire, not its distance from the threshold, should set its share.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", PiecewiseExp(1, 1)).sum().backward(); z.grad
@@ -48,7 +48,7 @@ class PiecewiseExp(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> PiecewiseExp:
-        """As SpikingJelly writes it: ``alpha / 2 exp(-alpha |z|)``.
+        """Rule in the form of SpikingJelly: ``alpha / 2 exp(-alpha |z|)``.
 
         Example:
             >>> PiecewiseExp.from_alpha(2)
@@ -59,7 +59,7 @@ class PiecewiseExp(Bump):
 
     @classmethod
     def from_escape_rate(cls, beta: float = 1, slope: float = 25) -> PiecewiseExp:
-        """As snnTorch writes it: ``slope exp(-beta |z - 1|)``.
+        """Rule in the form of snnTorch: ``slope exp(-beta |z - 1|)``.
 
         Example:
             >>> PiecewiseExp.from_escape_rate()
@@ -75,13 +75,13 @@ class PiecewiseExp(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class SignLogAbs(Bump):
-    """The derivative of ``sign(x) log(1 + |x|)``: ``grad_output * height / (1 + |z| / width)``.
+    """Derivative of ``sign(x) log(1 + |x|)``: ``grad_output * height / (1 + |z| / width)``.
 
-    The heaviest tails of all: they fall as ``1 / |z|``, and their area has no bound.
+    The tails are the heaviest of all surrogates: they fall as ``1 / |z|``, and their area has no bound.
 
     Args:
-        width: Where the slope has fallen to half its height; positive.
-        height: The slope at 0; positive.
+        width: Value of ``|z|`` at which the slope is half its height; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -89,7 +89,7 @@ class SignLogAbs(Bump):
     Source:
         SpikingJelly's NonzeroSignLogAbs, ``1 / (1 / alpha + |z|)``, see ``from_alpha``.
     Use:
-        Where neurons far from the threshold must be brought back.
+        Networks in which neurons far from the threshold must be brought back.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", SignLogAbs(1, 1)).sum().backward(); z.grad
@@ -103,7 +103,7 @@ class SignLogAbs(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> SignLogAbs:
-        """As SpikingJelly writes it: ``1 / (1 / alpha + |z|)``.
+        """Rule in the form of SpikingJelly: ``1 / (1 / alpha + |z|)``.
 
         Example:
             >>> SignLogAbs.from_alpha(2)
@@ -116,15 +116,15 @@ class SignLogAbs(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class QPseudoSpike(Bump):
-    """Tails of a power that is chosen: ``grad_output * height / (1 + |z| / width)^power``.
+    """Tails of a chosen power: ``grad_output * height / (1 + |z| / width)^power``.
 
-    With power 1 it is ``sign_log_abs``, with power 2 ``fast_sigmoid``, which kernels do in one pass; this one is made of
+    Power 1 gives ``sign_log_abs``, power 2 ``fast_sigmoid``, which have kernels of one pass; this rule is made of
     PyTorch's operations. An infinite ``z`` counts as the largest finite number.
 
     Args:
-        width: Where the slope has fallen to ``2^-power`` of its height; positive.
-        height: The slope at 0; positive.
-        power: How fast the tails fall; from 1e-3 to 1e3.
+        width: Value of ``|z|`` at which the slope is ``2^-power`` of its height; positive.
+        height: Slope at 0; positive.
+        power: Exponent of the tails; from 1e-3 to 1e3.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -132,7 +132,7 @@ class QPseudoSpike(Bump):
     Source:
         Herranz-Celotti and Rouat 2022, arXiv:2202.00282; there ``(1 + 2 |z| / (alpha - 1))^-alpha``, see ``from_alpha``.
     Use:
-        To ask how much the tails matter, with one number.
+        To measure how much the tails matter, with one number.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", QPseudoSpike(1, 1, 3)).sum().backward(); z.grad
@@ -155,7 +155,7 @@ class QPseudoSpike(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> QPseudoSpike:
-        """As SpikingJelly writes it: ``(1 + 2 |z| / (alpha - 1))^-alpha``, for alpha above 1.
+        """Rule in the form of SpikingJelly: ``(1 + 2 |z| / (alpha - 1))^-alpha``, for alpha above 1.
 
         Example:
             >>> QPseudoSpike.from_alpha(3)
@@ -169,7 +169,7 @@ class QPseudoSpike(Bump):
         return OwnSlope(self, "input")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """``height exp(-power log(1 + |z| / width))``: no power of a large number, which might overflow."""
+        """Slope ``height exp(-power log(1 + |z| / width))``: no power of a large number, which might overflow."""
         scaled = (value.abs() * (1 / self.width)).clamp(max=torch.finfo(value.dtype).max)
         return self.height * torch.exp(-self.power * torch.log1p(scaled))
 
@@ -177,13 +177,13 @@ class QPseudoSpike(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class FakeNumericalGradient(Bump):
-    """A plateau and hyperbolic tails: ``grad_output * height min(1, width / |z|)``.
+    """Plateau and hyperbolic tails: ``grad_output * height min(1, width / |z|)``.
 
-    The slope of the line from the origin to the step's output at ``z``, no steeper than ``height``.
+    The slope is that of the line from the origin to the step function's value at ``z``, no steeper than ``height``.
 
     Args:
-        width: Half the plateau: up to there, edges included, the slope is its height; positive.
-        height: The slope on the plateau; positive.
+        width: Half the plateau: up to it, edges included, the slope is its height; positive.
+        height: Slope on the plateau; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -191,7 +191,7 @@ class FakeNumericalGradient(Bump):
     Source:
         SpikingJelly's FakeNumericalGradient, ``min(sign(z) / z, alpha)``, see ``from_alpha``; there -0.0 gives -inf.
     Use:
-        Rarely; it is here so that its users find it.
+        Ports of code that uses it; otherwise rarely.
     Example:
         >>> z = torch.tensor([-0.0, 1.0, 4.0], requires_grad=True)
         >>> untie(z, "heaviside", FakeNumericalGradient(1, 1)).sum().backward(); z.grad
@@ -205,7 +205,7 @@ class FakeNumericalGradient(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> FakeNumericalGradient:
-        """As SpikingJelly writes it: ``min(sign(z) / z, alpha)``.
+        """Rule in the form of SpikingJelly: ``min(sign(z) / z, alpha)``.
 
         Example:
             >>> FakeNumericalGradient.from_alpha(0.5)
@@ -218,13 +218,13 @@ class FakeNumericalGradient(Bump):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Circ(Bump):
-    """The derivative of ``x / sqrt(1 + x^2)``: ``grad_output * height / (1 + (z / width)^2)^(3/2)``.
+    """Derivative of ``x / sqrt(1 + x^2)``: ``grad_output * height / (1 + (z / width)^2)^(3/2)``.
 
-    Its tails fall as ``1 / |z|^3``.
+    The tails fall as ``1 / |z|^3``.
 
     Args:
-        width: Where the slope has fallen to 0.354 of its height; positive.
-        height: The slope at 0; positive.
+        width: Value of ``|z|`` at which the slope is 0.354 of its height; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -232,7 +232,7 @@ class Circ(Bump):
     Source:
         Norse's circ, ``alpha^3 / (alpha^2 + z^2)^(3/2)``, see ``from_alpha``.
     Use:
-        Between ``atan`` and ``erf``: smooth, with lighter tails than the one and heavier than the other.
+        Cases between ``atan`` and ``erf``: smooth, with lighter tails than the one and heavier than the other.
     Example:
         >>> z = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> untie(z, "heaviside", Circ(1, 1)).sum().backward(); z.grad
@@ -246,7 +246,7 @@ class Circ(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Circ:
-        """As Norse writes it: ``alpha^3 / (alpha^2 + z^2)^(3/2)``.
+        """Rule in the form of Norse: ``alpha^3 / (alpha^2 + z^2)^(3/2)``.
 
         Example:
             >>> Circ.from_alpha(0.5)
@@ -259,6 +259,6 @@ class Circ(Bump):
         return OwnSlope(self, "input")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """``height r^3`` with ``r = 1 / sqrt(1 + (z / width)^2)``, which is 0 where the square overflows."""
+        """Slope ``height r^3`` with ``r = 1 / sqrt(1 + (z / width)^2)``, which is 0 where the square overflows."""
         root = torch.rsqrt(1 + (value * (1 / self.width)).square())
         return self.height * (root * root * root)

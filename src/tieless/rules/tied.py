@@ -1,4 +1,4 @@
-"""The two baselines: the forward's own derivative, and nothing at all."""
+"""Two baselines: the forward's own derivative, and no gradient at all."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tieless.slopes import FixedSlope, SlopeForm
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Tied(Rule):
-    """The forward's true derivative: ``grad_input = grad_output * phi'(z)``, as PyTorch defines it at kinks.
+    """True derivative of the forward: ``grad_input = grad_output * phi'(z)``, as PyTorch defines it at kinks.
 
-    Keeps what the derivative needs: nothing (linear), one bit an element (piecewise linear forwards), ``y`` (tanh,
+    Memory is that of the derivative: nothing (linear), one bit per element (piecewise linear forwards), ``y`` (tanh,
     logistic, elu, softplus) or ``z`` (gelu, silu, any callable).
 
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
-        UntrainableError: joined with a forward that is flat almost everywhere.
+        UntrainableError: combined with a forward that is flat almost everywhere.
     Use:
-        The baseline with which every other rule is compared.
+        Baseline with which every other rule is compared.
     Source:
         The chain rule.
     Example:
@@ -42,7 +42,7 @@ class Tied(Rule):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Frozen(Rule):
-    """Slope 0: ``grad_input = 0``. Only what lies above the activation learns; the honest baseline. Keeps nothing.
+    """Zero gradient: ``grad_input = 0``. Only the layers above the activation learn. Memory: nothing is stored.
 
     Shape:
         ``grad_output``: ``(...)``, floating. Result: exact zeros, laid out like ``z``.

@@ -1,4 +1,4 @@
-"""What all feedback transforms share: they see the feedback alone, and keep nothing of the forward pass."""
+"""Base of all gradient transforms: they use the incoming gradient alone, and store nothing of the forward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tieless.rules.base import Family, Rule
 
 
 class Transform(Rule):
-    """A rule on ``grad_output`` alone. Subclasses define ``transform``, or ``disturb`` where they draw numbers.
+    """Rule on ``grad_output`` alone. Subclasses define ``transform``, or ``disturb`` if they draw numbers.
 
     Half types are widened to float32 for the arithmetic and rounded once at the end.
     """
@@ -33,7 +33,7 @@ class Transform(Rule):
 
 
 class LinearTransform(Transform):
-    """A transform that is linear in the feedback, or that and a constant, written in PyTorch's operations."""
+    """Transform that is linear in the incoming gradient, or affine, written in PyTorch's operations."""
 
     __slots__ = ()
 
@@ -43,9 +43,9 @@ class LinearTransform(Transform):
 
 
 def dimensions_of(grad_output: Tensor, per: Literal["sample", "tensor"]) -> tuple[int, ...]:
-    """The dimensions of one sample, or all.
+    """Dimensions of one sample, or all.
 
-    A sample is an entry of dimension 0; a feedback of fewer than two dimensions is one sample.
+    A sample is an entry of dimension 0; a gradient of fewer than two dimensions is one sample.
     """
     whole = tuple(range(grad_output.dim()))
     return whole[1:] or whole if per == "sample" else whole

@@ -1,4 +1,4 @@
-"""A triangle in the place of the derivative."""
+"""Triangle in place of the derivative."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tieless.rules.bump import Bump, positive
 @register_rule
 @dataclass(frozen=True, slots=True)
 class Triangular(Bump):
-    """Falls in a straight line from ``z = 0`` to 0 at ``|z| = width``: ``grad_output * height max(0, 1 - |z| / width)``.
+    """Triangular slope, 0 from ``|z| = width`` on: ``grad_output * height max(0, 1 - |z| / width)``.
 
-    Keeps ``z``, whose value it needs.
+    Memory: ``z`` is stored, whose value the rule needs.
 
     Args:
         width: Half the base, in units of ``z``; positive.
-        height: The slope at 0; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -29,7 +29,7 @@ class Triangular(Bump):
         it is named in SpikingJelly, see ``from_alpha``; ApproxSign (Liu et al. 2018, arXiv:1808.00278) is
         ``triangular(1, height=2)``.
     Use:
-        Where feedback should end, but not at an edge.
+        Gradients that should end, but not at an edge.
     Example:
         >>> z = torch.tensor([-0.5, 0.0, 2.0], requires_grad=True)
         >>> untie(z, "heaviside", Triangular(1)).sum().backward(); z.grad
@@ -48,7 +48,7 @@ class Triangular(Bump):
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Triangular:
-        """As SpikingJelly writes it: ``alpha - alpha^2 |z|`` where ``|z| <= 1 / alpha``.
+        """Rule in the form of SpikingJelly: ``alpha - alpha^2 |z|`` where ``|z| <= 1 / alpha``.
 
         Example:
             >>> Triangular.from_alpha(2)
@@ -59,7 +59,7 @@ class Triangular(Bump):
 
     @classmethod
     def from_norse(cls, alpha: float = 0.3) -> Triangular:
-        """As Norse writes it: ``alpha max(0, 1 - |z|)``, in which alpha is the height alone.
+        """Rule in the form of Norse: ``alpha max(0, 1 - |z|)``, in which alpha is the height alone.
 
         Example:
             >>> Triangular.from_norse(0.3)

@@ -1,4 +1,4 @@
-"""Slopes that turn negative: waves and overshoots. Both keep ``z``, and are made of PyTorch's operations."""
+"""Slopes that turn negative: waves and overshoots. Both store ``z``, and are made of PyTorch's operations."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from tieless.slopes import OwnSlope
 @register_rule
 @dataclass(frozen=True, slots=True)
 class SquareWaveSeries(Scaled):
-    """The derivative of a square wave's first Fourier terms: ``height`` times the mean of ``terms`` cosines.
+    """Derivative of a square wave's first Fourier terms: ``height`` times the mean of ``terms`` cosines.
 
-    ``grad_output * height / terms * sum of cos((2 i - 1) pi z / (2 width))`` over ``i = 1 .. terms``. It repeats, and is
-    negative half of the time. Where ``z`` is so large that its neighbours are a period away, or infinite, it is 0.
+    ``grad_output * height / terms * sum of cos((2 i - 1) pi z / (2 width))`` over ``i = 1 .. terms``. The slope
+    repeats, and is negative half of the time. Where ``z`` is so large that its neighbours are a period away, or
+    infinite, the slope is 0.
 
     Args:
-        width: A quarter of the period, where the first cosine is 0; positive.
-        height: The slope at 0; positive.
+        width: Quarter of the period, at which the first cosine is 0; positive.
+        height: Slope at 0; positive.
         terms: Number of cosines, 1 to 1000.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
@@ -35,7 +36,7 @@ class SquareWaveSeries(Scaled):
     Source:
         SpikingJelly's SquarewaveFourierSeries(n, T), which has ``n - 1`` terms; see ``from_period``.
     Use:
-        For ``square_wave``, or to see what a periodic surrogate does.
+        The forward ``square_wave``, or studies of periodic surrogates.
     Example:
         >>> z = torch.tensor([0.0, 2.0, 4.0], requires_grad=True)
         >>> untie(z, "square_wave(8)", SquareWaveSeries(2, 1)).sum().backward(); z.grad.round(decimals=4)
@@ -53,7 +54,7 @@ class SquareWaveSeries(Scaled):
 
     @classmethod
     def from_period(cls, n: int = 2, period: float = 8) -> SquareWaveSeries:
-        """As SpikingJelly writes it: ``4 / period`` times the sum of ``n - 1`` cosines.
+        """Rule in the form of SpikingJelly: ``4 / period`` times the sum of ``n - 1`` cosines.
 
         Example:
             >>> SquareWaveSeries.from_period(2, 8)
@@ -67,7 +68,7 @@ class SquareWaveSeries(Scaled):
         return OwnSlope(self, "input")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """The cosines of what is left of ``z`` after whole periods."""
+        """Slope by the cosines of the remainder of ``z`` after whole periods."""
         # Not torch.fmod: the greatest float64 by 0.001 gave NaN (torch 2.13, AVX-512).
         turns = value * (0.25 / self.width)
         angle = (turns - torch.round(turns)) * (2 * math.pi)
@@ -81,13 +82,13 @@ class SquareWaveSeries(Scaled):
 @register_rule
 @dataclass(frozen=True, slots=True)
 class SwishSign(Bump):
-    """The derivative of a swish made odd, which overshoots: ``grad_output * height (2 - t tanh(t / 2)) / (1 + cosh t)``.
+    """Derivative of a swish made odd, which overshoots: ``grad_output * height (2 - t tanh(t / 2)) / (1 + cosh t)``.
 
-    ``t = z / width``. Negative where ``|t| > 2.4``.
+    Here ``t = z / width``. The slope is negative where ``|t| > 2.4``.
 
     Args:
-        width: The unit of ``z``; positive.
-        height: The slope at 0; positive.
+        width: Unit of ``z``; positive.
+        height: Slope at 0; positive.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -95,7 +96,7 @@ class SwishSign(Bump):
     Source:
         Darabi et al. 2018, arXiv:1812.11800 (BNN+); there and in Larq with ``beta``, see ``from_beta``.
     Use:
-        For binary weights: where ``|t| > 2.4`` it turns the feedback around.
+        Binary weights: where ``|t| > 2.4`` the rule reverses the gradient.
     Example:
         >>> z = torch.tensor([0.0, 1.0, 3.0], requires_grad=True)
         >>> untie(z, "sign", SwishSign(1, 1)).sum().backward(); z.grad
@@ -110,7 +111,7 @@ class SwishSign(Bump):
 
     @classmethod
     def from_beta(cls, beta: float = 5) -> SwishSign:
-        """As Larq writes it: ``beta (2 - beta z tanh(beta z / 2)) / (1 + cosh(beta z))``.
+        """Rule in the form of Larq: ``beta (2 - beta z tanh(beta z / 2)) / (1 + cosh(beta z))``.
 
         Example:
             >>> SwishSign.from_beta(5)
@@ -123,8 +124,8 @@ class SwishSign(Bump):
         return OwnSlope(self, "input")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """With ``e = exp(-|t|)``, in which both functions can be written so that nothing overflows."""
-        # From 1000 on e is 0 in float64 too, and 0 times anything finite is what is wanted.
+        """Slope written with ``e = exp(-|t|)``, by which both functions can be written so that nothing overflows."""
+        # From 1000 on e is 0 in float64 too, and 0 times any finite number is the wanted result.
         t = (value.abs() * (1 / self.width)).clamp(max=1000)
         fallen = torch.exp(-t)
         return self.height * (2 - t * (1 - fallen) / (1 + fallen)) * 2 * fallen / (1 + fallen).square()

@@ -1,4 +1,4 @@
-"""What carries the feedback through a linear layer: its own weights, or others."""
+"""Feedback weights: the weights that carry the incoming gradient through a linear layer, its own or others."""
 
 from __future__ import annotations
 

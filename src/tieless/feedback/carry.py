@@ -1,7 +1,7 @@
-"""Where feedback is carried by other weights: the autograd functions behind a converted layer.
+"""Autograd functions behind a converted layer, whose incoming gradient goes through feedback weights.
 
 A converted layer computes ``y`` from its input cut off from the graph, so that its own weights get their gradient from
-PyTorch as ever, and its input gets none. The functions here join the input to ``y`` again, by the feedback weights.
+PyTorch as usual, and its input gets none. The functions here join the input to ``y`` again, by the feedback weights.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NO_FORWARD_MODE = (
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """What carries one layer's feedback: all that its backward pass has to know, as a value.
+    """Carrier of one layer's feedback: all values that its backward pass needs.
 
     Args:
-        feedback: The kind.
-        geometry: The layer without its weights.
-        key: Its key.
+        feedback: Kind of the feedback weights.
+        geometry: Layer without its weights.
+        key: Key of the layer.
     """
 
     feedback: Feedback
@@ -56,17 +56,17 @@ def _deliver_in_graph(output: Tensor, names: str, *inputs: Tensor) -> Tensor:
 
 
 _MET: Named[Carrier] = Named(_send_in_graph, _deliver_in_graph)
-"""The carriers that compilers have met."""
+"""Carriers that compilers have met, by name."""
 
 
 def send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tensor:
-    """``y``, from which the feedback goes on to ``x`` by feedback weights.
+    """Output ``y``, from which the gradient goes on to ``x`` by feedback weights.
 
     Args:
-        y: What the layer made of ``x`` cut off.
-        x: The layer's input, padded as its geometry says.
-        weight: The layer's weights, where the kind reads them.
-        carrier: Of a kind that is not direct.
+        y: Output of the layer for ``x`` cut off.
+        x: Input of the layer, padded as its geometry says.
+        weight: Weights of the layer, if the kind reads them.
+        carrier: Carrier of a kind that is not direct.
     """
     if torch.compiler.is_compiling():
         return _send_in_graph(y, x, weight, _carrier_name(carrier))
@@ -74,14 +74,14 @@ def send(y: Tensor, x: Tensor, weight: Tensor | None, carrier: Carrier) -> Tenso
 
 
 def deliver(output: Tensor, carriers: Sequence[Carrier], inputs: Sequence[Tensor]) -> Tensor:
-    """``output``, from which the error goes straight to the inputs of layers.
+    """Output of a model, from which the error goes straight to the inputs of layers.
 
     Args:
-        output: Of the model: ``(n, ...)``, or one sample's numbers.
-        carriers: Of each input; their kinds are direct.
-        inputs: Of layers: ``(n, ...)``.
+        output: Output of the model: ``(n, ...)``, or one sample's numbers.
+        carriers: Carriers of the inputs; their kinds are direct.
+        inputs: Inputs of the layers: ``(n, ...)``.
     Raises:
-        RuleTypeError: an input has not as many samples as the output, or the output is a loss.
+        RuleTypeError: an input and the output have different numbers of samples, or the output is a loss.
     """
     if output.dim() == 0:
         raise RuleTypeError(
@@ -101,7 +101,7 @@ def deliver(output: Tensor, carriers: Sequence[Carrier], inputs: Sequence[Tensor
 
 
 def undelivered(y: Tensor, x: Tensor) -> Tensor:
-    """``y`` of a direct layer whose model is not running: it refuses a backward pass, which has no error to deliver."""
+    """Output ``y`` of a direct layer outside of its model. It refuses a backward pass: no error will be delivered."""
     return cast("Tensor", _Undelivered.apply(y, x))
 
 
@@ -117,13 +117,13 @@ def _deliver(output: Tensor, carriers: tuple[Carrier, ...], inputs: Sequence[Ten
     return cast("tuple[Tensor, ...]", _Delivered.apply(output, carriers, *inputs))[0]
 
 
-# Outputs are copies, not views: an activation may write in place to what a layer returns, and PyTorch lets nobody do that
-# to a view which an autograd function has made. The layer's own output is gone after the copy, for nothing keeps it.
-# The empty anchor is that of ``untie``: through it a forward-mode derivative of a gradient meets ``underivable``.
+# Outputs are copies, not views: an activation may write in place to a layer's output, and PyTorch forbids that for a
+# view which an autograd function has made. The layer's own output is freed after the copy, for nothing keeps it. The
+# empty anchor is that of ``untie``: through it a forward-mode derivative of a gradient meets ``underivable``.
 
 
 class _Sent(torch.autograd.Function):
-    """The identity on a layer's output; feedback goes on as it is, and to the layer's input by the feedback weights."""
+    """Identity on a layer's output; the gradient goes on unchanged, and to the layer's input by feedback weights."""
 
     generate_vmap_rule = True
 
@@ -161,7 +161,7 @@ class _Sent(torch.autograd.Function):
 
 
 class _Delivered(torch.autograd.Function):
-    """The identity on a model's output; the error goes on as it is, and to each layer's input by its feedback weights."""
+    """Identity on a model's output; the error goes on unchanged, and to each layer's input by its feedback weights."""
 
     generate_vmap_rule = True
 
@@ -230,7 +230,7 @@ class _Undelivered(torch.autograd.Function):
 
 
 def _without_forward_mode(anchor: Tensor, grad_output: Tensor, *sent: Tensor | None) -> tuple[Tensor | None, ...]:
-    """What is sent, refusing a forward-mode derivative of it. It is linear in the feedback, so autograd can record it."""
+    """Refuse a forward-mode derivative of the gradient passed down. Autograd can record it, for it is linear."""
     if not ops.forward_mode():
         return sent
     return tuple(None if one is None else underivable(one, anchor, grad_output, NO_PUSHED) for one in sent)

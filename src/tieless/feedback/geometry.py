@@ -1,4 +1,4 @@
-"""What a linear layer is apart from its weights: how its inputs meet them, and what that makes of feedback."""
+"""Geometry of a linear layer apart from its weights: how inputs meet the weights, and how gradients go back."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """A linear layer or a convolution without its weights.
+    """Linear layer or convolution without its weights.
 
     Args:
-        shape: Of the weights: outputs, inputs, window.
-        stride, padding, dilation: Of a convolution, a number for each dimension of its window.
-        groups: Of a convolution.
-        pads: What is put around the input beforehand, as ``F.pad`` takes it, where ``padding`` cannot say it.
-        mode: How.
+        shape: Shape of the weights: outputs, inputs, window.
+        stride, padding, dilation: Settings of a convolution, a number for each dimension of its window.
+        groups: Number of groups of a convolution.
+        pads: Padding around the input beforehand, as ``F.pad`` takes it, where ``padding`` cannot express it.
+        mode: Mode of that padding.
         transposed: True if the layer has its weights with the inputs first, as GPT-2's ``Conv1D``.
     """
 
@@ -33,27 +33,27 @@ class Geometry:
     transposed: bool = False
 
     def outputs_first(self, weight: Tensor) -> Tensor:
-        """The layer's weights in the shape that is said here."""
+        """Weights of the layer in the shape of ``shape``."""
         return weight.mT if self.transposed else weight
 
     def padded(self, x: Tensor) -> Tensor:
-        """The input with what is put around it beforehand."""
+        """Input with the padding around it."""
         return F.pad(x, self.pads, self.mode) if self.pads else x
 
     def grad_input(self, grad_output: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """What the transposed ``weights`` make of feedback.
+        """Gradient of the input, by the transposed ``weights``.
 
         Args:
-            grad_output: As the layer's output.
-            weights: In the shape of the layer's weights, in the dtype of the feedback.
-            shape: Of the layer's padded input.
+            grad_output: Incoming gradient, in the shape of the layer's output.
+            weights: Feedback weights, in the shape of the layer's weights and the dtype of the gradient.
+            shape: Shape of the layer's padded input.
         """
         dims = len(self.shape) - 2
         if dims == 0:
             return grad_output @ weights
         if len(shape) == dims + 1:
             return self.grad_input(grad_output[None], weights, (1, *shape))[0]
-        # The input itself is not needed, its shape is: as in torch.nn.grad.
+        # The shape of the input is needed, not the input: as in torch.nn.grad.
         like = grad_output.new_empty(1).expand(shape)
         found: Any = torch.ops.aten.convolution_backward(
             grad_output,

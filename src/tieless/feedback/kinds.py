@@ -1,4 +1,4 @@
-"""The kinds of feedback weights: what stands in the place of a layer's transposed weights on the way back."""
+"""Kinds of feedback weights, which replace a layer's transposed weights in the backward pass."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tieless.kernels.reductions import of_order_one
 from tieless.registry import Named, Registry, option, remembered
 
 FeedbackScale = Literal["glorot", "weights"]
-"""What the feedback weights are as large as: weights at Glorot's start, or the layer's own weights at each call."""
+"""Size of the feedback weights: that of weights at Glorot's start, or of the layer's own weights at each call."""
 
 
 class Feedback(Named):
-    """What carries the feedback through a linear layer, in the place of its own weights ``W``.
+    """Feedback weights, which carry the incoming gradient through a linear layer in place of its weights ``W``.
 
-    For ``y = W x + b`` and the feedback ``g`` that arrives at ``y``, the gradients of ``W`` and ``b`` stay what they are,
-    and what is sent on below is ``grad_input = B^T g`` in the place of ``W^T g``. Nothing is stored: ``B`` follows from the
-    weights, and from a key that is the layer's own (``key_of``) or, where a kind ``draws``, the call's. Its numbers are
-    float32, the same in every dtype and on every device.
+    For ``y = W x + b`` and the incoming gradient (feedback) ``g`` of ``y``, the gradients of ``W`` and ``b`` are
+    unchanged, and the gradient passed down is ``grad_input = B^T g`` in place of ``W^T g``. Nothing is stored: ``B``
+    follows from the weights, and from a key that is the layer's own (``key_of``) or, where a kind ``draws``, the
+    call's. Its numbers are float32, the same in every dtype and on every device.
 
     Attributes:
-        reads_weight: Whether ``B`` follows from ``W``.
-        draws: Whether each call has a key of its own, from PyTorch's generator.
-        direct: Whether the error at the model's output is what is carried, in the place of ``g``.
+        reads_weight: True if ``B`` follows from ``W``.
+        draws: True if each call has a key of its own, from PyTorch's generator.
+        direct: True if the error at the model's output is carried, in place of ``g``.
     """
 
     __slots__ = ()
@@ -41,13 +41,13 @@ class Feedback(Named):
     direct: ClassVar[bool] = False
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
-        """``B``, in the shape of ``W``.
+        """Feedback weights ``B``, in the shape of ``W``.
 
         Args:
-            shape: Outputs first, then inputs, then the window of a convolution.
-            weight: ``W``; ``None`` where the kind does not read it.
-            key: 64 bits from which random numbers follow.
-            device: Where it is wanted.
+            shape: Shape of the weights: outputs first, then inputs, then the window of a convolution.
+            weight: Weights ``W``; ``None`` if the kind does not read it.
+            key: Key of 64 bits, from which random numbers follow.
+            device: Device of the result.
         """
         raise NotImplementedError
 
@@ -58,7 +58,7 @@ FeedbackLike = str | Feedback
 
 
 def feedbacks() -> Mapping[str, type[Feedback]]:
-    """All kinds of feedback weights by name, sorted.
+    """Mapping of all kinds of feedback weights by name, sorted.
 
     Example:
         >>> list(tl.feedbacks())
@@ -68,10 +68,10 @@ def feedbacks() -> Mapping[str, type[Feedback]]:
 
 
 def feedback(spec: FeedbackLike) -> Feedback:
-    """The kind of feedback weights that a spec stands for; ``str`` of it gives the spec back.
+    """Kind of feedback weights of a spec; ``str`` of it gives the spec back.
 
     Raises:
-        SpecError: the spec cannot be read, or names what does not exist.
+        SpecError: the spec cannot be read, or has an unknown name.
         RuleTypeError, RuleValueError: a parameter has the wrong type or is out of range.
     Example:
         >>> from tieless.feedback import feedback
@@ -91,7 +91,7 @@ def _read(spec: str) -> Feedback:
 
 
 def key_of(seed: int, name: str) -> int:
-    """The key of a layer: a function of a seed and of the layer's name, so that each has weights of its own.
+    """Key of a layer: a function of a seed and of the layer's name, so that each layer has weights of its own.
 
     Example:
         >>> from tieless.feedback import key_of
@@ -103,7 +103,7 @@ def key_of(seed: int, name: str) -> int:
 
 
 def _glorot(shape: Sequence[int]) -> float:
-    """The root mean square of weights of a shape as Glorot starts them: ``sqrt(2 / (fan_in + fan_out))``."""
+    """Root mean square of weights of a shape as Glorot starts them: ``sqrt(2 / (fan_in + fan_out))``."""
     window = math.prod(shape[2:])
     return math.sqrt(2 / ((shape[0] + shape[1]) * window))
 
@@ -121,7 +121,7 @@ def _symmetric(shape: Sequence[int], key: Tensor | int, device: torch.device) ->
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class TiedFeedback(Feedback):
-    """The layer's own weights: backpropagation. A layer that is converted to it is what it was before any conversion.
+    """Weights of the layer itself: backpropagation. A layer converted to it is the same as before any conversion.
 
     Source:
         Rumelhart et al. 1986, doi:10.1038/323533a0.
@@ -144,7 +144,7 @@ class _Scaled(Feedback):
         self.require(1e-30 <= self.gain <= 1e30, "gain > 0 (1e-30 to 1e30)")
 
     def sized(self, pattern: Tensor, rms: float, shape: Sequence[int], weight: Tensor | None) -> Tensor:
-        """``pattern``, whose root mean square is known, at the size that is asked for."""
+        """Scale ``pattern``, whose root mean square is known, to the requested size."""
         if self.scale == "glorot":
             return pattern * (self.gain * _glorot(shape) / rms)
         assert weight is not None
@@ -156,14 +156,15 @@ class _Scaled(Feedback):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class FeedbackAlignment(_Scaled):
-    """Feedback alignment (FA): fixed random weights, which have nothing to do with the layer's own.
+    """Feedback alignment (FA): fixed random weights, independent of the layer's own.
 
     ``B = s V`` with ``V`` uniform on [-sqrt 3, sqrt 3), whose root mean square is 1, and ``s = gain sqrt(2 / (fan_in +
     fan_out))``: as large as weights at Glorot's uniform start, as BioTorch has them.
 
     Args:
-        scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
-        gain: Positive; a factor to the size.
+        scale: ``"glorot"``, or ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each
+            call, times ``gain``.
+        gain: Factor on the size; positive.
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
@@ -192,15 +193,15 @@ class FeedbackAlignment(_Scaled):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class UniformSign(_Scaled):
-    """Sign-symmetric feedback of one magnitude (uSF): ``B = s sign(W)``; a weight of 0 carries nothing.
+    """Sign-symmetric feedback of one magnitude (uSF): ``B = s sign(W)``; a weight of 0 passes no gradient.
 
     ``s = gain sqrt(2 / (fan_in + fan_out))``, the root mean square of weights at Glorot's start; signs alone would make
-    feedback grow from layer to layer.
+    the gradient grow from layer to layer.
 
     Args:
-        scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``
-            (strict normalisation).
-        gain: Positive; a factor to the size.
+        scale: ``"glorot"``, or ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each
+            call, times ``gain`` (strict normalisation).
+        gain: Factor on the size; positive.
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
@@ -242,8 +243,9 @@ class FixedSign(_RandomSign):
     ``usf``.
 
     Args:
-        scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
-        gain: Positive; a factor to the size.
+        scale: ``"glorot"``, or ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each
+            call, times ``gain``.
+        gain: Factor on the size; positive.
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
@@ -266,13 +268,14 @@ class FixedSign(_RandomSign):
 class BatchwiseSign(_RandomSign):
     """Sign-symmetric feedback of random magnitudes that each call draws anew (brSF): ``B = s sign(W) M``.
 
-    ``M`` and ``s`` are as in ``frsf``. In training a call is a batch; a layer that is called several times for one batch, as
-    in a spiking network, has other magnitudes each time. The key of a call comes from PyTorch's generator in the forward
-    pass, so a checkpoint has the same again.
+    ``M`` and ``s`` are as in ``frsf``. In training a call is a batch; a layer that is called several times for one
+    batch, as in a spiking network, has other magnitudes each time. The key of a call comes from PyTorch's generator in
+    the forward pass, so a checkpoint has the same key again.
 
     Args:
-        scale: ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each call, times ``gain``.
-        gain: Positive; a factor to the size.
+        scale: ``"glorot"``, or ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each
+            call, times ``gain``.
+        gain: Factor on the size; positive.
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
@@ -295,13 +298,13 @@ class BatchwiseSign(_RandomSign):
 class DirectFeedbackAlignment(Feedback):
     """Direct feedback alignment (DFA): each layer's input gets the error at the model's output, by fixed random weights.
 
-    With ``e`` the gradient at the model's output, ``grad_input = B^T e`` for the input of every converted layer. ``B`` has a
-    row for each number of a sample's output and a column for each number of a sample's input to the layer, over whole
-    feature maps. It is uniform, as large as weights of this shape at Glorot's start: ``gain sqrt(6 / (outputs + inputs))``
-    at the most.
+    With ``e`` the gradient at the model's output, ``grad_input = B^T e`` for the input of every converted layer. ``B``
+    has a row for each number of a sample's output and a column for each number of a sample's input to the layer, over
+    whole feature maps. It is uniform, as large as weights of this shape at Glorot's start: ``gain sqrt(6 / (outputs +
+    inputs))`` at the most.
 
     Args:
-        gain: Positive; a factor to the size.
+        gain: Factor on the size; positive.
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
@@ -326,5 +329,5 @@ class DirectFeedbackAlignment(Feedback):
         self.require(1e-30 <= self.gain <= 1e30, "gain > 0 (1e-30 to 1e30)")
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
-        # With one hidden layer the same numbers as feedback alignment, to the last bit.
+        # With one hidden layer, the numbers are the same as for feedback alignment, to the last bit.
         return _symmetric(shape, key, device) * (self.gain * _glorot(shape))

@@ -1,4 +1,4 @@
-"""What flows forward: every function ``z -> y`` by name, with its derivative where it has a useful one."""
+"""Catalogue of forwards: every function ``z -> y`` by name, with its derivative if it has a useful one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a forward is, the registry of them, and how any elementwise callable becomes one."""
+"""Forwards: their base class, their registry, and the adapter for any elementwise callable."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from tieless.slopes import OwnSlope, SlopeForm
 
 
 class Forward(Named):
-    """A function ``z -> y``, elementwise but for those of ``forwards.weights``: the forward half of an activation.
+    """Forward half of an activation: a function ``z -> y``, elementwise but for the classes in ``forwards.weights``.
 
-    Subclasses are frozen dataclasses with ``value``, or with ``body`` where kernels know the function, and, where it is
-    of use, ``derivative``. One that ``draws`` has ``sample`` and ``exported``. ``str`` gives the spec.
+    Subclasses are frozen dataclasses with ``value``, or with ``body`` if kernels know the function, and, if it is of
+    use, ``derivative``. A forward that ``draws`` has ``sample`` and ``exported``. ``str`` gives the spec.
     """
 
     __slots__ = ()
     draws: ClassVar[bool] = False
-    """Whether ``y`` is random, so that the call needs a key."""
+    """True if ``y`` is random, so that the call needs a key."""
     elementwise: ClassVar[bool] = True
-    """Whether each element of ``y`` follows from one of ``z``."""
+    """True if each element of ``y`` follows from one of ``z``."""
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]] | None:
-        """The name that kernels know it by, with its parameters as numbers of ``dtype``; ``None`` if they do not."""
+        """Name of the function for kernels, with its parameters in ``dtype``; ``None`` if no kernel knows it."""
         return None
 
     def value(self, z: Tensor) -> Tensor:
-        """``y``, of the shape, dtype and layout of ``z``. NaN in gives NaN out. What is random draws a key for it."""
+        """Output ``y``, of the shape, dtype and layout of ``z``. NaN stays NaN. A random forward draws a key."""
         if self.draws:
             key = ops.draw_key_now(z) if ops.direct(z) else ops.draw_key(z.detach())
             return self.sample(z, Random(key, FORWARD_STREAM))
@@ -49,24 +49,24 @@ class Forward(Named):
         return ops.activate(z, *body)
 
     def sample(self, z: Tensor, random: Random) -> Tensor:
-        """``y`` of a forward that ``draws``, by the call's random numbers."""
+        """Output ``y`` of a forward that ``draws``, by the call's random numbers."""
         raise NotImplementedError
 
     def exported(self, z: Tensor) -> Tensor:
-        """``y`` in a program for another runtime: by operators that every exporter of PyTorch's knows.
+        """Output ``y`` in a program for another runtime: by operators that every exporter of PyTorch's knows.
 
-        Of a forward that ``draws``, by PyTorch's own random numbers, for such a program has no key.
+        A forward that ``draws`` uses PyTorch's own random numbers there, for such a program has no key.
         """
         if self.draws:
             raise NotImplementedError
         return self.value(z)
 
     def derivative(self) -> SlopeForm | None:
-        """The slope that the rule ``tied`` uses; ``None`` where it is 0 almost everywhere."""
+        """Slope that the rule ``tied`` uses; ``None`` if the derivative is 0 almost everywhere."""
         return None
 
     def trained_by(self) -> tuple[tuple[str, str], ...]:
-        """Rules that train a flat forward, best first: the spec of each, and why. Others are told so in the messages."""
+        """Rules that train a flat forward, best first: specs and reasons. Messages about other rules name them."""
         return (_WINDOW, ("atan", "falls off smoothly and keeps z"), STRAIGHT_THROUGH)
 
 
@@ -77,13 +77,13 @@ _WINDOW = ("rectangular(-1, 1)", "a window around 0, and keeps one bit an elemen
 
 
 def untrainable(forward: Forward, why: str) -> UntrainableError:
-    """The refusal of a flat forward, which names the rules that train it."""
+    """Refusal of a flat forward, which names the rules that train it."""
     *most, last = (f"{spec!r} ({reason})" for spec, reason in forward.trained_by())
     return UntrainableError(f"{forward} is flat {why}. Give it {', '.join(most)} or {last}.")
 
 
 def without_graph(forward: Forward) -> UntrainableError:
-    """The refusal of a function that PyTorch cannot differentiate at all, where its own derivative was asked for."""
+    """Refusal of a function that PyTorch cannot differentiate at all, if its own derivative is needed."""
     return untrainable(forward, "to PyTorch, whose graph does not lead from y to z: its own derivative would be 0")
 
 
@@ -98,13 +98,13 @@ _FLAT = {
     "trunc": "round_to_zero",
 }
 _NAME_OF_FLAT = {getattr(room, name): ours for name, ours in _FLAT.items() for room in (torch, Tensor)}
-"""PyTorch's own flat functions, each with the name of one of ours that is trained alike."""
+"""PyTorch's own flat functions, each with the name of one of our forwards that is trained alike."""
 
 
 class FixedFunction:
-    """Base of callables that are values: equal ones compute the same, for ever, so that what follows from one is kept.
+    """Base of callables that are values: equal ones compute the same at any time, so derived results are cached.
 
-    Of any other callable nothing is kept: its attributes may change, and it may hold on to large tensors.
+    For any other callable nothing is cached: its attributes may change, and it may hold on to large tensors.
     """
 
     __slots__ = ()
@@ -112,15 +112,17 @@ class FixedFunction:
 
 @dataclass(frozen=True, slots=True)
 class Elementwise(Forward):
-    """Any elementwise callable as a forward. Its derivative is PyTorch's.
+    """Any elementwise callable as a forward. The derivative is PyTorch's.
 
-    Two are equal if their callables are; of callables without a hash, which may change, only if they are one object.
+    Two such forwards are equal if their callables are; two callables without a hash, which may change, are equal only
+    if they are one object.
 
     Args:
-        function: ``z -> y`` of one shape and dtype, without parameters that learn, which leaves ``z`` as it is.
+        function: Function ``z -> y`` of one shape and dtype, without parameters that learn, which leaves ``z``
+            unchanged.
     Raises:
-        RuleTypeError: it is not callable, a class, a module with parameters, or one that writes to its input; or what it
-            returns is no tensor.
+        RuleTypeError: the function is not callable, a class, a module with parameters, or one that writes to its input;
+            or its result is no tensor.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -145,7 +147,7 @@ class Elementwise(Forward):
 
     @property
     def changes(self) -> bool:
-        """True unless the function is a value or PyTorch's own, and not in place: what was found once holds for ever."""
+        """True unless the function is a value or PyTorch's own, and not in place: results found once always hold."""
         function = self.function
         built_in = isinstance(function, BuiltinFunctionType) and isinstance(
             function.__self__, (type, ModuleType, NoneType)
@@ -171,7 +173,7 @@ class Elementwise(Forward):
         return y
 
     def _flat(self) -> str | None:
-        """The name of a forward that is flat as this is; ``None`` if it is not known to be flat."""
+        """Name of a forward that is flat in the same way; ``None`` if the function is not known to be flat."""
         function = self.function.func if isinstance(self.function, partial) else self.function
         return _NAME_OF_FLAT.get(function) if _has_hash(function) else None
 
@@ -190,7 +192,7 @@ class Elementwise(Forward):
 
 
 def remembered_by_forward(work: Callable[..., T]) -> Callable[..., T]:
-    """``work`` with a cache by its arguments, the first of which is a forward; nothing is kept of a callable that changes."""
+    """Cache ``work`` by its arguments, the first a forward; nothing is cached for a callable that changes."""
     by_value = remembered(work)
 
     @wraps(by_value)
@@ -220,7 +222,7 @@ def _derivative(forward: Forward, z: Tensor) -> Tensor:
 
 
 class WrittenForward(Forward):
-    """A forward that was registered as one function, in PyTorch's operations."""
+    """Forward that was registered as one function, in PyTorch's operations."""
 
     __slots__ = ()
     _wide: ClassVar[bool] = True
@@ -237,7 +239,7 @@ class WrittenForward(Forward):
         return OwnSlope(self, "input" if self.written_slope is None else self.written_slope.reads)
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """The slope that was given; PyTorch's derivative if none was."""
+        """Slope that was given; PyTorch's derivative if none was."""
         if self.written_slope is None:
             return _derivative(self, value)
         return same_shape(self.written_slope(value, self), value, self)
@@ -257,20 +259,22 @@ def register_forward(definition: Value) -> type[Forward]: ...
 @overload
 def register_forward(*, slope: Value | None = None, flat: bool = False) -> Callable[[Value], type[Forward]]: ...
 def register_forward(definition: Any = None, *, slope: Value | None = None, flat: bool = False) -> Any:
-    """Make a forward known by its name, so that specs can use it: from one function, or from a class.
+    """Register a forward by its name, from one function or from a class, so that specs can use it.
 
-    A function gives ``y``, elementwise, in PyTorch's operations: ``def squash(z, k: float = 1.0)``. In its place is then a
-    class like those of the built-in forwards: ``squash(2)`` is a frozen value and ``"squash(2)"`` its spec.
+    The function gives ``y``, elementwise, in PyTorch's operations: ``def squash(z, k: float = 1.0)``. The decorated
+    name then is a class like those of the built-in forwards: ``squash(2)`` is a frozen value and ``"squash(2)"`` its
+    spec.
 
     Args:
-        definition: The function; its other parameters need types (float, int, bool, str or a Literal of strings). Or a
+        definition: Function whose other parameters need types (float, int, bool, str or a Literal of strings). Or a
             frozen dataclass derived from ``Forward``; its name is its class name in snake case.
-        slope: What the rule ``tied`` uses, with the same parameters: of ``z``, or of ``y`` if its first parameter is named
-            so, which is shared with the next layer. Without one it is PyTorch's own derivative of the function.
-        flat: Whether the derivative is 0 almost everywhere, so that ``tied`` is refused.
+        slope: Derivative that the rule ``tied`` uses, with the same parameters: of ``z``, or of ``y`` if its first
+            parameter is named ``y``, which is shared with the next layer. Without a slope it is PyTorch's own
+            derivative of the function.
+        flat: True if the derivative is 0 almost everywhere, so that ``tied`` is refused.
     Raises:
         SpecError: the name is taken, or a parameter cannot be written in a spec.
-        RuleTypeError: it is neither, or a default has the wrong type.
+        RuleTypeError: the definition is neither, or a default has the wrong type.
     Example:
         >>> @tl.register_forward(slope=lambda y, k: k * (1 - y * y))
         ... def squash(z, k: float = 1.0):
@@ -299,7 +303,7 @@ def _written(function: Value, slope: Value | None, flat: bool) -> type[Forward]:
 
 
 def forwards() -> Mapping[str, type[Forward]]:
-    """All forwards by name, sorted.
+    """Mapping of all forwards by name, sorted.
 
     Example:
         >>> "heaviside" in forwards()
@@ -309,17 +313,17 @@ def forwards() -> Mapping[str, type[Forward]]:
 
 
 def temporary_forwards() -> AbstractContextManager[None]:
-    """A context: what is registered inside is gone afterwards."""
+    """Context manager: registrations inside of it end with it."""
     return _REGISTRY.temporary()
 
 
 def forward(spec: ForwardLike) -> Forward:
-    """The forward that a spec, a forward or an elementwise callable stands for.
+    """Forward of a spec, a forward or an elementwise callable.
 
     Args:
-        spec: ``"leaky_relu(0.1)"``, a ``Forward``, or a callable ``z -> y``.
+        spec: Spec such as ``"leaky_relu(0.1)"``, a ``Forward``, or a callable ``z -> y``.
     Raises:
-        SpecError: the spec cannot be read, or names what does not exist.
+        SpecError: the spec cannot be read, or has an unknown name.
         RuleTypeError, RuleValueError: a parameter has the wrong type or is out of range.
     Example:
         >>> forward("leaky_relu(0.1)")

@@ -1,4 +1,4 @@
-"""Flat forwards: steps, whose derivative is 0 almost everywhere. Only an untied rule trains through them."""
+"""Flat forwards: step functions, whose derivative is 0 almost everywhere. Training needs a surrogate gradient."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ROUNDED = (
     ("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
     ("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),
 )
-"""What trains a forward that rounds, and has no ends."""
+"""Rules for a forward that rounds, and has no ends."""
 
 
 def within(low: float, high: float) -> tuple[tuple[str, str], ...]:
-    """What trains a forward that rounds between two ends."""
+    """Rules for a forward that rounds between two ends."""
     return (
         (f"rectangular({low!r}, {high!r})", "straight-through within its range, and keeps one bit an element"),
         STRAIGHT_THROUGH,
@@ -29,10 +29,11 @@ def within(low: float, high: float) -> tuple[tuple[str, str], ...]:
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Heaviside(Forward):
-    """``y = 1[z > 0]``; ``heaviside(0) = 0``, unless it is told to be 1.
+    """Heaviside step function: ``y = 1[z > 0]``, with 0 at ``z = 0`` unless ``at_zero`` is 1.
 
     Args:
-        at_zero: 0 or 1. SpikingJelly's neurons fire at their threshold, those of snnTorch and Norse above it.
+        at_zero: Value at ``z = 0``: 0 or 1. SpikingJelly's neurons fire at their threshold, those of snnTorch and Norse
+            above it.
     Example:
         >>> forward("heaviside").value(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([0., 0., 1.])
@@ -60,7 +61,7 @@ class Heaviside(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Sign(Forward):
-    """``y = 1`` where ``z >= 0``, else -1; ``sign(0) = 1``, so that a binary weight is never 0.
+    """Sign: ``y = 1`` where ``z >= 0``, else -1; ``sign(0) = 1``, so that a binary weight is never 0.
 
     Example:
         >>> forward("sign").value(torch.tensor([-1.0, 0.0, 2.0]))
@@ -86,10 +87,10 @@ class Sign(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Ternary(Forward):
-    """``y = -1`` where ``z < -threshold``, 1 where ``z > threshold``, else 0; both edges give 0.
+    """Ternary step function: ``y = -1`` where ``z < -threshold``, 1 where ``z > threshold``, else 0; both edges give 0.
 
     Args:
-        threshold: Half the width of the zero, in units of ``z``; not negative.
+        threshold: Half the width of the range that gives 0, in units of ``z``; not negative.
     Example:
         >>> forward("ternary").value(torch.tensor([-1.0, 0.5, 2.0]))
         tensor([-1.,  0.,  1.])
@@ -116,7 +117,7 @@ class Ternary(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Round(Forward):
-    """``y`` is the integer nearest to ``z``; halves go to the even one.
+    """Rounding to the integer nearest to ``z``; halves go to the even one.
 
     Example:
         >>> forward("round").value(torch.tensor([-0.6, 0.5, 1.5]))
@@ -135,7 +136,7 @@ class Round(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Staircase(Forward):
-    """``z`` clipped to [0, 1] and rounded to the nearest of ``levels`` values with equal distances.
+    """Staircase: ``z`` clipped to [0, 1] and rounded to the nearest of ``levels`` values with equal distances.
 
     ``y = round((levels - 1) clip(z, 0, 1)) / (levels - 1)``; halves go to the even step.
 
@@ -162,10 +163,12 @@ class Staircase(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class SquareWave(Forward):
-    """``y = 1`` in the first half of each period, -1 in the second; the first begins at 0. Infinite ``z`` gives NaN.
+    """Square wave: 1 in the first half of each period, -1 in the second. Infinite ``z`` gives NaN.
+
+    A period begins at 0.
 
     Args:
-        period: In units of ``z``; 1e-29 to 1e30.
+        period: Length of a period, in units of ``z``; 1e-29 to 1e30.
     Example:
         >>> forward("square_wave").value(torch.tensor([0.0, 0.5, 1.0]))
         tensor([ 1.,  1., -1.])

@@ -1,4 +1,4 @@
-"""Piecewise linear forwards: their derivative is one number, or one on each side of a window."""
+"""Piecewise linear forwards: their derivative is one number, or one number on each side of a window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tieless.slopes import FixedSlope, SlopeForm, TwoValuedSlope, Window
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Linear(Forward):
-    """The identity: ``y = z``, a tensor of its own. Derivative 1; keeps nothing.
+    """Identity: ``y = z``, a tensor of its own. Derivative 1. Memory: nothing is stored.
 
     Example:
         >>> forward("linear").value(torch.tensor([-1.0, 2.0]))
@@ -34,7 +34,7 @@ class Linear(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Relu(Forward):
-    """``y = max(z, 0)``. Derivative ``1[z > 0]``, 0 at 0; keeps one bit an element.
+    """Rectifier: ``y = max(z, 0)``. Derivative ``1[z > 0]``, 0 at 0. Memory: one bit per element.
 
     Example:
         >>> forward("relu").value(torch.tensor([-1.0, 2.0]))
@@ -51,7 +51,9 @@ class Relu(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class LeakyRelu(Forward):
-    """``y = z`` where ``z > 0``, else ``negative_slope * z``. Derivative at 0 is ``negative_slope``; keeps one bit.
+    """Leaky rectifier: ``y = z`` where ``z > 0``, else ``negative_slope * z``. Memory: one bit per element.
+
+    The derivative at 0 is ``negative_slope``.
 
     Args:
         negative_slope: Slope on the left, any finite number.
@@ -72,7 +74,7 @@ class LeakyRelu(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Relu6(Forward):
-    """``y = min(max(z, 0), 6)``. Derivative ``1[0 < z < 6]``; keeps one bit an element.
+    """Limited rectifier: ``y = min(max(z, 0), 6)``. Derivative ``1[0 < z < 6]``. Memory: one bit per element.
 
     Example:
         >>> forward("relu6").value(torch.tensor([-1.0, 2.0, 7.0]))
@@ -89,7 +91,7 @@ class Relu6(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class HardSigmoid(Forward):
-    """``y = min(max(z + 3, 0), 6) / 6``. Derivative ``1[-3 < z < 3] / 6``; keeps one bit an element.
+    """Hard logistic: ``y = min(max(z + 3, 0), 6) / 6``. Derivative ``1[-3 < z < 3] / 6``. Memory: one bit per element.
 
     Example:
         >>> forward("hard_sigmoid").value(torch.tensor([-4.0, 0.0, 4.0]))
@@ -106,7 +108,7 @@ class HardSigmoid(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class HardTanh(Forward):
-    """``y = min(max(z, -1), 1)``. Derivative ``1[-1 < z < 1]``; keeps one bit an element.
+    """Hard tanh: ``y = min(max(z, -1), 1)``. Derivative ``1[-1 < z < 1]``. Memory: one bit per element.
 
     Example:
         >>> forward("hard_tanh").value(torch.tensor([-2.0, 0.5]))
@@ -123,10 +125,10 @@ class HardTanh(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Clamp(Forward):
-    """``y = min(max(z, low), high)``. Derivative ``1[low <= z <= high]``, 1 at the edges; keeps one bit an element.
+    """Clamp: ``y = min(max(z, low), high)``. Derivative ``1[low <= z <= high]``, edges included. Memory: one bit.
 
     Args:
-        low, high: The limits, in units of ``z``.
+        low, high: Limits, in units of ``z``.
     Example:
         >>> forward("clamp(0, 1)").value(torch.tensor([-2.0, 0.5, 3.0]))
         tensor([0.0000, 0.5000, 1.0000])
@@ -149,7 +151,9 @@ class Clamp(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Abs(Forward):
-    """``y = |z|``. Derivative -1 where ``z < 0`` and 1 elsewhere, also at 0, which torch.abs keeps in place; one bit.
+    """Absolute value: ``y = |z|``. Derivative -1 where ``z < 0``, else 1. Memory: one bit per element.
+
+    The derivative at 0 is 1; torch.abs has 0 there.
 
     Example:
         >>> forward("abs").value(torch.tensor([-1.0, 2.0]))
@@ -168,9 +172,10 @@ class Abs(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Sawtooth(Forward):
-    """A line from -1 to 1 through the origin, repeated: ``y = 2 (t - floor(t + 1/2))`` with ``t = z / period``.
+    """Sawtooth: a line from -1 to 1 through the origin, repeated.
 
-    The derivative ``2 / period`` is used at the jumps too; keeps nothing.
+    ``y = 2 (t - floor(t + 1/2))`` with ``t = z / period``. The derivative ``2 / period`` is used at the jumps too.
+    Memory: nothing is stored.
 
     Args:
         period: Distance between two jumps, in units of ``z``; positive.

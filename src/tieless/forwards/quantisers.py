@@ -1,7 +1,7 @@
-"""Forwards that round: to whole numbers in each direction, to steps of any size, to a count of spikes.
+"""Forwards that round: to whole numbers in each direction, to multiples of any step, to a count of spikes.
 
-All are flat almost everywhere. Their users send the feedback back with ``constant``, as if nothing had been rounded, or
-within the range with ``rectangular``.
+All are flat almost everywhere. Users of these functions pass the gradient with ``constant``, as if nothing had been
+rounded (straight-through estimator), or within the range with ``rectangular``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tieless.registry import whole_number
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Ceil(Forward):
-    """``y`` is the smallest integer that is not below ``z``.
+    """Rounding up: the smallest integer that is not below ``z``.
 
     Example:
         >>> forward("ceil").value(torch.tensor([-1.5, 0.2, 1.0]))
@@ -41,7 +41,7 @@ class Ceil(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Floor(Forward):
-    """``y`` is the largest integer that is not above ``z``.
+    """Rounding down: the largest integer that is not above ``z``.
 
     Example:
         >>> forward("floor").value(torch.tensor([-1.5, 0.2, 1.0]))
@@ -60,7 +60,7 @@ class Floor(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class RoundToZero(Forward):
-    """``y`` is ``z`` without its fraction.
+    """Rounding towards 0: ``z`` without its fraction.
 
     Example:
         >>> forward("round_to_zero").value(torch.tensor([-1.5, 0.2, 1.0]))
@@ -82,11 +82,11 @@ class RoundToZero(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Quantize(Forward):
-    """``y`` is the multiple of ``step`` nearest to ``z``: ``round(z / step) * step``; halves go to the even multiple.
+    """Multiple of ``step`` nearest to ``z``: ``y = round(z / step) * step``; halves go to the even multiple.
 
     Args:
-        step: Distance between two values, in units of ``z``; 1e-30 to 1e30. A ``z`` so large that ``z / step`` has no
-            number is itself ``y``.
+        step: Distance between two values, in units of ``z``; 1e-30 to 1e30. If ``z`` is so large that ``z / step``
+            overflows, ``y`` is ``z`` itself.
     Example:
         >>> forward("quantize(0.5)").value(torch.tensor([-1.3, 0.2, 0.8]))
         tensor([-1.5000,  0.0000,  1.0000])
@@ -103,7 +103,9 @@ class Quantize(Forward):
 
     @classmethod
     def from_bits(cls, k: int) -> Quantize:
-        """SpikingJelly's k_bit_quantize: steps of ``1 / (2^k - 1)``. DoReFa's activations are ``staircase(2^k)``.
+        """Forward in the form of SpikingJelly's k_bit_quantize: steps of ``1 / (2^k - 1)``.
+
+        DoReFa's activations are ``staircase(2^k)``.
 
         Example:
             >>> tl.forwards()["quantize"].from_bits(2)
@@ -124,10 +126,10 @@ class Quantize(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class SpikeCount(Forward):
-    """Whole numbers from 0 to ``maximum``: ``y = round(clip(z, 0, maximum))``; halves go to the even one.
+    """Spike count, a whole number from 0 to ``maximum``: ``y = round(clip(z, 0, maximum))``; halves go to the even one.
 
     Args:
-        maximum: The largest count, at least 1.
+        maximum: Largest count, at least 1.
     Example:
         >>> forward("spike_count(2)").value(torch.tensor([-1.0, 0.6, 7.0]))
         tensor([0., 1., 2.])

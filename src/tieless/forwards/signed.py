@@ -1,4 +1,4 @@
-"""A staircase on both sides of zero: what a signed integer of a few bits can hold."""
+"""Staircase on both sides of zero: the values that a signed integer of a few bits can hold."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from tieless.forwards.flat import within
 @register_forward
 @dataclass(frozen=True, slots=True)
 class SignedStaircase(Forward):
-    """``z`` clipped to [-1, 1] and rounded to the nearest multiple of ``1 / steps``; halves go to the even multiple.
+    """Signed staircase: ``z`` clipped to [-1, 1] and rounded to the nearest multiple of ``1 / steps``.
+
+    Halves go to the even multiple.
 
     ``y = round(steps clip(z, -1, 1)) / steps``: ``2 steps + 1`` values, zero among them. ``steps`` of ``2^(k - 1) - 1``
     gives the values that k bits hold with a sign.
 
     Args:
-        steps: Values above zero, from 1 to 2^24.
+        steps: Number of values above zero, from 1 to 2^24.
     Example:
         >>> forward("signed_staircase(2)").value(torch.tensor([-3.0, -0.6, 0.1]))
         tensor([-1.0000, -0.5000,  0.0000])

@@ -1,4 +1,4 @@
-"""Forwards with a derivative that varies: kept as ``y`` where the slope follows from it, else as ``z``."""
+"""Forwards with a derivative that varies: ``y`` is stored if the slope follows from it, else ``z``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from tieless.slopes import NativeSlope, OwnSlope, SlopeForm
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Elu(Forward):
-    """``y = z`` where ``z > 0``, else ``alpha (exp(z) - 1)``. Derivative at 0 is ``alpha``; keeps ``y``.
+    """Exponential linear unit: ``y = z`` where ``z > 0``, else ``alpha (exp(z) - 1)``. Memory: ``y`` is stored.
+
+    The derivative at 0 is ``alpha``.
 
     Args:
-        alpha: Minus the limit on the left; positive.
+        alpha: Negative of the limit on the left; positive.
     Example:
         >>> forward("elu").value(torch.tensor([-1.0, 2.0]))
         tensor([-0.6321,  2.0000])
@@ -36,14 +38,14 @@ class Elu(Forward):
         return OwnSlope(self, "output")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """``1`` where ``y > 0``, else ``y + alpha``."""
+        """Derivative: ``1`` where ``y > 0``, else ``y + alpha``."""
         return torch.where(value > 0, 1.0, value + self.alpha).to(value.dtype)
 
 
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Gelu(Forward):
-    """``y = z Phi(z)`` with the normal distribution function Phi, exact. Keeps ``z``.
+    """Gaussian error linear unit: ``y = z Phi(z)`` with the normal distribution Phi, exact. Memory: ``z`` is stored.
 
     Example:
         >>> forward("gelu").value(torch.tensor([-1.0, 2.0]))
@@ -63,7 +65,9 @@ class Gelu(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Silu(Forward):
-    """``y = z sigma(z)``. Derivative ``s (1 + z (1 - s))`` with ``s = sigma(z)``; keeps ``z``.
+    """Sigmoid linear unit (swish): ``y = z sigma(z)``. Memory: ``z`` is stored.
+
+    The derivative is ``s (1 + z (1 - s))`` with ``s = sigma(z)``.
 
     Example:
         >>> forward("silu").value(torch.tensor([-1.0, 2.0]))
@@ -83,7 +87,7 @@ class Silu(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Softplus(Forward):
-    """``y = log(1 + exp(z))``. Derivative ``sigma(z) = 1 - exp(-y)``; keeps ``y``.
+    """Softplus: ``y = log(1 + exp(z))``. Derivative ``sigma(z) = 1 - exp(-y)``. Memory: ``y`` is stored.
 
     Example:
         >>> forward("softplus").value(torch.tensor([-1.0, 2.0]))
@@ -97,14 +101,14 @@ class Softplus(Forward):
         return OwnSlope(self, "output")
 
     def slope_at(self, value: Tensor) -> Tensor:
-        """``1 - exp(-y)``."""
+        """Derivative ``1 - exp(-y)``."""
         return -torch.expm1(-value)
 
 
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Tanh(Forward):
-    """``y = tanh(z)``. Derivative ``1 - y^2``; keeps ``y``.
+    """Hyperbolic tangent: ``y = tanh(z)``. Derivative ``1 - y^2``. Memory: ``y`` is stored.
 
     Example:
         >>> forward("tanh").value(torch.tensor([-1.0, 2.0]))
@@ -121,7 +125,7 @@ class Tanh(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Logistic(Forward):
-    """``y = sigma(z) = 1 / (1 + exp(-z))``. Derivative ``y (1 - y)``; keeps ``y``.
+    """Logistic function: ``y = sigma(z) = 1 / (1 + exp(-z))``. Derivative ``y (1 - y)``. Memory: ``y`` is stored.
 
     Example:
         >>> forward("logistic").value(torch.tensor([-1.0, 2.0]))

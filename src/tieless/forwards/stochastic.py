@@ -1,4 +1,4 @@
-"""Forwards that draw: what goes forward is random, by the key of the call."""
+"""Random forwards, which draw ``y`` by the key of the call."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Chance = Literal["logistic", "clamp"]
 @register_forward
 @dataclass(frozen=True, slots=True)
 class Bernoulli(Forward):
-    """``y = 1`` with a probability that grows with ``z``, else 0: ``y = 1[U < p(z)]``, U uniform on [0, 1) and drawn anew.
+    """Bernoulli neuron: ``y = 1`` with a probability that grows with ``z``, else 0: ``y = 1[U < p(z)]``.
 
-    ``p(z) = sigma(z / width)`` if ``chance="logistic"``, ``min(max(z / width, 0), 1)`` if ``chance="clamp"``. U follows
-    from the key of the call as a jam's slopes do, so one seed gives the same ``y`` eager, compiled, checkpointed and on any
-    number of threads. It is as random in ``eval()`` as in training; so are the peers'. Flat almost everywhere, whatever U
-    is, so ``tied`` is refused. The rule ``sigmoid(width, 1 / (4 * width))`` sends the derivative of the mean of ``y``
-    under ``"logistic"``, and ``rectangular(0, 1)`` that under ``"clamp"`` with width 1. An exported program draws its
-    own numbers.
+    U is uniform on [0, 1) and drawn for each element; ``p(z) = sigma(z / width)`` if ``chance="logistic"``, ``min(max(z
+    / width, 0), 1)`` if ``chance="clamp"``. U follows from the key of the call as a jam's slopes do, so one seed gives
+    the same ``y`` eager, compiled, checkpointed and on any number of threads. The forward is as random in ``eval()`` as
+    in training, like that of the peers. It is flat almost everywhere, whatever U is, so ``tied`` is refused. The rule
+    ``sigmoid(width, 1 / (4 * width))`` sends the derivative of the mean of ``y`` under ``"logistic"``, and
+    ``rectangular(0, 1)`` that under ``"clamp"`` with width 1. An exported program draws its own numbers.
 
     Args:
-        width: What ``z`` is measured in; positive. A small one is nearly ``heaviside``.
-        chance: ``"logistic"`` or ``"clamp"``.
+        width: Unit of ``z``; positive. A small width is nearly ``heaviside``.
+        chance: Form of the probability, ``"logistic"`` or ``"clamp"``.
     Raises:
         RuleValueError: ``width`` is not finite or not positive.
     Source:
@@ -66,9 +66,9 @@ class Bernoulli(Forward):
         return {}  # the arithmetic is that of float64
 
     def probability(self, z: Tensor) -> Tensor:
-        """``p(z)``, in float64."""
-        # Implementations of exp differ in the last place. In float32 that decides about one element in ten million, and
-        # compiled code would differ from what runs eagerly; in float64 it decides about none, for U has 24 bits.
+        """Probability ``p(z)``, in float64."""
+        # Implementations of exp differ in the last place. In float32 that changes about one element in ten million, and
+        # compiled code would differ from eager code; in float64 it changes none, for U has 24 bits.
         scaled = z.double() / self.width
         return torch.sigmoid(scaled) if self.chance == "logistic" else scaled.clamp(0, 1)
 
@@ -80,7 +80,9 @@ class Bernoulli(Forward):
 
 
 def _positive(excess: Tensor) -> Tensor:
-    """``1[excess > 0]`` of numbers from -1 to 1, and NaN of NaN. A compiler would keep a comparison, as a mask of bools,
-    for the backward pass, which its kernels on the CPU are slow with.
+    """Step function ``1[excess > 0]`` of numbers from -1 to 1, and NaN of NaN.
+
+    A compiler would store a comparison, as a mask of bools, for the backward pass, which its kernels on the CPU are
+    slow with.
     """
     return excess.clamp(0, 1).ceil()

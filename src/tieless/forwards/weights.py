@@ -1,4 +1,4 @@
-"""Forwards for weights, which look at a whole tensor for their scale. All others are elementwise.
+"""Forwards for weights, with a scale that is computed over a whole tensor. All other forwards are elementwise.
 
 Under ``torch.func.vmap`` each example has a scale of its own, as in a loop.
 """
@@ -17,7 +17,7 @@ from tieless.kernels.reference import arithmetic_dtype
 
 
 def channel_magnitude(z: Tensor, dim: int) -> Tensor:
-    """``mean|z|`` over all dimensions but ``dim``, in the arithmetic dtype; it broadcasts against ``z``."""
+    """Mean magnitude ``mean|z|`` over all dimensions but ``dim``, in the arithmetic dtype; broadcasts against ``z``."""
     magnitude = z.abs().to(arithmetic_dtype(z.dtype))
     if z.dim() == 0:
         return magnitude
@@ -31,12 +31,12 @@ def channel_magnitude(z: Tensor, dim: int) -> Tensor:
 @register_forward
 @dataclass(frozen=True, slots=True)
 class MagnitudeAwareSign(Forward):
-    """The sign, times the mean magnitude of the channel: ``y = sign(z) mean|z|`` over all dimensions but ``dim``.
+    """Sign times the mean magnitude of the channel: ``y = sign(z) mean|z|`` over all dimensions but ``dim``.
 
-    ``sign(0) = 1``.
+    Here ``sign(0) = 1``.
 
     Args:
-        dim: The dimension of the output channels: 0 in PyTorch's weights.
+        dim: Dimension of the output channels: 0 in PyTorch's weights.
     Raises:
         IndexError: ``z`` has no such dimension, as PyTorch says it.
     Source:
@@ -65,10 +65,10 @@ class MagnitudeAwareSign(Forward):
 @register_forward
 @dataclass(frozen=True, slots=True)
 class TernaryWeight(Forward):
-    """-1, 0 or 1 with a threshold that follows the weights: ``ternary`` at ``factor * mean|z|``, over all elements.
+    """Ternary step function with a threshold that follows the weights: ``factor * mean|z|``, over all elements.
 
     Args:
-        factor: The threshold in mean magnitudes; not negative.
+        factor: Threshold in mean magnitudes; not negative.
     Source:
         Li and Liu 2016, arXiv:1605.04711, without their scale.
     Example:
@@ -89,6 +89,6 @@ class TernaryWeight(Forward):
             return z.clone()
         wide = z.to(arithmetic_dtype(z.dtype))
         threshold = mean_over(wide.abs(), range(z.dim())) * self.factor
-        # No comparing: where the threshold is computed too, Inductor would keep the masks from forward to backward.
+        # No comparing: where the threshold is computed too, Inductor would store the masks for the backward pass.
         level = torch.sign(wide - wide.clamp(-threshold, threshold))
         return torch.where(z.isnan(), z, level.to(z.dtype))

@@ -1,4 +1,4 @@
-"""Bop: binary weights without latent ones."""
+"""Bop: binary weights without latent weights."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from tieless.optim.grouped import Grouped, Parameters
 
 
 class Bop(Grouped):
-    """Flips a weight of +1 or -1 where its gradient has pushed against it for long enough.
+    """Optimiser that flips a weight of +1 or -1 when its gradient has pushed against it for long enough.
 
     With ``g`` the gradient of a weight ``w`` and ``m`` an average that starts at 0::
 
         m = (1 - gamma) m + gamma g
         w = -w     where |m| > threshold and sign(m) = sign(w)
 
-    Nothing else changes a weight, so each is +1 or -1 at any time. It takes binary weights only; give the other parameters
-    to another optimiser, see ``split_parameters``. ``m`` is float32 for weights of half types, also when a state is loaded.
+    Nothing else changes a weight, so each is +1 or -1 at any time. The optimiser takes binary weights only; give the
+    other parameters to another optimiser, see ``split_parameters``. ``m`` is float32 for weights of half types, also
+    when a state is loaded.
 
     Args:
-        params: Parameters, or groups of them with their own ``threshold`` and ``gamma``.
-        threshold: How large the average must be; not negative. Larger ones flip less.
-        gamma: Weight of the newest gradient, above 0 to 1. Smaller ones look back further.
+        params: Binary weights, or groups of them with their own ``threshold`` and ``gamma``.
+        threshold: Magnitude that the average must exceed; not negative. A larger threshold flips fewer weights.
+        gamma: Weight of the newest gradient, above 0 to 1. With a smaller one, older gradients count more.
     Raises:
         RuleTypeError, RuleValueError: an argument is wrong, or a weight is neither +1 nor -1.
     Source:
@@ -70,5 +71,5 @@ class Bop(Grouped):
             raise RuleTypeError("Bop has no sparse gradients; use dense ones.")
         average = self._average(weight)
         average.mul_(1 - gamma).add_(gradient, alpha=gamma)
-        pushed = average * weight  # its sign tells whether both agree, its magnitude is that of the average
+        pushed = average * weight  # positive if both agree, of the magnitude of the average
         weight.copy_(torch.where(pushed > threshold, -weight, weight))

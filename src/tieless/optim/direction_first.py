@@ -1,4 +1,4 @@
-"""Training by directions alone: no size of any feedback reaches a weight."""
+"""Training by directions alone: no norm of any incoming gradient (feedback) reaches a weight."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from tieless.optim.orthogonal import orthogonalised, unit
 
 
 class DirectionFirst(Grouped):
-    """Steps of one size in every layer, towards where the gradient points in every direction of the layer at once.
+    """Optimiser with updates of one norm in every layer, in the direction of the gradient with equal singular values.
 
-    A weight of two or more dimensions is a matrix of ``m`` outputs and ``n`` inputs, kernels of a convolution flattened.
-    With ``g`` its gradient and ``a`` an average that starts at 0::
+    A weight of two or more dimensions is a matrix of ``m`` outputs and ``n`` inputs, kernels of a convolution
+    flattened. With ``g`` its gradient and ``a`` an average that starts at 0::
 
         a = momentum a + (1 - momentum) g / |g|
         u = momentum a + (1 - momentum) g / |g|
         w = w - lr sqrt(max(1, m / n)) orthogonal(u)
 
-    ``orthogonal`` keeps the singular vectors and makes the singular values 1, or nearly: from 0.68 to 1.20 for those above a
-    five-hundredth of the norm. What has fewer dimensions, such as a bias of ``n`` numbers, takes ``lr sqrt(n) u``: a step of
-    the root mean square ``lr`` where its gradients agree, and less where they do not. A gradient of 0 leaves only what the
-    average remembers; a parameter without a gradient stays. Elements of ``a`` and ``u`` below the fourth root of the dtype's
-    smallest normal number, 3.3e-10 in float32, count as 0: what is remembered of a unit that is off would fade to denormal
-    numbers, which slow a CPU down, and products of it sooner. ``a`` is float32 for weights of half types, also when a state
-    is loaded.
+    ``orthogonal`` keeps the singular vectors and makes the singular values 1, or nearly: from 0.68 to 1.20 for those
+    above a five-hundredth of the norm. A parameter of fewer dimensions, such as a bias of ``n`` numbers, takes ``lr
+    sqrt(n) u``: an update of the root mean square ``lr`` where its gradients agree, and less where they do not. A
+    gradient of 0 leaves only the average of the past; a parameter without a gradient stays. Elements of ``a`` and ``u``
+    below the fourth root of the dtype's smallest normal number, 3.3e-10 in float32, count as 0: the average of a unit
+    that is off would fade to denormal numbers, which slow a CPU down, and products of it sooner. ``a`` is float32 for
+    weights of half types, also when a state is loaded.
 
     So no positive factor that a rule, a loss or the depth puts on the gradient of a parameter, at any step, changes
-    anything, and a step changes no weight by more than ``1.20 lr sqrt(max(1, m / n))`` in the spectral norm, whatever the
-    feedback.
+    anything, and an update changes no weight by more than ``1.20 lr sqrt(max(1, m / n))`` in the spectral norm,
+    whatever the incoming gradient.
 
     Args:
         params: Parameters, or groups of them with their own ``lr`` and ``momentum``.
-        lr: Size of a step, above 0. Give it a schedule that takes it to 0, for steps do not shrink by themselves.
-        momentum: Weight of the past, from 0 to below 1.
+        lr: Size of an update, above 0. Give it a schedule that takes it to 0, for updates do not shrink by themselves.
+        momentum: Weight of the past gradients, from 0 to below 1.
     Raises:
         RuleTypeError, RuleValueError: an argument is wrong, or a gradient is sparse or complex.
     Source:
@@ -70,7 +70,7 @@ class DirectionFirst(Grouped):
                 continue
             sought = self._sought(weight, weight.grad, group["momentum"])
             if sought.dim() > 1:
-                # Weights of one shape go through the iteration together, which spares a deep network most calls.
+                # Weights of one shape go through the iteration together, which saves a deep network most calls.
                 matrices.setdefault((sought.shape, sought.dtype, sought.device), []).append((weight, sought))
             else:
                 _move(weight, sought * math.sqrt(sought.numel()), group["lr"])
@@ -82,7 +82,7 @@ class DirectionFirst(Grouped):
                 _move(weight, direction, group["lr"])
 
     def _sought(self, weight: Tensor, gradient: Tensor, momentum: float) -> Tensor:
-        """Where a weight is to go, as a matrix or a vector: the newest direction and the past ones."""
+        """Direction of a weight's update, as a matrix or a vector: the newest direction and the past ones."""
         if gradient.is_sparse or gradient.is_complex():
             raise RuleTypeError("DirectionFirst has no sparse and no complex gradients; use dense, real ones.")
         new = unit(_wide(gradient))
@@ -92,13 +92,13 @@ class DirectionFirst(Grouped):
 
 
 def _wide(value: Tensor) -> Tensor:
-    """A matrix of a row for each output, or a vector; half types as float32, in which the arithmetic is done."""
+    """Matrix with a row for each output, or a vector; half types as float32, the dtype of the arithmetic."""
     flat = value.flatten(1) if value.dim() > 1 else value.flatten()
     return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
 
 
 def _joined(past: Tensor, new: Tensor, momentum: float) -> Tensor:
-    """The past and the newest direction, without the elements that ``DirectionFirst`` counts as 0."""
+    """Average of the past and the newest direction, without the elements that ``DirectionFirst`` counts as 0."""
     joined = _wide(past) * momentum + new * (1 - momentum)
     return torch.nn.functional.hardshrink(joined, torch.finfo(joined.dtype).tiny ** 0.25)
 

@@ -1,4 +1,4 @@
-"""The frame of an optimiser: groups that are checked when they are given, and a step of each."""
+"""Base class of the optimisers: groups that are checked when they are given, and an update of each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, T
 class Grouped(torch.optim.Optimizer):
     """Base of the optimisers here: ``step`` is ``_update`` of each group, without gradients.
 
-    What is kept of the past is float32 where weights are half types, and float64 where they are: an average in bfloat16 would
-    neither forget nor see anything smaller than itself by a factor of 256. PyTorch casts it to the dtype of the weights when a
-    state is loaded; here it stays as it was stored.
+    Averages of the past are float32 where weights are half types, and float64 where they are: an average in bfloat16
+    would neither forget nor see anything smaller than itself by a factor of 256. PyTorch casts it to the dtype of the
+    weights when a state is loaded; here it keeps its dtype.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Grouped(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave; the averages keep their precision."""
+        """Load a state from ``state_dict``; the averages keep their precision."""
         loaded: list[Mapping[str, Any]] = []
 
         def look(_: torch.optim.Optimizer, state: Any) -> None:
@@ -53,7 +53,7 @@ class Grouped(torch.optim.Optimizer):
         def widen(_: torch.optim.Optimizer) -> None:
             self._widen(loaded[0])
 
-        # Behind every hook that may change the state, and before every one that sees the result.
+        # Run behind every hook that may change the state, and before every hook that sees the result.
         hooks = (
             self.register_load_state_dict_pre_hook(look),
             self.register_load_state_dict_post_hook(widen, prepend=True),
@@ -77,7 +77,7 @@ class Grouped(torch.optim.Optimizer):
                 raise RuleTypeError(f"{type(self).__name__}: {name} must be a number, got {group[name]!r}.")
 
     def _check(self, group: Mapping[str, Any]) -> None:
-        """Raise where a group, whose settings are numbers, has a value out of range or a parameter that does not fit."""
+        """Refuse a group, whose settings are numbers, with a value out of range or a parameter of the wrong kind."""
         raise NotImplementedError
 
     def _update(self, group: Mapping[str, Any]) -> None:
@@ -85,10 +85,10 @@ class Grouped(torch.optim.Optimizer):
         raise NotImplementedError
 
     def _average(self, weight: Tensor) -> Tensor:
-        """What is kept of a weight's past; 0 at first."""
+        """Average of a weight's past; 0 at first."""
         state = self.state[weight]
         if not state:
             dtype = arithmetic_dtype(weight.dtype)
-            with torch.inference_mode(mode=False):  # what is made inside of it can never be written to outside
+            with torch.inference_mode(mode=False):  # tensors made inside of it can never be written to outside
                 state["average"] = torch.zeros_like(weight, dtype=dtype, memory_format=torch.preserve_format)
         return state["average"]

@@ -1,4 +1,4 @@
-"""Latent weights stay where a window lets them learn."""
+"""Clipping of latent weights to the window in which they can learn."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tieless.registry import positive_number
 
 
 def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: float = 1.0) -> RemovableHandle:
-    """Have an optimiser clip the latent weights of a model to [-limit, limit] after each of its steps.
+    """Make an optimiser clip the latent weights of a model to [-limit, limit] after each of its updates.
 
     Args:
-        optimiser: Any of PyTorch's.
-        model: Its quantised layers are looked up at each step, so it may be quantised later.
-        limit: The largest magnitude that stays; above 0.
+        optimiser: Any optimiser of PyTorch's.
+        model: Model whose quantised layers are looked up at each update, so it may be quantised later.
+        limit: Largest magnitude that is left; above 0.
     Returns:
-        A handle whose ``remove()`` ends it.
+        Handle whose ``remove()`` ends it.
     Raises:
-        RuleTypeError: it is no optimiser, or no module.
-        RuleValueError: the limit is no finite number above 0; or the optimiser has none of the latent weights of the model.
-            Where the model has none yet, the first step raises that.
+        RuleTypeError: the optimiser is none, or the model is no module.
+        RuleValueError: the limit is no finite number above 0; or the optimiser has none of the model's latent weights.
+            If the model has none yet, the first update raises that error.
     Source:
         Courbariaux et al. 2015, "BinaryConnect", arXiv:1511.00363, section 2.4.
     Example:
@@ -56,7 +56,7 @@ def clip_after_step(optimiser: torch.optim.Optimizer, model: nn.Module, limit: f
 
 
 def _check(optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Refuse an optimiser that would clip nothing of what it changes."""
+    """Refuse an optimiser that trains none of the latent weights that it would clip."""
     latent = latent_weights(model)
     if not {id(one) for one in latent} & {id(one) for group in optimiser.param_groups for one in group["params"]}:
         raise RuleValueError(

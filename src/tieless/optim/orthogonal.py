@@ -1,4 +1,4 @@
-"""The orthogonal matrix nearest to a matrix: its direction, with every singular value made 1, or nearly so."""
+"""Orthogonal matrix nearest to a matrix: its direction, with every singular value set to 1, or nearly so."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 # One step is x -> a x + b x^3 + c x^5 of every singular value. From a slope of 3.44 at 0 they rise fast and then wander
-# between 0.68 and 1.20 instead of settling at 1: what is above a five-hundredth of the norm is there in five steps.
+# between 0.68 and 1.20 instead of settling at 1: values above a five-hundredth of the norm get there in five steps.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 STEPS = 5
 """Steps of the iteration; ten matrix products a matrix."""
 
 
 def unit(value: Tensor) -> Tensor:
-    """Each matrix of a batch, or one vector, divided by its norm, however small or large; 0 stays 0.
+    """Matrices of a batch, or one vector, each divided by its norm, however small or large; 0 stays 0.
 
     Shape:
         ``(..., m, n)`` or ``(n)``, float32 or float64. Result: the same.
     """
     dims = (-2, -1) if value.dim() > 1 else (0,)
-    # The largest element is divided out first: squares of tiny or huge feedback would leave the dtype's range.
+    # The largest element is divided out first: squares of tiny or huge gradients would leave the dtype's range.
     largest = value.abs().amax(dims, keepdim=True)
     scaled = value / torch.where(largest > 0, largest, 1.0)
     norm = scaled.square().sum(dims, keepdim=True).sqrt()
@@ -27,10 +27,10 @@ def unit(value: Tensor) -> Tensor:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Each matrix with its singular vectors as they are, and its singular values between 0.68 and 1.20.
+    """Matrices with unchanged singular vectors, and singular values between 0.68 and 1.20.
 
-    ``U S V^T -> U S' V^T``. Those below a five-hundredth of the norm stay smaller; 0 stays 0. No positive factor on the
-    matrix changes the result.
+    ``U S V^T -> U S' V^T``. Singular values below a five-hundredth of the norm stay smaller; 0 stays 0. No positive
+    factor on the matrix changes the result.
 
     Shape:
         ``(..., m, n)``, float32 or float64. Result: the same.
@@ -39,7 +39,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     tall = matrix.shape[-2] > matrix.shape[-1]
     wide = unit(matrix.mT if tall else matrix)
-    # One batch, for a product that adds what it is given: sums of their own pass over the memory three times more.
+    # One batch, for a product with a sum in it: separate sums pass over the memory three times more.
     x = wide.reshape(-1, *wide.shape[-2:])
     for _ in range(STEPS):
         gram = x @ x.mT

@@ -1,4 +1,4 @@
-"""Tell the weights that Bop trains from the parameters that another optimiser does."""
+"""Separation of the weights that Bop trains from the parameters of another optimiser."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tieless.nn.weights import check_own_weight, quantizer_of
 def split_parameters(
     model: nn.Module, layers: Selectors | None = None, *, keep_ends: bool = True
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Make weights of a model +1 and -1, and tell them from its other parameters.
+    """Make weights of a model +1 and -1, and separate them from its other parameters.
 
-    The chosen layers' weights become their signs, in place, where ``sign(0) = 1``. They are plain parameters without latent
-    ones, for ``Bop``; biases, batch norm and the layers that are kept are for another optimiser.
+    The chosen layers' weights become their signs, in place, where ``sign(0) = 1``. They are plain parameters without
+    latent weights, for ``Bop``; biases, batch norm and the other layers are for another optimiser.
 
     Args:
         model: Any module.
-        layers: One or several selectors, as ``quantize_weights`` takes them; ``None``: all linear layers and convolutions.
-        keep_ends: True keeps the model's first and last layer in float.
+        layers: One or several selectors, as for ``quantize_weights``; ``None``: all linear layers and convolutions.
+        keep_ends: True to keep the model's first and last layer in float.
     Returns:
-        The binary weights, and all other parameters that require a gradient.
+        Binary weights, and all other parameters that require a gradient.
     Raises:
         RuleTypeError: a layer has latent weights or a weight that is computed, such as by ``weight_norm``; or a selector is
             neither a name, a class nor a function.
-        RuleValueError: there is no such layer, or a weight has NaN in it, or is also that of something that is not chosen,
-            such as an embedding to which the head is tied. Nothing is changed then.
+        RuleValueError: there is no such layer, or a weight has NaN in it, or is also that of a module that is not
+            chosen, such as an embedding to which the head is tied. Nothing is changed then.
     Example:
         >>> from tieless.models import MLP
         >>> from tieless.optim import Bop, split_parameters
@@ -60,7 +60,7 @@ def split_parameters(
 
 
 def _check_ties(model: nn.Module, chosen: Sequence[nn.Module], binary: Mapping[int, nn.Parameter]) -> None:
-    """Refuse weights that are somebody else's too, who would get signs unasked."""
+    """Refuse weights that other modules use too, which would become signs there as well."""
     for name, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
         for key, parameter in module.named_parameters(recurse=False):
             if id(parameter) in binary and not (key == "weight" and any(module is one for one in chosen)):

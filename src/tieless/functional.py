@@ -1,4 +1,4 @@
-"""``untie``: where the two halves of an activation meet."""
+"""Operation ``untie``, which joins the halves of an activation: a forward and a backward rule (surrogate gradient)."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ from tieless.slopes import Codes, Need, OwnSlope, SlopeForm, Window
 
 
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
-    """An activation whose backward pass is a rule of its own: ``y = forward(z)``, ``grad_input = backward(...)``.
+    """Activation with a custom gradient (surrogate gradient): ``y = forward(z)``, ``grad_input = backward(...)``.
 
     Args:
-        z: Pre-activation.
+        z: Pre-activation (input of the activation).
         forward: Spec, ``Forward`` or any elementwise callable.
         backward: Spec or ``Rule``.
-        generator: Where a random rule or forward draws its key, on the CPU; torch's default generator unless given.
+        generator: Generator on the CPU from which a random rule or forward draws its key; torch's default generator
+            unless given.
     Shape:
-        ``z``: ``(...)``, float16, bfloat16, float32 or float64, on any device. Result and gradient: like ``z`` in
-        shape, dtype, device and memory layout. Nested, sparse and distributed tensors come out in their kind.
+        ``z``: ``(...)``, float16, bfloat16, float32 or float64, on any device. Result and gradient: the shape, dtype,
+        device and memory layout of ``z``. Nested, sparse and distributed tensors give results of their kind.
     Raises:
         SpecError, RuleTypeError, RuleValueError: a spec cannot be read, or a parameter is wrong; or ``z`` is no tensor,
             not floating, or of a kind that the halves cannot be applied to.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
-        TransformError: a forward-mode derivative was asked for (``torch.func.jvp``, ``forward_ad``), which no rule has;
-            a half draws numbers and ``torch.func.vmap`` was not told how (``randomness=``), or a CUDA graph is captured
-            without ``GraphKeys``; or ``torch.fx`` met a callable or a generator, which it cannot write down.
-        SecondDerivativeError: from a second backward pass through a rule that is not linear in the feedback.
+        TransformError: a forward-mode derivative is needed (``torch.func.jvp``, ``forward_ad``), which no rule has; a
+            half draws numbers and ``torch.func.vmap`` has no ``randomness=``, or a CUDA graph is captured without
+            ``GraphKeys``; or ``torch.fx`` met a callable or a generator, which it cannot write into code.
+        SecondDerivativeError: a second backward pass meets a rule that is not linear in ``grad_output``.
     Source:
         Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178.
     Example:
@@ -66,10 +67,10 @@ def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: tor
 
 
 class Part(NamedTuple):
-    """One rule of a chain: its slope if it is one, which saved tensor it needs, and whether it draws numbers.
+    """Rule of a chain: its slope if it has one, the saved tensor that it needs, and whether it draws numbers.
 
-    One that is ``constant`` multiplies each element of the feedback with a number that no derivative by ``z`` changes.
-    One that is ``foreign`` runs a function that is not ours.
+    A ``constant`` rule multiplies each element of the gradient with a number that no derivative by ``z`` changes. A
+    ``foreign`` rule runs a function that is not ours.
     """
 
     rule: Rule
@@ -81,12 +82,12 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a forward runs in one dtype where kernels are called directly.
+    """Plan of a forward in one dtype, for direct calls of kernels.
 
     Args:
-        value: ``z -> y``, unless kernels do it.
-        kernel: The kernel that makes ``y``, and in the same pass what is packed first, if anything is.
-        arguments: What it takes beside ``z``.
+        value: Function ``z -> y``, unless kernels compute it.
+        kernel: Kernel that makes ``y``, and in the same pass the first packed tensor, if there is any.
+        arguments: Arguments of the kernel beside ``z``.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -102,24 +103,25 @@ _PAIRS: weakref.WeakValueDictionary[str, Joined] = weakref.WeakValueDictionary()
 
 
 def _names(text: str) -> Iterator[str]:
-    """A text, and with a number behind it for pairs whose names mean something else since they were registered anew."""
+    """Name as given, and with a number behind it for pairs whose names have a new meaning since a registration."""
     return itertools.chain([text], (f"{text}, {number}" for number in itertools.count(2)))
 
 
 class Joined:
-    """A forward and a rule that go together, with what follows from the two worked out once.
+    """Forward and rule that go together, with all properties of the pair computed once.
 
     Attributes:
-        forward, rule: The halves.
-        parts: The rules of the chain, each with where it finds what it needs.
-        packed: The windows and codes whose bits are kept, each once.
-        keeps_input, keeps_output, draws: Whether ``z`` or ``y`` is kept, and whether a key is drawn.
+        forward, rule: Halves of the pair.
+        parts: Rules of the chain, each with the place of its saved tensor.
+        packed: Windows and codes whose bits are stored, each once.
+        keeps_input, keeps_output, draws: True if ``z`` or ``y`` is stored, and if a key is drawn.
         forward_is_random: True if the forward draws random numbers.
-        linear: True if what is sent is linear in the feedback, so that it has a derivative.
-        opaque, native: True if the forward is a callable, and if PyTorch's own derivative is all it needs.
+        linear: True if the gradient passed down is linear in the incoming one, so that it has a derivative.
+        opaque, native: True if the forward is a callable, and if PyTorch's own derivative is enough.
         foreign: True if ``y`` is made by a function that is not ours.
-        copies: True if that function may write to what it gets, and give what others hold.
-        name: A text that all equal pairs have and no other. Compilers read it alone, and compare it at each later call.
+        copies: True if that function may write to its input, or return tensors that other code holds.
+        name: Text that all equal pairs have and no other pair. Compilers read it alone, and compare it at each later
+            call.
     """
 
     def __init__(self, forward: Forward, rule: Rule) -> None:
@@ -159,7 +161,7 @@ class Joined:
         return known is None or (known.forward, known.rule) == (self.forward, self.rule)
 
     def _place(self, need: Need) -> int | None:
-        """Where among the saved tensors is what a rule needs; ``_keep`` puts them in this order."""
+        """Position of the tensor that a rule needs among the saved tensors; ``_keep`` puts them in this order."""
         if need is None:
             return None
         if isinstance(need, (Window, Codes)):
@@ -170,7 +172,7 @@ class Joined:
         return join, (self.forward, self.rule)
 
     def __fx_create_arg__(self, tracer: fx.Tracer) -> fx.Node:
-        """In a graph of ``torch.fx``, which is source code in the end, it is made again from specs."""
+        """Node in a graph of ``torch.fx``, which is source code in the end: the pair is made again from specs."""
         if self.opaque:
             raise TransformError(
                 f"torch.fx cannot write the callable {self.forward} into its code. Name a forward, or give its tracer "
@@ -179,7 +181,7 @@ class Joined:
         return tracer.create_node("call_function", join, (str(self.forward), str(self.rule)), {})
 
     def plan(self, dtype: torch.dtype) -> Plan:
-        """How the forward runs in ``dtype``, worked out at its first call, which refuses parameters that are none in it."""
+        """Plan of the forward in ``dtype``, made at the first call; refuses parameters without a number in it."""
         plan = self._plans.get(dtype)
         if plan is None:
             plan = self._plans[dtype] = self._make_plan(dtype)
@@ -199,17 +201,17 @@ class Joined:
         return Plan(self.value, "activate", (*body, None if first is None else first.edges(dtype)))
 
     def value(self, z: Tensor) -> Tensor:
-        """``y`` by PyTorch's operations, without a graph."""
+        """Output ``y`` by PyTorch's operations, without a graph."""
         return self.asked(z) if self.foreign else self.forward.value(z)
 
     def asked(self, z: Tensor, key: Tensor | int | None = None) -> Tensor:
-        """``y`` of a function that is not ours, if nothing that learns went into it: the rule would send it nothing."""
+        """Output ``y`` of a function not ours, refused if it depends on parameters, which would get no gradient."""
         with torch.enable_grad():
             y = self.called(z.detach(), key)
         return _unlearned(y, self.forward)
 
     def called(self, z: Tensor, key: Tensor | int | None = None) -> Tensor:
-        """``y`` of a function that is not ours, which gets a copy: what lies at ``z`` belongs to others."""
+        """Output ``y`` of a function that is not ours, which gets a copy: the memory of ``z`` belongs to other code."""
         given = z.clone() if self.copies else z
         version = None if given.is_inference() else given._version  # noqa: SLF001  (PyTorch documents it, underscore and all)
         y = self.sample(given, key) if self.forward_is_random else self.forward.value(given)
@@ -220,12 +222,12 @@ class Joined:
         return _checked(y, z, self.forward)
 
     def sample(self, z: Tensor, key: Tensor | int | None) -> Tensor:
-        """``y`` of a forward that draws."""
+        """Output ``y`` of a forward that draws."""
         assert key is not None
         return self.forward.sample(z, Random(key, FORWARD_STREAM))
 
     def halves(self) -> Halves:
-        """What decides about the kinds of tensors that the pair can be applied to."""
+        """Properties that decide which kinds of tensors the pair can be applied to."""
         return Halves(
             name=f"{self.forward} with {self.rule}",
             elementwise=self.forward.elementwise and all(part.is_elementwise() for part in self.rule.parts()),
@@ -238,17 +240,17 @@ class Joined:
         return self.value(_floating(z))
 
     def exported(self, z: Tensor) -> Tensor:
-        """``y`` in a program that has no rule: with PyTorch's own derivative if that is the rule, else with none."""
+        """Output ``y`` in a program without rules: with PyTorch's derivative if that is the rule, else with none."""
         tied = isinstance(self.rule, Tied)
         if not self.foreign or self.forward_is_random:
             return self.forward.exported(z if tied else z.detach())
         with warnings.catch_warnings():
-            # A trace has one shape, and this compares it: nothing that the program could get wrong.
+            # A trace has one shape, and this compares it: the program cannot get it wrong.
             warnings.simplefilter("ignore", TracerWarning)
             return self.called(z) if tied else self.asked(z)
 
     def traced_value(self, z: Tensor, key: Tensor | None) -> Tensor:
-        """``y`` for a compiler or a transform to see: with the values that kernels give where nobody looks on."""
+        """Output ``y`` for a compiler or a transform to trace, with the values that kernels give in eager mode."""
         if self.forward_is_random:
             return self.sample(z, key)
         body = self.forward.body(z.dtype)
@@ -279,7 +281,7 @@ def _join(forward: Forward, backward: Rule) -> Joined:
 
 
 def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None = None) -> Tensor:
-    """``untie`` for halves that ``join`` has checked: what modules call, so that a spec is read once."""
+    """Apply ``untie`` to halves that ``join`` has checked; modules call this, so that a spec is read once."""
     if not torch.compiler.is_compiling():
         return _untie(z, joined, generator)
     if joined.opaque:
@@ -287,8 +289,8 @@ def untie_joined(z: Tensor, joined: Joined, *, generator: torch.Generator | None
     return _in_graph(z, _kept(joined.name), generator)
 
 
-# Dynamo looks into the next functions, up to those that it is told to take as they are. What it reads on its way, it
-# compares at each later call: the attributes of a callable forward, and the state of the registries.
+# Dynamo traces the next functions, up to those that are marked to be taken as they are. It guards everything that it
+# reads, and compares it at each later call: the attributes of a callable forward, and the state of the registries.
 
 
 def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: torch.Generator | None) -> Tensor:
@@ -299,7 +301,7 @@ def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: to
     if name == _NATIVE:
         y = _followed(_checked(function(z.clone()), z, function), z, function)
         return y if y.requires_grad else y.clone()
-    # A copy, which is fused away: a function that writes to its input writes there.
+    # A copy, which is fused away: a function that writes to its input writes to the copy.
     y = _unlearned(_checked(function(z.detach().clone()), z, function), function)
     if name == _FOLLOWS:
         return _in_graph(z, _name(forward, backward, registry.generation), generator)
@@ -326,7 +328,7 @@ def _name(forward: ForwardLike, backward: RuleLike, generation: str) -> str:
 
 
 class _Weakly:
-    """A callable that what has been compiled does not keep alive: where it is gone, the graph is not run any more."""
+    """Callable that compiled code does not keep alive: once it is gone, the graph is not run any more."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self._function = weakref.ref(function)
@@ -341,7 +343,7 @@ class _Weakly:
 
 @known_when_traced
 def _name_around(backward: RuleLike, generation: str) -> str:
-    """The name of a rule around a callable whose value the compiler has traced."""
+    """Name of a rule around a callable whose value the compiler has traced."""
     rule = rule_of(backward)
     if isinstance(rule, Tied):
         return _NATIVE
@@ -356,12 +358,12 @@ def _met(joined: Joined) -> str:
 
 
 class _AskedForFunctionError(Exception):
-    """A rule asks for the forward's function or derivative."""
+    """Error of a rule that needs the forward's function or derivative."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Traced(Forward):
-    """A callable whose value a compiler has traced already."""
+    """Callable whose value a compiler has traced already."""
 
     def value(self, z: Tensor) -> Tensor:
         raise _AskedForFunctionError
@@ -378,20 +380,20 @@ def _in_graph(z: Tensor, name: str, generator: torch.Generator | None) -> Tensor
 
 
 def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator | None) -> Tensor:
-    """``_in_graph`` where ``y`` is there already."""
+    """``_in_graph`` for a ``y`` that exists already."""
     refuse_all_but_arrays(z, "A compiled callable forward")
     return _untie(z, MET[name], generator, y)
 
 
 MET: Named[Joined] = Named(_in_graph, _around_in_graph)
-"""The pairs that compilers have met."""
+"""Pairs that compilers have met."""
 
 
 def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced: Tensor | None = None) -> Tensor:
-    """``y``, with the rule behind it.
+    """Output ``y`` with its backward rule.
 
     Args:
-        traced: ``y`` where a compiler has traced it already.
+        traced: Output ``y`` if a compiler has traced it already.
     """
     if not is_array(z):
         y = _of_another_kind(z, joined, generator)
@@ -402,14 +404,14 @@ def _untie(z: Tensor, joined: Joined, generator: torch.Generator | None, traced:
         y = _followed(joined.called(z), z, joined.forward)
         return y if y.requires_grad or not joined.copies else y.clone()
     if ops.written_down():
-        # What is written down has no place for a rule. Cut off, its gradient is missing, where the forward's own
-        # derivative in the place of the rule would pass unnoticed.
+        # A written program has no place for a rule. With a cut its gradient is missing; the forward's own derivative in
+        # the place of the rule would pass unnoticed.
         joined.plan(z.dtype)
         return joined.exported(z) if traced is None else traced
     if generator is not None:
         _check_generator(generator)
     if ops.forward_mode() and forward_ad.unpack_dual(z).tangent is not None:
-        raise TransformError(NO_FORWARD_MODE)  # before vmap asks how it should draw, for nothing
+        raise TransformError(NO_FORWARD_MODE)  # before vmap complains of randomness, in vain
     if ops.direct(z):
         drawn = ops.draw_key_now(z, generator) if joined.draws else None
         made = (_made(z, joined, drawn, traced),) if joined.foreign or traced is not None else None
@@ -429,7 +431,7 @@ def _check_generator(generator: torch.Generator) -> None:
 
 
 def _made(z: Tensor, joined: Joined, key: Tensor | int | None, traced: Tensor | None) -> Tensor:
-    """``y`` of a function that is not ours, which runs where every transform that follows it is at work."""
+    """Output ``y`` of a function that is not ours, computed where every transform that follows it is active."""
     joined.plan(z.dtype)
     return joined.asked(z, key) if traced is None else _unlearned(traced, joined.forward)
 
@@ -443,7 +445,7 @@ def _floating(z: Tensor) -> Tensor:
 
 
 def _of_another_kind(z: Tensor | fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor | None:
-    """``y`` of what is no ordinary tensor; ``None`` if the ordinary way is its way."""
+    """Output ``y`` for an input that is no ordinary tensor; ``None`` if the ordinary way applies."""
     if isinstance(z, fx.Proxy):
         return _in_code(z, joined, generator)
     if joined.native and isinstance(z, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -452,21 +454,21 @@ def _of_another_kind(z: Tensor | fx.Proxy, joined: Joined, generator: torch.Gene
 
 
 def _in_code(z: fx.Proxy, joined: Joined, generator: torch.Generator | None) -> Tensor:
-    """The call, as ``torch.fx`` writes it down."""
+    """Call as ``torch.fx`` writes it into code."""
     if generator is not None:
         raise TransformError("torch.fx cannot write a generator into its code. Trace the network without one.")
     return cast("Tensor", z.tracer.create_proxy("call_function", untie_joined, (z, joined), {}))
 
 
 def _followed(y: Tensor, z: Tensor, forward: ForwardLike) -> Tensor:
-    """``y`` of a callable whose derivative is PyTorch's, if it has one."""
+    """Output ``y`` of a callable whose derivative is PyTorch's, if it has one."""
     if z.requires_grad and torch.is_grad_enabled() and not y.requires_grad:
         raise without_graph(forward_of(forward))
     return y
 
 
 def _unlearned(y: Tensor, forward: object) -> Tensor:
-    """``y`` of a function, if nothing that learns went into it: what went in from ``z`` was cut off."""
+    """Output ``y`` of a function, refused if it depends on parameters; its dependence on ``z`` was cut off."""
     if _is_followed(y):
         raise RuleTypeError(
             f"The forward {forward} uses tensors that require gradients, and a rule would send them none. Detach them."
@@ -478,7 +480,7 @@ def _is_followed(y: Tensor) -> bool:
     """True if autograd, or a transform of ``torch.func`` at any level, takes derivatives through ``y``."""
     if y.requires_grad or (ops.forward_mode() and forward_ad.unpack_dual(y).tangent is not None):
         return True
-    if torch.compiler.is_dynamo_compiling() or not ops.transformed():  # it asks again where it runs
+    if torch.compiler.is_dynamo_compiling() or not ops.transformed():  # the test is repeated when the code runs
         return False
     return ops.one_level_down(y, _is_followed)
 
@@ -489,20 +491,20 @@ def _checked(y: Tensor, z: Tensor, forward: object) -> Tensor:
         raise RuleTypeError(
             f"The forward {forward} is not elementwise: z has shape {tuple(z.shape)} on {z.device}, its output is {found}."
         )
-    # Autocast computes some functions in float32; what was promised is the dtype of z.
+    # Autocast computes some functions in float32; the promise is the dtype of z.
     return real(y, z.dtype, forward)
 
 
-# An untied activation has outputs beside ``y``: an empty anchor, and what is packed where a transform must see it. The
-# anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative that is refused
-# meets ``underivable`` even where the feedback itself does not depend on z: the missing term would be silently 0.
+# An untied activation has outputs beside ``y``: an empty anchor, and packed bits if a transform must see them. The
+# anchor belongs to z's graph and to nothing else. It costs no memory, and through it a second derivative that is
+# refused meets ``underivable`` even if the gradient itself does not depend on z: the missing term would silently be 0.
 
 
 class _DirectUntie(torch.autograd.Function):
-    """Where nothing but autograd looks on: kernels are called directly, forward value and bits in one pass.
+    """Untied activation for plain autograd: kernels are called directly, forward value and bits in one pass.
 
     PyTorch runs a function of this older form in half the time of one with ``setup_context``, which ``torch.func``
-    needs (1.04 against 1.76 of a native relu at 2^14 elements, doing nothing in the backward pass).
+    needs (1.04 against 1.76 of a native relu at 2^14 elements, with an empty backward pass).
     """
 
     @staticmethod
@@ -513,7 +515,7 @@ class _DirectUntie(torch.autograd.Function):
         if made is not None:
             (y,) = made
             if joined.copies or y.data_ptr() == z.data_ptr():
-                y = y.clone()  # it may be a view, or a tensor of the function's own
+                y = y.clone()  # the result may be a view, or a tensor that the function owns
             packed = [need.pack(z) for need in joined.packed]
         elif kernel is None:
             y = joined.sample(z, key) if joined.forward_is_random else value(z)
@@ -540,7 +542,7 @@ class _DirectUntie(torch.autograd.Function):
 
 
 class _TracedUntie(torch.autograd.Function):
-    """Where a compiler or a transform of ``torch.func`` looks on: everything is an operator that it can see."""
+    """Untied activation under a compiler or a transform of ``torch.func``: all is done by visible operators."""
 
     generate_vmap_rule = True
 
@@ -548,11 +550,11 @@ class _TracedUntie(torch.autograd.Function):
     def forward(z: Tensor, key: Tensor | None, joined: Joined, made: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = joined.traced_value(z, key) if made is None else made.clone()
         if key is not None and torch.compiler.is_compiling():
-            # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass,
-            # from a later state of the generator. So in a graph y depends on the key, in name only.
+            # A compiled checkpoint drops a draw that its forward does not use and draws anew in the backward pass, from
+            # a later state of the generator. So in a graph y depends on the key, in name only.
             y = y * ((key & 0) + 1)
         if ops.transformed():
-            # Under vmap y belongs to each example even where z does not, so that each sends its own feedback through
+            # Under vmap y belongs to each example even where z does not, so that each passes its own gradient through
             # the rule: a rule of a sum is not the sum of the rule.
             y = y * ops.each_example(y)
         return (y, z.new_empty(0), *[need.pack(z) for need in joined.packed])
@@ -579,7 +581,7 @@ class _TracedUntie(torch.autograd.Function):
 
 
 def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others: Sequence[Tensor]) -> None:
-    """What the backward pass needs, and no more."""
+    """Save the tensors that the backward pass needs, and no more."""
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(anchor, z if joined.keeps_input else None, y if joined.keeps_output else None, *others)
     ctx.joined = joined
@@ -588,21 +590,21 @@ def _keep(ctx: Any, z: Tensor, joined: Joined, y: Tensor, anchor: Tensor, others
 
 
 def _zeros(ctx: Any, anchor: Tensor | None) -> Tensor | None:
-    """What is sent where nothing has come but the derivative of bits."""
+    """Zero gradient, if only the derivative of bits has arrived; else ``None``."""
     return None if anchor is None else anchor.new_zeros(ctx.shape)
 
 
 def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tuple[Tensor | None, ...]) -> Tensor:
-    """What is sent on: the feedback, through each rule of the chain in turn."""
+    """Gradient passed down: the incoming gradient, through each rule of the chain in turn."""
     order = ctx.order
     if grad_output.layout is not torch.strided:
         grad_output = grad_output.to_dense()
-    # Bits follow z in memory, so the feedback has to lie as z does before it meets them.
+    # Bits follow z in memory, so the gradient must have the layout of z before it meets them.
     feedback = grad_output
     if order is not None or not feedback.is_contiguous():
         feedback = same_layout(feedback, order)
     joined: Joined = ctx.joined
-    # Autograd records what is sent: kernels are no operations that it knows.
+    # Autograd records the result: it does not know kernels as operations.
     recorded = joined.linear and torch.is_grad_enabled()
     if recorded:
         feedback = cast("Tensor", _Anchored.apply(feedback, saved[_ANCHOR]))
@@ -619,7 +621,7 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
 
 
 def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int | None, stream: int) -> Tensor:
-    """What one rule of a chain sends on. A function that is not ours gets copies: the originals belong to others."""
+    """Gradient that one rule of a chain passes down. A function that is not ours gets copies of its inputs."""
     if part.foreign:
         kept = None if kept is None else kept.clone()
     if part.slope is not None:
@@ -631,7 +633,7 @@ def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int |
 
 
 class _Anchored(torch.autograd.Function):
-    """The identity on the feedback, whose derivative by ``z`` is 0 and not missing, as that of PyTorch's relu is."""
+    """Identity on the gradient, whose derivative by ``z`` is 0 and not missing, as that of PyTorch's relu is."""
 
     generate_vmap_rule = True
 
@@ -653,7 +655,7 @@ class _Anchored(torch.autograd.Function):
 
 
 class _ConstantSlope(torch.autograd.Function):
-    """A rule that multiplies each element with a constant: its derivative by the feedback is the same product."""
+    """Rule that multiplies each element with a constant: its derivative by the gradient is the same product."""
 
     generate_vmap_rule = True
 
@@ -689,7 +691,7 @@ class _ConstantSlope(torch.autograd.Function):
 
 
 def _without_derivative(ctx: Any, feedback: Tensor, grad_output: Tensor) -> Tensor:
-    """``feedback``, refusing the derivative of it that somebody may be about to take, unless it has one."""
+    """Return ``feedback``, and refuse its derivative, which a caller may be about to take, unless it has one."""
     if not ctx.joined.linear and (torch.is_grad_enabled() or ops.forward_mode()):
         return underivable(feedback, ctx.saved_tensors[0], grad_output)
     if ops.forward_mode():

@@ -1,6 +1,6 @@
-"""Arithmetic only. ``reference`` is the meaning of every operation; the others may only be faster.
+"""Kernels: arithmetic only. ``reference`` defines every operation; the other modules may only be faster.
 
-All modules offer the same functions on plain tensors, with the same signatures. Elements are counted in logical
+All kernel modules offer the same functions on plain tensors, with the same signatures. Elements are counted in logical
 (row-major) order whatever the layout, and a result is laid out as ``torch.empty_like`` lays out its first tensor.
 """
 

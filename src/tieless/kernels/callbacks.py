@@ -1,4 +1,4 @@
-"""Compiled loops as C functions, from disk where they are there, without what only compiling needs."""
+"""Compiled loops as C functions, from disk if they are there, without imports that only compiling needs."""
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportPrivateImportUsage=false
 # (numba has no types)
@@ -22,11 +22,11 @@ from tieless._tracing import unprofiled
 
 @unprofiled
 def address_of(loop: Callable[[Any], None], arguments: Any) -> int:
-    """Where in memory ``loop`` is as a C function, which takes a pointer and gives nothing.
+    """Address in memory of ``loop`` as a C function, which takes a pointer and returns nothing.
 
     Args:
-        loop: A function that Numba can compile.
-        arguments: The Numba type of what it takes.
+        loop: Function that Numba can compile.
+        arguments: Numba type of its argument.
     """
     callback = _Callback(loop, ((arguments,), types.void), {}, {})
     callback.enable_caching()
@@ -35,7 +35,7 @@ def address_of(loop: Callable[[Any], None], arguments: Any) -> int:
 
 
 class _Callback(CFunc):
-    """What ``numba.cfunc`` makes, with another cache."""
+    """Callback of ``numba.cfunc``, with another cache."""
 
     def enable_caching(self) -> None:
         with suppress(RuntimeError):  # no folder can be written: each process compiles anew, and ``doctor`` says so
@@ -43,9 +43,9 @@ class _Callback(CFunc):
 
 
 class _Cache(FunctionCache):
-    """Numba's, with other files, and without what it does first: it imports all that it knows of NumPy and SciPy.
+    """Cache of Numba with other files, and without its first step: it imports all that it knows of NumPy and SciPy.
 
-    That takes 0.3 s, more than half of a first call. Where nothing is found on disk, the compiler does it all the same.
+    That takes 0.3 s, more than half of a first call. If nothing is found on disk, the compiler does it all the same.
     """
 
     def __init__(self, loop: Callable[[Any], None]) -> None:
@@ -53,7 +53,7 @@ class _Cache(FunctionCache):
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        rtsys.initialize(target_context)  # what is loaded calls into it, and crashes without
+        rtsys.initialize(target_context)  # loaded code calls into it, and crashes without
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
 
@@ -63,11 +63,11 @@ class _Cache(FunctionCache):
 
 
 class _Files(IndexDataCacheFile):
-    """A file for each kernel, named by what it was compiled from, which begins with the digest of the rest.
+    """File for each kernel, named by the sources of its compilation, which begins with the digest of the rest.
 
-    A file that cannot be read, or is not as it was written, is none: the kernel is compiled and written anew. Numba's own
-    files are believed as they are, and an index numbers them: one that is cut off ends every process that reads it, and two
-    processes that compile at the same time may give two kernels the same number.
+    A file that cannot be read, or was changed, counts as missing: the kernel is compiled and written anew. Numba's own
+    files are trusted as they are, and an index numbers them: a truncated index ends every process that reads it, and
+    two processes that compile at the same time may give two kernels the same number.
     """
 
     def load(self, key: Any) -> Any:

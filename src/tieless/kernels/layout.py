@@ -1,4 +1,4 @@
-"""The order of a tensor's elements in memory, which is the order of what is kept of them."""
+"""Order of a tensor's elements in memory, which is the order of the bits that are stored of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def memory_order(like: Tensor) -> tuple[int, ...] | None:
-    """The dimensions of ``torch.empty_like(like)`` from the outermost in memory to the innermost.
+    """Dimensions of ``torch.empty_like(like)`` from the outermost in memory to the innermost.
 
-    ``None`` if that is their own order.
+    The result is ``None`` if that is their own order.
     """
     if like.is_contiguous():
         return None
-    # Of sizes and strides alone: so an example has one order inside of a batch that is mapped and by itself.
+    # By sizes and strides alone: so an example has one order inside of a batch that is mapped and by itself.
     sizes, strides = like.shape, like.stride()
     if all(type(number) is int for number in (*sizes, *strides)):
         return _known_order(tuple(sizes), strides)
@@ -40,7 +40,7 @@ _known_order = lru_cache(maxsize=1024)(_order)
 
 
 def in_memory_order(tensor: Tensor, like: Tensor) -> Tensor:
-    """The elements of ``tensor`` in one dimension, as they would lie in memory if it were laid out like ``like``."""
+    """Elements of ``tensor`` in one dimension, as they would lie in memory if it were laid out like ``like``."""
     order = memory_order(like)
     return tensor.reshape(-1) if order is None else tensor.permute(order).reshape(-1)
 
@@ -55,7 +55,7 @@ def laid_out(flat: Tensor, like: Tensor) -> Tensor:
 
 
 def same_layout(tensor: Tensor, order: tuple[int, ...] | None) -> Tensor:
-    """``tensor`` with its dimensions in the given order in memory; itself where they are."""
+    """Tensor with its dimensions in the given order in memory; ``tensor`` itself if they are."""
     if order is None:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
     inverse = [order.index(dim) for dim in range(len(order))]
@@ -63,5 +63,5 @@ def same_layout(tensor: Tensor, order: tuple[int, ...] | None) -> Tensor:
 
 
 def laid_out_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """``tensor`` with its elements in the order in memory of ``torch.empty_like(like)``: the order of bits kept of ``like``."""
+    """Tensor with its elements in the memory order of ``torch.empty_like(like)``, that of stored bits of ``like``."""
     return same_layout(tensor, memory_order(like))

@@ -1,6 +1,6 @@
 """CPU kernels in Numba: the functions of ``reference``, bit for bit, each in one pass over memory.
 
-Compiled code is kept on disk, so that only the first process pays for it.
+Compiled code is stored on disk, so that only the first process compiles.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from tieless.kernels.reference import arithmetic_dtype, slope_range
 from tieless.kernels.threads import runtime
 
 _CPU = torch.device("cpu")
-"""Said at each ``torch.empty``, which would follow the default device."""
+"""Device of each ``torch.empty``, which would follow the default device."""
 
 
 class _Kernel(NamedTuple):
-    """A compiled kernel: to be called here, or by its address in many threads."""
+    """Compiled kernel: to be called here, or by its address in many threads."""
 
     call: Callable[[bytes], None]
     address: int
 
 
 def _made_from(module: str) -> list[Path]:
-    """The files that the kernels of a module of loops, given by its name, are compiled from."""
+    """Files that the kernels of a module of loops, given by its name, are compiled from."""
     parts = (
         f"{module.rpartition('.')[2]}.py",
         "chunks.py",
@@ -84,7 +84,7 @@ def _run(kernel: _Kernel, elements: int, arguments: bytes, grain: int = _GRAIN) 
 
 
 def _folded(sizes: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Sizes and strides with no more dimensions than it takes."""
+    """Sizes and strides with as few dimensions as possible."""
     folded: list[tuple[int, int]] = []
     for size, stride in zip(sizes, strides, strict=True):
         if size == 1:
@@ -97,11 +97,11 @@ def _folded(sizes: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int
 
 
 def _crossed(*tensors: Tensor) -> tuple[int, int, int] | None:
-    """How random numbers, drawn in the logical order, come in the order in memory of tensors without gaps.
+    """Order of random numbers, drawn in the logical order, in the memory of tensors without gaps.
 
-    Where the channels of a position lie side by side, as those of channels-last images and of transposed matrices do:
-    the number of channels, a quarter of that of positions, and how many elements to draw for at a time. ``None`` for
-    other layouts, and where the four numbers of a counter would be of two channels.
+    For tensors in which the channels of a position lie side by side, as in channels-last images and transposed
+    matrices: the number of channels, a quarter of the number of positions, and the number of elements to draw for at a
+    time. ``None`` for other layouts, and if the four numbers of a counter would be of two channels.
     """
     first, *others = (_folded(tensor.shape, tensor.stride()) for tensor in tensors)
     if any(other != first for other in others) or len(first) not in (2, 3):
@@ -116,7 +116,7 @@ def _crossed(*tensors: Tensor) -> tuple[int, int, int] | None:
 
 
 class _Places:
-    """Where tensors are, for as long as a kernel runs: addresses, each with 0 or the address of a geometry.
+    """Addresses of tensors for as long as a kernel runs, each with 0 or the address of a geometry.
 
     A tensor whose elements lie in the order of the work needs no geometry. The order of the work is given by
     dimensions from the outermost to the innermost, ``None`` for the logical one.
@@ -140,11 +140,11 @@ class _Places:
 
 
 def _side_by_side(tensor: Tensor, new: Tensor) -> bool:
-    """Whether a tensor lies in memory as a new one of its shape does, which has no gaps: element for element."""
+    """True if a tensor lies in memory as a new one of its shape does, which has no gaps: element for element."""
     return (tensor.is_contiguous() and new.is_contiguous()) or tensor.stride() == new.stride()
 
 
-# Each kernel's arguments: the number of elements; tensors with their geometries; bits; settings; numbers.
+# Arguments of each kernel: the number of elements; tensors with their geometries; bits; settings; numbers.
 _NO_PARAMETERS = (0.0,) * 5
 _NO_BOUNDARIES = (math.inf,) * 16
 _NO_VALUES = (0.0,) * 16
@@ -186,7 +186,7 @@ def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: b
 
 
 def _room_for_codes(z: Tensor, boundaries: Sequence[float], even: bool) -> tuple[Tensor, tuple[int | float, ...]]:
-    """Where the codes of ``z`` will lie, and what kernels must know to find and write them."""
+    """Memory for the codes of ``z``, and the arguments by which kernels find and write them."""
     planes = len(boundaries).bit_length()
     plane = (z.numel() + 7) // 8
     packed = torch.empty((planes, plane), dtype=torch.uint8, device=_CPU)

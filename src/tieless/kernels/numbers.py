@@ -1,4 +1,4 @@
-"""Python's numbers as numbers of a dtype, without a tensor: those follow whatever default device and mode are on."""
+"""Python's numbers as numbers of a dtype, without a tensor: a tensor would follow the default device and mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def rounded(value: float, dtype: torch.dtype) -> float:
-    """The number of ``dtype`` nearest to ``value``, as PyTorch rounds it; inf beyond the largest.
+    """Number of ``dtype`` nearest to ``value``, as PyTorch rounds it; inf beyond the largest.
 
     Args:
         value: Any number.
@@ -33,10 +33,10 @@ def rounded(value: float, dtype: torch.dtype) -> float:
 
 
 def next_below(value: float, dtype: torch.dtype) -> float:
-    """The largest number of ``dtype`` below ``value``.
+    """Largest number of ``dtype`` below ``value``.
 
     Args:
-        value: A finite number of ``dtype``.
+        value: Finite number of ``dtype``.
         dtype: float32 or float64.
     """
     if dtype == torch.float64:

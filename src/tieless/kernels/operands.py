@@ -1,7 +1,7 @@
-"""What kernels ask of the tensors beside the first before they read them at their address.
+"""Checks of the tensors beside the first before kernels read them at their address.
 
-Such a tensor was kept by a forward pass, and comes back through whatever hooks and transforms lay in between: expanded,
-in another order, moved, or of another size. A kernel that read it unasked would read what is not its own.
+Such a tensor was stored by a forward pass, and comes back through whatever hooks and transforms lay in between:
+expanded, in another order, moved, or of another size. A kernel without these checks would read foreign memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from tieless.errors import KernelError
 
 
 def packed_bits(bits: Tensor, elements: Tensor, planes: int | None = None) -> Tensor:
-    """The packed bits of ``elements``, one byte after the other in memory.
+    """Packed bits of ``elements``, one byte after the other in memory.
 
     Args:
-        bits: 8 elements to a byte; ``(bytes,)``, or ``(planes, bytes)``.
+        bits: Bits, 8 elements to a byte; ``(bytes,)``, or ``(planes, bytes)``.
         elements: Tensor that the bits belong to.
-        planes: Number of rows; ``None`` where there is one, and no dimension for it.
+        planes: Number of rows; ``None`` for one row without a dimension.
     Raises:
-        KernelError: they are not bits of so many elements, or on another device.
+        KernelError: the bits are not of so many elements, or on another device.
     """
     row = (elements.numel() + 7) // 8
     expected = (row,) if planes is None else (planes, row)
@@ -30,13 +30,13 @@ def packed_bits(bits: Tensor, elements: Tensor, planes: int | None = None) -> Te
 
 
 def value_like(value: Tensor, grad_output: Tensor) -> Tensor:
-    """The value that a slope is taken at, which may lie in memory in any way.
+    """Value at which a slope is taken, which may lie in memory in any way.
 
     Args:
-        value: What was kept of the forward pass.
-        grad_output: Feedback that meets it.
+        value: Tensor that the forward pass stored.
+        grad_output: Incoming gradient that meets it.
     Raises:
-        KernelError: its shape, dtype or device is not that of the feedback.
+        KernelError: the value differs from the gradient in shape, dtype or device.
     """
     if value.shape != grad_output.shape or value.dtype != grad_output.dtype or value.device != grad_output.device:
         raise _changed("value", value, tuple(grad_output.shape), grad_output.dtype, grad_output.device)

@@ -1,4 +1,4 @@
-"""The meaning of every operation, in plain PyTorch: any device, any layout, float16 to float64."""
+"""Reference of every operation, in plain PyTorch: any device, any layout, float16 to float64."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNIFORM_STEP = 2.0**-24
 
 
 def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What the arithmetic is done in: float64 for float64, float32 for everything narrower."""
+    """Dtype of the arithmetic: float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -29,7 +29,7 @@ def _wide(z: Tensor) -> Tensor:
 
 
 def _three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
-    """``below`` where ``z < low``, ``above`` where ``z > high``, ``between`` on and inside the edges, NaN for NaN."""
+    """Step function: ``below`` where ``z < low``, ``above`` where ``z > high``, else ``between``; NaN for NaN."""
     level = torch.where(z < low, below, torch.where(z > high, above, between))
     return torch.where(z.isnan(), z, level.to(z.dtype))
 
@@ -68,7 +68,7 @@ FORWARDS: dict[str, Callable[..., Tensor]] = {
 """Forwards that are one pass over memory, by the names that kernels know them by."""
 
 
-# Widths come as their inverse: a product is four times faster than a quotient.
+# Widths are given as their inverse: a product is four times faster than a quotient.
 
 
 def _triangular(z: Tensor, inverse: float, height: float) -> Tensor:
@@ -102,7 +102,7 @@ def _sign_log_abs(z: Tensor, inverse: float, height: float) -> Tensor:
 
 
 def _at_least_one(scaled: Tensor) -> Tensor:
-    """So that what divides by it divides by no 0; NaN stays NaN."""
+    """Values of at least 1, so that a division by them is by no 0; NaN stays NaN."""
     return torch.where(scaled < 1, 1.0, scaled)
 
 
@@ -141,24 +141,26 @@ SLOPES: dict[str, Callable[..., Tensor]] = {
 def activate(
     z: Tensor, function: str, parameters: tuple[float, ...], window: tuple[float, float, bool, bool] | None
 ) -> tuple[Tensor, Tensor | None]:
-    """A named forward of ``z``, and the bits of a window of ``z``."""
+    """Named forward of ``z``, and the bits of a window of ``z``."""
     y = FORWARDS[function](z, *parameters)
     return y, None if window is None else window_bits(z, *window)
 
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
-    """1 bit an element, 8 to a byte, first element in the lowest bit: is ``z`` between ``low`` and ``high``?
+    """Window of ``z`` as 1 bit per element, 8 to a byte, first element in the lowest bit: ``1[low <= z <= high]``.
 
-    Elements follow each other as they do in the memory of ``torch.empty_like(z)``. An edge belongs to the window unless it is open. NaN is outside.
+    Elements follow each other as they do in the memory of ``torch.empty_like(z)``. An edge belongs to the window unless
+    it is open. NaN is outside.
     """
     inside = (z > low) if open_low else (z >= low)
     return _pack(inside & ((z < high) if open_high else (z <= high)), z)
 
 
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
-    """How many of the ascending boundaries lie below each element, in binary: row j has bit j, packed as a window's.
+    """Number of boundaries below each element, in binary: row j has bit j, packed as a window's.
 
-    If ``even``, below its absolute value. The boundaries are numbers of the arithmetic dtype. NaN has passed none.
+    With ``even``, the absolute value counts. The boundaries ascend, and are numbers of the arithmetic dtype. No
+    boundary is below NaN.
     """
     wide = z.to(arithmetic_dtype(z.dtype))
     wide = wide.abs() if even else wide
@@ -171,7 +173,7 @@ def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
 def activate_codes(
     z: Tensor, function: str, parameters: tuple[float, ...], boundaries: Sequence[float], even: bool
 ) -> tuple[Tensor, Tensor]:
-    """A named forward of ``z``, and the codes of ``z``."""
+    """Named forward of ``z``, and the codes of ``z``."""
     return FORWARDS[function](z, *parameters), codes(z, boundaries, even)
 
 
@@ -183,13 +185,13 @@ def _pack(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def unpack_bits(bits: Tensor, like: Tensor) -> Tensor:
-    """The mask that was packed, shaped and laid out like ``like``."""
+    """Mask of packed bits, shaped and laid out like ``like``."""
     places = torch.arange(8, dtype=torch.uint8, device=bits.device)
     return laid_out(((bits[:, None] >> places) & 1).view(-1)[: like.numel()].bool(), like)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
-    """``grad_output`` times ``inside`` where the bit is set and ``outside`` elsewhere; times 0 is 0, even of inf."""
+    """Product of ``grad_output`` and ``inside`` where the bit is set, else ``outside``; times 0 is 0, even of inf."""
     mask = unpack_bits(packed_bits(bits, grad_output), grad_output)
     zeros = torch.zeros_like(grad_output)
     passed = grad_output * inside if inside else zeros
@@ -198,19 +200,19 @@ def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Te
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
-    """``grad_output`` times the value that each element's code stands for; times 0 is 0, even of inf."""
+    """Product of ``grad_output`` and the value of each element's code; times 0 is 0, even of inf."""
     dtype = arithmetic_dtype(grad_output.dtype)
     packed = packed_bits(packed, grad_output, (len(values) - 1).bit_length())
     planes = (unpack_bits(row, grad_output).long() << plane for plane, row in enumerate(packed.unbind()))
     code = cast("Tensor", sum(planes))
-    # An index without dimensions would be read as a number, which one on meta is not.
+    # An index without dimensions would be read as a number, which a meta tensor is not.
     value = torch.tensor(values, dtype=dtype, device=grad_output.device)[code.reshape(-1)].view(code.shape)
     sent = torch.where(value == 0, torch.zeros_like(value), grad_output.to(dtype) * value)
     return torch.empty_like(grad_output).copy_(sent)
 
 
 def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
-    """``grad_output`` times a named slope of ``value``; rounded once, to the dtype of ``grad_output``."""
+    """Product of ``grad_output`` and a named slope of ``value``; rounded once, to the dtype of ``grad_output``."""
     dtype = arithmetic_dtype(grad_output.dtype)
     value = value_like(value, grad_output)
     return (grad_output.to(dtype) * SLOPES[function](value.to(dtype), *parameters)).to(grad_output.dtype)
@@ -220,8 +222,8 @@ def philox(counter: tuple[Tensor, ...], key: tuple[Tensor | int, Tensor | int]) 
     """Philox 4x32-10: four 32-bit words for each counter of four words, under a key of two.
 
     Args:
-        counter: Four int64 tensors that broadcast together, each word in 0..2^32-1.
-        key: Two words, as numbers or as int64 tensors, likewise.
+        counter: Counters, four int64 tensors that broadcast together, each word in 0..2^32-1.
+        key: Key of two words, as numbers or as int64 tensors, likewise.
     """
     words, keys = counter, key
     for _ in range(PHILOX_ROUNDS):
@@ -244,9 +246,9 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     the same number in every dtype and on every device.
 
     Args:
-        key: The 64 bits from which all follow; a tensor is int64, 0-dim.
-        stream: Which rule of a chain draws.
-        draw: Which of a rule's draws.
+        key: Key of 64 bits, from which all numbers follow; a tensor is int64, 0-dim.
+        stream: Number of the rule in its chain.
+        draw: Number of the draw of a rule.
     """
     blocks = torch.arange((like.numel() + 3) // 4, device=like.device)
     words = philox(
@@ -260,7 +262,7 @@ def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def slope_range(minimum: float, maximum: float, dtype: torch.dtype) -> tuple[float, float, float]:
-    """``minimum``, the span, and the largest slope below ``maximum``, each as a number of ``dtype``."""
+    """Range of a slope: ``minimum``, the span, and the largest slope below ``maximum``, each in ``dtype``."""
     low, span, high = (rounded(number, dtype) for number in (minimum, maximum - minimum, maximum))
     return low, span, max(low, next_below(high, dtype))
 
@@ -274,10 +276,10 @@ def jam(
     magnitude: bool,
     bits: Tensor | None,
 ) -> Tensor:
-    """``grad_output * U`` or ``sign(grad_output) * U``, U uniform on [minimum, maximum); 0 where a bit is unset.
+    """Product with random numbers: ``grad_output * U`` or ``sign(grad_output) * U``; 0 where a bit is unset.
 
-    ``U = minimum + (maximum - minimum) * uniform``, kept below ``maximum`` where the sum would round up to it. The
-    product is rounded once, to the dtype of ``grad_output``.
+    U is uniform on [minimum, maximum): ``U = minimum + (maximum - minimum) * uniform``, kept below ``maximum`` where
+    the sum would round up to it. The product is rounded once, to the dtype of ``grad_output``.
     """
     dtype = arithmetic_dtype(grad_output.dtype)
     low, span, ceiling = slope_range(minimum, maximum, dtype)
@@ -301,7 +303,7 @@ PATTERNS = {
     torch.float64: torch.int64,
 }
 
-# Almost all real activations show a third value among so few, which Python looks at in 3 microseconds.
+# Almost all real activations have a third value among so few, and Python checks these in 3 microseconds.
 _HEAD = 64
 
 # Eight bytes of 0 or 1 are one 64-bit number, the first of them lowest, as in the memory of every machine that PyTorch
@@ -313,10 +315,10 @@ _SCATTER = 0x8040_2010_0804_0201 - (1 << 64)
 
 
 def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
-    """One bit an element, if they have at most two bit patterns between them.
+    """Bits of elements that have at most two bit patterns: one bit per element.
 
     Args:
-        elements: At least one; one-dimensional, contiguous, of a dtype in ``PATTERNS``, and without a gradient.
+        elements: At least one element; one-dimensional, contiguous, of a dtype in ``PATTERNS``, and without a gradient.
     Returns:
         ``bits, low, high``. ``low`` is the pattern of the first element, ``high`` that of the first one which differs
         from it, or ``low`` if none does; both as signed integers of the element's width. ``bits`` has dtype uint8 and
@@ -338,14 +340,14 @@ def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
 
 
 def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -> Tensor:
-    """The elements that ``two_values`` was given, bit for bit, in new memory: one-dimensional, on the device of ``bits``.
+    """Elements as given to ``two_values``, bit for bit, in new memory: one-dimensional, on the device of ``bits``.
 
     Args:
-        bits, low, high: What ``two_values`` returned.
-        count: How many elements there were.
-        dtype: Theirs.
+        bits, low, high: Result of ``two_values``.
+        count: Number of elements.
+        dtype: Dtype of the elements.
     """
-    # A byte of 0x80 or more wherever a bit is set, then 0 or 1.
+    # The byte is 0x80 or more wherever a bit is set, then 0 or 1.
     differs = (((bits.to(torch.int64) * _ONES) & _SCATTER) + 0x7F * _ONES >> 7) & _ONES
     # Not `masked_fill`, which is 15 times slower on the CPU. In integers of its own width nothing overflows.
     mask = differs.view(torch.uint8)[:count].to(PATTERNS[dtype]).neg_()

@@ -1,6 +1,6 @@
-"""The CUDA kernels, compiled by Triton: each one pass over memory, one program for each block of elements.
+"""CUDA kernels, compiled by Triton: each one pass over memory, one program for each block of elements.
 
-Elements are numbered as they lie in memory. Parameters come as float64, so that they are rounded here and once.
+Elements are numbered as they lie in memory. Parameters are given as float64, so that they are rounded here and once.
 """
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingImports=false, reportMissingTypeStubs=false
@@ -28,7 +28,7 @@ _UNIFORM_STEP = tl.constexpr(UNIFORM_STEP)
 
 @triton.jit
 def _places(COUNT: tl.constexpr, WIDE: tl.constexpr):
-    """The numbers of this program's ``COUNT`` things; in 64 bits where 32 are too few."""
+    """Numbers of this program's ``COUNT`` items; in 64 bits if 32 are too few."""
     program = tl.program_id(0)
     if WIDE:
         program = program.to(tl.int64)
@@ -37,7 +37,7 @@ def _places(COUNT: tl.constexpr, WIDE: tl.constexpr):
 
 @triton.jit
 def _store_bits(bits, mask, elements, BLOCK: tl.constexpr, WIDE: tl.constexpr):
-    """Eight elements to a byte, the first in the lowest bit. The mask is unset beyond the last element."""
+    """Store eight elements to a byte, the first in the lowest bit. The mask is unset beyond the last element."""
     rows = mask.to(tl.int32).reshape(BLOCK // 8, 8)
     packed = tl.sum(rows << tl.arange(0, 8)[None, :], axis=1).to(tl.uint8)
     places = _places(BLOCK // 8, WIDE)
@@ -46,7 +46,7 @@ def _store_bits(bits, mask, elements, BLOCK: tl.constexpr, WIDE: tl.constexpr):
 
 @triton.jit
 def _load_bits(bits, elements, BLOCK: tl.constexpr, WIDE: tl.constexpr):
-    """Whether each element's bit is set."""
+    """Mask of the elements whose bit is set."""
     places = _places(BLOCK // 8, WIDE)
     packed = tl.load(bits + places, mask=places * 8 < elements, other=0).to(tl.int32)
     return ((packed[:, None] >> tl.arange(0, 8)[None, :]) & 1).reshape(BLOCK) != 0
@@ -88,7 +88,7 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def _words(blocks, held, key0, key1, stream, draw, WIDE: tl.constexpr):
-    """The four words of each numbered Philox block, under a key that is given in two halves, or held at a place."""
+    """Four words of each numbered Philox block, under a key that is given in two halves, or held at a place."""
     if held is not None:
         key = tl.load(held)
         key0, key1 = key, key >> 32

@@ -47,11 +47,11 @@ _NARROW = 2**31 - _BLOCK
 """Beyond this many elements, their numbers take 64 bits."""
 
 _OLDEST = (3, 4)
-"""The first Triton that compiles these kernels."""
+"""First Triton that compiles these kernels."""
 
 
 def refusal(dtype: torch.dtype, device: str) -> str | None:
-    """Why these kernels do not run here; ``None`` if they do."""
+    """Reason why these kernels do not run here; ``None`` if they do."""
     if _missing is not None:
         return _missing
     if elementwise.VERSION < _OLDEST:
@@ -64,7 +64,7 @@ def refusal(dtype: torch.dtype, device: str) -> str | None:
 
 @cache
 def _failure(dtype: torch.dtype) -> str | None:
-    """What went wrong when one element was given to a kernel: Triton needs a C compiler, and a GPU that it knows."""
+    """Error of a trial with one element: Triton needs a C compiler, and a GPU that it knows; ``None`` if it ran."""
     if torch.version.hip is not None:
         return "tested on NVIDIA only"
     try:
@@ -162,7 +162,7 @@ def _codes(
     boundaries: Sequence[float],
     even: bool,
 ) -> Tensor:
-    """The codes of ``z``, and in the same pass its values into ``y`` if there is one."""
+    """Codes of ``z``, and in the same pass its values into ``y`` if there is one."""
     elements = z.numel()
     planes = len(boundaries).bit_length()
     packed = torch.empty((planes, _bytes(elements)), dtype=torch.uint8, device=z.device)
@@ -229,13 +229,13 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
 
 
 def _key_words(key: Tensor | int) -> tuple[Tensor | None, int, int]:
-    """Where the kernel finds the key, if that is on its device; else the key in two halves.
+    """Address of the key, if the key is on the kernel's device; else the key in two halves.
 
-    They are signed words: those have one type, whatever the key.
+    The halves are signed words, which have one type, whatever the key.
     """
     if isinstance(key, Tensor) and key.is_cuda:  # of a captured graph, whose replays have others
         return key, 0, 0
-    # Any other is drawn on the CPU, so that reading it waits for no GPU.
+    # Any other key is drawn on the CPU, so that reading it waits for no GPU.
     bits = int(key)
     return None, (bits & WORD ^ 1 << 31) - (1 << 31), bits >> 32
 
@@ -243,7 +243,8 @@ def _key_words(key: Tensor | int) -> tuple[Tensor | None, int, int]:
 def _numbering(like: Tensor, order: Sequence[int] | None) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
     """Sizes and strides from an element's place in memory to its logical number, the innermost dimension first.
 
-    ``None`` where the two are one. The outermost size is not needed, and left out: batches of any size share a kernel.
+    The two are ``None`` if both orders are one. The outermost size is not needed, and left out: batches of any size
+    share a kernel.
     """
     if order is None:
         return None, None

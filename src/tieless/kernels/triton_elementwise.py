@@ -39,7 +39,7 @@ _FLUSHED_QUOTIENTS = tl.constexpr(VERSION < (3, 6))
 
 @triton.jit
 def widen(x):
-    """``x`` in the dtype that the arithmetic is done in."""
+    """Values of ``x`` in the dtype of the arithmetic."""
     if x.dtype == tl.float64:
         return x
     elif INTERPRETED and x.dtype == tl.bfloat16:
@@ -51,7 +51,7 @@ def widen(x):
 
 @triton.jit
 def narrow(x, dtype: tl.constexpr):
-    """``x`` rounded to ``dtype``, ties to even."""
+    """Values of ``x`` rounded to ``dtype``, ties to even."""
     if INTERPRETED and x.dtype == tl.float32 and dtype == tl.bfloat16:
         # A GPU has an instruction for it; Triton's interpreter cuts the lower bits off.
         bits = x.to(tl.uint32, bitcast=True)
@@ -63,7 +63,7 @@ def narrow(x, dtype: tl.constexpr):
 
 @triton.jit
 def divide(x, y):
-    """The quotient, rounded once."""
+    """Quotient, rounded once."""
     if x.dtype == tl.float64:
         return x / y
     elif _FLUSHED_QUOTIENTS:
@@ -76,7 +76,7 @@ def divide(x, y):
 
 @triton.jit
 def rint(z):
-    """The nearest whole number, ties to even; 0 keeps the sign of ``z``."""
+    """Nearest whole number, ties to even; 0 keeps the sign of ``z``."""
     # From here on all numbers are whole, so that adding it rounds. libdevice's rint is not known to the interpreter.
     big: tl.constexpr = 4503599627370496.0 if z.dtype == tl.float64 else 8388608.0
     size = tl.abs(z)
@@ -88,7 +88,7 @@ def rint(z):
 
 @triton.jit
 def floor(z):
-    """The largest whole number that is not above ``z``."""
+    """Largest whole number that is not above ``z``."""
     # tl.floor is cvt.rmi.ftz.f32.f32, by which the floor of -1e-40 is 0.
     whole = rint(z)
     return whole - tl.where(whole > z, 1.0, 0.0)
@@ -101,7 +101,7 @@ _SQRT_HALF = tl.constexpr(math.sqrt(0.5))
 
 @triton.jit
 def decay(x):
-    """``exp(-x)`` for ``x >= 0``; 0 where the result would be below the smallest normal number."""
+    """Function ``exp(-x)`` for ``x >= 0``; 0 where the result would be below the smallest normal number."""
     # The steps of the CPU kernels' decay, each rounded as there, so that both agree bit for bit. tl.exp is ex2.approx.
     double: tl.constexpr = x.dtype == tl.float64
     terms: tl.constexpr = 14 if double else 8

@@ -1,1 +1,1 @@
-"""A paper about tieless: its pages are written from committed tables of runs and of measurements. ``python -m findings``."""
+"""Findings: a paper about tieless, written from committed tables of runs and measurements. ``python -m findings``."""

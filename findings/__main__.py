@@ -1,8 +1,8 @@
-"""The command line of the findings.
+"""Command line of the findings.
 
 python -m findings                  write the pages and figures of docs/findings
-python -m findings check            ask whether they are what the tables say, and change nothing
-python -m findings predict          print what the properties of a forward say of its losses
+python -m findings check            compare them with the tables, and change nothing
+python -m findings predict          print losses predicted from properties of a forward
 python -m findings measure WHAT     write a table of measurements
 """
 
@@ -34,7 +34,7 @@ def main(context: click.Context) -> None:
 
 @main.command(name="pages")
 def write() -> None:
-    """Write all pages and figures, as no command does."""
+    """Write all pages and figures, the default command."""
     texts, own = pages.pages()
     changed = pages.differing(texts)
     for file, text in texts.items():
@@ -45,7 +45,7 @@ def write() -> None:
 
 @main.command()
 def check() -> None:
-    """Compare all pages and figures with the tables. Change nothing; fail where one is not what they say."""
+    """Compare all pages and figures with the tables. Change nothing; fail if one differs."""
     texts, own = pages.pages()
     if changed := [*pages.differing(texts), *pages.differing_figures(own)]:
         sys.exit(f"Not what the data say: {', '.join(changed)}. Run 'make findings'.")
@@ -54,7 +54,7 @@ def check() -> None:
 
 @main.command()
 def predict() -> None:
-    """Print what properties of a network early in training say of the accuracy that each rule costs."""
+    """Print the accuracy that each rule costs, as predicted from properties of a network early in training."""
     for model in sorted({cell.group[0] for cell in losses.cells()}):
         click.echo(f"{model}:\n")
         click.echo(block(f'predictions "{model}"', {}) + "\n")
@@ -62,7 +62,7 @@ def predict() -> None:
 
 @main.group()
 def measure() -> None:
-    """Begin runs of the studies again, and write what is seen in them as a table."""
+    """Run trials of the studies again, and write measurements of them as a table."""
     torch.set_num_threads(1)
 
 
@@ -80,7 +80,7 @@ def _out(table: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
 @_out("mechanism-layers")
 def layers(folders: Iterable[Path], out: Path) -> None:
-    """Take what the monitors of finished studies have measured. What the table has of other studies stays there."""
+    """Take the measurements of the monitors of finished studies. Rows of other studies stay in the table."""
     before = _there(out, mechanisms.LAYERS)
     rows: list[dict[str, Any]] = []
     for folder in folders:
@@ -93,23 +93,23 @@ def layers(folders: Iterable[Path], out: Path) -> None:
 @measure.command()
 @_out("mechanism-health")
 def health(out: Path) -> None:
-    """Train some runs again and look at their units."""
+    """Train some runs again and measure their units."""
     _again(out, mechanisms.HEALTH, mechanisms.health_rows, mechanisms.health_cases())
 
 
 @measure.command()
 @_out("mechanism-feedback")
 def feedback(out: Path) -> None:
-    """Train the tied runs of beyond/noise again and take the size of what is sent."""
+    """Train the tied runs of beyond/noise again and measure the size of the gradient passed down."""
     _again(out, mechanisms.FEEDBACK, mechanisms.feedback_rows, mechanisms.feedback_cases())
 
 
 @measure.command(name="robustness")
 @_out(robustness.PROPERTIES)
 def properties(out: Path) -> None:
-    """Begin the runs of beyond/which-forwards again and look at their activations.
+    """Train the runs of beyond/which-forwards again and measure their activations.
 
-    What the table has already is kept, so the same command goes on after an interruption.
+    Rows of the table are kept, so the same command continues after an interruption.
     """
     rows: list[dict[str, Any]] = [*_there(out, robustness.COLUMNS)]
     try:

@@ -1,4 +1,4 @@
-"""What each rule cost each forward, and how well properties of a network early in training say so, forwards held out."""
+"""Cost of each rule on each forward, and its prediction from properties of a network early in training."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ TWINS = {
     "hard_tanh": "tanh",
     "hard_sigmoid": "logistic",
 }
-"""Forwards that differ by a bend or in their tails from another: who has seen the one has nearly seen the other."""
+"""Forwards that differ by a bend or in their tails from another: a regression on the one has nearly seen the other."""
 EVERY = (*SHAPE, "alignment")
 ELSEWHERE = "lost elsewhere"
-"""What the rule cost another network with the same forward and optimiser."""
+"""Property: cost of the rule on another network with the same forward and optimiser."""
 TRAINED = 0.5
-"""The least accuracy of a tied network of whose forward it makes sense to ask what a rule costs."""
+"""Least accuracy of a tied network for which the cost of a rule is meaningful."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A rule on a forward: what it cost, and what was measured before.
+    """Rule on a forward: its cost, and the measurements before.
 
     Args:
-        group: Model, optimiser and rule.
-        forward: The forward.
+        group: Names of the model, the optimiser and the rule.
+        forward: Name of the forward.
         tied: Accuracy of the tied network, the mean over seeds.
-        lost: Points of accuracy less than that.
-        properties: ``name @ look`` to the mean over seeds; ``alignment`` is the cosine of the rule's gradient of all
-            weights with the tied one. ``lost elsewhere``, where there is another network: what its cell lost, in points.
+        lost: Percentage points of accuracy that the rule loses against the tied network.
+        properties: Means over seeds by ``name @ look``; ``alignment`` is the cosine of the rule's gradient of all
+            weights with the tied one. ``lost elsewhere``, if there is another network, is the loss of its cell, in
+            points.
     """
 
     group: tuple[str, str, str]
@@ -53,13 +54,13 @@ class Cell:
 
 
 def here_and_elsewhere(model: str) -> tuple[list[Cell], list[Cell]]:
-    """The cells of a network, and those of all others."""
+    """Cells of a network, and cells of all others."""
     every = cells()
     return [cell for cell in every if cell.group[0] == model], [cell for cell in every if cell.group[0] != model]
 
 
 def _reached() -> dict[tuple[str, str, str, str], list[float]]:
-    """The accuracy that each seed counts with, by network, optimiser, rule and forward."""
+    """Accuracy of each seed, by network, optimiser, rule and forward."""
     accuracies: dict[tuple[str, str, str, str], list[float]] = {}
     for result in runs(TABLE)[1]:
         trial, accuracy = result.trial, outcome(result)
@@ -69,11 +70,11 @@ def _reached() -> dict[tuple[str, str, str, str], list[float]]:
 
 
 def cells() -> list[Cell]:
-    """The cells of the committed tables."""
+    """Cells of the committed tables."""
     accuracies = _reached()
     looked_at: dict[tuple[str, str, str, str], dict[str, list[dict[str, Any]]]] = {}
     for row in measurements(PROPERTIES):
-        # The name of a look is a number where it is one.
+        # The name of a look is a number if it can be one.
         look = f"{row['look']:g}" if isinstance(row["look"], float) else row["look"]
         by_look = looked_at.setdefault((row["model"], row["optimiser"], row["rule"], row["forward"]), {})
         by_look.setdefault(look, []).append(row)
@@ -85,7 +86,7 @@ def cells() -> list[Cell]:
             continue
         properties: dict[str, float] = {}
         for look in LOOKS:
-            # Of a run that has diverged before it was looked at, what lay there at the start, and no direction.
+            # A run that diverged before its look has the properties of its start, and no direction.
             at = rows.get(look) or [row | {"alignment": 0.0} for row in rows[LOOKS[0]]]
             properties |= {f"{what} @ {look}": fmean(row[what] for row in at) for what in EVERY}
         found.append(Cell((model, optimiser, rule), forward, tied, 100 * (tied - fmean(reached)), properties))
@@ -93,7 +94,7 @@ def cells() -> list[Cell]:
 
 
 def _with_others(cell: Cell, found: Iterable[Cell]) -> Cell:
-    """The cell, with what the same rule on the same forward cost other networks under the same optimiser."""
+    """Cell with the cost of the same rule on the same forward in other networks under the same optimiser."""
     same = (cell.group[1:], cell.forward)
     lost = [one.lost for one in found if one.group[0] != cell.group[0] and (one.group[1:], one.forward) == same]
     return replace(cell, properties={**cell.properties, ELSEWHERE: fmean(lost)}) if lost else cell
@@ -101,16 +102,16 @@ def _with_others(cell: Cell, found: Iterable[Cell]) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """How well some properties say what is lost, for forwards that the regression has not seen.
+    """Accuracy of the losses predicted from some properties, for forwards that the regression has not seen.
 
     Args:
-        properties: Their names; none for the mean of the other forwards.
-        error: Mean distance to what was lost, in points.
-        explained: ``1 - SSE / SSE of the mean``: 1 is all, below 0 is worse than to know nothing.
-        without_twins: The same if their twins have not been seen either.
+        properties: Names of the properties; none for the mean of the other forwards.
+        error: Mean distance from the loss, in points.
+        explained: Share ``1 - SSE / SSE of the mean``: 1 is all, below 0 is worse than no knowledge.
+        without_twins: Share that is explained if the twins of the forwards have not been seen either.
         order: Spearman's rank correlation with the loss, a mean over groups, of a single property.
-        carried: What is explained if the regression has seen another network's cells in place of this one's, and of this
-            one the mean of each group; where there are such cells.
+        carried: Share that is explained if the regression has seen another network's cells in place of this one's, and
+            of this one the mean of each group; if there are such cells.
     """
 
     properties: tuple[str, ...]
@@ -122,29 +123,29 @@ class Prediction:
 
 
 def _values(found: Sequence[Cell], names: Sequence[str]) -> tuple[Array, Array]:
-    """Properties, a row a cell, and losses."""
+    """Properties, one row per cell, and losses."""
     values = np.array([[cell.properties[name] for name in names] for cell in found]).reshape(len(found), len(names))
     return values, np.array([cell.lost for cell in found])
 
 
 def _ridge(known: Array, lost: Array, asked: Array) -> Array:
-    """Predictions of a ridge regression through the origin, of strength 1 for columns in units of their standard deviation."""
+    """Ridge regression through the origin, of strength 1 for columns in units of their standard deviation."""
     scale = np.std(known, axis=0)
     scale[scale < 1e-12] = 1  # constant but for rounding
-    # Least squares with a row more for each column, which asks its weight to be 0.
+    # Least squares with one more row for each column, which draws its weight to 0.
     rows, wanted = np.vstack([known / scale, np.eye(len(scale))]), np.append(lost, np.zeros(len(scale)))
     return asked / scale @ np.linalg.lstsq(rows, wanted, rcond=None)[0]
 
 
 def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[str]) -> Array:
-    """The loss of each cell, predicted by a ridge regression on all others but those that are held out with it.
+    """Loss of each cell, predicted by a ridge regression on all others but those that are held out with it.
 
-    Each group has a level of its own. Without properties it is the mean of the group.
+    Each group has a level of its own. Without properties the prediction is the mean of the group.
 
     Args:
-        found: The cells.
-        names: The properties.
-        held_out: A label for each cell; cells of one label are held out together.
+        found: Cells to predict.
+        names: Names of the properties.
+        held_out: Labels of the cells; cells of one label are held out together.
     """
     groups = sorted({cell.group for cell in found})
     levels = np.array([[float(cell.group == group) for group in groups] for cell in found])
@@ -162,13 +163,13 @@ def predicted(found: Sequence[Cell], names: Sequence[str], held_out: Sequence[st
 
 
 def _ranks(values: Sequence[float]) -> Array:
-    """Ranks from 0 on; equal values share the mean of theirs. Not those of ``scipy.stats``, which takes a second to import."""
+    """Ranks from 0 on; equal values share the mean rank. Not by ``scipy.stats``, which takes a second to import."""
     column = np.array(values)
     return np.array([(np.sum(column < value) + np.sum(column <= value) - 1) / 2 for value in column])
 
 
 def order(found: Sequence[Cell], name: str) -> float:
-    """Spearman's rank correlation of a property with what is lost, the mean over the groups in which it varies."""
+    """Spearman's rank correlation of a property with the loss, the mean over groups in which the property varies."""
     each: list[float] = []
     for group in sorted({cell.group for cell in found}):
         own = [cell for cell in found if cell.group == group]
@@ -190,9 +191,9 @@ def _centred(found: Sequence[Cell], names: Sequence[str]) -> tuple[Array, Array]
 
 
 def carried(found: Sequence[Cell], seen: Sequence[Cell], names: Sequence[str]) -> float:
-    """The share that a regression on the cells of another network explains of what is lost, beyond the mean of each group.
+    """Share of the loss that a regression on the cells of another network explains, beyond the mean of each group.
 
-    The forward that it is asked about is held out of the other network as well; its twins are not.
+    The predicted forward is held out of the other network as well; its twins are not.
     """
     values, lost = _centred(found, names)
     known, known_lost = _centred(seen, names)
@@ -205,16 +206,16 @@ def carried(found: Sequence[Cell], seen: Sequence[Cell], names: Sequence[str]) -
 
 
 def _explained(lost: Array, guess: Array, mean: Array) -> float:
-    """By how much the squared errors are less than those of the mean of the others, as a share of them."""
+    """Share by which the squared errors are less than those of the mean of the others."""
     return 1 - float(((guess - lost) ** 2).sum() / ((mean - lost) ** 2).sum())
 
 
 def predictions(found: Sequence[Cell], seen: Sequence[Cell] = ()) -> list[Prediction]:
-    """Nothing, each property alone, all of a look together, and what another network lost where each cell has one.
+    """Predictions from nothing, each property alone, all of a look together, and the loss of another network if known.
 
     Args:
-        found: The cells that are asked about.
-        seen: The cells of another network, from which the same may be learned.
+        found: Cells to predict.
+        seen: Cells of another network, from which the same may be learned.
     """
     lost = np.array([cell.lost for cell in found])
     forwards = [cell.forward for cell in found]

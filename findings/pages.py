@@ -1,7 +1,7 @@
-"""The pages and figures: every number is printed from the tables.
+"""Pages and figures, in which every number is printed from the tables.
 
-A page is Markdown with blocks between ``<!-- findings: DIRECTIVE -->`` and ``<!-- end -->``; what stands between the two is
-written by ``python -m findings`` and by nobody else.
+A page is Markdown with blocks between ``<!-- findings: DIRECTIVE -->`` and ``<!-- end -->``; the text between the two
+is written by ``python -m findings`` alone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MARKS = re.compile(r"<!-- (findings:|end)")
 
 
 def filled(text: str, name: str, shown: Judged) -> str:
-    """A page with its blocks printed anew.
+    """Page with its blocks printed again.
 
     Args:
-        text: The page.
-        name: What to call it in messages.
-        shown: Comparisons that the pages before it show; those of this page are added.
+        text: Text of the page.
+        name: Name of the page in messages.
+        shown: Comparisons that the pages before it show; the comparisons of this page are added.
     Raises:
-        StudyError: a directive is unknown or cannot be printed, or a block has no end. One line.
+        StudyError: a directive is unknown or cannot be printed, or a block has no end; the message is one line.
     """
     blocks = list(_BLOCK.finditer(text))
     if len(_MARKS.findall(text)) != 2 * len(blocks) or any("<!-- findings:" in found["printed"] for found in blocks):
@@ -49,9 +49,9 @@ def filled(text: str, name: str, shown: Judged) -> str:
 
 
 def pages() -> tuple[dict[Path, str], dict[str, list[Row]]]:
-    """Every page as it should be, and the comparisons that each shows.
+    """Every page with its current blocks, and the comparisons that each shows.
 
-    The index is last, for it quotes what the others have judged.
+    The index is last, for it quotes the verdicts of the others.
     """
     shown: Judged = {}
     texts: dict[Path, str] = {}
@@ -67,7 +67,7 @@ def pages() -> tuple[dict[Path, str], dict[str, list[Row]]]:
 
 
 def differing(texts: Mapping[Path, str]) -> list[str]:
-    """Names of the pages that are not as they should be."""
+    """Names of the pages that differ from their current blocks."""
     return [file.name for file, text in texts.items() if file.read_text(encoding="utf-8") != text]
 
 
@@ -75,15 +75,15 @@ def draw_figures(own: Mapping[str, Sequence[Row]], folder: Path) -> None:
     """Draw all figures.
 
     Args:
-        own: By page, the comparisons that it shows.
-        folder: Where to.
+        own: Comparisons that a page shows, by page.
+        folder: Folder of the figures.
     """
     for name, (page, _) in FIGURES.items():
         draw(name, own[page], folder / f"{name}.svg")
 
 
 def differing_figures(own: Mapping[str, Sequence[Row]]) -> list[str]:
-    """Names of the figures that are drawn otherwise, with this version of Matplotlib."""
+    """Names of the figures that this version of Matplotlib draws differently."""
     with TemporaryDirectory() as folder:
         draw_figures(own, Path(folder))
         return [

@@ -1,4 +1,4 @@
-"""The committed tables: the study and the runs of each, claims judged cell by cell, and tables of measurements."""
+"""Committed tables: the study and the runs of each, claims judged cell by cell, and tables of measurements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tieless.study import Claim, ClaimVerdict, Result, Study, judge, load_study,
 from tieless.study.judging.pairing import pairings
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-"""Folder of the tables. It is part of the site, which serves them."""
+"""Folder of the tables. The site has it as a part, and serves the tables."""
 
 STUDIES = {
     "suc-ones": "paper/suc-ones",
@@ -51,25 +51,25 @@ STUDIES = {
     "direction-first-untuned": "beyond/direction-first-untuned",
     "deep-mlp": "beyond/deep-mlp",
 }
-"""The study of each table, by the table's name."""
+"""Study of each table, by the table's name."""
 
 SAID = ("forward", "optimiser", "learning_rate", "data", "model")
-"""Settings that set a comparison apart from others, as far as they differ."""
+"""Settings by which comparisons are told apart, as far as they differ."""
 
 
 class NotRun(StudyError):  # noqa: N818 - it says how far the work is
-    """The table of a study is not there yet."""
+    """Table of a study that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison of a claim.
+    """Comparison of a claim.
 
     Args:
         data: Name of the table.
-        claim: The claim, which may be about other cells too.
+        claim: Claim, which may be about other cells too.
         settings: Settings of this cell, by the names of ``SAID``; the learning rate is ``None`` where each rule has its own.
-        verdict: The claim about this cell alone, judged in the family of all.
+        verdict: Verdict about this cell alone, judged in the family of all.
     """
 
     data: str
@@ -79,7 +79,7 @@ class Row:
 
 
 def runs(name: str) -> tuple[Study, list[Result]]:
-    """A study as its table has it, and its results.
+    """Study of a table as it was run, and its results.
 
     Raises:
         NotRun: the table is not there.
@@ -92,14 +92,14 @@ def runs(name: str) -> tuple[Study, list[Result]]:
     return _loaded(file, STUDIES[name])
 
 
-# Caches go by the file, so that another folder has other tables.
+# Caches have the file as a key, so that another folder has other tables.
 @cache
 def _loaded(file: Path, study: str) -> tuple[Study, list[Result]]:
     return load_table(file, load_study(study, check=False))
 
 
 def sections(name: str) -> Sequence[Section]:
-    """The sections of the report on a table."""
+    """Sections of the report on a table."""
     runs(name)
     return _assembled(RESULTS / f"{name}.csv", STUDIES[name])
 
@@ -111,13 +111,13 @@ def _assembled(file: Path, study: str) -> Sequence[Section]:
 
 
 def judged(name: str, claims: Iterable[Claim] | None = None) -> Sequence[Row]:
-    """The comparisons of claims that are judged as one family, each comparison by itself.
+    """Comparisons of claims that are judged as one family, each comparison by itself.
 
-    A claim about several cells is taken apart into one for each; the family of comparisons stays what it was.
+    A claim about several cells is split into one for each; the family of comparisons is unchanged.
 
     Args:
         name: Name of the table.
-        claims: The claims, those of the study's file unless given.
+        claims: Claims, those of the study's file unless given.
     """
     study, _ = runs(name)
     return _judged(name, RESULTS / f"{name}.csv", study.claims if claims is None else tuple(claims))
@@ -130,7 +130,7 @@ def _judged(name: str, file: Path, claims: tuple[Claim, ...]) -> Sequence[Row]:
     single: list[tuple[Claim, dict[str, Any], Claim]] = []
     for claim in claims:
         for pairing in pairings(claim, trials):
-            # The runs that choose a rate hold samples out and are never tested; those that are judged are not so.
+            # The runs that choose a rate hold samples out and are never tested; the judged runs do not.
             aside = {"backward", "seed", *(["learning_rate", "validation", "test"] if claim.chosen else [])}
             where = tuple((field, (value,)) for field, value in pairing.settings.items() if field not in aside)
             settings = {field: pairing.settings.get(field) for field in SAID}
@@ -140,27 +140,28 @@ def _judged(name: str, file: Path, claims: tuple[Claim, ...]) -> Sequence[Row]:
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
-    """The settings in which some comparisons differ."""
+    """Settings in which some comparisons differ."""
     return [field for field in SAID if len({str(row.settings[field]) for row in rows}) > 1]
 
 
 def dose(claim: Claim) -> tuple[str, float]:
-    """The rule that disturbs the feedback in a claim such as ``tied >> flip(0.05) is ...``, and its strength: ``"flip", 0.05``."""
+    """Disturbing rule of a claim such as ``tied >> flip(0.05) is ...``, and its strength: ``"flip", 0.05``."""
     call = parse_chain(claim.candidate)[-1]
     (strength,) = call.args
     return call.name, float(strength)
 
 
 def cosine(claim: Claim) -> float:
-    """The expected cosine between disturbed and undisturbed feedback behind one activation, for flipped signs, an angle or
-    dropped elements.
+    """Expected cosine between disturbed and undisturbed gradient behind one activation.
+
+    The rule flips signs, turns by an angle or drops elements.
     """
     name, strength = dose(claim)
     return cos(radians(strength)) if name == "rotate" else expected_cosine(f"{name}({strength:g})")
 
 
 def measurements(name: str) -> list[dict[str, Any]]:
-    """The rows of a table that ``python -m findings measure`` wrote; every value that is a number is one."""
+    """Rows of a table that ``python -m findings measure`` wrote; every value that is a number is one."""
     return _measurements(RESULTS / f"{name}.csv")
 
 
@@ -177,13 +178,13 @@ def _number(text: str) -> float | str:
 
 
 def read(file: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The rows of a table of measurements as they stand in it.
+    """Rows of a table of measurements, unchanged.
 
     Args:
-        file: The table, as CSV.
+        file: Path of the table, a CSV.
         columns: Columns that it must have, if any are given.
     Raises:
-        StudyError: it cannot be read, or has other columns.
+        StudyError: the table cannot be read, or has other columns.
     """
     try:
         with file.open(encoding="utf-8", newline="") as stream:

@@ -35,11 +35,11 @@ BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
 
 
 def block(directive: str, shown: Judged) -> str:
-    """The Markdown of a directive.
+    """Markdown of a directive.
 
     Args:
-        directive: Its first line is a name of ``BLOCKS`` and its words; further lines are the block's own.
-        shown: Comparisons of the blocks so far; those of this one are added.
+        directive: Text whose first line is a name of ``BLOCKS`` and its words; further lines are the block's own.
+        shown: Comparisons of the blocks so far; the comparisons of this block are added.
     Raises:
         StudyError: the directive is unknown, or the data lack what it names.
     """

@@ -1,4 +1,4 @@
-"""Blocks of runs: where a table is from, and the accuracy of each of its cells."""
+"""Blocks of runs: the source of a table, and the accuracy of each of its cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tieless.report.records import Section, TableCell
 
 
 def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``data NAME``: the runs of a table, and where and when they ran."""
+    """``data NAME``: the runs of a table, with place and time."""
     (name,) = given
     study, results = runs(name)
     tested = [result for result in results if result.trial.test != "never"]
@@ -42,7 +42,7 @@ def _distinct(values: Iterable[object]) -> str:
 
 
 def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row a rule, a column for each forward, rate and setting that varies.
+    """``cells NAME [FIELD=VALUE ...]``: accuracies, a row for each rule, columns by forward, rate and setting.
 
     A field is a forward or a setting.
     """
@@ -79,7 +79,7 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
 
 
 def _sections(name: str, wanted: Mapping[str, str]) -> list[Section]:
-    """The sections of a table with some settings."""
+    """Sections of a table with some settings."""
     return [
         section
         for section in sections(name)
@@ -99,7 +99,7 @@ def _accuracy(cell: TableCell | None, *, rated: bool) -> str:
 
 
 def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
-    """``beside NAME PEER [FIELD=VALUE ...]``, then lines ``rule | error``: errors beside those that a peer has published.
+    """``beside NAME PEER [FIELD=VALUE ...]``, then lines ``rule | error``: errors beside published errors of a peer.
 
     A field is a setting.
     """

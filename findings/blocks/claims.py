@@ -31,9 +31,9 @@ Judged = dict[str, list[Row]]
 
 
 def verdicts(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
-    """``verdicts NAME [LABEL]``: the claims of the study's file, or those whose label has a word, as one family."""
+    """``verdicts NAME [LABEL]``: the claims of the study's file as one family, or those with a word in their label."""
     name, *labels = given
-    # Judged together, whatever is shown here.
+    # Claims are judged together, whatever is shown here.
     kept = [row for row in judged(name) if all(label in row.claim.label for label in labels)]
     if not kept:
         raise StudyError(f"No claim of {runs(name)[0].name} has the label {' '.join(labels)!r}.")
@@ -41,7 +41,7 @@ def verdicts(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
 
 
 def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``counted NAME``: of the comparisons of each claim of the study's file, how many came to which verdict."""
+    """``counted NAME``: the number of comparisons by verdict, for each claim of the study's file."""
     (name,) = given
     by_claim: dict[str, list[str]] = {}
     for row in judged(name):
@@ -53,9 +53,9 @@ def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
 
 
 def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``doses NAME ...``: of studies whose claims differ by a dose alone, rising from claim to claim: up to which they hold.
+    """``doses NAME ...``: the dose up to which claims hold, for studies whose claims differ in a rising dose alone.
 
-    A column for each network and optimiser.
+    The table has a column for each network and optimiser.
     """
     columns: dict[str, None] = {}
     body: list[tuple[str, dict[str, str]]] = []
@@ -69,7 +69,7 @@ def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
 
 
 def _up_to(rows: Sequence[Row]) -> str:
-    """Of claims of rising doses: the last up to which all hold, and the first from which on none does."""
+    """Last claim of rising doses up to which all hold, and first claim from which on none does."""
     strengths = [f"{dose(row.claim)[1]:g}" for row in rows]
     holding = [row.verdict.verdict == "holds" for row in rows]
     failing = [row.verdict.verdict == "does not hold" for row in rows]
@@ -83,7 +83,7 @@ def _up_to(rows: Sequence[Row]) -> str:
 
 
 def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``cosines NAME ...``: what each dose of these studies costs, in the order of the cosine that it leaves."""
+    """``cosines NAME ...``: the cost of each dose of these studies, in the order of the cosine that it leaves."""
     rows = [row for name in given for row in judged(name)]
     columns = list(dict.fromkeys(_where(row, ["model", "optimiser"]) for row in rows))
     by_dose: dict[tuple[float, str], dict[str, str]] = {}
@@ -101,10 +101,10 @@ MARKS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
 
 def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
-    """``across NAME``: a row for each network and optimiser, a column for each candidate of the claims of the study's file.
+    """``across NAME``: a row for each network and optimiser, a column for each candidate of the study's claims.
 
-    In them the points between it and its baseline, and what came of the claim. Claims beyond those of the file, a line each,
-    have the first columns and are a family of their own.
+    A cell has the percentage points between the candidate and its baseline, and the verdict of the claim. Claims beyond
+    those of the file, a line each, have the first columns and are a family of their own.
     """
     (name,) = given
     own = judged(name)
@@ -186,7 +186,7 @@ def _claim(claim: Claim) -> str:
 
 
 def _code_rules(note: str) -> str:
-    """The rule in a note such as ``full_jam: 3 one class`` as code."""
+    """Note such as ``full_jam: 3 one class`` with its rule as code."""
     note = re.sub(
         r"^no run of .+ diverged or collapsed; up to (\d+) % may .*", r"up to \1 % of runs may fail unseen", note
     )
@@ -205,7 +205,7 @@ def _where(row: Row, fields: Sequence[str]) -> str:
 
 
 def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
-    """``holds``, then lines ``candidate | page | why``, thrice for the activations: what the pages say, by optimiser."""
+    """``holds``, then lines ``candidate | page | why``, three for the activations: the pages' verdicts by optimiser."""
     rows: list[list[str]] = []
     for line in lines:
         rule, page, *why = (part.strip() for part in line.split("|"))

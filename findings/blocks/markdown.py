@@ -21,13 +21,13 @@ NAMES = {
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown."""
+    """Table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def once(rows: Sequence[list[str]], columns: int) -> None:
-    """Leave the first columns empty where they repeat those of the row above."""
+    """Clear the first columns of each row where they repeat those of the row above."""
     for row, above in reversed(list(zip(rows[1:], rows, strict=False))):
         if row[:columns] == above[:columns]:
             row[:columns] = [""] * columns

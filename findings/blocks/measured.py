@@ -21,7 +21,10 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm over the tied one's, means over seeds."""
+    """``gradients STUDY OPTIMISER RATE STEP... [only RULE...]``: each layer's cosine and norm, beside the tied one's.
+
+    The norm is relative to the tied one's. Values are means over seeds.
+    """
     study, optimiser, rate, *steps = given
     steps, only = (steps[: steps.index("only")], steps[steps.index("only") + 1 :]) if "only" in steps else (steps, [])
     rows = [
@@ -54,7 +57,7 @@ def _pair(values: Sequence[tuple[float, float]]) -> str:
 
 
 def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``units STUDY STEP...``: spread of ``z``, share that is saturated, and share of constant units, by activation, means over seeds."""
+    """``units STUDY STEP...``: spread of ``z``, shares of saturated and constant units, means over seeds."""
     study, *steps = given
     rows = [row for row in measurements("mechanism-health") if row["study"] == study and f"{row['step']:g}" in steps]
     by: dict[tuple[str, str, float], dict[int, list[dict[str, Any]]]] = {}
@@ -83,7 +86,7 @@ def _unit(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def sent(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``sent STUDY SIGMA...``: the size of what each activation sends, and the cosine that noise of each size leaves of it."""
+    """``sent STUDY SIGMA...``: size of the gradient that each activation passes down, and its cosine after noise."""
     study, *sigmas = given
     by: dict[tuple[str, str, float], list[float]] = {}
     for row in measurements("mechanism-feedback"):
@@ -111,7 +114,7 @@ def _left(sizes: Sequence[float], sigma: float) -> str:
 
 
 def lost(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``lost MODEL OPTIMISER``: what the tied network reaches with each forward, and what each rule costs it, in points."""
+    """``lost MODEL OPTIMISER``: accuracy of the tied network by forward, and the cost of each rule, in points."""
     model, optimiser = given
     found = [cell for cell in cells() if cell.group[:2] == (model, optimiser)]
     by_forward: dict[str, dict[str, Cell]] = {}
@@ -129,9 +132,9 @@ def lost(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
 
 
 def predictions(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
-    """``predictions MODEL``: what each property says of the accuracy that a rule costs, forwards held out.
+    """``predictions MODEL``: accuracy of the losses predicted from each property, for forwards held out.
 
-    Under all optimisers together, under each alone, and with what another network says.
+    The rows are for all optimisers together, for each alone, and with the losses of another network.
     """
     (model,) = given
     found, elsewhere = here_and_elsewhere(model)
@@ -178,5 +181,5 @@ def _briefly(one: Prediction | None) -> list[str]:
 
 
 def _explained(share: float) -> str:
-    """A share of the squared errors. Far below 0 its size says nothing: a line drawn far beyond what it was fitted to."""
+    """Share of the squared errors. Far below 0 it means nothing: the line was drawn far beyond its fitted range."""
     return words.signed(share) if share >= -1 else "< \N{MINUS SIGN}1"

@@ -37,9 +37,9 @@ def draw(name: str, rows: Sequence[Row], file: Path) -> None:
     """Draw one figure.
 
     Args:
-        name: One of ``FIGURES``.
+        name: Name of the figure, one of ``FIGURES``.
         rows: Comparisons that its page shows.
-        file: Where to; an SVG.
+        file: Path of the figure, an SVG.
     """
     with rc_context(STYLE):
         figure = FIGURES[name][1](rows)

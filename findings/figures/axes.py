@@ -22,14 +22,14 @@ def points_ticks(points: Sequence[int]) -> list[str]:
 
 
 def names_down(axes: Any, names: Sequence[str]) -> None:
-    """Lines of small names from 0 downwards on the vertical axis."""
+    """Draw lines of small names from 0 downwards on the vertical axis."""
     axes.set_yticks([-place for place in range(len(names))], names, fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-len(names) + 0.4, 0.6)
 
 
 def points_across(axes: Any) -> None:
-    """Horizontal axis of points from -100 to 100, with room for those near zero."""
+    """Set a horizontal axis of points from -100 to 100, with room for small values."""
     axes.set_xscale("symlog", linthresh=2, linscale=0.6)
     axes.set_xlim(-100, 100)
     ticks = (-50, -10, -2, 0, 2, 10, 50)
@@ -39,6 +39,6 @@ def points_across(axes: Any) -> None:
 
 
 def key_below(figure: Any, handles: Sequence[Any], labels: Sequence[str] | None = None) -> None:
-    """A small key below all panels."""
+    """Draw a small key below all panels."""
     given = {} if labels is None else {"labels": labels}
     figure.legend(handles=handles, **given, loc="outside lower center", ncols=4, frameon=False, fontsize=7)

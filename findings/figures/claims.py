@@ -39,7 +39,7 @@ def _key(figure: Any) -> None:
 
 
 def forest(rows: Sequence[Row]) -> Figure:
-    """A line for each comparison, a panel for each table."""
+    """Figure with a line for each comparison, a panel for each table."""
     rows = [row for row in rows if row.claim.candidate != "frozen"]
     tables = [name for name in STUDIES if any(row.data == name for row in rows)]
     panels = [[row for row in rows if row.data == name] for name in tables]
@@ -70,19 +70,19 @@ def _label(row: Row, fields: Sequence[str]) -> str:
 
 
 def by_rule(rows: Sequence[Row]) -> Figure:
-    """A panel for each activation and optimiser, a line for each rule, at the rates that were chosen."""
+    """Figure with a panel for each activation and optimiser, a line for each rule, at the rates that were chosen."""
     rows = [row for row in rows if row.data == "lenet5-claims"]
     return _panels(rows, "forward", ("relu", "linear", "logistic"), width=9, line=0.24)
 
 
 def by_network(rows: Sequence[Row]) -> Figure:
-    """A panel for each network and optimiser, a line for each rule, at the rates that were chosen."""
+    """Figure with a panel for each network and optimiser, a line for each rule, at the rates that were chosen."""
     rows = [row for row in rows if row.settings["optimiser"] in OPTIMISERS]
     return _panels(rows, "model", tuple(dict.fromkeys(row.settings["model"] for row in rows)), width=10, line=0.18)
 
 
 def _panels(rows: Sequence[Row], field: str, values: Sequence[str], *, width: float, line: float) -> Figure:
-    """A line of panels for each value of a setting, as far as it was run, and a column for each optimiser."""
+    """Panels in a line for each value of a setting, as far as it was run, and a column for each optimiser."""
     values = [value for value in values if any(row.settings[field] == value for row in rows)]
     optimisers = [o for o in OPTIMISERS if any(row.settings["optimiser"] == o for row in rows)]
     rules = list(dict.fromkeys(row.claim.candidate for row in rows))
@@ -116,7 +116,7 @@ BY_COSINE = {"flip": "o", "rotate": "^", "drop": "s"}
 
 
 def direction(rows: Sequence[Row]) -> Figure:
-    """What each dose costs: a panel for each manipulation, a line for each network and optimiser; the last by cosine."""
+    """Cost of each dose: a panel for each manipulation, a line for each network and optimiser; the last by cosine."""
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     panels = figure.subplots(2, 3, sharey=True)
     shown = [row for row in rows if row.data in DOSES]

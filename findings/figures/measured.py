@@ -40,7 +40,7 @@ def _over_steps(axes: Any, lines: dict[str, dict[float, list[float]]], title: st
 
 
 def _norms(axes: Any, rules: Sequence[str], title: str) -> None:
-    """The norm of the gradient of all weights, a line for each seed; a cross where a run ended early."""
+    """Draw the norm of the gradient of all weights, a line for each seed; a cross where a run ended early."""
     rows = [row for row in measurements("mechanism-layers") if row["study"] == "mechanism/explosion"]
     rows = [row for row in rows if (row["model"], row["learning_rate"], row["layer"]) == ("lenet5", 0.1, "")]
     longest = max(row["step"] for row in rows)
@@ -62,7 +62,7 @@ def _norms(axes: Any, rules: Sequence[str], title: str) -> None:
 
 
 def explosion(_rows: Sequence[Row]) -> Figure:
-    """How large the gradient becomes: with slopes of the derivative's size, and of the constant's."""
+    """Norm of the gradient during training: with multipliers of the derivative's size, and of the constant's."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     small = ("tied", "positive_jam >> scale(1.7321)", "constant(0.7071)", "full_jam >> scale(1.2247)")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -73,7 +73,7 @@ def explosion(_rows: Sequence[Row]) -> Figure:
 
 
 def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until: int, legend: Any = "best") -> None:
-    """The cosine by layer, a line for each rule: means over seeds and over steps up to one."""
+    """Draw the cosine by layer, a line for each rule: means over seeds and over steps up to one."""
     rows = [row for row in measurements("mechanism-layers") if (row["study"], row["optimiser"]) == (study, optimiser)]
     for number, rule in enumerate(rules):
         own = [row for row in rows if row["backward"] == rule and row["step"] <= until and row["layer"] != ""]
@@ -88,7 +88,7 @@ def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until:
 
 
 def _seeds(axes: Any, name: str, forward: str, optimiser: str, rules: Sequence[str]) -> None:
-    """The test accuracy of each seed, a line for each rule."""
+    """Draw the test accuracy of each seed, a line for each rule."""
     _, results = runs(name)
     for place, rule in enumerate(rules):
         for result in results:
@@ -103,7 +103,7 @@ def _seeds(axes: Any, name: str, forward: str, optimiser: str, rules: Sequence[s
 
 
 def lost_mask(_rows: Sequence[Row]) -> Figure:
-    """The cosine by layer under SGD, beside the accuracy of longer runs under Adam."""
+    """Cosine by layer under SGD, beside the accuracy of longer runs under Adam."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     rules = ("positive_jam", "constant(1)", "full_jam")
@@ -113,7 +113,7 @@ def lost_mask(_rows: Sequence[Row]) -> Figure:
 
 
 def signs(_rows: Sequence[Row]) -> Figure:
-    """The cosine by layer, beside the accuracy of each seed: signs alone, and signs with sizes put back."""
+    """Cosine by layer, beside the accuracy of each seed: signs alone, and signs with sizes put back."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     rules = (
@@ -128,7 +128,7 @@ def signs(_rows: Sequence[Row]) -> Figure:
 
 
 def _units(study: str, field: str, factor: float = 1.0, only: int | None = None) -> dict[str, dict[float, list[float]]]:
-    """By rule and step: of one activation, or of all."""
+    """Measurements of units by rule and step: of one activation, or of all."""
     found: dict[str, dict[float, list[float]]] = {}
     for row in measurements("mechanism-health"):
         if row["study"] == study and only in {None, row["activation"]}:
@@ -138,7 +138,7 @@ def _units(study: str, field: str, factor: float = 1.0, only: int | None = None)
 
 
 def saturation(_rows: Sequence[Row]) -> Figure:
-    """How far z spreads, and how much of it lies where the derivative is all but 0."""
+    """Spread of z, and the share of it where the derivative is almost 0."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _over_steps(left, _units("mechanism/saturation", "spread", 1, only=2), "Standard deviation of z, conv2", "z")
@@ -148,7 +148,7 @@ def saturation(_rows: Sequence[Row]) -> Figure:
 
 
 def dead_units(_rows: Sequence[Row]) -> Figure:
-    """How many units say the same to every image."""
+    """Share of units that are the same for every image."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     _over_steps(left, _units("mechanism/dead-units", "constant", 100), "Units of one answer, mean of four layers", "%")
@@ -158,7 +158,7 @@ def dead_units(_rows: Sequence[Row]) -> Figure:
 
 
 def which_forwards(_rows: Sequence[Row]) -> Figure:
-    """What each rule cost on each forward, over the cosine of its gradient with the tied one after 100 of its own steps."""
+    """Cost of each rule on each forward, over the cosine of its gradient with the tied one after 100 own steps."""
     found = cells()
     models = list(dict.fromkeys(cell.group[0] for cell in found))
     figure = Figure(figsize=(9, 3.4 * len(models)), layout="constrained")
@@ -185,7 +185,7 @@ def which_forwards(_rows: Sequence[Row]) -> Figure:
 
 
 def deep_networks(_rows: Sequence[Row]) -> Figure:
-    """What each seed reached: a panel for each network, a line for each rule, a mark for each optimiser."""
+    """Accuracy of each seed: a panel for each network, a line for each rule, a mark for each optimiser."""
     found: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for result in runs("deep-mlp")[1]:
         if (trial := result.trial).test != "never":

@@ -1,1 +1,1 @@
-"""Measurements: trials of the studies begun again, step for step the same, and looked into on the way."""
+"""Measurements: trials of the studies run again, step for step the same, and measured on the way."""

@@ -1,4 +1,4 @@
-"""Looks into a network while its trial runs."""
+"""Looks: measurements of a network while its trial runs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tieless.study.running.training import run_trial
 
 Row = dict[str, Any]
 Look = Callable[[int, nn.Module, tuple[Tensor, Tensor]], Iterable[Row]]
-"""A function of a step, the network before it and the step's batch; it gives rows of a table."""
+"""Function of a step, the network before it and the step's batch; it gives rows of a table."""
 
 
 class _Enough(Exception):  # noqa: N818 - it is no error
-    """All looks have been taken."""
+    """Signal that all looks have been taken."""
 
 
 def looked_at(trial: Trial, steps: Collection[int], look: Look) -> tuple[list[Row], Result]:
-    """Run a trial up to the last look. It is the trial of the study, step for step.
+    """Run a trial up to the last look, step for step as in the study.
 
     Args:
-        trial: The trial.
-        steps: Numbers of the steps before which its network is looked at.
-        look: The look. It leaves the network and the random state as they were.
+        trial: Trial to run.
+        steps: Numbers of the steps before which the look is taken.
+        look: Function that measures. It leaves the network and the random state unchanged.
     Returns:
-        The rows of all looks, and the result of the trial.
+        Rows of all looks, and the result of the trial.
     Raises:
         StudyError: the trial failed, or ended before the first look and did not diverge.
     """
@@ -50,13 +50,13 @@ def looked_at(trial: Trial, steps: Collection[int], look: Look) -> tuple[list[Ro
 
 
 def named(trial: Trial) -> str:
-    """What messages call a trial."""
+    """Name of a trial in messages."""
     return f"{trial.model}, {trial.optimiser}, {trial.forward}, {trial.backward}, seed {trial.seed}"
 
 
 @contextmanager
 def inputs_kept(model: nn.Module) -> Generator[list[Tensor]]:
-    """Inside, a list that gets the input of each activation that is called."""
+    """Context with a list that gets the input of each activation that is called."""
     kept: list[Tensor] = []
     with ExitStack() as stack:
         for site in sites_of(model):
@@ -66,5 +66,5 @@ def inputs_kept(model: nn.Module) -> Generator[list[Tensor]]:
 
 
 def short(value: float) -> str:
-    """Four digits, which is more than two seeds have in common."""
+    """Number in four digits, which is more than two seeds have in common."""
     return f"{value:.4g}"

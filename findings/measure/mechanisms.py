@@ -1,10 +1,10 @@
-"""Measurements of the mechanisms: gradients of each layer, the health of units, and the size of the feedback.
+"""Measurements of the mechanisms: gradients of each layer, health of units, and size of the gradient passed down.
 
-*Layers* come from the stores of studies with a monitor: the cosine of each layer's gradient of the weights with the tied
-one, and both norms, by seed and step. *Health* begins some runs of these studies again and looks at the units: the share of
-``z`` that the derivative would have shut, the share of units that say the same to every image, and where ``z`` lies.
-*Feedback* begins the tied runs of ``beyond/noise`` again, at the rates that were chosen for them, and takes the size of what
-each activation sends on.
+*Layers* come from the stores of studies with a monitor: the cosine of each layer's gradient of the weights with the
+tied one, and both norms, by seed and step. *Health* repeats some runs of these studies and measures the units: the
+share of ``z`` that the derivative would have blocked, the share of units that are the same for every image, and the
+spread of ``z``. *Feedback* repeats the tied runs of ``beyond/noise``, at the rates that were chosen for them, and
+measures the size (root mean square) of the gradient that each activation passes down.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LAYERS = (*KEY, "step", "layer", "cosine", "norm", "reference_norm")
 HEALTH = (*KEY, "step", "activation", "saturated", "constant", "mean", "spread")
 FEEDBACK = (*KEY, "step", "activation", "rms")
 LENET5 = {"0": "conv1", "3": "conv2", "7": "fc1", "9": "fc2"}
-"""Names of LeNet-5's layers, by what the table of layers calls them."""
+"""Names of LeNet-5's layers, by their names in the table of layers."""
 PROBE = 200
-"""Number of training images that the units are looked at with."""
+"""Number of training images by which the units are measured."""
 DENSE, SPARSE = 100, 100
-"""Up to here every measurement of a layer is taken over, from there on one in so many steps; of the whole, all are."""
+"""Step up to which every measurement of a layer is taken over; later, one in so many steps; of the whole, all are."""
 HEALTH_CASES: dict[str, tuple[tuple[int, ...], dict[str, tuple[str, ...]]]] = {
     "mechanism/saturation": ((0, 100, 200, 300), {"lenet5": ("constant(1)", "full_jam", "rectangular_jam(-5, 5)")}),
     "mechanism/dead-units": (
@@ -47,22 +47,22 @@ HEALTH_CASES: dict[str, tuple[tuple[int, ...], dict[str, tuple[str, ...]]]] = {
         },
     ),
 }
-"""By study: the steps before which its runs are looked at, and the rules by model."""
+"""Steps before which the runs of a study are measured, and its rules by model."""
 SEEDS = (0,)
 FEEDBACK_STEPS = (0, 100, 1000)
-"""Steps before which the feedback is looked at; 1000 is within the second epoch of a perceptron, the fourth of LeNet-5."""
+"""Steps before which the gradient is measured; 1000 is within a perceptron's second epoch, LeNet-5's fourth."""
 
 Case = tuple[str, Trial, tuple[int, ...]]
-"""A study, a trial of it, and the steps before which its network is looked at."""
+"""Study, a trial of it, and the steps before which its network is measured."""
 
 
 def key_of(study: str, trial: Trial) -> Row:
-    """The columns that name a run."""
+    """Columns that name a run."""
     return {"study": study, **{name: getattr(trial, name) for name in KEY[1:]}}
 
 
 def layer_rows(study: str, results: Iterable[Result]) -> list[Row]:
-    """The gradients of the weights that the monitors of a study have measured; the whole has an empty ``layer``."""
+    """Gradients of the weights that the monitors of a study have measured; the whole has an empty ``layer``."""
     return [
         {
             **key_of(study, result.trial),
@@ -78,7 +78,7 @@ def layer_rows(study: str, results: Iterable[Result]) -> list[Row]:
 
 
 def health_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[list[Row], Result]:
-    """A row for each activation of a trial at each step: its units, as if every rule were ``tied``."""
+    """Rows for each activation of a trial at each step: its units, as if every rule were ``tied``."""
     _, data = start_of(trial)
     images, labels = data.train_x[:PROBE], data.train_y[:PROBE]
 
@@ -90,7 +90,7 @@ def health_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[list[
         with torch.no_grad(), leaving_unchanged(model, *(site.module for site in sites)):
             if not math.isfinite(float(loss_of(model))):
                 return []
-        # By the derivative: what it would have shut is what an untied rule goes on sending feedback to.
+        # By the derivative: an untied rule passes gradient where the derivative would have blocked it.
         found = vitals(model, sites, loss_of, {site.name: rule("tied") for site in sites})
         return [
             {
@@ -109,7 +109,7 @@ def health_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[list[
 
 
 def feedback_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[list[Row], Result]:
-    """A row for each activation of a trial at each step: the root mean square of what it sends on, by the batch of the step."""
+    """Rows for each activation and step of a trial: root mean square of the gradient passed down, for its batch."""
     loss = LOSSES[trial.loss]
 
     def look(step: int, model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[Row]:
@@ -130,7 +130,7 @@ def feedback_rows(study: str, trial: Trial, steps: Collection[int]) -> tuple[lis
 
 
 def health_cases() -> list[Case]:
-    """The runs whose units are looked at."""
+    """Runs whose units are measured."""
     found: list[Case] = []
     for study, (steps, by_model) in HEALTH_CASES.items():
         for trial in load_study(study, check=False).trials:
@@ -141,7 +141,7 @@ def health_cases() -> list[Case]:
 
 
 def feedback_cases() -> list[Case]:
-    """The tied runs of ``beyond/noise`` that were judged, at their chosen rates."""
+    """Tied runs of ``beyond/noise`` that were judged, at their chosen rates."""
     study, results = runs("noise")
     trials = [result.trial for result in results if result.trial.test != "never"]
     return [(study.name, trial, FEEDBACK_STEPS) for trial in trials if trial.backward == "tied" and trial.seed in SEEDS]

@@ -1,7 +1,8 @@
-"""Measurements of what may say how much accuracy a rule costs a forward, early in training.
+"""Measurements, early in training, of properties that may predict the accuracy that a rule costs a forward.
 
-The runs of ``beyond/which-forwards`` begin again, at the rates that were chosen for them. The inputs of their activations are
-looked at before the first step and before step 100 of the tied run, and before step 100 of each untied one.
+The runs of ``beyond/which-forwards`` are repeated, at the rates that were chosen for them. The inputs of their
+activations are measured before the first step and before step 100 of the tied run, and before step 100 of each untied
+one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tieless.study.network import start_of
 TABLE, PROPERTIES = "which-forwards", "robustness-properties"
 RULES = ("constant(1)", "full_jam", "positive_jam", "rectangular_jam(-5, 5)")
 LOOKS = ("0", "100", "100 untied")
-"""The step before which a look is taken, in the tied run or in the rule's own."""
+"""Step before which a look is taken, in the tied run or in the rule's own."""
 IMAGES, BATCHES = 250, 4
 SHAPE = ("saturated", "masked", "gain", "flatness")
 """Properties that do not depend on the rule; ``flatness`` is the inverse of the Lipschitz constant."""
@@ -36,20 +37,20 @@ SATURATED = 0.01
 
 
 def flatness(name: str) -> float:
-    """The inverse of the greatest ``|f(a) - f(b)| / |a - b|`` over neighbours a thousandth apart from -10 to 10."""
+    """Inverse of the greatest ``|f(a) - f(b)| / |a - b|`` over neighbours a thousandth apart from -10 to 10."""
     z = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
     y = forward(name).value(z)
     return 1 / float(((y[1:] - y[:-1]) / (z[1:] - z[:-1])).abs().max())
 
 
 def slopes(name: str, z: Tensor) -> Tensor:
-    """The derivative at each ``z``."""
+    """Derivative at each ``z``."""
     z = z.detach().requires_grad_()
     return torch.autograd.grad(untie(z, name, "tied").sum(), z)[0]
 
 
 def shape(model: nn.Module, name: str, images: Tensor) -> dict[str, float]:
-    """Means over the activations: the saturated share, the share without slope, and the root mean square of the slope."""
+    """Means over the activations: saturated share, share without slope, root mean square of the slope."""
     with torch.no_grad(), inputs_kept(model) as seen:
         model(images)
     greatest = float(slopes(name, torch.linspace(-10, 10, 20_001)).abs().max())
@@ -63,7 +64,7 @@ def shape(model: nn.Module, name: str, images: Tensor) -> dict[str, float]:
 
 
 def robustness_rows(trial: Trial) -> list[Row]:
-    """A row for each look at a run and each rule that it is asked about: all for a tied one, its own for another."""
+    """Rows for each look at a run and each rule: all rules for a tied run, its own rule for another run."""
     tied = trial.backward == "tied"
     looks = {0: "0", 100: "100"} if tied else {100: "100 untied"}
     _, data = start_of(trial)
@@ -88,11 +89,11 @@ def robustness_rows(trial: Trial) -> list[Row]:
 
 
 def tested() -> list[Trial]:
-    """The runs of the study that were tested, each at the rate that was chosen for it."""
+    """Runs of the study that were tested, each at the rate that was chosen for it."""
     return [one.trial for one in runs(TABLE)[1] if one.trial.test != "never"]
 
 
 def missing(trials: Iterable[Trial], rows: Iterable[Mapping[str, object]]) -> list[Trial]:
-    """The runs that no row is of."""
+    """Runs without a row."""
     done = {(*(str(row[name]) for name in KEY), row["rule"] if row["look"] == LOOKS[-1] else "tied") for row in rows}
     return [one for one in trials if (*(str(getattr(one, name)) for name in KEY), one.backward) not in done]

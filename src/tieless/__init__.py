@@ -68,11 +68,11 @@ if TYPE_CHECKING:
     rules: CataloguePackage[Rule]
     forwards: CataloguePackage[Forward]
     from tieless.diagnose import AlignmentReport, Checkup, Explanation, alignment, checkup, explain
-else:  # a type checker that saw it would take any name for one of the package
+else:  # a type checker that saw the function would accept any name as one of the package
     _DIAGNOSE = {"AlignmentReport", "Checkup", "Explanation", "alignment", "checkup", "diagnose", "explain"}
 
     def __getattr__(name: str) -> object:
-        """Import ``tieless.diagnose``, a third of the package, when it or something of it is first asked for."""
+        """Import ``tieless.diagnose``, a third of the package, when it or one of its names is first used."""
         if name not in _DIAGNOSE | {"Alignment"}:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         diagnose = importlib.import_module("tieless.diagnose")

@@ -135,7 +135,7 @@ SLOPES: dict[str, Callable[..., Tensor]] = {
     "sparse_fast_sigmoid": _sparse_fast_sigmoid,
     "triangular": _triangular,
 }
-"""Slopes that follow from a value kept of the forward pass, by the names that kernels know them by."""
+"""Slopes that follow from a value stored by the forward pass, by the names that kernels know them by."""
 
 
 def activate(
@@ -322,8 +322,8 @@ def two_values(elements: Tensor) -> tuple[Tensor | None, int, int]:
     Returns:
         ``bits, low, high``. ``low`` is the pattern of the first element, ``high`` that of the first one which differs
         from it, or ``low`` if none does; both as signed integers of the element's width. ``bits`` has dtype uint8 and
-        8 elements to a byte, the first in the lowest bit: 1 where the pattern is not ``low``. Unused bits are 0. It is
-        ``None`` if there is a third pattern; ``low`` and ``high`` then mean nothing.
+        8 elements to a byte, the first in the lowest bit: 1 where the pattern is not ``low``. Unused bits are 0. The
+        bits are ``None`` if there is a third pattern; ``low`` and ``high`` then mean nothing.
     """
     patterns = elements.view(PATTERNS[elements.dtype])
     if len(set(cast("list[int]", patterns[:_HEAD].tolist()))) > 2:

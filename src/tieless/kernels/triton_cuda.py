@@ -41,7 +41,7 @@ NATIVE = frozenset({"gelu", "silu"})
 every layout."""
 
 _BLOCK = 1024
-"""Elements a program: whole bytes of bits and whole Philox blocks, 8 elements to each of its 128 threads."""
+"""Elements per program: whole bytes of bits and whole Philox blocks, 8 elements to each of its 128 threads."""
 
 _NARROW = 2**31 - _BLOCK
 """Beyond this many elements, their numbers take 64 bits."""

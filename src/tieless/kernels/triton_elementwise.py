@@ -1,9 +1,9 @@
 """Forwards and slopes as Triton functions of one block and up to five parameters, for the CUDA kernels to apply.
 
-Each is the function of its name in ``reference``, bit for bit, but for the exponentials, which are those of the CPU kernels. What
-Triton offers for rounding, division and exponentials would not be: it takes numbers below 2^-126 for 0 or is off in the
-last bits, so here is our own. Kernels are launched without the fusion of products and sums, which would round once where
-the reference rounds twice.
+Each is the function of its name in ``reference``, bit for bit, but for the exponentials, which are those of
+the CPU kernels. Rounding, division and exponentials are our own: Triton's versions take numbers below 2^-126 for 0 or
+are off in the last bits. Kernels are launched without the fusion of products and sums, which would round once where the
+reference rounds twice.
 """
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingImports=false, reportMissingTypeStubs=false
@@ -28,7 +28,7 @@ def _linear(z, p):
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 INTERPRETED = tl.constexpr(not isinstance(_linear, triton.JITFunction))
-"""Whether ``TRITON_INTERPRET=1`` was set when Triton was loaded: kernels then run on the CPU, as Python."""
+"""True if ``TRITON_INTERPRET=1`` was set when Triton was loaded: kernels then run on the CPU, as Python."""
 
 # Up to Triton 3.5 tl.div_rn is libdevice's, compiled to div.rn.ftz.f32.
 _FLUSHED_QUOTIENTS = tl.constexpr(VERSION < (3, 6))

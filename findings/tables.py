@@ -68,7 +68,8 @@ class Row:
     Args:
         data: Name of the table.
         claim: Claim, which may be about other cells too.
-        settings: Settings of this cell, by the names of ``SAID``; the learning rate is ``None`` where each rule has its own.
+        settings: Settings of this cell, by the names of ``SAID``; the learning rate is ``None`` where each rule has its
+            own.
         verdict: Verdict about this cell alone, judged in the family of all.
     """
 

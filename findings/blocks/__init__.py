@@ -31,7 +31,7 @@ BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
     "units": measured.units,
     "verdicts": claims.verdicts,
 }
-"""By name: a function of the words behind the name, of the lines below it, and of the comparisons shown so far."""
+"""Blocks by name: a function of the words behind the name, the lines below it, and the comparisons shown so far."""
 
 
 def block(directive: str, shown: Judged) -> str:

@@ -24,7 +24,7 @@ READINGS = {
     'positive_jam(gate="feedback", replace="magnitude")': "C",
     'rectangular_jam(-5, 5, gate="feedback", replace="magnitude")': "C",
 }
-"""Which reading of the paper's jams a rule is; ``docs/concepts.md`` has the table."""
+"""Reading of the paper's jams by rule; ``docs/concepts.md`` has the table."""
 
 Judged = dict[str, list[Row]]
 """All comparisons that the pages show, by the name of their table: the index quotes them, and judges none itself."""

@@ -30,7 +30,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "deep-networks": ("deep-networks.md", measured.deep_networks),
     "which-forwards": ("which-forwards.md", measured.which_forwards),
 }
-"""By name: the page whose comparisons it shows, and the function that draws it."""
+"""Figures by name: the page whose comparisons it shows, and the function that draws it."""
 
 
 def draw(name: str, rows: Sequence[Row], file: Path) -> None:

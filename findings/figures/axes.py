@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 QUIET = "#8a8f98"
-"""Colour of lines that are there to compare with."""
+"""Colour of lines for comparison."""
 OPTIMISERS = ("sgd", "adam", "adam(weight_decay=0.01)", "direction_first")
 """Optimisers in the order of panels."""
 

@@ -110,9 +110,9 @@ DOSES = {
     "noise": ("standard deviation of the noise", "log"),
     "quantize": ("bits", "inverse"),
 }
-"""What each manipulation is measured in, and the scale of its axis where that is not linear."""
+"""Unit of each manipulation, and the scale of its axis where that is not linear."""
 BY_COSINE = {"flip": "o", "rotate": "^", "drop": "s"}
-"""Those whose cosine with the tied feedback does not depend on the feedback, and their marks."""
+"""Manipulations whose cosine with the tied gradient does not depend on the gradient, and their marks."""
 
 
 def direction(rows: Sequence[Row]) -> Figure:

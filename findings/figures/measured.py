@@ -19,7 +19,7 @@ from tieless.report.plots import COLOURS, MARKS
 from tieless.study import Result
 
 EARLY = 50
-"""Steps up to which every run is still there."""
+"""Steps up to which every run has measurements."""
 
 
 def _over_steps(axes: Any, lines: dict[str, dict[float, list[float]]], title: str, y: str) -> None:

@@ -99,7 +99,7 @@ _ANCHOR, _INPUT, _OUTPUT, _FIRST_PACKED = range(4)
 """Places among the saved tensors, as ``_keep`` orders them."""
 
 _PAIRS: weakref.WeakValueDictionary[str, Joined] = weakref.WeakValueDictionary()
-"""Pairs that there are, by their names."""
+"""Existing pairs by their names."""
 
 
 def _names(text: str) -> Iterator[str]:
@@ -311,7 +311,7 @@ def _compiled(z: Tensor, forward: ForwardLike, backward: RuleLike, generator: to
 untie.__prepare_scriptable__ = untie_joined.__prepare_scriptable__ = no_script  # pyright: ignore[reportFunctionMemberAccess]
 
 _NATIVE, _FOLLOWS = "native", "follows"
-"""Names of no pair: a callable's own derivative is all it needs, or the rule follows that derivative."""
+"""Names of no pair: a callable's own derivative is enough, or the rule follows that derivative."""
 
 
 @known_when_traced

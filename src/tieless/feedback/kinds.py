@@ -168,8 +168,8 @@ class FeedbackAlignment(_Scaled):
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
-        Lillicrap et al. 2016, doi:10.1038/ncomms13276; the size: Glorot and Bengio 2010, and BioTorch (Sanfiz and Akrout
-        2021, arXiv:2108.13446).
+        Lillicrap et al. 2016, doi:10.1038/ncomms13276; the size: Glorot and Bengio 2010, and BioTorch (Sanfiz and
+        Akrout 2021, arXiv:2108.13446).
     Example:
         >>> from tieless.feedback import FeedbackAlignment
         >>> B = FeedbackAlignment().weights((50, 30), None, 1, torch.device("cpu"))
@@ -205,8 +205,8 @@ class UniformSign(_Scaled):
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
-        Liao et al. 2016, arXiv:1510.05067; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), after Xiao et al.
-        2018, arXiv:1811.03567; strict normalisation: Moskovitz et al. 2018, arXiv:1812.06488.
+        Liao et al. 2016, arXiv:1510.05067; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), after Xiao et
+        al. 2018, arXiv:1811.03567; strict normalisation: Moskovitz et al. 2018, arXiv:1812.06488.
     Example:
         >>> from tieless.feedback import UniformSign
         >>> UniformSign(scale="weights").weights((1, 2), torch.tensor([[3.0, -4.0]]), 0, torch.device("cpu"))
@@ -239,8 +239,8 @@ class _RandomSign(_Scaled):
 class FixedSign(_RandomSign):
     """Sign-symmetric feedback of fixed random magnitudes (frSF): ``B = s sign(W) M``, ``M`` drawn once.
 
-    ``M`` is uniform on [0, sqrt 3), whose root mean square is 1: the magnitudes of Glorot's uniform start. ``s`` is as in
-    ``usf``.
+    ``M`` is uniform on [0, sqrt 3), whose root mean square is 1: the magnitudes of Glorot's uniform start. ``s`` is as
+    in ``usf``.
 
     Args:
         scale: ``"glorot"``, or ``"weights"``: ``s`` makes the norm of ``B`` the norm of the layer's weights at each
@@ -296,7 +296,7 @@ class BatchwiseSign(_RandomSign):
 @_REGISTRY.register
 @dataclass(frozen=True, slots=True)
 class DirectFeedbackAlignment(Feedback):
-    """Direct feedback alignment (DFA): each layer's input gets the error at the model's output, by fixed random weights.
+    """Direct feedback alignment (DFA): the error at a model's output goes to each layer's input by random weights.
 
     With ``e`` the gradient at the model's output, ``grad_input = B^T e`` for the input of every converted layer. ``B``
     has a row for each number of a sample's output and a column for each number of a sample's input to the layer, over
@@ -308,8 +308,8 @@ class DirectFeedbackAlignment(Feedback):
     Raises:
         RuleValueError: ``gain`` is not positive, or not from 1e-30 to 1e30.
     Source:
-        Nøkland 2016, arXiv:1609.01596; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), which for convolutions
-        has weights of the window's size instead, shared over the places.
+        Nøkland 2016, arXiv:1609.01596; the size: BioTorch (Sanfiz and Akrout 2021, arXiv:2108.13446), which for
+        convolutions has weights of the window's size instead, shared over the places.
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> tl.convert_feedback(net, "dfa")

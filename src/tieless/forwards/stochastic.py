@@ -34,8 +34,8 @@ class Bernoulli(Forward):
         RuleValueError: ``width`` is not finite or not positive.
     Source:
         Norse's logistic is ``chance="logistic"`` with ``width = 1 / (2 k)``; SpikingJelly's PoissonPass is
-        ``chance="clamp"``, but is an error where ``z`` is no probability. Both fire with the rule ``constant`` or one of
-        their surrogates. The logistic neuron is Hinton's, in Bengio et al. 2013, arXiv:1308.3432.
+        ``chance="clamp"``, but is an error where ``z`` is no probability. Both fire with the rule ``constant`` or one
+        of their surrogates. The logistic neuron is Hinton's, in Bengio et al. 2013, arXiv:1308.3432.
     Example:
         >>> z = torch.tensor([-1.0, 0.25, 2.0]).expand(1000, 3)
         >>> y = forward('bernoulli(chance="clamp")').value(z)

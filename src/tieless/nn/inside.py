@@ -15,7 +15,7 @@ from tieless.nn.activation import Activation
 from tieless.nn.learnable import LearnableActivation
 
 UNTIED_CALLS = "_tieless_calls"
-"""Attribute in which a module has the untied calls of its own code. Not a child, so no ``state_dict`` has it."""
+"""Attribute that holds the untied calls of a module's own code. Not a child, so no ``state_dict`` has it."""
 
 ACTIVATION_CLASSES: Mapping[type[nn.Module], str] = MappingProxyType(
     {

@@ -23,7 +23,7 @@ class _Quant(QuantizedLayer):
 
 
 class QuantLinear(_Quant, nn.Linear):
-    """``nn.Linear`` with weights of ``bits`` bits: ``s i / q`` with whole numbers ``i`` from ``-q`` to ``q = 2^(bits-1) - 1``.
+    """``nn.Linear`` with weights of ``bits`` bits: ``s i / q``, integers ``i`` from ``-q`` to ``q = 2^(bits-1) - 1``.
 
     The layer is ``nn.Linear`` with ``QuantizedWeight("signed_staircase(q)", backward, scale=scale, unit=u)``: latent
     weights are clipped at ``u`` mean magnitudes and rounded. ``u`` is best for normally distributed weights: 1.54 at 2

@@ -52,8 +52,8 @@ def quantize_weights(
     ``weight.data.copy_``) change the latent weights, and a parameter that is assigned to it becomes them.
 
     Args:
-        model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside, or the ``Conv1D`` that
-            transformers has in GPT-2.
+        model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside, or the ``Conv1D``
+            that transformers has in GPT-2.
         forward: Function of the latent weights: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is
             copied for each layer and replaces the next three arguments.
         backward: Backward rule of that forward.
@@ -64,9 +64,9 @@ def quantize_weights(
     Returns:
         The model.
     Raises:
-        SpecError, RuleTypeError, RuleValueError: an argument is wrong, there is no such layer, or the weight of one is no
-            parameter of its own: a parametrization, ``weight_norm`` or pruning computes it, or it is lazy. Nothing is
-            changed then.
+        SpecError, RuleTypeError, RuleValueError: an argument is wrong, there is no such layer, or the weight of one is
+            no parameter of its own: a parametrization, ``weight_norm`` or pruning computes it, or it is lazy. Nothing
+            is changed then.
         UntrainableError: the rule is ``tied`` and the forward is flat almost everywhere.
     Source:
         Courbariaux et al. 2015, arXiv:1511.00363; Rastegari et al. 2016, arXiv:1603.05279, also for the ends in float.

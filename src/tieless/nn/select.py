@@ -12,10 +12,10 @@ from tieless.errors import RuleTypeError, RuleValueError
 from tieless.nn.weights import inputs_first_class
 
 Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
-"""Name or glob such as ``"features.*"``, a class of modules, or a function that is asked with each name and module."""
+"""Name or glob such as ``"features.*"``, a class of modules, or a function of each name and module."""
 
 Selectors = Selector | Sequence[Selector]
-"""One selector or several, any of which may fit."""
+"""One selector or several, any of which may match."""
 
 T = TypeVar("T")
 

@@ -154,7 +154,7 @@ class QuantizedWeight(nn.Module):
 
 
 LATENT = "parametrizations.weight.original"
-"""What the parameter of latent weights is called in a layer."""
+"""Name of the parameter of latent weights in a layer."""
 
 
 def quantizer_of(layer: nn.Module) -> QuantizedWeight | None:

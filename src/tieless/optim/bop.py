@@ -32,7 +32,8 @@ class Bop(Grouped):
     Raises:
         RuleTypeError, RuleValueError: an argument is wrong, or a weight is neither +1 nor -1.
     Source:
-        Helwegen et al. 2019, "Latent weights do not exist", arXiv:1906.02107, algorithm 1, with its defaults for CIFAR-10.
+        Helwegen et al. 2019, "Latent weights do not exist", arXiv:1906.02107, algorithm 1, with its defaults for
+        CIFAR-10.
     Example:
         >>> from tieless.optim import Bop
         >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0, -1.0]))

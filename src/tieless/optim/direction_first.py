@@ -43,8 +43,9 @@ class DirectionFirst(Grouped):
     Raises:
         RuleTypeError, RuleValueError: an argument is wrong, or a gradient is sparse or complex.
     Source:
-        Jordan et al. 2024, "Muon", https://kellerjordan.github.io/posts/muon, as in ``torch.optim.Muon``, which differs in
-        its arithmetic (bfloat16), in taking matrices alone, and in the average: there it is of ``g``, not of ``g / |g|``.
+        Jordan et al. 2024, "Muon", https://kellerjordan.github.io/posts/muon, as in ``torch.optim.Muon``, which differs
+        in its arithmetic (bfloat16), in taking matrices alone, and in the average: there it is of ``g``, not of ``g /
+        |g|``.
     Example:
         >>> from tieless.optim import DirectionFirst
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), tl.Activation("logistic", "full_jam >> gated"))

@@ -12,7 +12,7 @@ from tieless.errors import RuleTypeError
 from tieless.kernels.reference import arithmetic_dtype
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
-"""What PyTorch's optimisers take."""
+"""Parameters as PyTorch's optimisers take them."""
 
 
 class Grouped(torch.optim.Optimizer):

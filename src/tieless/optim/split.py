@@ -28,8 +28,8 @@ def split_parameters(
     Returns:
         Binary weights, and all other parameters that require a gradient.
     Raises:
-        RuleTypeError: a layer has latent weights or a weight that is computed, such as by ``weight_norm``; or a selector is
-            neither a name, a class nor a function.
+        RuleTypeError: a layer has latent weights or a weight that is computed, such as by ``weight_norm``; or a
+            selector is neither a name, a class nor a function.
         RuleValueError: there is no such layer, or a weight has NaN in it, or is also that of a module that is not
             chosen, such as an embedding to which the head is tied. Nothing is changed then.
     Example:

@@ -61,7 +61,8 @@ def alternate(*rules: RuleLike, every: int = 1) -> Alternate:
         rules: Specs or ``Rule`` values, at least two.
         every: Number of steps of a turn, at least 1.
     Raises:
-        SpecError, RuleTypeError, RuleValueError: a rule cannot be read, there are too few, or ``every`` is no such number.
+        SpecError, RuleTypeError, RuleValueError: a rule cannot be read, there are too few, or ``every`` is no such
+            number.
     Example:
         >>> turns = tl.alternate("full_jam", "tied")
         >>> turns.at(0), turns.at(1), str(turns)

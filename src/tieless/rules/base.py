@@ -32,7 +32,7 @@ class Rule(Named):
     __slots__ = ()
     family: ClassVar[Family] = "slope"
     draws: ClassVar[bool] = False
-    """Whether it draws random numbers, so that the call needs a key."""
+    """True if the rule draws random numbers, so that the call needs a key."""
 
     @property
     def linear(self) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # Python has it from 3.11 on
     from typing_extensions import Self
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""Between them a number and its inverse are normal numbers of float32, in which the arithmetic is done."""
+"""Bounds between which a number and its inverse are normal numbers of float32, in which the arithmetic is done."""
 
 
 def positive(constructor: str, **parameters: float) -> tuple[int | float, ...]:
@@ -60,7 +60,7 @@ class Bump(Scaled):
 
     __slots__ = ()
     half: ClassVar[float]
-    """The ``|z| / width`` at which the slope is half its height."""
+    """Value of ``|z| / width`` at which the slope is half its height."""
 
     @property
     def half_width(self) -> float:

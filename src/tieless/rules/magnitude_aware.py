@@ -20,8 +20,8 @@ from tieless.slopes import OwnSlope, Window
 class MagnitudeAware(Rule):
     """Window, scaled by the mean magnitude of the channel: ``grad_output * mean|z| * 1[|z| <= clip]``.
 
-    The mean is that of ``magnitude_aware_sign``: over all dimensions but ``dim``. It is a constant to the rule, as in
-    the paper's code. Memory: ``z`` is stored, which costs nothing where ``z`` is a weight.
+    The mean is that of ``magnitude_aware_sign``: over all dimensions but ``dim``. The mean is a constant to the rule,
+    as in the paper's code. Memory: ``z`` is stored, which costs nothing where ``z`` is a weight.
 
     Args:
         clip: Half the window, edges included; positive.
@@ -32,7 +32,8 @@ class MagnitudeAware(Rule):
         RuleValueError: the clip is not finite or not positive.
         IndexError: ``z`` has no such dimension, as PyTorch says it.
     Source:
-        Liu et al. 2018, arXiv:1808.00278, section 3.3; Larq's MagnitudeAwareSign, whose channels are the last dimension.
+        Liu et al. 2018, arXiv:1808.00278, section 3.3; Larq's MagnitudeAwareSign, whose channels are the last
+        dimension.
     Use:
         For binary weights, with the forward ``magnitude_aware_sign``.
     Example:

@@ -130,7 +130,8 @@ class QPseudoSpike(Bump):
     Raises:
         RuleValueError: a parameter is not finite or out of range.
     Source:
-        Herranz-Celotti and Rouat 2022, arXiv:2202.00282; there ``(1 + 2 |z| / (alpha - 1))^-alpha``, see ``from_alpha``.
+        Herranz-Celotti and Rouat 2022, arXiv:2202.00282; there ``(1 + 2 |z| / (alpha - 1))^-alpha``, see
+        ``from_alpha``.
     Use:
         To measure how much the tails matter, with one number.
     Example:

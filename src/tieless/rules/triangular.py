@@ -25,8 +25,8 @@ class Triangular(Bump):
     Raises:
         RuleValueError: a parameter is not finite or not positive.
     Source:
-        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178. The derivative of a piecewise quadratic function, for which
-        it is named in SpikingJelly, see ``from_alpha``; ApproxSign (Liu et al. 2018, arXiv:1808.00278) is
+        Troiano et al. 2025, doi:10.1016/j.neucom.2025.131178. The derivative of a piecewise quadratic function, for
+        which it is named in SpikingJelly, see ``from_alpha``; ApproxSign (Liu et al. 2018, arXiv:1808.00278) is
         ``triangular(1, height=2)``.
     Use:
         Gradients that should end, but not at an edge.

@@ -154,7 +154,9 @@ class Joined:
         self.copies = forward.changes if isinstance(forward, Elementwise) else self.foreign
         self._plans: dict[torch.dtype, Plan] = {}
         self.name = next(filter(self._may_be_called, _names(f"{forward} with {rule}")))
-        _PAIRS[self.name] = self
+        first = _PAIRS.setdefault(self.name, self)
+        # Held, so that the name leads to a pair as long as there is one.
+        self._first = None if first is self else first
 
     def _may_be_called(self, name: str) -> bool:
         known = _PAIRS.get(name) or MET.get(name)

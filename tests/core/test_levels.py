@@ -16,7 +16,7 @@ from tieless.errors import RuleTypeError, RuleValueError, UntrainableError
 from tieless.forwards import forward as forward_of
 from tieless.levels import REGELU2, RESILU2, Levels, error_of, optimal_levels
 from tieless.levels.search import cheapest, curve_on, polished
-from tieless.registry import _forget
+from tieless.registry import forget_caches
 
 SMOOTH = {"gelu": (0, 1), "silu": (0, 1), "softplus": (0, 1), "elu": (0, 1), "tanh": (0, 0), "logistic": (0, 0)}
 BITS = [1, 2, 3, 4]
@@ -322,7 +322,7 @@ def within(context):
 @pytest.mark.parametrize("spec", ["gelu", "relu", F.mish])
 def test_what_the_caller_is_in_changes_nothing(spec, run):
     expected = optimal_levels(spec, 2)
-    _forget()
+    forget_caches()
     found = []
     run(lambda: found.append(optimal_levels(spec, 2)))
     assert found == [expected]

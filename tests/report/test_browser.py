@@ -137,7 +137,7 @@ def test_a_cell_gives_its_seeds_on_a_tap(browser, address, report):
         shown = visit.page.locator("#values")
         assert not shown.is_visible()
         visit.page.locator("td[title]").first.tap()
-        assert shown.inner_text() == words.trace(cell)
+        assert shown.inner_text() == words.tooltip(cell)
         visit.page.keyboard.press("Escape")
         assert not shown.is_visible()
 

@@ -32,7 +32,7 @@ def test_durations(seconds, text):
 
 def test_a_trace_gives_each_seed_and_how_the_numbers_came_about(typical, report_of):
     grid = report_of(typical).sections[0].blocks[0].grid
-    assert words.trace(grid.cell("full_jam", "relu")).splitlines() == [
+    assert words.tooltip(grid.cell("full_jam", "relu")).splitlines() == [
         "relu under full_jam, learning rate 0.1",
         "seed 0: diverged in epoch 2, 20.00 % before, counts as 10.00 %",
         "seed 1: 66.00 %",

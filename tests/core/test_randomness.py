@@ -227,7 +227,7 @@ def test_resuming_from_the_saved_generator_resumes_the_slopes():
 
 
 def test_a_generator_elsewhere_is_refused():
-    class Elsewhere:
+    class Elsewhere(torch.Generator):
         device = torch.device("cuda")
 
     with pytest.raises(RuleTypeError, match="CPU"):

@@ -176,6 +176,8 @@ class LIF(nn.Module):
 
     def _check(self, x: Tensor, state: Tensor | None) -> None:
         refuse_all_but_tensors(x, "LIF")
+        if torch.jit.is_tracing():  # a trace has one shape, in which sizes are tensors
+            return
         if state is not None and state.shape != x.shape:
             raise RuleValueError(
                 f"LIF: the state must have the shape of x, got {tuple(state.shape)} for {tuple(x.shape)}. A new batch begins "

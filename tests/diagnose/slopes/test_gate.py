@@ -13,6 +13,7 @@ import tieless
 from tieless import rule as rule_of
 from tieless.diagnose.slopes.gate import gate_of
 from tieless.diagnose.slopes.region import Edge, Piece, describe, pieces_of
+from tieless.errors import UntrainableError
 from tieless.forwards import forward as forward_of
 from tieless.rules import Rule
 
@@ -44,12 +45,16 @@ def region(forward, rule):
         (F.hardswish, "z > -3"),  # its slope, (2 z + 3) / 6 up to 3, is 0 at -1.5: a single number is no gate
         (torch.square, None),
         (torch.sin, None),
-        (torch.floor, "nowhere"),
-        (torch.Tensor.detach, "nowhere"),
     ],
 )
 def test_gates_of_derivatives(forward, expected):
     assert region(forward, "tied") == expected
+
+
+@pytest.mark.parametrize("forward", [torch.floor, torch.Tensor.detach])
+def test_what_is_flat_everywhere_is_refused_before_a_gate_is_looked_for(forward):
+    with pytest.raises(UntrainableError, match="flat"):
+        region(forward, "tied")
 
 
 @pytest.mark.parametrize(

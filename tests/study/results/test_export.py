@@ -119,7 +119,7 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(tmp_path, monkeypa
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(StudyError, match="No such file or directory"):
+    with pytest.raises(StudyError, match="there is no folder"):
         export_table(RESULTS, tmp_path / "none" / "t.csv", form="csv")
 
 

@@ -176,7 +176,7 @@ class LIF(nn.Module):
 
     def _check(self, x: Tensor, state: Tensor | None) -> None:
         refuse_all_but_tensors(x, "LIF")
-        if torch.jit.is_tracing():  # a trace has one shape, in which sizes are tensors
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  a trace has one shape, whose sizes are tensors
             return
         if state is not None and state.shape != x.shape:
             raise RuleValueError(

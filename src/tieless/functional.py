@@ -623,15 +623,31 @@ def _feedback(ctx: Any, grad_output: Tensor, key: Tensor | int | None, saved: tu
 
 
 def _send(part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int | None, stream: int) -> Tensor:
-    """Gradient that one rule of a chain passes down. A function that is not ours gets copies of its inputs."""
+    """Gradient that one rule of a chain passes down."""
     if part.foreign:
-        kept = None if kept is None else kept.clone()
+        return _sent_by_foreign(part, feedback, kept, key, stream)
     if part.slope is not None:
-        sent = part.slope.send(feedback, kept)
-    else:
-        given = feedback.clone() if part.foreign else feedback
-        sent = part.rule.feedback(given, kept, None if key is None else Random(key, stream))
-    return same_shape(sent, feedback, part.rule) if part.foreign else sent
+        return part.slope.send(feedback, kept)
+    return part.rule.feedback(feedback, kept, None if key is None else Random(key, stream))
+
+
+def _sent_by_foreign(
+    part: Part, feedback: Tensor, kept: Tensor | None, key: Tensor | int | None, stream: int
+) -> Tensor:
+    """Gradient that a rule passes down whose function is not ours. It gets copies of its inputs, and nothing that learns."""
+    recorded = torch.is_grad_enabled()  # a derivative of the feedback is taken, through what the function does
+    with torch.enable_grad():
+        given, at = (None if one is None else (one if recorded else one.detach()).clone() for one in (feedback, kept))
+        if part.slope is not None:
+            sent = part.slope.send(cast("Tensor", given), at)
+        else:
+            sent = part.rule.feedback(cast("Tensor", given), at, None if key is None else Random(key, stream))
+    sent = same_shape(sent, feedback, part.rule)
+    if not recorded and sent.requires_grad:
+        raise RuleTypeError(
+            f"The rule {part.rule} uses tensors that require gradients, and would send them none. Detach them."
+        )
+    return sent
 
 
 class _Anchored(torch.autograd.Function):

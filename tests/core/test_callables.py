@@ -15,6 +15,7 @@ from tests.core.test_transforms import _compiled
 from tieless import Activation, Constant, FewBit, register_forward, register_rule, untie
 from tieless.errors import RuleTypeError, UntrainableError
 from tieless.forwards import Forward
+from tieless.rules import Rule
 from tieless.testing import temporary_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -455,3 +456,25 @@ def test_compiled_code_follows_names_that_are_registered_anew():
             register_forward(own_forward)
             assert compiled(Z).tolist() == (Z * factor).tolist()
             assert _gradient(compiled) == [factor] * 3
+
+
+@pytest.mark.parametrize("with_z", [True, False], ids=["slope", "feedback"])
+def test_a_rule_that_learns_is_refused(with_z):
+    weight = torch.tensor(2.0, requires_grad=True)
+    with temporary_names():
+
+        @register_rule
+        def learning_slope(z):
+            return weight * torch.ones_like(z)
+
+    @dataclass(frozen=True, slots=True)
+    class Learning(Rule):
+        family = "transform"
+
+        def feedback(self, grad_output, kept, random):
+            return weight * grad_output
+
+    z = Z.clone().requires_grad_()
+    y = untie(z, "relu", learning_slope() if with_z else Learning())
+    with pytest.raises(RuleTypeError, match="uses tensors that require gradients, and would send them none"):
+        y.sum().backward()

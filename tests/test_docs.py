@@ -89,7 +89,7 @@ def test_the_reference_reads_our_docstrings():
     assert [(argument.name, argument.description) for argument in sections[1].value] == [
         ("low", "Edges of the window, in units of ``z``."),
         ("high", "Edges of the window, in units of ``z``."),
-        ("height", "The slope inside, any finite number."),
+        ("height", "Multiplier inside, any finite number."),
     ]
     assert sections[2].value.startswith("**Shape:**")
 

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 import re
 import runpy
 import shlex
@@ -92,6 +93,15 @@ def test_the_reference_reads_our_docstrings():
         ("height", "Multiplier inside, any finite number."),
     ]
     assert sections[2].value.startswith("**Shape:**")
+
+
+def test_the_reference_names_what_there_is():
+    names = {
+        name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert names
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
 def test_the_catalogue_is_what_the_code_says():

@@ -86,7 +86,9 @@ def work(programs: Iterable[Runnable]) -> None:
         _tell({"program": repr(program)})
         try:
             _tell({"elements": program.run()})
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)
+        except Exception as raised:  # noqa: BLE001  (whatever it is, it is a finding)
+            # Dynamo wraps an error that a backend raises.
+            error = getattr(raised, "inner_exception", raised)
             # A rule over a missing dimension is refused in PyTorch's words, as the docs say.
             if isinstance(error, TielessError) or str(error).startswith("Dimension out of range"):
                 _tell({"refused": kind_of(error)})

@@ -136,7 +136,10 @@ def _jam(passes: Callable[[Sending, Near], tuple[Array, Array]]) -> Callable[[Se
 
 
 def _signs(g: Near) -> Near:
-    return Near(np.sign(g.low), np.sign(g.high), g.format, g.units)
+    # Of what may be anything the sign may be NaN too.
+    anything = np.isneginf(g.low) & np.isposinf(g.high)
+    low, high = np.where(anything, g.low, np.sign(g.low)), np.where(anything, g.high, np.sign(g.high))
+    return Near(low, high, g.format, g.units)
 
 
 def _everywhere(call: Sending, g: Near) -> tuple[Array, Array]:
@@ -205,8 +208,11 @@ def _clip_norm(call: Sending, g: Near) -> Near:
     norm = _norm(g, tuple(range(g.low.ndim))).loose()
     limit = call.number("max_norm")
     factor = (limit / norm).clipped(-math.inf, 1.0)
+    clipped = g.loose() * factor
+    # What is 1e-38 of the largest element may lose its last digits.
+    lost = limit * g.format.unit(np.zeros(()))
     # Below the limit nothing is multiplied: the factor is 1.
-    return (g.loose() * factor).where(~(norm.high < limit * 0.999), g)
+    return Near(clipped.low - lost, clipped.high + lost, g.format).where(~(norm.high < limit * 0.999), g)
 
 
 def _centralize(call: Sending, g: Near) -> Near:

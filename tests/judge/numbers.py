@@ -168,7 +168,13 @@ class Near:
 
     def clipped(self, low: float, high: float) -> Near:
         """Clipped range ``min(max(x, low), high)``: a comparison, which is exact."""
-        return Near(np.clip(self.low, low, high), np.clip(self.high, low, high), self.format, self.units)
+        return self.monotone_or_anything(lambda x: np.clip(x, low, high))
+
+    def monotone_or_anything(self, function: Callable[[Array], Array]) -> Near:
+        """Range of an exact function that does not fall; a number that may be anything may be NaN, and stays so."""
+        anything = np.isneginf(self.low) & np.isposinf(self.high)
+        low, high = (np.where(anything, end, function(end)) for end in (self.low, self.high))
+        return Near(low, high, self.format, self.units)
 
     def cos(self) -> Near:
         """Cosine of narrow ranges: off by no more than the range is wide."""

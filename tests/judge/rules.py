@@ -136,10 +136,7 @@ def _jam(passes: Callable[[Sending, Near], tuple[Array, Array]]) -> Callable[[Se
 
 
 def _signs(g: Near) -> Near:
-    # Of what may be anything the sign may be NaN too.
-    anything = np.isneginf(g.low) & np.isposinf(g.high)
-    low, high = np.where(anything, g.low, np.sign(g.low)), np.where(anything, g.high, np.sign(g.high))
-    return Near(low, high, g.format, g.units)
+    return g.monotone_or_anything(np.sign)
 
 
 def _everywhere(call: Sending, g: Near) -> tuple[Array, Array]:

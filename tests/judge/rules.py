@@ -147,7 +147,8 @@ def _gate_of(low: Callable[[Sending, Format], float], high: Callable[[Sending, F
     def passes(call: Sending, g: Near) -> tuple[Array, Array]:
         ends = low(call, call.format), high(call, call.format)
         of = g if call.parameters["gate"] == "feedback" else call.near()
-        return (ends[0] <= of.low) & (of.high <= ends[1]), (ends[0] <= of.high) & (of.low <= ends[1])
+        # NaN, of which nothing is known, may pass.
+        return (ends[0] <= of.low) & (of.high <= ends[1]), ~((of.high < ends[0]) | (ends[1] < of.low))
 
     return passes
 

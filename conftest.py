@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked as beyond the cross-section is asked with ``--all``."""
+    """Deselect tests that are marked as beyond the cross-section, unless ``--all`` is given."""
     if not config.getoption("all"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("beyond")])
         items[:] = [item for item in items if not item.get_closest_marker("beyond")]

@@ -27,7 +27,7 @@ def known_when_traced(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-class Named(Generic[Value]):
+class GraphNames(Generic[Value]):
     """Values that no graph can hold, by names that a graph can: compiled code looks up the values of eager code.
 
     The functions that do so are taken into a graph as they are, for autograd and the transforms of ``torch.func`` to

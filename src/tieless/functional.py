@@ -17,7 +17,7 @@ from torch.jit._trace import TracerWarning
 
 from tieless import ops, registry
 from tieless._kinds import Halves, fake_mode_of, is_array, refuse_all_but_arrays, through_arrays
-from tieless._tracing import Named, known_when_traced, no_script
+from tieless._tracing import GraphNames, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, NO_PUSHED, underivable
 from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, TransformError
@@ -387,7 +387,7 @@ def _around_in_graph(z: Tensor, y: Tensor, name: str, generator: torch.Generator
     return _untie(z, MET[name], generator, y)
 
 
-MET: Named[Joined] = Named(_in_graph, _around_in_graph)
+MET: GraphNames[Joined] = GraphNames(_in_graph, _around_in_graph)
 """Pairs that compilers have met."""
 
 

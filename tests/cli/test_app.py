@@ -109,7 +109,7 @@ print(json.dumps(found))
 
 
 def imported_without(packages, module):
-    """How the import of a module ends where a package is missing, and what it says, for each package."""
+    """Endings and messages of the import of a module, for each package that is missing."""
     return json.loads(run_alone(IMPORTS.format(packages=packages, module=module)))
 
 

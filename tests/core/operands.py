@@ -206,7 +206,7 @@ def _bits(kernels, elements):
 
 
 def kept() -> Iterator[Part]:
-    """What was kept for the backward pass, where a hook gives back another tensor, and bits that lie elsewhere."""
+    """Saved tensors that a hook exchanges for others, and bits that lie elsewhere."""
     for pair in (("heaviside", "rectangular"), ("gelu", "few_bit(3)"), ("tanh", "atan")):
         yield Part(_elsewhere, pair)
     pairs = (("heaviside", "rectangular"), ("gelu", "few_bit(3)"), ("heaviside", "atan"), ("relu", "positive_jam"))

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 
-from tieless._tracing import Named, known_when_traced, no_script
+from tieless._tracing import GraphNames, known_when_traced, no_script
 from tieless.convert.functions import KINDS, Function, equal_forward
 from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
@@ -149,7 +149,7 @@ def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> J
     return join(equal_forward(kind, dict(parameters)), rule)
 
 
-_MET: Named[Joined] = Named()
+_MET: GraphNames[Joined] = GraphNames()
 """Pairs of halves, for calls with parameters of their own, that compilers have met."""
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tieless import ops
 from tieless._kinds import refuse_all_but_arrays
-from tieless._tracing import Named, known_when_traced
+from tieless._tracing import GraphNames, known_when_traced
 from tieless._underivable import NO_PUSHED, underivable
 from tieless.errors import ConversionError, RuleTypeError, TransformError
 from tieless.feedback.geometry import Geometry
@@ -55,7 +55,7 @@ def _deliver_in_graph(output: Tensor, names: str, *inputs: Tensor) -> Tensor:
     return _deliver(output, tuple(_MET[name] for name in names.splitlines()), inputs)
 
 
-_MET: Named[Carrier] = Named(_send_in_graph, _deliver_in_graph)
+_MET: GraphNames[Carrier] = GraphNames(_send_in_graph, _deliver_in_graph)
 """Carriers that compilers have met, by name."""
 
 

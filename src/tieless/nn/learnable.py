@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from tieless import ops
 from tieless._kinds import refuse_all_but_arrays, refuse_all_but_tensors
-from tieless._tracing import Named, known_when_traced, no_script
+from tieless._tracing import GraphNames, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
@@ -167,7 +167,7 @@ def _in_graph(y: Tensor, z: Tensor, log_width: Tensor, log_height: Tensor, name:
     return _learn(y, z, log_width, log_height, _MET[name])
 
 
-_MET: Named[_Setting] = Named(_in_graph)
+_MET: GraphNames[_Setting] = GraphNames(_in_graph)
 """Settings that compilers have met, by name."""
 
 

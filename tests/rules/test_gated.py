@@ -1,5 +1,7 @@
 """The gate of a forward: against calculus, the step function it is made of, and the jams whose window it is."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -93,3 +95,12 @@ def test_a_flat_forward_has_no_gate(forward):
 @pytest.mark.parametrize("rule", ["gated", 'normalize(per="tensor")'])
 def test_it_has_what_every_rule_has(rule):
     assert not check_rule(rule, "logistic").failures
+
+
+@pytest.mark.parametrize("forward", ["relu", "leaky_relu(2)", "leaky_relu(-3)", "logistic", "gelu"])
+def test_nan_is_on_no_side_of_an_edge(forward):
+    """The steeper side of some forwards is the lower one: there too NaN is blocked, and the edge is where it was."""
+    z = torch.tensor([math.nan] * 9 + [0.0], requires_grad=True)
+    untie(z, forward, "gated").sum().backward()
+    assert (z.grad[:9] == 0).all()
+    assert z.grad[9].abs() == float(forward not in {"relu", "gelu"})

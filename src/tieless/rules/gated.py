@@ -66,6 +66,8 @@ def _gate(levels: Levels) -> FixedSlope | TwoValuedSlope | LevelSlope:
         return FixedSlope(values[0])
     if levels.even and len(boundaries) == 1:
         return TwoValuedSlope(Window(-boundaries[0], boundaries[0]), values[0], values[1])
+    if len(boundaries) == 1 and values[1] == 0:  # NaN is in no window, so the window is the open side
+        return TwoValuedSlope(Window(-math.inf, boundaries[0]), values[0], values[1])
     if len(boundaries) == 1:
         return TwoValuedSlope(Window(boundaries[0], math.inf, open="low"), values[1], values[0])
     if not levels.even and len(boundaries) == 2 and values[0] == values[2]:

@@ -97,7 +97,8 @@ $(HAS_DEMO): $(HAS_TORCH) pyproject.toml
 	@$(PIP) --editable '.[study,report]'
 	@touch $@
 
-$(HAS_ALL): $(HAS_TORCH) pyproject.toml
-	@echo "Setting up .venv: tieless with all extras"
-	@$(PIP) --editable '.[all]'
+# Both at once: so pip takes the runtime that tieless[deploy] needs from here, not from an index.
+$(HAS_ALL): $(HAS_TORCH) pyproject.toml runtime/pyproject.toml
+	@echo "Setting up .venv: tieless with all extras, and its runtime"
+	@$(PIP) --editable ./runtime --editable '.[all]'
 	@touch $@ $(HAS_DEMO)

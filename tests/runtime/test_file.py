@@ -1,0 +1,167 @@
+"""Files of packed networks: what is written is read, and nothing else is."""
+
+import json
+import runpy
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tieless_runtime
+from safetensors import safe_open
+from safetensors.numpy import load, save
+from tieless_runtime.file import KEY
+
+NETWORKS = runpy.run_path(str(Path(__file__).with_name("networks.py")))
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "net.safetensors"
+    tieless_runtime.write(NETWORKS["small_network"](np.random.default_rng(0)), path)
+    return path
+
+
+def description_of(path):
+    with safe_open(str(path), framework="numpy") as file:
+        return json.loads(file.metadata()[KEY])
+
+
+def rewrite(path, change):
+    """Change the description, or the tensors, of a file."""
+    description, tensors = description_of(path), load(path.read_bytes())
+    change(description, tensors)
+    path.write_bytes(save(tensors, {KEY: json.dumps(description)}))
+
+
+def test_a_network_that_is_read_computes_what_it_did(path):
+    before = NETWORKS["small_network"](np.random.default_rng(0))
+    after = tieless_runtime.read(path)
+    images = np.random.default_rng(1).random((5, 1, 8, 8)).astype(np.float32)
+    values, again = (tieless_runtime.evaluate(network, images) for network in (before, after))
+    assert {name: value.dtype for name, value in values.items()} == {name: value.dtype for name, value in again.items()}
+    assert all((values[name] == again[name]).all() for name in values)
+    assert after.kept_float == before.kept_float
+    assert after.values == before.values
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_of_a_few_bits_are_stored_as_planes(bits):
+    weight = NETWORKS["weight"](np.random.default_rng(bits), "integer", (3, 5), bits)
+    stored = weight.stored()
+    assert stored.shape == (bits, 2)
+    found = tieless_runtime.weights.from_stored("integer", (3, 5), bits, stored)
+    assert (found.values == weight.values).all()
+
+
+def test_the_first_weight_is_in_the_lowest_bit():
+    weight = tieless_runtime.weights.Weight("binary", np.array([[1, -1, -1], [1, -1, -1]], np.int8))
+    assert weight.stored().tolist() == [[0b001001]]
+
+
+CHANGES = {
+    "version": (lambda d, t: d.update(version=2), "its version is 2, this runtime reads version 1"),
+    "format": (lambda d, t: d.update(format="onnx"), "its format is not 'tieless-packed'"),
+    "field": (lambda d, t: d.pop("output"), "has not the fields"),
+    "more": (lambda d, t: d.update(code="print()"), "has not the fields"),
+    "operation": (lambda d, t: d["operations"][0].update(kind="exec"), "there is no operation exec"),
+    "scale": (lambda d, t: d["operations"][0].update(scale=float("nan")), "must be a number"),
+    "range": (lambda d, t: d["operations"][0].update(high=2**40), "an integer of 32 bits"),
+    "bool": (lambda d, t: d["operations"][0].update(high=True), "an integer of 32 bits"),
+    "order": (lambda d, t: d["operations"].reverse(), "there is no value"),
+    "twice": (lambda d, t: d["operations"].append(d["operations"][-1]), "there is a value 'scores' already"),
+    "huge": (lambda d, t: d.update(shape=[1, 2**30, 2**30]), "too large"),
+    "padding": (lambda d, t: d["operations"][1].update(padding=[9, 9]), "padding must be 0 to 2"),
+    "groups": (lambda d, t: d["operations"][1].update(groups=0), "groups must be 1"),
+    "stride": (lambda d, t: d["operations"][1].update(stride=[0, 1]), "stride must be 1"),
+    "shape": (lambda d, t: d["operations"][1]["weight"].update(shape=[6, 1, 3, 300]), "must be uint8 of shape"),
+    "overflow": (lambda d, t: d["operations"][2].update(step=2**30), "do not fit in 32 bits"),
+    "unused": (lambda d, t: t.update(more=np.zeros(3)), "tensors that no operation takes"),
+    "missing": (lambda d, t: t.pop("b.thresholds"), "a tensor that the file does not have"),
+    "dtype": (lambda d, t: t.update({"b.thresholds": t["b.thresholds"].astype(np.int64)}), "thresholds must be int32"),
+    "direction": (lambda d, t: t["b.direction"].__setitem__(0, 0), "direction must be 1 or -1"),
+    "infinite": (lambda d, t: t["scores.factor"].__setitem__(0, np.inf), "factor must be finite"),
+    "ternary": (lambda d, t: t["f.weight"].fill(255), "cannot be 1 and -1"),
+    "list": (lambda d, t: d.update(operations={}), "must be a list"),
+    "deep": (lambda d, t: d.update(shape=[[1]]), "an integer of 32 bits"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_that_contradicts_itself_is_refused_in_one_line(path, name):
+    change, message = CHANGES[name]
+    rewrite(path, change)
+    with pytest.raises(tieless_runtime.PackedFileError) as error:
+        tieless_runtime.Model.load(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path} is no packed network that can be run: ")
+
+
+def test_bits_behind_the_last_weight_are_refused(path):
+    def change(description, tensors):
+        tensors["a.weight"][0, -1] |= 0x80
+
+    rewrite(path, change)
+    with pytest.raises(tieless_runtime.PackedFileError, match="bits behind the last weight"):
+        tieless_runtime.read(path)
+
+
+def test_no_prefix_of_a_file_is_a_file(path):
+    content = path.read_bytes()
+    for length in {0, 3, 8, 9, *range(0, len(content), 97), len(content) - 1}:
+        path.write_bytes(content[:length])
+        with pytest.raises(tieless_runtime.PackedFileError):
+            tieless_runtime.read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 60_000) + b"[" * 60_000,
+        struct.pack("<Q", 28) + b'{"__metadata__":{"tieless":1}',
+        b"\x80\x04pickle" * 10,
+    ],
+    ids=["length", "empty", "nested", "number", "pickle"],
+)
+def test_what_is_no_packed_network_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(tieless_runtime.PackedFileError):
+        tieless_runtime.read(path)
+
+
+def test_a_missing_file_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        tieless_runtime.Model.load(tmp_path / "none")
+
+
+def test_changed_bytes_are_refused_or_read(path):
+    """Never another error than ours, whatever byte changes."""
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        changed = bytearray(content)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            changed[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(changed))
+        try:
+            tieless_runtime.read(path)
+        except tieless_runtime.PackedFileError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 8, 8)), np.zeros((1, 1, 8, 9)), np.array("text"), np.zeros((1, 8, 8), complex)]
+)
+def test_samples_of_another_shape_or_kind_are_refused(path, images):
+    with pytest.raises(tieless_runtime.PackedInputError, match="The samples must"):
+        tieless_runtime.Model.load(path)(images)
+
+
+def test_one_sample_has_no_batch(path):
+    model = tieless_runtime.Model.load(path)
+    images = np.random.default_rng(0).random((3, 1, 8, 8))
+    assert (model(images[1]) == model(images)[1]).all()

@@ -53,6 +53,21 @@ def test_each_page_is_in_the_navigation():
     assert set(re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))) == docs
 
 
+def test_each_page_has_one_title():
+    """The name of a page in the navigation is the title that it has itself."""
+    entries = re.findall(r'"([^"]+)" = "([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    titles = {page: (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n", 1)[0] for _, page in entries}
+    del titles["index.md"], titles["changelog.md"]
+    assert titles == {page: f"# {name}" for name, page in entries if page in titles}
+
+
+def test_the_pictures_of_the_home_page_are_what_the_code_draws():
+    """If not: python tools/home_pictures.py."""
+    tool = runpy.run_path(str(ROOT / "tools" / "home_pictures.py"))
+    for name, picture in tool["pictures"]().items():
+        assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == picture
+
+
 @pages_with()
 def test_each_block_is_in_a_language_that_is_tested(page):
     assert {block.language for block in blocks(page)} <= LANGUAGES

@@ -14,7 +14,7 @@ from tieless.rules.catalogue import bits_kept, by_family, cost, example, section
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 PLOTS = PAGE.parent / "plots"
-INTRODUCTION = """# The rules
+INTRODUCTION = """# Catalogue of backward rules
 
 Every backward rule there is. This page is made from the code by `tools/rules_page.py`; the parameters, with their domains,
 are in the [reference](api/rules.md), and how near each is to the library that it comes from is in

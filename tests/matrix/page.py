@@ -29,7 +29,7 @@ Answers = dict[str, dict[Pair, str]]
 _NOT_ASKED = ""
 
 HEAD = """\
-# Everything PyTorch does
+# What works with PyTorch
 
 {forwards} forwards with {rules} rules, {pairs} pairs that go together, against everything below. Of {answers} answers
 {equal} are what runs eagerly, bit for bit; {close} are within 1e-5 of it; {refused} are refused in one clear line; {wrong}

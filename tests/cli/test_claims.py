@@ -23,7 +23,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def noisy(monkeypatch):
     """``tieless study run`` with the trials of ``fakes.noisy``, in this process."""
-    monkeypatch.setattr(runner, "_Run", fakes.Inline)
+    monkeypatch.setattr(runner, "ProcessPool", fakes.Inline)
     monkeypatch.setattr(commands, "run", lambda *given, **options: run(*given, **options, run_trial=fakes.noisy))
     Path("claiming.yaml").write_text(fakes.CLAIMING, encoding="utf-8")
     Path("choosing.yaml").write_text(fakes.CHOOSING, encoding="utf-8")

@@ -85,7 +85,7 @@ def test_the_page_is_written_and_a_loss_keeps_its_sign(folder, encoding):
 
 @ENCODINGS
 def test_a_run_tells_how_far_it_is_in_every_encoding(monkeypatch, encoding):
-    monkeypatch.setattr(runner, "_Run", fakes.Inline)
+    monkeypatch.setattr(runner, "ProcessPool", fakes.Inline)
     monkeypatch.setattr(commands, "run", lambda *given, **options: run(*given, **options, run_trial=fakes.noisy))
     Path("mine.yaml").write_text(fakes.CLAIMING.replace("A study", "Eine \u00dcbung \u2713"), encoding="utf-8")
     code, text = invoke("study", "run", "mine.yaml", encoding=encoding)

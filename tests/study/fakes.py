@@ -9,13 +9,13 @@ import random
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tieless.study.file.reading import parse_study
+from tieless.study.running.events import Finished
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
@@ -151,31 +151,24 @@ def threads(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = No
 
 
 class Inline:
-    """In the place of the runner's processes: runs each trial here, at once."""
+    """Pool without processes: runs each trial here, at once."""
 
-    def __init__(self, store, workers, threads, run_trial, listen, deadline, interrupt) -> None:
-        self.ended: Counter[str] = Counter()
-        self.ended_ids: set[str] = set()
-        self.spent = False
-        self.stopped_by: int | None = None
-        self._store, self._run_trial, self._deadline = store, run_trial, deadline
+    def __init__(self, size, threads, run_trial) -> None:
+        self._run_trial = run_trial
+        self._ended: list[Result] = []
 
-    def loop(self, trials: Iterable[Trial]) -> bool:
-        for trial in trials:
-            if self.over():
-                break
-            result = self._run_trial(trial)
-            self._store.add(result)
-            self.ended[result.status] += 1
-            self.ended_ids.add(trial.id)
-        return True
+    def room(self, wanted):
+        return min(wanted, 1)
 
-    def over(self) -> bool:
-        self.spent = self.spent or time.monotonic() >= self._deadline
-        return self.spent
+    def submit(self, trial):
+        self._ended.append(self._run_trial(trial))
 
-    def dismiss(self) -> None:
-        pass
+    def events(self, interrupt, timeout):
+        while self._ended:
+            yield Finished(self._ended.pop())
+
+    def close(self):
+        return self._ended
 
 
 class BrokenImport:

@@ -164,7 +164,7 @@ def test_a_study_plans_the_runs_that_choose_and_then_the_others():
 
 def test_a_run_goes_through_both_stages_and_no_trial_runs_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
-    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
     first = run(choosing(), tmp_path / "out", run_trial=noisy_and_marked)
     assert (first.done, first.skipped, first.left) == (36, 0, 0)
     ran = (tmp_path / "mark").read_text().split()
@@ -181,7 +181,7 @@ def test_a_run_goes_through_both_stages_and_no_trial_runs_twice(tmp_path, monkey
 
 
 def test_the_runs_that_choose_can_be_shorter_than_those_that_are_judged(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
     study = parse_study(SHORT, name="choosing", overrides=["epochs=2"])
     assert {trial.epochs for trial in study.trials} == {1}
@@ -255,7 +255,7 @@ def test_what_is_confirmed_is_no_worse_than_the_rate_below_it(short, long):
 
 
 def test_a_study_confirms_in_one_run_and_shows_what_it_confirmed(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
     study = parse_study(CONFIRMED, name="choosing")
     assert (len(study.trials), study.waiting) == (24, 12)
@@ -282,7 +282,7 @@ def test_where_overrides_leave_no_shorter_runs_nothing_is_confirmed():
 
 
 def test_a_claim_about_the_length_of_the_runs_is_about_those_that_are_judged(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
     run(parse_study(SHORT, name="choosing", overrides=["epochs=2"]), tmp_path / "out", run_trial=noisy_and_marked)
     with Store.open(tmp_path / "out") as store:

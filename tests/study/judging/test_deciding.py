@@ -22,7 +22,7 @@ from tieless.study.running.runner import run
 @pytest.fixture
 def inline(monkeypatch):
     """Trials run in this process: what is tested is which, and in which rounds."""
-    monkeypatch.setattr(runner, "_Run", Inline)
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
 
 
 def stored(folder):

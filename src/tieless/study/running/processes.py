@@ -1,4 +1,4 @@
-"""Worker processes: their start, their messages, and the reason of their end."""
+"""Pool of local processes: their start, their messages, and the reason of their end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import contextlib
 import multiprocessing as mp
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from tieless.errors import StudyError
-from tieless.study.running.worker import NAME, RunTrial, work
-from tieless.study.trial import Trial
+from tieless.study.running.events import Epoch, Finished
+from tieless.study.running.pool import Died, PoolEvent
+from tieless.study.running.worker import NAME, NO_GUARD, READY, RunTrial, work
+from tieless.study.trial import EpochRecord, Result, Trial
 
+_FALSE_STARTS = 3
+"""Number of workers in a row that may die before their first trial: then the cause is not the trials."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -102,3 +106,82 @@ def received(channel: Connection) -> object:
         return channel.recv()
     except (EOFError, OSError):
         return None
+
+
+class ProcessPool:
+    """Pool of processes of this machine.
+
+    Args:
+        size: Number of processes.
+        threads: Number of Torch threads of each.
+        run_trial: Function that runs a trial there.
+    """
+
+    def __init__(self, size: int, threads: int, run_trial: RunTrial) -> None:
+        self._size = size
+        self._threads = threads
+        self._run_trial = run_trial
+        self._workers: list[Worker] = []
+        self._false_starts = 0
+
+    def room(self, wanted: int) -> int:
+        busy = sum(worker.trial is not None for worker in self._workers)
+        while len(self._workers) < min(self._size, wanted + busy):
+            self._workers.append(start_worker(self._run_trial, self._threads))
+        return len(self._free())
+
+    def _free(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.ready and worker.trial is None]
+
+    def submit(self, trial: Trial) -> None:
+        worker = self._free()[0]
+        worker.trial = trial
+        with contextlib.suppress(OSError):  # it died since, and the next wait tells
+            worker.channel.send(trial)
+
+    def events(self, interrupt: Connection, timeout: float | None) -> Iterator[PoolEvent]:
+        ready = wait([interrupt, *(worker.channel for worker in self._workers)], timeout)
+        for worker in [worker for worker in self._workers if worker.channel in ready]:
+            if (event := self._hear(worker)) is not None:
+                yield event
+
+    def _hear(self, worker: Worker) -> PoolEvent | None:
+        message, trial = received(worker.channel), worker.trial
+        if message is None:
+            return self._bury(worker)
+        if message == READY:
+            worker.ready, self._false_starts = True, 0
+        elif isinstance(message, EpochRecord) and trial is not None:
+            return Epoch(trial, message)
+        elif isinstance(message, Result):
+            worker.trial = None
+            return Finished(message)
+        return None
+
+    def _bury(self, worker: Worker) -> Died | None:
+        worker.process.join()
+        self._workers.remove(worker)
+        worker.channel.close()
+        reason = how_it_died(worker.process)
+        if not worker.ready and worker.process.exitcode == NO_GUARD:
+            raise StudyError(
+                "Each worker imports the script that calls run(), and so would call it again: put the call under"
+                " if __name__ == '__main__':"
+            )
+        if not worker.ready:
+            self._false_starts += 1
+            if self._false_starts == _FALSE_STARTS:
+                raise StudyError(f"No worker could be started: {_FALSE_STARTS} in a row died first ({reason}).")
+        return None if worker.trial is None else Died(worker.trial, reason)
+
+    def close(self) -> Sequence[Result]:
+        for worker in self._workers:
+            worker.process.kill()
+        rescued: list[Result] = []
+        for worker in self._workers:
+            worker.process.join()
+            while (message := received(worker.channel)) is not None:
+                rescued += [message] if isinstance(message, Result) else []
+            worker.channel.close()
+        self._workers.clear()
+        return rescued

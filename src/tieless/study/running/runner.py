@@ -1,4 +1,4 @@
-"""Runner of a study: its processes, the handling of their deaths, and the store that survives a crash.
+"""Runner of a study: its rounds, the signals that stop it, and the store that survives a crash.
 
 The runner alone writes to the store, one transaction a trial. So whatever is killed, whenever, a finished trial is
 stored once and an unfinished one not at all; running the study again runs the missing trials.
@@ -15,30 +15,27 @@ import multiprocessing as mp
 import signal
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from tieless.errors import LostResultError, StudyError
+from tieless.errors import StudyError
 from tieless.study.judging.deciding import check_most_seeds, more_seeds
 from tieless.study.results.store import FILE, Store
-from tieless.study.running.events import Epoch, Event, Finished, Retried, Started, Summary, Waiting
-from tieless.study.running.processes import Worker, how_it_died, pipe, received, start_worker
+from tieless.study.running.books import Books
+from tieless.study.running.events import Event, Started, Summary, Waiting
+from tieless.study.running.pool import Pool
+from tieless.study.running.processes import ProcessPool, pipe
 from tieless.study.running.training import run_trial
-from tieless.study.running.worker import NAME, NO_GUARD, READY, RunTrial
+from tieless.study.running.worker import NAME, NO_GUARD, RunTrial
 from tieless.study.study import Study
-from tieless.study.trial import EpochRecord, Result, Trial
+from tieless.study.trial import Result, Trial
 
 _LOCK = "study.lock"
-_ATTEMPTS = 2
-"""Number of times that a trial may end its worker before it counts as failed."""
-_FALSE_STARTS = 3
-"""Number of workers in a row that may die before their first trial: then the cause is not the trials."""
 _STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals of Ctrl-C, of a scheduler, and of a terminal that is closed."""
 _TELL_AGAIN = 60.0
@@ -82,139 +79,6 @@ class _Patience:
         return not self._interrupt.poll()
 
 
-class _Run:
-    """Loop of one run: a queue of trials, the workers, and the store that takes what they send."""
-
-    def __init__(
-        self,
-        store: Store,
-        workers: int,
-        threads: int,
-        run_trial: RunTrial,
-        listen: Callable[[Event], None],
-        deadline: float,
-        interrupt: Connection,
-    ) -> None:
-        self.queue: deque[Trial] = deque()
-        self.ended: Counter[str] = Counter()
-        self.ended_ids: set[str] = set()
-        self.spent = False
-        self.stopped_by: int | None = None
-        self._deadline = deadline
-        self._interrupt = interrupt
-        self._store = store
-        self._size = workers
-        self._threads = threads
-        self._run_trial = run_trial
-        self._listen = listen
-        self._workers: list[Worker] = []
-        self._deaths: Counter[Trial] = Counter()
-        self._false_starts = 0
-
-    def loop(self, trials: Iterable[Trial]) -> bool:
-        """Run until nothing is left, or until the running trials end after the deadline; False if Ctrl-C came first.
-
-        Idle workers stay for the next round.
-        """
-        self.queue.extend(trials)
-        while self._open() or any(worker.trial for worker in self._workers):
-            self._hire()
-            self._assign()
-            ready = wait([self._interrupt, *(worker.channel for worker in self._workers)])
-            if self._interrupt in ready:
-                self.stopped_by = self._interrupt.recv()
-                return False
-            for worker in [worker for worker in self._workers if worker.channel in ready]:
-                self._hear(worker)
-        return True
-
-    def _open(self) -> bool:
-        """True if another trial is to begin."""
-        return bool(self.queue) and not self.over()
-
-    def over(self) -> bool:
-        """True if the deadline has come, evaluated where there would be more to run."""
-        self.spent = self.spent or time.monotonic() >= self._deadline
-        return self.spent
-
-    def _hire(self) -> None:
-        running = sum(worker.trial is not None for worker in self._workers)
-        while self._open() and len(self._workers) < min(self._size, len(self.queue) + running):
-            self._workers.append(start_worker(self._run_trial, self._threads))
-
-    def _assign(self) -> None:
-        for worker in self._workers:
-            if worker.ready and worker.trial is None and self._open():
-                worker.trial = self.queue.popleft()
-                with contextlib.suppress(OSError):  # it died since, and the next wait tells
-                    worker.channel.send(worker.trial)
-
-    def _hear(self, worker: Worker) -> None:
-        message = received(worker.channel)
-        if message is None:
-            self._bury(worker)
-        elif isinstance(message, EpochRecord) and worker.trial is not None:
-            self._listen(Epoch(worker.trial, message))
-        elif isinstance(message, Result):
-            worker.trial = None
-            self._keep(message)
-            self._listen(Finished(message))
-        elif message == READY:
-            worker.ready, self._false_starts = True, 0
-
-    def _keep(self, result: Result) -> None:
-        try:
-            self._store.add(result)
-        except StudyError as error:
-            raise LostResultError(f"The run ends, and its latest result is lost. {error}") from error
-        self.ended[result.status] += 1
-        self.ended_ids.add(result.trial.id)
-
-    def _bury(self, worker: Worker) -> None:
-        worker.process.join()
-        self._workers.remove(worker)
-        worker.channel.close()
-        reason = how_it_died(worker.process)
-        if not worker.ready and worker.process.exitcode == NO_GUARD:
-            raise StudyError(
-                "Each worker imports the script that calls run(), and so would call it again: put the call under"
-                " if __name__ == '__main__':"
-            )
-        if not worker.ready:
-            self._false_starts += 1
-            if self._false_starts == _FALSE_STARTS:
-                raise StudyError(f"No worker could be started: {_FALSE_STARTS} in a row died first ({reason}).")
-        trial = worker.trial
-        if trial is None:
-            return
-        self._deaths[trial] += 1
-        if self._deaths[trial] < _ATTEMPTS:
-            self.queue.appendleft(trial)
-            self._listen(Retried(trial, reason))
-        else:
-            error = f"Its worker died {_ATTEMPTS} times, the last time {reason}."
-            result = Result(trial=trial, status="failed", error=error)
-            self._keep(result)
-            self._listen(Finished(result))
-
-    def dismiss(self) -> None:
-        """End the workers, whatever they do. A result that was sent before the end is stored."""
-        for worker in self._workers:
-            worker.process.kill()
-        rescued: list[Result] = []
-        for worker in self._workers:
-            worker.process.join()
-            while (message := received(worker.channel)) is not None:
-                rescued += [message] if isinstance(message, Result) else []
-            worker.channel.close()
-        self._workers.clear()
-        # All are kept before the first is told: whoever listens may have gone.
-        for result in rescued:
-            self._keep(result)
-        for result in rescued:
-            self._listen(Finished(result))
-
-
 @contextlib.contextmanager
 def _locked(folder: Path) -> Generator[None]:
     """Context that holds the folder, created if it does not exist, against a second run."""
@@ -243,6 +107,7 @@ def run(
     budget: float | None = None,
     taken: Iterable[tuple[Study, Sequence[Result]]] = (),
     run_trial: RunTrial = run_trial,
+    pool: Pool | None = None,
     listen: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
     """Run the trials of a study that its folder does not have yet.
@@ -265,6 +130,7 @@ def run(
         taken: Pairs of a study and results from elsewhere, as ``load_table(file, check_ids=True)`` returns them. They
             are put into the folder first, and so not run.
         run_trial: Function that runs a trial.
+        pool: Pool that runs the trials in the place of ``workers`` processes of this machine. It is closed at the end.
         listen: Function called in this process with each event.
     Raises:
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
@@ -290,12 +156,13 @@ def run(
             store.take(source, results)
         if most_seeds is not None:
             store.allow_seeds(most_seeds)
-        running = _Run(store, workers, threads, run_trial, listen, deadline, interrupt)
+        pool = pool or ProcessPool(workers, threads, run_trial)
+        running = Books(pool, store.add, listen, interrupt, deadline=deadline)
         try:
             more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)
             complete, added = _rounds(study, store, running, listen, more)
         finally:
-            running.dismiss()
+            running.close()
         plan, finished = store.study(), store.finished_ids()
     left = sum(trial.id not in finished | running.ended_ids for trial in plan.trials)
     return Summary(
@@ -314,7 +181,7 @@ def run(
 def _rounds(
     study: Study,
     store: Store,
-    running: _Run,
+    running: Books,
     listen: Callable[[Event], None],
     more: Callable[[Study, Sequence[Result]], list[Trial]] | None,
 ) -> tuple[bool, int]:

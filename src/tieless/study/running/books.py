@@ -1,0 +1,127 @@
+"""Books of a run: the queue of trials, second attempts, the deadline, and the store that takes the results.
+
+The books know a pool, a function that stores, and a clock, so that a simulation can run them too.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+
+from tieless.errors import LostResultError, StudyError
+from tieless.study.running.events import Epoch, Event, Finished, Retried
+from tieless.study.running.pool import Died, Pool, PoolEvent
+from tieless.study.trial import Result, Trial
+
+_ATTEMPTS = 2
+"""Number of times that a trial may end its process before it counts as failed."""
+
+
+class Books:
+    """Books of one run.
+
+    Args:
+        pool: Pool that runs the trials.
+        store: Function that stores a result and returns when it is on the disk.
+        listen: Function called with each event.
+        interrupt: Connection that becomes readable with the number of a signal that stops the run.
+        deadline: Time of the clock after which no trial begins.
+        clock: Function that returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        store: Callable[[Result], None],
+        listen: Callable[[Event], None],
+        interrupt: Connection,
+        *,
+        deadline: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ended: Counter[str] = Counter()
+        self.ended_ids: set[str] = set()
+        self.spent = False
+        self.stopped_by: int | None = None
+        self._queue: deque[Trial] = deque()
+        self._running: set[str] = set()
+        self._deaths: Counter[str] = Counter()
+        self._pool = pool
+        self._store = store
+        self._listen = listen
+        self._interrupt = interrupt
+        self._deadline = deadline
+        self._clock = clock
+
+    def loop(self, trials: Iterable[Trial]) -> bool:
+        """Run until nothing is left, or until the running trials end after the deadline; False if Ctrl-C came first.
+
+        Idle processes stay for the next round.
+        """
+        self._queue.extend(trials)
+        while self._open() or self._running:
+            self._begin()
+            for event in self._pool.events(self._interrupt, None):
+                self._hear(event)
+            if self._interrupt.poll():
+                self.stopped_by = self._interrupt.recv()
+                return False
+        return True
+
+    def _open(self) -> bool:
+        """True if another trial is to begin."""
+        return bool(self._queue) and not self.over()
+
+    def over(self) -> bool:
+        """True if the deadline has come, evaluated where there would be more to run."""
+        self.spent = self.spent or self._clock() >= self._deadline
+        return self.spent
+
+    def _begin(self) -> None:
+        room = self._pool.room(len(self._queue)) if self._open() else 0
+        while room and self._open():
+            trial = self._queue.popleft()
+            self._running.add(trial.id)
+            self._pool.submit(trial)
+            room -= 1
+
+    def _hear(self, event: PoolEvent) -> None:
+        if isinstance(event, Epoch):
+            self._listen(event)
+            return
+        trial = event.trial if isinstance(event, Died) else event.result.trial
+        self._running.discard(trial.id)
+        if isinstance(event, Finished):
+            self._end(event.result)
+            return
+        self._deaths[trial.id] += 1
+        if self._deaths[trial.id] < _ATTEMPTS:
+            self._queue.appendleft(trial)
+            self._listen(Retried(trial, event.reason))
+        else:
+            error = f"Its worker died {_ATTEMPTS} times, the last time {event.reason}."
+            self._end(Result(trial=trial, status="failed", error=error))
+
+    def _end(self, result: Result) -> None:
+        self._keep(result)
+        self._listen(Finished(result))
+
+    def _keep(self, result: Result) -> None:
+        try:
+            self._store(result)
+        except StudyError as error:
+            raise LostResultError(f"The run ends, and its latest result is lost. {error}") from error
+        self.ended[result.status] += 1
+        self.ended_ids.add(result.trial.id)
+
+    def close(self) -> None:
+        """End the pool. A result that was sent before the end is stored."""
+        rescued = self._pool.close()
+        # All are kept before the first is told: whoever listens may have gone.
+        for result in rescued:
+            self._keep(result)
+        for result in rescued:
+            self._listen(Finished(result))

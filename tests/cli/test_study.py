@@ -323,3 +323,13 @@ def test_a_reader_that_stops_early_is_no_traceback():
     pipe = f"{sys.executable} -c '{script}' study list | true"
     ended = subprocess.run(["/bin/sh", "-c", pipe], capture_output=True, text=True, timeout=300, check=False)
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--executor dask", "--address tcp://127.0.0.1:1", "--executor dask --address tcp://127.0.0.1:1 --workers 2"],
+)
+def test_an_executor_and_its_address_belong_together_and_have_no_workers_here(options):
+    result = invoke("run", "paper/suc-ones", *options.split())
+    assert result.exit_code == 2
+    assert re.fullmatch(r"Error: --(executor|workers) [^\n]*\n", result.stderr), result.output

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tieless.study import Epoch, Event, Finished, Result, Retried, Started, Trial, Waiting
+from tieless.study import Epoch, Event, Finished, Notice, Result, Retried, Started, Trial, Waiting
 
 _LATEST = 8
 _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
@@ -46,7 +46,9 @@ def outcome(result: Result) -> Text:
     return text.append(" one class", style="yellow") if result.predicted_classes == 1 else text
 
 
-def _waits(event: Waiting) -> str:
+def _told(event: Waiting | Notice) -> str:
+    if isinstance(event, Notice):
+        return event.text
     return f"Waiting: another program holds {event.file}. What ends meanwhile is kept."
 
 
@@ -67,8 +69,8 @@ class _Lines:
             )
         elif isinstance(event, Retried):
             self._say(f"{self._labels(event.trial)}: worker {event.reason}, starting it again")
-        elif isinstance(event, Waiting):
-            self._say(_waits(event))
+        elif isinstance(event, (Waiting, Notice)):
+            self._say(_told(event))
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
@@ -112,8 +114,8 @@ class _Board:
             self._latest.append(Text.assemble(outcome(event.result), "  ", (self._labels(trial), "dim")))
             self._bar.advance(self._task, trial.epochs - self._reached.pop(trial, 0))
             self._bar.update(self._task, ended=self._bar.tasks[0].fields["ended"] + 1)
-        elif isinstance(event, Waiting):
-            self._latest.append(Text(_waits(event), "yellow"))
+        elif isinstance(event, (Waiting, Notice)):
+            self._latest.append(Text(_told(event), "yellow"))
         else:
             self._latest.append(
                 Text(f"{self._labels(event.trial)}: worker {event.reason}, starting it again", "yellow")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from tieless.cli import terminal
 from tieless.cli.progress import Labels, show_progress
 from tieless.errors import SpecError, StudyError
 from tieless.study import (
+    DaskPool,
     Result,
     Store,
     Study,
@@ -86,6 +88,10 @@ def _list() -> None:
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads of each process."
 )
+@click.option(
+    "--executor", type=click.Choice(["local", "dask"]), default="local", show_default=True, help="Where trials run."
+)
+@click.option("--address", metavar="tcp://HOST:PORT", help="With --executor dask: the scheduler of the cluster.")
 @click.option("--until-decided", is_flag=True, help="Add seeds to undecided cells until each claim is settled.")
 @click.option(
     "--max-seeds", type=click.IntRange(min=3), help=f"Of a cell, with --until-decided [{MOST_SEEDS}, or as before]."
@@ -110,6 +116,8 @@ def _run(
     tables: tuple[Path, ...],
     workers: int,
     threads: int,
+    executor: str,
+    address: str | None,
     *,
     until_decided: bool,
     max_seeds: int | None,
@@ -125,6 +133,10 @@ def _run(
     if not until_decided and (max_seeds or every_cell):
         option = "--max-seeds" if max_seeds else "--every-cell"
         raise click.UsageError(f"{option} says nothing without --until-decided.")
+    if (executor == "dask") != (address is not None):
+        raise click.UsageError("--executor dask and --address tcp://HOST:PORT belong together: give both, or neither.")
+    if address is not None and context.get_parameter_source("workers") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--workers are processes of this machine: a cluster has as many as have joined it.")
     console = terminal.console()
     found = load_study(name_or_file, overrides)
     taken = {table: load_table(table, check_ids=True) for table in tables}
@@ -143,6 +155,7 @@ def _run(
                 folder,
                 workers=workers,
                 threads=threads,
+                pool=None if address is None else DaskPool(address, threads=threads),
                 most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,
@@ -343,7 +356,8 @@ def _options(context: click.Context) -> str:
     words = [""]
     for option in context.command.params:
         value = context.params[str(option.name)]
-        if option.name not in _NOT_AGAIN and (option.name == "workers" or value != option.default) and value:
+        told = value != option.default or (option.name == "workers" and context.params["address"] is None)
+        if option.name not in _NOT_AGAIN and told and value:
             words.append(option.opts[0] if value is True else f"{option.opts[0]} {value}")
     return " ".join(words)
 

@@ -32,14 +32,14 @@ def acquire(publication: Publication, source: Path | None, tell: Tell) -> Path:
             raise DataError(f"{VARIABLE} is set and would be read instead of what --from {source} gives: unset one.")
         place = given(source, publication, f"Give --from a folder with the published files of {publication.name}.")
         try:
-            contents = _read_all(publication, place.folder)
+            contents = read_all(publication, place.folder)
         except DataError as error:
             raise place.advise(error) from None
         return _write_all(contents, own.folder)
     place = find(publication)
     if place is not None:
         try:
-            _read_all(publication, place.folder)
+            read_all(publication, place.folder)
         except DataError as error:
             if not place.ours:
                 raise place.advise(error) from None
@@ -60,7 +60,7 @@ def _fetch(publication: Publication, target: Path, tell: Tell) -> Mapping[str, b
     for supplier in publication.suppliers:
         try:
             with tempfile.TemporaryDirectory(prefix="tieless-") as folder:
-                return _read_all(publication, supplier.fetch(publication, Path(folder), tell))
+                return read_all(publication, supplier.fetch(publication, Path(folder), tell))
         except (DataError, OSError) as error:  # noqa: PERF203 - the next one is tried after a failure
             failed.append(f"{supplier.title}: {str(error).rstrip('.')}")
     raise DataError(
@@ -69,7 +69,8 @@ def _fetch(publication: Publication, target: Path, tell: Tell) -> Mapping[str, b
     )
 
 
-def _read_all(publication: Publication, folder: Path) -> Mapping[str, bytes]:
+def read_all(publication: Publication, folder: Path) -> Mapping[str, bytes]:
+    """Contents of all files of a publication in a folder, each checked."""
     return {file.name: file.content(folder) for file in publication.files}
 
 

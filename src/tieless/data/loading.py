@@ -10,9 +10,9 @@ import torch
 
 # Imported for the data sets that they register.
 from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
-from tieless.data.acquire import acquire
+from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
-from tieless.data.places import find
+from tieless.data.places import find, found
 from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
 from tieless.errors import DataError, RuleTypeError, RuleValueError
@@ -124,6 +124,22 @@ def is_available(name: str) -> bool:
         return True
     place = find(publication)
     return place is not None and place.holds(publication)
+
+
+def missing(spec: str) -> str | None:
+    """Name of a data set whose files this machine lacks; ``None`` if they are here, or none are needed."""
+    return None if is_available(spec) else parse_call(spec).name
+
+
+def files(name: str) -> dict[str, bytes]:
+    """Contents of the files of a data set by their names, each checked by its SHA-256; empty if it needs none.
+
+    Raises:
+        SpecError: there is no such data set.
+        DataError: the files are not on this machine, or not the published ones.
+    """
+    publication = _source(name).publication
+    return {} if publication is None else dict(read_all(publication, found(publication).folder))
 
 
 def _source(spec: str) -> Source:

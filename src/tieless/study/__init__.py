@@ -23,7 +23,9 @@ from tieless.study.judging.verdicts import ClaimVerdict, judge
 from tieless.study.results.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
-from tieless.study.running.events import Epoch, Event, Finished, Retried, Started, Summary, Waiting
+from tieless.study.running.cluster import DaskPool
+from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried, Started, Summary, Waiting
+from tieless.study.running.pool import Pool
 from tieless.study.running.runner import run
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
@@ -35,11 +37,14 @@ __all__ = [
     "Claim",
     "ClaimCell",
     "ClaimVerdict",
+    "DaskPool",
     "Differences",
     "Epoch",
     "EpochRecord",
     "Event",
     "Finished",
+    "Notice",
+    "Pool",
     "Result",
     "Retried",
     "Started",

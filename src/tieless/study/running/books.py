@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 
 from tieless.errors import LostResultError, StudyError
-from tieless.study.running.events import Epoch, Event, Finished, Retried
+from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried
 from tieless.study.running.pool import Died, Pool, PoolEvent
 from tieless.study.trial import Result, Trial
 
 _ATTEMPTS = 2
 """Number of times that a trial may end its process before it counts as failed."""
+_DEPARTURES = 20
+"""Number of machines that may be lost under a trial before it counts as failed: it may be what takes them down."""
 
 
 class Books:
@@ -48,7 +50,7 @@ class Books:
         self.stopped_by: int | None = None
         self._queue: deque[Trial] = deque()
         self._running: set[str] = set()
-        self._deaths: Counter[str] = Counter()
+        self._deaths: Counter[tuple[type, str]] = Counter()
         self._pool = pool
         self._store = store
         self._listen = listen
@@ -89,20 +91,21 @@ class Books:
             room -= 1
 
     def _hear(self, event: PoolEvent) -> None:
-        if isinstance(event, Epoch):
+        if isinstance(event, (Epoch, Notice)):
             self._listen(event)
             return
-        trial = event.trial if isinstance(event, Died) else event.result.trial
+        trial = event.result.trial if isinstance(event, Finished) else event.trial
         self._running.discard(trial.id)
         if isinstance(event, Finished):
             self._end(event.result)
             return
-        self._deaths[trial.id] += 1
-        if self._deaths[trial.id] < _ATTEMPTS:
+        self._deaths[type(event), trial.id] += 1
+        most = _ATTEMPTS if isinstance(event, Died) else _DEPARTURES
+        if self._deaths[type(event), trial.id] < most:
             self._queue.appendleft(trial)
             self._listen(Retried(trial, event.reason))
         else:
-            error = f"Its worker died {_ATTEMPTS} times, the last time {event.reason}."
+            error = f"Its worker died {most} times, the last time {event.reason}."
             self._end(Result(trial=trial, status="failed", error=error))
 
     def _end(self, result: Result) -> None:

@@ -47,7 +47,14 @@ class Waiting:
     file: Path
 
 
-Event = Started | Epoch | Finished | Retried | Waiting
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Line of text about the machines of a run: a worker that is refused, a scheduler that is gone."""
+
+    text: str
+
+
+Event = Started | Epoch | Finished | Retried | Waiting | Notice
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from tieless.study.running.events import Epoch, Finished
+from tieless.study.running.events import Epoch, Finished, Notice
 from tieless.study.trial import Result, Trial
 
 
@@ -19,7 +19,15 @@ class Died:
     reason: str
 
 
-PoolEvent = Epoch | Finished | Died
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Loss of the machine that ran a trial: taken away, switched off, or out of reach. The trial has no part in it."""
+
+    trial: Trial
+    reason: str
+
+
+PoolEvent = Epoch | Finished | Died | Left | Notice
 """Event of a pool. The result of ``Finished`` is not in the store yet."""
 
 

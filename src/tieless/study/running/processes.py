@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing as mp
 import os
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -33,20 +33,28 @@ class Worker:
     ready: bool = False
 
 
-def how_it_died(process: SpawnProcess) -> str:
-    """Reason of a process's end, in words."""
-    code = process.exitcode
+def how_it_died(code: int | None) -> str:
+    """Reason of a process's end in words, from its exit code."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
     return f"exit code {code}"
 
 
+def worker_environment(threads: int) -> dict[str, str]:
+    """Variables of a worker, to be set before it starts: libraries read their thread limits once, at loading."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def over(limit: float) -> str:
+    """Reason of the end of a process whose trial took longer than ``limit`` seconds."""
+    return f"ended after {limit:g} s, the limit of a trial"
+
+
 @contextlib.contextmanager
-def _thread_environment(threads: int) -> Generator[None]:
-    """Thread limits of OpenMP and Numba, set before a process starts: they are read once, at loading."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -88,7 +96,7 @@ def start_worker(run_trial: RunTrial, threads: int) -> Worker:
     """
     try:
         ours, theirs = pipe(duplex=True)
-        with _thread_environment(threads), _interrupt_blocked():
+        with _environment(worker_environment(threads)), _interrupt_blocked():
             process = mp.get_context("spawn").Process(
                 target=work, args=(theirs, run_trial, threads), name=NAME, daemon=True
             )
@@ -162,7 +170,7 @@ class ProcessPool:
         worker.process.join()
         self._workers.remove(worker)
         worker.channel.close()
-        reason = how_it_died(worker.process)
+        reason = how_it_died(worker.process.exitcode)
         if not worker.ready and worker.process.exitcode == NO_GUARD:
             raise StudyError(
                 "Each worker imports the script that calls run(), and so would call it again: put the call under"

@@ -93,7 +93,7 @@ def run_trial(
         error=error,
         seconds=time.perf_counter() - clock,
         started=started.isoformat(timespec="seconds"),
-        versions=_versions(),
+        versions=versions(),
         hardware=_hardware(trial.device, threads),
         alignments=alignments,
     )
@@ -215,7 +215,8 @@ class _Run:
         return total / targets.numel(), correct / targets.numel()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages on which the numbers of a trial depend."""
     packages = {name: version(name) for name in ("numba", "numpy", "tieless")}
     return {"python": platform.python_version(), "torch": torch.__version__, **packages}
 

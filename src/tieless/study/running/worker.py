@@ -27,25 +27,28 @@ class RunTrial(Protocol):
     def __call__(self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result: ...
 
 
-def _exit_with_parent() -> None:
-    parent = mp.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        # Not sys.exit: the main thread may be deep in a trial whose result nobody waits for any more.
-        os._exit(1)
+def _exit_with(parent: int | Connection) -> None:
+    wait([parent])
+    # Not sys.exit: the main thread may be deep in a trial whose result nobody waits for any more.
+    os._exit(1)
 
 
-def work(channel: Connection, run_trial: RunTrial, threads: int) -> None:
+def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connection | None = None) -> None:
     """Send ``READY``, then answer each ``Trial`` with its ``EpochRecord``s and its ``Result``, until there are no more.
 
     Args:
         channel: Connection to the runner, which alone writes to the store.
         run_trial: Function that runs a trial.
         threads: Number of Torch threads.
+        parent: Connection that is closed when the process which started this one ends; ``None`` if multiprocessing
+            started it.
     """
     # Ctrl-C reaches every process of the terminal; it is the runner that decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    starter = mp.parent_process()
+    lifeline = parent or (starter.sentinel if starter is not None else None)
+    if lifeline is not None:
+        threading.Thread(target=_exit_with, args=(lifeline,), daemon=True).start()
     # The runner's OMP_NUM_THREADS is enough where torch uses OpenMP; where it does not, this is.
     torch.set_num_threads(threads)
     channel.send(READY)

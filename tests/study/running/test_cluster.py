@@ -1,0 +1,91 @@
+"""Runs on a Dask cluster of separate processes: nothing is lost, and nothing is run twice to another number."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.study import cluster as clusters, fakes
+from tieless.data import is_available, locate
+from tieless.errors import StudyError
+from tieless.study import DaskPool, Epoch, Finished, Notice, Retried, Store, run
+
+pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Cluster with a scheduler and no worker yet."""
+    made = clusters.Cluster(tmp_path / "cluster.log", {"TIELESS_TEST_MARK": str(tmp_path / "mark")})
+    made.start_scheduler()
+    yield made
+    made.close()
+
+
+def stored(folder):
+    with Store.open(folder) as store:
+        return store.results()
+
+
+def plain(result):
+    """Result without the name of its machine."""
+    return replace(result, hardware={name: value for name, value in result.hardware.items() if name != "host"})
+
+
+def test_a_study_on_a_cluster_gives_what_it_gives_here_and_a_killed_worker_changes_nothing(cluster, tmp_path):
+    workers = [cluster.start_worker(), cluster.start_worker()]
+    study = fakes.make_study("learning_rate=[0.1, 8, 9]")
+    events = []
+
+    def listen(event):
+        events.append(event)
+        if isinstance(event, Finished) and workers:
+            # The other one has a trial by now, and half a second to go.
+            clusters.end(workers.pop())
+            cluster.start_worker()
+
+    pool = DaskPool(cluster.address, run_trial=fakes.slow)
+    summary = run(study, tmp_path / "out", pool=pool, listen=listen)
+    assert (summary.done, summary.diverged, summary.failed, summary.left) == (12, 12, 12, 0)
+    ends = {9: "diverged", 8: "failed"}
+    assert [plain(result) for result in stored(tmp_path / "out")] == [
+        fakes.make_result(trial, ends.get(trial.learning_rate, "done")) for trial in study.trials
+    ]
+    assert sum(isinstance(event, Finished) for event in events) == 36
+    assert {event.trial.epochs for event in events if isinstance(event, Epoch)} == {2}
+    retried = [event for event in events if isinstance(event, Retried)]
+    assert retried
+    assert all(event.reason.endswith(("has left the cluster", "was lost")) for event in retried)
+
+
+def test_a_worker_of_another_version_is_refused_in_one_line_and_ends_the_run_if_there_is_no_other(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tieless.study.running.cluster._ALL_REFUSED", 0.0)
+    told = []
+    monkeypatch.setattr("torch.__version__", "1.0")
+    cluster.start_worker()
+    with pytest.raises(
+        StudyError, match=r"^No worker of tcp://.* can run this study; .* it has torch .*, here it is 1\.0\.$"
+    ):
+        run(fakes.make_study(), tmp_path, pool=DaskPool(cluster.address, run_trial=fakes.quick), listen=told.append)
+    assert [event.text.split(" is refused: ")[1] for event in told if isinstance(event, Notice)][-1].startswith(
+        "it has torch"
+    )
+    assert stored(tmp_path) == []
+
+
+def test_an_address_without_a_scheduler_is_one_line(monkeypatch):
+    monkeypatch.setattr("tieless.study.running.cluster._ANSWER", 1.0)
+    with pytest.raises(StudyError, match=r"^No Dask scheduler answers at tcp://127\.0\.0\.1:1: [^\n]*\.$"):
+        DaskPool("tcp://127.0.0.1:1")
+
+
+@pytest.mark.skipif(not is_available("brown"), reason="Brown is not on this machine")
+def test_files_that_a_worker_lacks_are_sent_and_checked(cluster, tmp_path):
+    cluster.start_worker(XDG_CACHE_HOME=str(tmp_path / "cache"), TIELESS_DATA="")
+    study = fakes.make_study("learning_rate=0.1", "seeds=0")
+    study = replace(study, trials=tuple(replace(trial, data="brown(16)") for trial in study.trials))
+    summary = run(study, tmp_path / "out", pool=DaskPool(cluster.address, run_trial=fakes.quick))
+    assert summary.done == 4
+    (here,), (there,) = locate("brown").iterdir(), (tmp_path / "cache/tieless/data/brown").iterdir()
+    assert here.read_bytes() == there.read_bytes()

@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "tieless"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 # Modules that `import tieless` must not load: rooms above the front door, and packages that only they need.
-ROOMS_ABOVE = ("cli", "compat", "data", "models", "report", "study", "testing")
+ROOMS_ABOVE = ("cli", "compat", "data", "deploy", "models", "report", "study", "testing")
 PACKAGES_ABOVE = (
     *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
     *("pydantic", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
@@ -27,9 +27,22 @@ PACKAGES_ABOVE = (
 
 # Folders and modules whose docstrings are held to plain English.
 PLAIN_ROOMS = (
-    *("cli", "compat", "convert", "data", "diagnose", "feedback", "findings", "forwards", "levels", "models", "nn"),
+    *(
+        "cli",
+        "compat",
+        "convert",
+        "data",
+        "deploy",
+        "diagnose",
+        "feedback",
+        "findings",
+        "forwards",
+        "levels",
+        "models",
+        "nn",
+    ),
     *("ops", "optim", "report", "rules", "study", "testing"),
-    *("__init__", "_files", "_imports", "_kinds", "_tracing", "_underivable", "_yaml"),
+    *("__init__", "_files", "_imports", "_kinds", "_table", "_tracing", "_underivable", "_yaml"),
     *("draws", "errors", "functional", "packing", "registry", "signature", "slopes", "grammar"),
 )
 # First words that leave the thing without a noun: of a description, and of a summary.

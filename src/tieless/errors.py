@@ -13,6 +13,7 @@
     ├── RuleCheckError (AssertionError)      a rule lacks a property that tieless.testing checks
     ├── DataError (RuntimeError)             a data set is missing, truncated or altered
     ├── ConversionError (ValueError)         a model that cannot be converted, or not as it was asked for
+    ├── DeployError (ValueError)             a model that cannot be packed, or not as it was asked for
     ├── StudyError (ValueError)              a study that cannot be read, found or run as written
     │   └── LostResultError                  a run has ended, and its result could not be stored
     └── MissingExtraError (ImportError)      an optional package is not installed
@@ -29,6 +30,7 @@ from __future__ import annotations
 __all__ = [
     "ConversionError",
     "DataError",
+    "DeployError",
     "KernelError",
     "LostResultError",
     "MissingExtraError",
@@ -94,6 +96,10 @@ class DataError(TielessError, RuntimeError):
 
 class ConversionError(TielessError, ValueError):
     """Model that cannot be converted or reverted, or layers that were named and do not exist."""
+
+
+class DeployError(TielessError, ValueError):
+    """Model that cannot be packed, or not as it was asked for."""
 
 
 class StudyError(TielessError, ValueError):

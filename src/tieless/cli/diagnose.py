@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless._files import write_whole
+from tieless._table import aligned
 from tieless.cli import terminal
 from tieless.cli.target import Subject, is_study, of_spec, of_trial
 from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
-from tieless.diagnose.explaining.printed import aligned
 from tieless.diagnose.health.printed import CELLS, cells_of, paragraphs
 from tieless.report import plot_alignment, plot_history, plot_norms, plot_slopes
 

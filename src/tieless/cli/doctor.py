@@ -8,9 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from tieless._table import aligned
 from tieless.cli import terminal
 from tieless.cli.installation import Installation, KernelChoice, check_up
-from tieless.diagnose.explaining.printed import aligned
 
 TITLES = ("device", "dtype", "kernels", "self-test", "not used, and why")
 

@@ -9,10 +9,11 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
+from tieless._table import aligned
 from tieless.cli import terminal
 from tieless.data import datasets, load
 from tieless.diagnose import Explanation, explain
-from tieless.diagnose.explaining.printed import aligned, cells, notes, titles
+from tieless.diagnose.explaining.printed import cells, notes, titles
 from tieless.models import build_model, model_spec
 from tieless.study.network import check_fit
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from tieless._table import aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Conversion:
         rows = [["activation", "before", "converted", "left"]]
         rows += [[kind, *map(str, row)] for kind, row in counts.items()]
         rows.append(["all", *map(str, sums)])
-        lines = [*_aligned(rows), ""]
+        lines = [*aligned(rows), ""]
         lines += [f"left: {found.name} ({found.kind}): {found.why_left}" for found in self.left if found.why_left]
         lines += [f"unreached: {unreached}" for unreached in self.unreached]
         more = "nothing more" if self.unreached else "nothing"
@@ -114,8 +116,3 @@ class Conversion:
 
 def _count(found: Iterable[FoundActivation]) -> Counter[str]:
     return Counter(activation.kind for activation in found)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

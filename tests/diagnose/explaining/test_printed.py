@@ -2,7 +2,8 @@
 
 import pytest
 
-from tieless.diagnose.explaining.printed import aligned, amount
+from tieless._table import aligned
+from tieless.diagnose.explaining.printed import amount
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tieless._table import aligned
 from tieless.diagnose.explaining.measure import Measured, bits_of, measure
 from tieless.diagnose.explaining.native import is_flat
-from tieless.diagnose.explaining.printed import aligned, cells, notes, titles
+from tieless.diagnose.explaining.printed import cells, notes, titles
 from tieless.diagnose.explaining.records import ActivationRun, ExplainedActivation, ModelRun
 from tieless.diagnose.slopes.gate import gate_of
 from tieless.diagnose.watching.sites import Place, inside

@@ -101,15 +101,3 @@ def _about_the_rest(activations: Sequence[ExplainedActivation], run: ModelRun) -
     if run.uncounted:
         lines.append(f"In no sum: {run.uncounted} saved tensors without plain memory, such as sparse ones.")
     return lines
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, with columns as wide as they need to be.
-
-    Example:
-        >>> from tieless.diagnose.explaining.printed import aligned
-        >>> aligned([("a", "b"), ("long", "c")])
-        ['a     b', 'long  c']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

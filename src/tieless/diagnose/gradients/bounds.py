@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tieless.diagnose.explaining.printed import NOTHING, aligned
+from tieless._table import aligned
+from tieless.diagnose.explaining.printed import NOTHING
 from tieless.diagnose.gradients.compare import figures, sums_of
 from tieless.diagnose.gradients.references import checked, smoothed
 from tieless.diagnose.watching.passes import ActivationCall, Batch, Loss, batches_of, loss_on, places_of, run_pass

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tieless.diagnose.explaining.printed import NOTHING, aligned
+from tieless._table import aligned
+from tieless.diagnose.explaining.printed import NOTHING
 from tieless.diagnose.gradients.estimates import Interval, mean_and_interval
 from tieless.diagnose.gradients.references import checked, checked_confidence, smoothed, tied_or, words_for
 from tieless.diagnose.watching.passes import (

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tieless.diagnose.explaining.printed import NOTHING, aligned
+from tieless._table import aligned
+from tieless.diagnose.explaining.printed import NOTHING
 from tieless.diagnose.gradients.estimates import Interval
 
 TITLES = ("", "cosine", "signs", "norm ratio", "deviation", "norm", "reference")

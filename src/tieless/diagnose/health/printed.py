@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tieless.diagnose.explaining.printed import NOTHING, aligned, percent
+from tieless._table import aligned
+from tieless.diagnose.explaining.printed import NOTHING, percent
 from tieless.diagnose.health.cures import interval
 from tieless.diagnose.health.records import Finding, LayerHealth
 

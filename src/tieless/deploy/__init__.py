@@ -1,0 +1,17 @@
+"""From a trained network of steps and signs to one that runs in bits, without PyTorch. Needs ``tieless[deploy]``."""
+# ruff: noqa: E402, F401
+# pyright: reportUnusedImport=false
+# A missing package must be reported in one line, before anything below needs it.
+
+from __future__ import annotations
+
+from tieless._imports import try_import
+
+with try_import("deploy") as _deploy_extra:
+    import tieless_runtime as _runtime
+_deploy_extra.check()
+
+from tieless.deploy.explained import ExplainedLayer, ExplainedNetwork
+from tieless.deploy.pack import Ends, Packed, pack
+
+__all__ = ["Ends", "ExplainedLayer", "ExplainedNetwork", "Packed", "pack"]

@@ -1,0 +1,281 @@
+"""Packed networks against the model: bit for bit where sums are integers, and elsewhere but for rounding."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from tieless_runtime import evaluate, read
+from torch import nn
+
+import tieless as tl
+from tests.deploy.quantised import sequential
+from tieless.deploy import pack
+from tieless.deploy.grids import rounded_grid
+from tieless.errors import DeployError
+from tieless.models import MLP, BinaryLeNet5, BinaryMLP, LeNet5, ResidualCNN, SpikingCNN
+from tieless.nn import LIF, BinaryLinear, TernaryConv2d, freeze, quantize_weights
+
+EXAMPLE = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def with_statistics(model, example=EXAMPLE):
+    """Batch norms with gammas of both signs, and statistics of some images."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias, std=0.5)
+    model.train()
+    with torch.no_grad():
+        for _ in range(2):
+            model(example)
+    return model.eval()
+
+
+def activations(model, x):
+    """Output of each activation, by name, and the scores."""
+    found, hooks = {}, []
+    for name, module in model.named_modules():
+        if isinstance(module, tl.Activation):
+            hooks.append(module.register_forward_hook(lambda _, __, y, name=name: found.update({name: y})))
+    with torch.no_grad():
+        scores = model(x)
+    for hook in hooks:
+        hook.remove()
+    return found, scores
+
+
+def packed_activations(packed, x):
+    """Numbers that the last operation of each layer makes, by the layer's name."""
+    values = evaluate(packed.network, x.numpy())
+    found = {each.name: torch.from_numpy(values[each.output]) for each in packed.network.operations}
+    return found, torch.from_numpy(values[packed.network.output])
+
+
+def binary(model):
+    return quantize_weights(model, "sign", "rectangular(-1, 1)", scale="mean")
+
+
+MODELS = {
+    "bnn-mlp": lambda: binary(MLP(784, (64, 48, 32), 10, "sign", "rectangular", norm="batch")),
+    "binary-mlp": lambda: BinaryMLP(784, (64, 32), 10, "heaviside", "rectangular"),
+    "binary-lenet": BinaryLeNet5,
+    "heaviside-lenet": lambda: LeNet5("heaviside", "rectangular", norm="batch"),
+    "staircase-lenet": lambda: LeNet5("staircase(4)", "rectangular", norm="batch"),
+    "bnn-cnn": lambda: binary(ResidualCNN("sign", "rectangular", width=8, bend=True)),
+    "heaviside-cnn": lambda: ResidualCNN("heaviside", "rectangular", width=8),
+    "snn-cnn": lambda: SpikingCNN(width=4),
+    "no-norm": lambda: LeNet5("heaviside", "rectangular"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_float_ends_bits_agree_but_for_rounding(name):
+    torch.manual_seed(1)
+    model = with_statistics(MODELS[name]())
+    packed = pack(model, EXAMPLE)
+    x = torch.rand(100, 1, 28, 28)
+    expected, scores = activations(model, x)
+    found, packed_scores = packed_activations(packed, x)
+    for layer, y in expected.items():
+        if layer not in found:  # a spike's activation belongs to its cell
+            continue
+        numbers = found[layer].float() * float(y.abs().max() / found[layer].abs().max())
+        pooled = y if y.shape == numbers.shape else nn.functional.max_pool2d(y, 2)
+        different = (numbers - pooled).abs() > 1e-3
+        assert different.sum() <= 2, layer
+    assert (packed_scores.argmax(1) == scores.argmax(1)).all()
+    assert (packed_scores - scores).abs().max() < 1e-4 * scores.abs().max() or different.any()
+
+
+@pytest.mark.parametrize("name", ["bnn-mlp", "binary-lenet", "heaviside-lenet", "staircase-lenet", "no-norm"])
+def test_with_integer_ends_every_bit_and_score_is_the_quantised_models(name):
+    torch.manual_seed(1)
+    model = with_statistics(MODELS[name]() if name != "binary-lenet" else nn.Sequential(*list(BinaryLeNet5())[:-1]))
+    packed = pack(model, EXAMPLE, "int8")
+    assert not packed.kept_float
+    x = torch.rand(100, 1, 28, 28)
+    expected, scores, scale = sequential(model, x, EXAMPLE)
+    found, packed_scores = packed_activations(packed, x)
+    for layer, y in expected.items():
+        unit = y[y > 0].min() if "staircase" in name else 1
+        assert torch.equal(found[layer], torch.round(y / unit).long()), layer
+    assert torch.equal(packed_scores.double(), scores)
+    assert packed.network.score_scale == pytest.approx(scale)
+    assert packed(x).dtype == torch.int32
+
+
+@settings(max_examples=30)
+@given(
+    data=st.data(),
+    act=st.sampled_from(["sign", "heaviside", "heaviside(at_zero=1)", "ternary(1)", "staircase(3)", "spike_count(3)"]),
+)
+def test_at_every_sum_the_threshold_is_pytorchs_evaluation(data, act):
+    """Small whole numbers as gamma, beta, mean: so sums meet thresholds exactly, and gamma may be 0."""
+    features, channels = 15, 6
+    numbers = st.lists(st.integers(-3, 3).map(float), min_size=channels, max_size=channels).map(torch.tensor)
+    norm = nn.BatchNorm1d(channels, eps=0).eval()
+    norm.weight.data, norm.bias.data, norm.running_mean = (data.draw(numbers) for _ in range(3))
+    norm.running_var = data.draw(st.sampled_from([1.0, 4.0, 3.0])) * torch.ones(channels)
+    layer = BinaryLinear(features, channels, scale=data.draw(st.sampled_from(["none", "mean", "per-channel"])))
+    layer.bias.data = data.draw(numbers)
+    net = nn.Sequential(tl.Activation("sign", "rectangular"), layer, norm, tl.Activation(act, "rectangular")).eval()
+    latent = layer.parametrizations.weight.original
+    latent.data = torch.ones_like(latent) * torch.rand(channels, 1)
+    x = torch.tril(torch.ones(features + 1, features), -1) * 2 - 1  # sums -15, -13, ... 15
+    # The model with its scale behind the sum, as a packed network has it.
+    scale = layer.weight.detach()[:, :1].T
+    with torch.no_grad():
+        expected = net[3](norm(x.sum(1, keepdim=True) * scale + layer.bias))
+    packed = pack(net, x)
+    assert torch.allclose(packed(x).float() * packed.network.score_scale, expected, atol=1e-6)
+
+
+def test_a_falling_norm_behind_a_pool_takes_the_minimum():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6).eval()
+    norm.weight.data = torch.tensor([1.0, -1.0, 2.0, -0.5, 0.0, -3.0])
+    norm.bias.data.normal_()
+    front = [tl.Activation("sign", "rectangular"), TernaryConv2d(3, 6, 3, padding=1, bias=False), nn.MaxPool2d(2, 2, 1)]
+    net = nn.Sequential(*front, norm, tl.Activation("heaviside", "rectangular")).eval()
+    x = torch.randn(20, 3, 8, 8)
+    packed = pack(net, x)
+    assert [each.kind for each in packed.network.operations] == ["threshold", "conv", "threshold", "max_pool"]
+    assert packed.network.operations[-1].least.tolist() == [0, 1, 0, 1, 0, 1]
+    assert torch.equal(packed(x).float(), net(x).detach())
+
+
+def test_a_spiking_network_in_integers_spikes_as_the_model_does():
+    torch.manual_seed(1)
+    model = with_statistics(SpikingCNN(width=4))
+    packed = pack(model, EXAMPLE, "int8")
+    assert not packed.kept_float
+    found, _ = packed_activations(packed, EXAMPLE)
+    with torch.no_grad():
+        spikes, _ = model.first.over_time(model.seen(EXAMPLE).expand(4, 64, 4, 14, 14))
+    assert (found["first"].float() != spikes).float().mean() < 0.01
+    scores = packed(EXAMPLE).float() * packed.network.score_scale
+    assert (scores.argmax(1) == model(EXAMPLE).argmax(1)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("settings", [{"reset": "zero"}, {"reset": "none"}, {"delay_reset": True, "gain": 0.5}])
+def test_cells_of_every_kind_are_packed(settings):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.cell, self.head = (
+                nn.Linear(5, 4),
+                LIF(torch.tensor([0.5, 0.9, 0.25, 1.0]), **settings),
+                nn.Linear(4, 2),
+            )
+
+        def forward(self, x):
+            current = self.front(x).unsqueeze(0).repeat(6, 1, 1)
+            return self.head(self.cell.over_time(current)[0].mean(0))
+
+    torch.manual_seed(0)
+    net, x = Net(), 2 * torch.randn(50, 5)
+    assert torch.allclose(pack(net, x)(x), net(x), atol=1e-5)
+    integers = pack(net, x, "int8")
+    assert ((integers(x) * integers.network.score_scale) - net(x)).abs().max() < 0.3
+
+
+def test_the_model_is_left_as_it_was():
+    model = BinaryMLP(8, (4,), 2)
+    before = copy.deepcopy(model.state_dict())
+    pack(model, torch.rand(3, 8))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_binary_network_is_at_most_a_25th_of_its_float_file(tmp_path):
+    model = BinaryMLP(784, (512, 512), 10)
+    pack(model, EXAMPLE).save(tmp_path / "packed.safetensors")
+    torch.save(freeze(copy.deepcopy(model)).state_dict(), tmp_path / "float.pt")
+    sizes = [(tmp_path / name).stat().st_size for name in ("packed.safetensors", "float.pt")]
+    assert 25 * sizes[0] <= sizes[1]
+    assert torch.equal(
+        torch.from_numpy(evaluate(read(tmp_path / "packed.safetensors"), EXAMPLE.numpy())["v0"]), EXAMPLE.flatten(1)
+    )
+
+
+def test_what_stays_float_is_named_with_its_reason():
+    packed = pack(LeNet5("heaviside", "rectangular"), EXAMPLE)
+    reasons = dict(packed.kept_float)
+    assert list(reasons) == ["0", "3", "7", "9", "11"]
+    assert "first layer" in reasons["0"]
+    assert "weight_bits=8" in reasons["3"]
+    assert "last layer" in reasons["11"]
+    assert list(dict(pack(LeNet5("heaviside", "rectangular"), EXAMPLE, weight_bits=4).kept_float)) == ["0", "11"]
+    assert "its input is float" in dict(pack(LeNet5(), EXAMPLE).kept_float)["3"]
+
+
+def test_explain_prints_bytes_and_bit_operations():
+    packed = pack(BinaryMLP(784, (64, 32), 10), EXAMPLE)
+    printed = str(packed.explain())
+    layer = next(each for each in packed.explain().layers if each.name == "4" and each.weights)
+    assert (layer.weights, layer.takes, layer.bit_operations) == ("binary", "1 bit", 64 * 32)
+    assert layer.stored_bytes == 64 * 32 // 8
+    assert "1/32.0" in printed
+    assert "1 stays float: it is the first layer" in printed
+
+
+class Odd(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.act = tl.Activation("sign", "rectangular")
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda net, x: torch.softmax(net.layer(x), 1), "No packed network can do softmax"),
+        (lambda net, x: net.layer(x) * net.act(x), "can do mul of two values"),
+        (lambda net, x: net.layer(x)[:, :2], "No packed network can do slice"),
+        (lambda net, x: net.layer(x).reshape(-1, 2, 2), "changes a shape"),
+        (lambda net, x: (net.layer(x), x), "one input and one output"),
+        (lambda net, x: net.layer(x) if x.sum() > 0 else x, "torch.export cannot read the model"),
+        (lambda net, x: tl.untie(net.layer(x), "sign", "rectangular"), "No packed network can do"),
+        (lambda net, x: nn.functional.batch_norm(net.layer(x), None, None, training=True), "running statistics"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_in_one_line(function, message):
+    with pytest.raises(DeployError) as error:
+        pack(Odd(function), torch.rand(3, 4))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_arguments_are_refused():
+    net, x = BinaryMLP(4, (4,), 2), torch.rand(3, 4)
+    for arguments, message in (
+        ((net, x, "int4"), "ends must be one of float, int8, got 'int4'"),
+        ((net, x[0]), "must be a batch of samples"),
+        ((net, None), "must be a batch of samples"),
+        ((lambda y: y, x), "A model is packed, a torch.nn.Module; got function"),
+    ):
+        with pytest.raises(DeployError, match=message):
+            pack(*arguments)
+    with pytest.raises(DeployError, match="weight_bits must be 2 to 8, or None, got 1"):
+        pack(net, x, weight_bits=1)
+    with pytest.raises(DeployError, match="has the forward gelu"):
+        pack(nn.Sequential(tl.Activation("gelu", "constant")), x)
+
+
+def test_rounded_weights_lose_least_for_their_bits():
+    """No other scale of a finer grid has a squared error that is smaller by more than a twentieth."""
+    weights = torch.randn(3, 200, generator=torch.Generator().manual_seed(0))
+    for bits in (2, 4, 8):
+        grid, steps = rounded_grid(weights, bits), 2 ** (bits - 1) - 1
+        error = (weights - torch.from_numpy(grid.weight.values) * grid.scale[:, None]).square().sum(1)
+        for scale in np.linspace(0.1, 1, 500):
+            unit = scale * weights.abs().amax(1, keepdim=True) / steps
+            other = (weights - unit * torch.round(weights / unit).clamp(-steps, steps)).square().sum(1)
+            assert (error <= 1.05 * other).all()

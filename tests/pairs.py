@@ -7,7 +7,7 @@ import pytest
 
 from tieless.errors import RuleValueError, UntrainableError
 from tieless.forwards import forward as forward_of
-from tieless.functional import join
+from tieless.functional import pair_of
 from tieless.kernels.elementwise import TOLERANCES
 from tieless.rules import rule as rule_of
 
@@ -105,7 +105,7 @@ OWN_EXP = [rule for rule in RULES if rule.partition("(")[0] in TOLERANCES]
 
 def _fits(forward: str, rule: str) -> bool:
     try:
-        join(forward, rule)
+        pair_of(forward, rule)
     except (RuleValueError, UntrainableError):
         return False
     return True

@@ -203,8 +203,8 @@ def test_what_is_cached_by_name_is_forgotten_with_its_meaning():
 def test_every_cache_in_the_catalogues_is_forgotten():
     """No cache of Python's own, which nothing would clear, in the rooms of names and of what follows from them."""
     source = Path(tl.__file__).parent
-    names = ("study/settings/spelling.py", "grammar.py", "signature.py", "functional.py", "convert/converted.py")
-    rooms = ("rules", "forwards", "feedback", "levels", "diagnose/slopes")
+    names = ("study/settings/spelling.py", "grammar.py", "signature.py", "convert/converted.py")
+    rooms = ("rules", "forwards", "feedback", "functional", "levels", "diagnose/slopes")
     files = [*map(source.joinpath, names), *(file for room in rooms for file in (source / room).glob("*.py"))]
     found = {file.name for file in files if re.search(r"@(lru_)?cache\b", file.read_text())}
     assert found == {"search.py"}  # the places of Gauss's quadrature

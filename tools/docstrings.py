@@ -63,10 +63,10 @@ def to_google(docstring: str) -> str:
 
 
 class HouseStyle(griffe.Extension):
-    """Rewrites each docstring before it is parsed, and shows ``option(default)`` as the default that it is."""
+    """Rewrites each docstring before it is parsed, and shows ``hidden_at_default(default)`` as the default that it is."""
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        if isinstance(attr.value, griffe.ExprCall) and str(attr.value.function) == "option":
+        if isinstance(attr.value, griffe.ExprCall) and str(attr.value.function) == "hidden_at_default":
             attr.value = attr.value.arguments[0]
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:

@@ -53,10 +53,6 @@ class GraphNames(Generic[Value]):
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
 
-    def get(self, name: str) -> Value | None:
-        """The value of this name, or ``None`` if no compiler has met it."""
-        return self._values.get(name)
-
     def __len__(self) -> int:
         return len(self._values)
 

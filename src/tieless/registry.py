@@ -1,7 +1,7 @@
 """Registries of classes by name: from a spec to a frozen value, and from a frozen value to its spec.
 
 A ``Named`` is a frozen dataclass that a registry knows by its name. Its fields are the parameters of its spec:
-plain fields are always printed, those made by ``option`` only where they differ from their default.
+plain fields are always printed, those made by ``hidden_at_default`` only where they differ from their default.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def forget_caches() -> None:
         clear()
 
 
-def option(default: Value) -> Any:
+def hidden_at_default(default: Value) -> Any:
     """Dataclass field whose parameter is printed in a spec only where it differs from ``default``."""
-    return field(default=default, metadata={"option": True})
+    return field(default=default, metadata={"hidden_at_default": True})
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -249,11 +249,11 @@ class Named:
 
     def call(self) -> Call:
         """Spec of this value, as a ``Call``."""
-        plain = tuple(getattr(self, p.name) for p in fields(self) if "option" not in p.metadata)
+        plain = tuple(getattr(self, p.name) for p in fields(self) if "hidden_at_default" not in p.metadata)
         options = {
             p.name: getattr(self, p.name)
             for p in fields(self)
-            if "option" in p.metadata and getattr(self, p.name) != p.default
+            if "hidden_at_default" in p.metadata and getattr(self, p.name) != p.default
         }
         return Call(self.name, plain, options)
 

@@ -113,7 +113,7 @@ def test_its_mean_has_the_derivative_that_the_docstring_names():
     for spec, rule in (("bernoulli(0.5)", "sigmoid(0.5, 0.5)"), ('bernoulli(chance="clamp")', "rectangular(0, 1)")):
         (sent,) = torch.autograd.grad(tl.untie(z, spec, rule).sum(), z)
         mean, step = tl.forwards()["bernoulli"].probability, 1e-6
-        value = tl.untie(z, spec, rule).grad_fn.joined.forward
+        value = tl.untie(z, spec, rule).grad_fn.pair.forward
         numerical = (mean(value, z.detach() + step) - mean(value, z.detach() - step)) / (2 * step)
         edges = torch.isin(z.detach().round(decimals=6), torch.tensor([0.0, 1.0], dtype=torch.float64))
         smooth = ~edges if "clamp" in spec else torch.ones_like(edges)

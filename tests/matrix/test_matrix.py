@@ -29,7 +29,7 @@ from tests.matrix.asking import (
 )
 from tests.matrix.page import CHECKS, PAGE, read, render
 from tests.pairs import EVERY_PAIR, FORWARDS, RULES, asked, cross_section, kinds_of
-from tieless.functional import join
+from tieless.functional import pair_of
 
 # Torch's own: what it is about to drop, and what Dynamo and the exporters do while they trace.
 pytestmark = [
@@ -45,7 +45,7 @@ JAMS = [rule for rule in RULES if rule.split("(")[0].endswith("_jam") and ">>" n
 REFUSED_OF = {
     "jacfwd": lambda pair: True,
     "jvp": lambda pair: True,
-    "double backward": lambda pair: not join(*pair).linear,
+    "double backward": lambda pair: not pair_of(*pair).linear,
 }
 """Of which pairs a check is refused; of none, if it is not here."""
 ELSEWHERE = {"DDP", "threads"}

@@ -28,7 +28,7 @@ from tests.matrix.asking import (
 )
 from tieless import Activation, untie
 from tieless.errors import SecondDerivativeError, TransformError
-from tieless.functional import join
+from tieless.functional import pair_of
 
 __all__ = ["CHECKS"]
 
@@ -76,7 +76,7 @@ def _vmap_of_grad(forward: str, rule: str) -> str:
             torch.stack([_seeded(lambda z=z: one(z)) for z in batch]),
         ),
     ]
-    if join(forward, rule).draws:
+    if pair_of(forward, rule).draws:
         answers.append(_refusal(lambda: vmap(one)(batch), "randomness=", instead=answers[0]))
     return worst(answers)
 
@@ -224,7 +224,7 @@ def _second(forward: str, rule: str) -> str:
         slope = _gradient_of(forward, rule)
         return _seeded(lambda: grad(lambda z: slope(z).sin().sum())(input_of()))
 
-    if not join(forward, rule).linear:
+    if not pair_of(forward, rule).linear:
         return worst(_refusal(call, "no derivative") for call in (twice, nested))
     z, feedback = input_of(2, 3).double().requires_grad_(), input_of(3, 2).double().t().requires_grad_()
     try:

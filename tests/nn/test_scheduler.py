@@ -11,7 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 import tieless as tl
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.functional import MET, _join
+from tieless.functional.compiled import MET
+from tieless.functional.pair import _pair_of
 from tieless.nn import LIF, RuleScheduler
 
 SCHEDULE = tl.anneal("atan", {"width": 2.0}, {"width": 0.25}, 8, curve="geometric")
@@ -119,11 +120,11 @@ def test_a_long_eager_schedule_fills_no_cache():
     schedule = tl.anneal("rectangular", {"low": -2}, {"low": -1}, 200)
     act, z = tl.Activation("heaviside", "rectangular"), torch.randn(8)
     annealing = RuleScheduler(act, schedule)
-    before = (_join.__wrapped__.cache_info().currsize, len(MET))
+    before = (_pair_of.__wrapped__.cache_info().currsize, len(MET))
     for _ in range(200):
         sent(act, z)
         annealing.step()
-    assert (_join.__wrapped__.cache_info().currsize, len(MET)) == before
+    assert (_pair_of.__wrapped__.cache_info().currsize, len(MET)) == before
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not():

@@ -13,7 +13,7 @@ import tieless as tl
 from tests.pairs import FORWARDS
 from tieless.errors import RuleValueError, UntrainableError
 from tieless.forwards import forward as forward_of
-from tieless.functional import join
+from tieless.functional import pair_of
 
 VARIANTS = [
     "heaviside(at_zero=1)",
@@ -35,7 +35,7 @@ FLAT = [name for name in [*FORWARDS, *VARIANTS] if forward_of(name).derivative()
 
 def refusal(forward, rule):
     with pytest.raises((RuleValueError, UntrainableError)) as caught:
-        join(forward, rule)
+        pair_of(forward, rule)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

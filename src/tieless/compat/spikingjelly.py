@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
-from tieless.functional import join, untie_joined
+from tieless.functional import pair_of, untie_pair
 from tieless.nn import Activation
 from tieless.rules import RuleLike
 
@@ -52,7 +52,7 @@ class SurrogateFunction(Activation):
         primitive: str | Forward | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__("heaviside(at_zero=1)", rule)
-        self._smooth = None if primitive is None else join(primitive, self.rule)
+        self._smooth = None if primitive is None else pair_of(primitive, self.rule)
         self.set_spiking_mode(spiking)
 
     def set_spiking_mode(self, spiking: bool) -> None:
@@ -64,7 +64,7 @@ class SurrogateFunction(Activation):
         self.spiking = spiking
 
     def forward(self, z: Tensor) -> Tensor:
-        return untie_joined(z, self.joined if self.spiking or self._smooth is None else self._smooth)
+        return untie_pair(z, self.tieless_pair if self.spiking or self._smooth is None else self._smooth)
 
     def extra_repr(self) -> str:
         return f"{self.rule}, spiking={self.spiking}"

@@ -84,7 +84,7 @@ def made(calls: Calls, key: str, module: nn.Module, /) -> nn.Module:
     """Return a new module, converted if this place is."""
     site, known = calls.get(key), activation_of(module)
     if site is not None and known is not None:
-        change_class(module, converted_class(type(module)), joined=site.with_parameters(known.parameters))
+        change_class(module, converted_class(type(module)), tieless_pair=site.with_parameters(known.parameters))
     return module
 
 

@@ -36,7 +36,7 @@ from tieless.convert.select import (
 from tieless.convert.shared import give_back, outside_owners, stand_in
 from tieless.errors import ConversionError, RuleTypeError, SharedWarning, UnreachedWarning
 from tieless.forwards import ForwardLike, forward as forward_of
-from tieless.functional import Joined, join
+from tieless.functional import Pair, pair_of
 from tieless.nn import UNTIED_CALLS, calls_of
 from tieless.nn.feedback import untap
 from tieless.nn.select import Selectors, check_module, selectors
@@ -112,9 +112,9 @@ def convert(
             raise ConversionError(message)
         warnings.warn(message, UnreachedWarning, stacklevel=2)
     # All that can be refused is refused here, while the model is as it was.
-    joined = [None if chosen is None else _joined(found, chosen) for found, chosen in choices]
+    pairs = [None if chosen is None else _pair(found, chosen) for found, chosen in choices]
     choices = _owned(model, choices)
-    for (found, chosen), both in zip(choices, joined, strict=True):
+    for (found, chosen), both in zip(choices, pairs, strict=True):
         if chosen is None or both is None:
             _undo(model, found)
         else:
@@ -285,16 +285,16 @@ def _owned(model: nn.Module, choices: list[Choice]) -> list[Choice]:
     return [(replace(one, module=instead.get(id(one.module), one.module)), chosen) for one, chosen in choices]
 
 
-def _joined(found: Found, chosen: Halves) -> Joined:
+def _pair(found: Found, chosen: Halves) -> Pair:
     assert found.native is not None
-    return join(chosen.forward or found.native, chosen.backward)
+    return pair_of(chosen.forward or found.native, chosen.backward)
 
 
-def _apply(found: Found, chosen: Halves, joined: Joined) -> None:
+def _apply(found: Found, chosen: Halves, pair: Pair) -> None:
     module = found.module
     if found.place == "module":
         assert found.cls is not None
-        change_class(module, found.cls, joined=joined)
+        change_class(module, found.cls, tieless_pair=pair)
         return
     assert found.key is not None
     assert found.function is not None

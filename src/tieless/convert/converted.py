@@ -21,7 +21,7 @@ from tieless._tracing import GraphNames, known_when_traced, no_script
 from tieless.convert.functions import KINDS, Function, equal_forward
 from tieless.errors import ConversionError
 from tieless.forwards import Elementwise, FixedFunction, Forward
-from tieless.functional import Joined, join, untie_joined
+from tieless.functional import Pair, pair_of, untie_pair
 from tieless.nn import UNTIED_CALLS, Activation
 from tieless.nn.weights import rebuilt
 from tieless.registry import remembered
@@ -82,14 +82,14 @@ class Converted(Changed, Activation):
                 f"A converted {self.tieless_original.__name__} takes its input alone, got {len(given)} arguments"
                 f"{' and ' * bool(named)}{', '.join(named)}. Leave it out of the conversion."
             )
-        return _apply(given[0], self.joined, inplace=bool(vars(self).get("inplace", False)))
+        return _apply(given[0], self.tieless_pair, inplace=bool(vars(self).get("inplace", False)))
 
 
-def _apply(z: Tensor, joined: Joined, *, inplace: bool) -> Tensor:
+def _apply(z: Tensor, pair: Pair, *, inplace: bool) -> Tensor:
     if not inplace:
-        return untie_joined(z, joined)
+        return untie_pair(z, pair)
     # Other layers may read the input that is overwritten: a residual branch sees the output of the activation.
-    return z.copy_(untie_joined(z.clone() if joined.keeps_input else z, joined))
+    return z.copy_(untie_pair(z.clone() if pair.keeps_input else z, pair))
 
 
 class ConvertedCall(Activation):
@@ -109,10 +109,10 @@ class ConvertedCall(Activation):
     def forward(self, z: Tensor, parameters: tuple[tuple[str, Any], ...] = (), *, inplace: bool = False) -> Tensor:
         return _apply(z, self.with_parameters(parameters), inplace=inplace)
 
-    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
+    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Pair:
         """Halves for a call that gives the function these parameters."""
         if not parameters or self.exchanged:
-            return self.joined
+            return self.tieless_pair
         return _variant(self.function.kind, (*self.function.parameters, *parameters), self.rule)
 
     def call(self, kind: str, inplace: bool, /, *given: Any, **keywords: Any) -> Tensor:
@@ -138,25 +138,25 @@ class ConvertedCall(Activation):
         return self.forward(z, tuple(parameters.items()), inplace=inplace)
 
 
-def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
+def _variant(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Pair:
     if torch.compiler.is_compiling():
         return _MET[_name(kind, parameters, rule)]
-    return _joined(kind, parameters, rule)
+    return _pair(kind, parameters, rule)
 
 
 @remembered
-def _joined(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Joined:
-    return join(equal_forward(kind, dict(parameters)), rule)
+def _pair(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> Pair:
+    return pair_of(equal_forward(kind, dict(parameters)), rule)
 
 
-_MET: GraphNames[Joined] = GraphNames()
+_MET: GraphNames[Pair] = GraphNames()
 """Pairs of halves, for calls with parameters of their own, that compilers have met."""
 
 
 @known_when_traced
 def _name(kind: str, parameters: tuple[tuple[str, Any], ...], rule: Rule) -> str:
-    joined = _joined(kind, parameters, rule)
-    return _MET.name(joined.name, joined)
+    pair = _pair(kind, parameters, rule)
+    return _MET.name(pair.name, pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class OriginalForward(FixedFunction):
         return self.cls.__name__
 
 
-EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, UNTIED_CALLS, STANDS_FOR, "joined"}
+EVERY_MODULE = frozenset(vars(nn.Module())) | {KEPT, UNTIED_CALLS, STANDS_FOR, "tieless_pair"}
 """Attributes that do not belong to a class itself."""
 
 

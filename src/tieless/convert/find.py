@@ -25,7 +25,7 @@ from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
 from tieless.convert.traced import trace
 from tieless.forwards import Forward
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.nn import Activation, LearnableActivation, calls_of
 
 
@@ -145,8 +145,8 @@ def _own_forward(module: nn.Module) -> Forward:
     """Forward that one of our modules had before it was converted."""
     if isinstance(module, LearnableActivation):
         return module.setting.forward
-    joined: Joined = vars(module).get(KEPT, {}).get("joined") or vars(module)["joined"]
-    return joined.forward
+    pair: Pair = vars(module).get(KEPT, {}).get("tieless_pair") or vars(module)["tieless_pair"]
+    return pair.forward
 
 
 _TRANSFORMERS = {"SiLUActivation": "silu", "MishActivation": "mish"}

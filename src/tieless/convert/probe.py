@@ -23,7 +23,7 @@ from tieless.convert.functions import STEP, function_of, left_of, operator_name
 from tieless.convert.records import Unreached
 from tieless.convert.steps import Place, Steps
 from tieless.errors import ConversionError
-from tieless.functional import untie_joined
+from tieless.functional import untie_pair
 
 
 def probe(
@@ -154,7 +154,7 @@ class _Watch(TorchFunctionMode):
         module: nn.Module | None = None
         while frame is not None:
             code = frame.f_code
-            if code is untie_joined.__code__:
+            if code is untie_pair.__code__:
                 return None, places  # a rule is at work: whatever its forward calls is untied
             if code.co_filename not in _WATCHING:
                 places.append(f"{code.co_filename}:{frame.f_lineno}")

@@ -15,7 +15,7 @@ from tieless import ops
 from tieless.errors import RuleTypeError
 from tieless.grammar import parse_call
 from tieless.kernels.reductions import of_order_one
-from tieless.registry import Named, Registry, option, remembered
+from tieless.registry import Named, Registry, hidden_at_default, remembered
 
 FeedbackScale = Literal["glorot", "weights"]
 """Size of the feedback weights: that of weights at Glorot's start, or of the layer's own weights at each call."""
@@ -179,8 +179,8 @@ class FeedbackAlignment(_Scaled):
 
     name: ClassVar[str] = "fa"
     known_as: ClassVar[tuple[str, ...]] = ("BioTorch FA", "feedback_alignment")
-    scale: FeedbackScale = option("glorot")
-    gain: float = option(1)
+    scale: FeedbackScale = hidden_at_default("glorot")
+    gain: float = hidden_at_default(1)
 
     @property
     def reads_weight(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -216,8 +216,8 @@ class UniformSign(_Scaled):
     name: ClassVar[str] = "usf"
     known_as: ClassVar[tuple[str, ...]] = ("BioTorch uSF", "sign_symmetric")
     reads_weight: ClassVar[bool] = True
-    scale: FeedbackScale = option("glorot")
-    gain: float = option(1)
+    scale: FeedbackScale = hidden_at_default("glorot")
+    gain: float = hidden_at_default(1)
 
     def weights(self, shape: Sequence[int], weight: Tensor | None, key: Tensor | int, device: torch.device) -> Tensor:
         assert weight is not None
@@ -259,8 +259,8 @@ class FixedSign(_RandomSign):
 
     name: ClassVar[str] = "frsf"
     known_as: ClassVar[tuple[str, ...]] = ("BioTorch frSF",)
-    scale: FeedbackScale = option("glorot")
-    gain: float = option(1)
+    scale: FeedbackScale = hidden_at_default("glorot")
+    gain: float = hidden_at_default(1)
 
 
 @_REGISTRY.register
@@ -289,8 +289,8 @@ class BatchwiseSign(_RandomSign):
     name: ClassVar[str] = "brsf"
     known_as: ClassVar[tuple[str, ...]] = ("BioTorch brSF",)
     draws: ClassVar[bool] = True
-    scale: FeedbackScale = option("glorot")
-    gain: float = option(1)
+    scale: FeedbackScale = hidden_at_default("glorot")
+    gain: float = hidden_at_default(1)
 
 
 @_REGISTRY.register
@@ -323,7 +323,7 @@ class DirectFeedbackAlignment(Feedback):
     name: ClassVar[str] = "dfa"
     known_as: ClassVar[tuple[str, ...]] = ("BioTorch DFA", "direct_feedback_alignment")
     direct: ClassVar[bool] = True
-    gain: float = option(1)
+    gain: float = hidden_at_default(1)
 
     def check(self) -> None:
         self.require(1e-30 <= self.gain <= 1e30, "gain > 0 (1e-30 to 1e30)")

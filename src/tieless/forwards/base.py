@@ -41,7 +41,7 @@ class Forward(Named):
     def value(self, z: Tensor) -> Tensor:
         """Output ``y``, of the shape, dtype and layout of ``z``. NaN stays NaN. A random forward draws a key."""
         if self.draws:
-            key = ops.draw_key_now(z) if ops.direct(z) else ops.draw_key(z.detach())
+            key = ops.draw_key_now(z) if ops.kernels_callable(z) else ops.draw_key(z.detach())
             return self.sample(z, Random(key, FORWARD_STREAM))
         body = self.body(z.dtype)
         if body is None:

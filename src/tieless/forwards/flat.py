@@ -9,7 +9,7 @@ import torch
 
 from tieless import ops
 from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 
 ROUNDED = (
     ("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
@@ -42,7 +42,7 @@ class Heaviside(Forward):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("Larq SteHeaviside",)
-    at_zero: float = option(0)
+    at_zero: float = hidden_at_default(0)
 
     def check(self) -> None:
         self.require(self.at_zero in {0, 1}, "at_zero 0 or 1")

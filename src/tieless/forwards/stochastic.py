@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tieless.draws import Random
 from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 
 Chance = Literal["logistic", "clamp"]
 
@@ -46,7 +46,7 @@ class Bernoulli(Forward):
     draws: ClassVar[bool] = True
     known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly PoissonPass", "Norse logistic")
     width: float = 1
-    chance: Chance = option("logistic")
+    chance: Chance = hidden_at_default("logistic")
 
     def check(self) -> None:
         self.require(1e-30 <= self.width <= 1e30, "width > 0 (1e-30 to 1e30)")

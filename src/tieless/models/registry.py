@@ -20,7 +20,7 @@ from tieless.models.resnet import ResNet
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
 from tieless.models.transformer import GPT, ViT
-from tieless.registry import Named, Registry, option
+from tieless.registry import Named, Registry, hidden_at_default
 from tieless.rules import RuleLike
 
 
@@ -63,7 +63,7 @@ class _MLP(ModelSpec):
     name: ClassVar[str] = "mlp"
     width: int = 64
     depth: int = 2
-    norm: Norm = option("none")
+    norm: Norm = hidden_at_default("none")
 
     def check(self) -> None:
         self.require(self.width >= 1 and self.depth >= 0, "width >= 1 and depth >= 0")
@@ -78,7 +78,7 @@ class _LeNet5(ModelSpec):
     """LeNet-5 for images of 28 x 28."""
 
     name: ClassVar[str] = "lenet5"
-    norm: Norm = option("none")
+    norm: Norm = hidden_at_default("none")
 
     def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
         _require_images(self, features)
@@ -120,9 +120,9 @@ class _ResidualCNN(ModelSpec):
 
     name: ClassVar[str] = "residual_cnn"
     width: int = 64
-    first: int = option(2)
-    second: int = option(3)
-    bend: bool = option(default=False)
+    first: int = hidden_at_default(2)
+    second: int = hidden_at_default(3)
+    bend: bool = hidden_at_default(default=False)
 
     def check(self) -> None:
         self.require(self.width >= 1 and self.first >= 1 and self.second >= 1, "width, first and second >= 1")
@@ -141,7 +141,7 @@ class _SpikingCNN(ModelSpec):
     name: ClassVar[str] = "snn_cnn"
     width: int = 32
     steps: int = 4
-    beta: float = option(0.5)
+    beta: float = hidden_at_default(0.5)
 
     def check(self) -> None:
         self.require(self.width >= 1 and self.steps >= 1, "width and steps >= 1")
@@ -178,7 +178,7 @@ class _ViT(ModelSpec):
     name: ClassVar[str] = "vit"
     width: int = 64
     depth: int = 4
-    heads: int = option(4)
+    heads: int = hidden_at_default(4)
 
     def check(self) -> None:
         _check_transformer(self, self.width, self.depth, self.heads)
@@ -196,7 +196,7 @@ class _GPT(ModelSpec):
     name: ClassVar[str] = "gpt"
     width: int = 64
     depth: int = 4
-    heads: int = option(4)
+    heads: int = hidden_at_default(4)
 
     def check(self) -> None:
         _check_transformer(self, self.width, self.depth, self.heads)
@@ -214,7 +214,7 @@ class _GRU(ModelSpec):
 
     name: ClassVar[str] = "gru"
     width: int = 128
-    gates: Gates = option("untied")
+    gates: Gates = hidden_at_default("untied")
 
     def check(self) -> None:
         self.require(self.width >= 1, "width >= 1")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tieless._tracing import no_script
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
-from tieless.functional import Joined, join, untie_joined
+from tieless.functional import Pair, pair_of, untie_pair
 from tieless.rules import Rule, RuleLike, rule as rule_of
 
 
@@ -30,26 +30,26 @@ class Activation(nn.Module):
 
     def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:
         super().__init__()
-        self.joined = join(forward_of(forward), rule_of(backward))
+        self.tieless_pair = pair_of(forward_of(forward), rule_of(backward))
 
     __prepare_scriptable__ = no_script
 
     @property
     def forward_fn(self) -> Forward:
         """Forward half of the activation; to change a half, make another ``Activation``."""
-        return self.joined.forward
+        return self.tieless_pair.forward
 
     @property
     def rule(self) -> Rule:
         """Backward rule of the activation."""
-        return self.joined.rule
+        return self.tieless_pair.rule
 
-    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Joined:
+    def with_parameters(self, parameters: tuple[tuple[str, Any], ...]) -> Pair:
         """Pair of forward and rule for a call that gives its function parameters; this module takes none."""
-        return self.joined
+        return self.tieless_pair
 
     def forward(self, z: Tensor) -> Tensor:
-        return untie_joined(z, self.joined)
+        return untie_pair(z, self.tieless_pair)
 
     def extra_repr(self) -> str:
         return f"{self.forward_fn}, {self.rule}"

@@ -113,7 +113,7 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
         latent: Latent weights from which the values follow, element by element.
         compute: Function that computes the values again.
     """
-    if not (ops.direct(latent) and ops.direct(values)):
+    if not (ops.kernels_callable(latent) and ops.kernels_callable(values)):
         return values
     return _weight(_Source(values, latent, values, compute))
 

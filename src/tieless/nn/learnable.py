@@ -16,7 +16,7 @@ from tieless._tracing import GraphNames, known_when_traced, no_script
 from tieless._underivable import NO_FORWARD_MODE, underivable
 from tieless.errors import RuleTypeError, RuleValueError, TransformError
 from tieless.forwards import Elementwise, Forward, ForwardLike, forward as forward_of
-from tieless.functional import join, untie_joined
+from tieless.functional import pair_of, untie_pair
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.kernels.reference import SLOPES, arithmetic_dtype
 from tieless.nn.activation import Activation
@@ -105,7 +105,7 @@ class LearnableActivation(nn.Module):
             raise RuleValueError(f"{rule} has no width and height that could learn. Take atan, erf or their like.")
         self.setting = _Setting(half, rule, objective_of(objective))
         self.setting.objective.check(half)
-        self._value = join(half, "frozen")
+        self._value = pair_of(half, "frozen")
         self.log_width = nn.Parameter(torch.tensor(math.log(rule.width), dtype=torch.get_default_dtype()))
         self.log_height = nn.Parameter(torch.tensor(math.log(rule.height), dtype=torch.get_default_dtype()))
 
@@ -148,7 +148,7 @@ class LearnableActivation(nn.Module):
         if isinstance(z, fx.Proxy):
             raise TransformError("torch.fx cannot write a slope that learns into its code. Take settled() first.")
         refuse_all_but_tensors(z, "LearnableActivation")
-        y = untie_joined(z.detach(), self._value)
+        y = untie_pair(z.detach(), self._value)
         if torch.compiler.is_compiling():
             name = _name(self.setting.forward, self.setting.rule, self.setting.objective)
             return _in_graph(y, z, self.log_width, self.log_height, name)

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tieless.errors import RuleTypeError, RuleValueError, UnreachedWarning
 from tieless.forwards import Forward
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.nn.activation import Activation
 from tieless.nn.inside import activations, native_activations
 from tieless.nn.select import check_module
@@ -118,15 +118,15 @@ class RuleScheduler:
         self._set()
 
     def _set(self) -> None:
-        rule, made = self.rule, dict[Forward, Joined]()
+        rule, made = self.rule, dict[Forward, Pair]()
         for activation in self._activations:
             if activation.rule == rule:
                 continue
-            # Not by ``join``, which would keep the pair of every step.
+            # Not by ``pair_of``, which would keep the pair of every step.
             forward = activation.forward_fn
             if forward not in made:
-                made[forward] = Joined(forward, rule)
-            activation.joined = made[forward]
+                made[forward] = Pair(forward, rule)
+            activation.tieless_pair = made[forward]
 
 
 def _left(model: nn.Module, schedule: RuleSchedule) -> str:

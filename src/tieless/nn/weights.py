@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from tieless._tracing import no_script
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
-from tieless.functional import join, untie_joined
+from tieless.functional import pair_of, untie_pair
 from tieless.kernels.reference import arithmetic_dtype
 from tieless.nn.computed import assigned, computed_weight
 from tieless.registry import positive_number
@@ -75,7 +75,7 @@ class QuantizedWeight(nn.Module):
         super().__init__()
         if scale not in get_args(WeightScale):
             raise RuleValueError(f"scale must be one of {', '.join(get_args(WeightScale))}, got {scale!r}.")
-        self.joined = join(forward_of(forward), rule_of(backward))
+        self.tieless_pair = pair_of(forward_of(forward), rule_of(backward))
         self.scale: WeightScale = scale
         self.unit = None if unit is None else positive_number("unit", unit)
         self.transposed = transposed
@@ -106,12 +106,12 @@ class QuantizedWeight(nn.Module):
     @property
     def forward_fn(self) -> Forward:
         """Forward that is applied to latent weights."""
-        return self.joined.forward
+        return self.tieless_pair.forward
 
     @property
     def rule(self) -> Rule:
         """Backward rule (straight-through estimator) of the latent weights."""
-        return self.joined.rule
+        return self.tieless_pair.rule
 
     @property
     def settings(self) -> tuple[object, ...]:
@@ -130,7 +130,7 @@ class QuantizedWeight(nn.Module):
             # Numbers below the normal ones count as 0: the reciprocal, by which the gradient is multiplied, would be
             # infinite.
             z = (latent.to(dtype) / torch.where(unit < torch.finfo(dtype).tiny, 1.0, unit)).to(latent.dtype)
-        q = untie_joined(z, self.joined)
+        q = untie_pair(z, self.tieless_pair)
         if self.scale == "none":
             return q
         values = q.detach().to(dtype)

@@ -21,8 +21,8 @@ from tieless.ops.dispatch import (
     FLOATING,
     choose,
     choose_for,
-    direct,
     forward_mode,
+    kernels_callable,
     one_level_down,
     plain,
     transformed,
@@ -35,13 +35,13 @@ __all__ = [
     "OWN_VALUES",
     "activate",
     "codes",
-    "direct",
     "draw_key",
     "draw_key_now",
     "each_example",
     "forward_mode",
     "gate",
     "jam",
+    "kernels_callable",
     "kernels_for",
     "levels",
     "one_level_down",
@@ -172,7 +172,7 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
     """
     if function in ONE_OPERATION:
         return reference.FORWARDS[function](z, *parameters)
-    if direct(z):
+    if kernels_callable(z):
         return choose(z).activate(z, function, parameters, None)[0]
     if function in OWN_VALUES and z.is_cpu and not written_down():
         return _operators.activate.default(z, function, parameters)
@@ -184,36 +184,36 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
 
     A compiler, and autograd where it records, see PyTorch's own operations.
     """
-    kernels = choose(grad_output) if direct(grad_output, value) and not torch.is_grad_enabled() else reference
+    kernels = choose(grad_output) if kernels_callable(grad_output, value) and not torch.is_grad_enabled() else reference
     return kernels.slope(grad_output, value, function, parameters)
 
 
 def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
     """Bits of a window, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
-    run = choose(z).window_bits if direct(z) else _operators.window_bits.default
+    run = choose(z).window_bits if kernels_callable(z) else _operators.window_bits.default
     return run(z, low, high, open_low, open_high)
 
 
 def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
     """Codes of a step function, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
-    return (choose(z).codes if direct(z) else _operators.codes.default)(z, boundaries, even)
+    return (choose(z).codes if kernels_callable(z) else _operators.codes.default)(z, boundaries, even)
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     """Gate, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
-    run = choose(grad_output).gate if direct(grad_output, bits) else _operators.gate.default
+    run = choose(grad_output).gate if kernels_callable(grad_output, bits) else _operators.gate.default
     return run(grad_output, bits, inside, outside)
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     """Slope from levels, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
-    run = choose(grad_output).levels if direct(grad_output, packed) else _operators.levels.default
+    run = choose(grad_output).levels if kernels_callable(grad_output, packed) else _operators.levels.default
     return run(grad_output, packed, values)
 
 
 def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     """Uniform random numbers, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
-    if direct(like, key if isinstance(key, Tensor) else None):
+    if kernels_callable(like, key if isinstance(key, Tensor) else None):
         return choose(like).uniform(like, key, stream, draw)
     return _operators.uniform.default(like, _tensor(key), stream, draw)
 
@@ -228,7 +228,7 @@ def jam(
     bits: Tensor | None,
 ) -> Tensor:
     """Gradient times a jam, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
-    if direct(grad_output, bits, key if isinstance(key, Tensor) else None):
+    if kernels_callable(grad_output, bits, key if isinstance(key, Tensor) else None):
         return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
     return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
 
@@ -244,7 +244,7 @@ def draw_key_now(z: Tensor, generator: torch.Generator | None = None) -> Tensor 
 
 def draw_key(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """``draw_key_now`` as a tensor, int64 and 0-dim, that a compiler or a transform can see."""
-    if direct(z) and keys.capturing(z):
+    if kernels_callable(z) and keys.capturing(z):
         return keys.held_key(z, generator)
     return _operators.draw_key.default(z, (), generator)
 

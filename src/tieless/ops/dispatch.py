@@ -168,7 +168,7 @@ def plain(tensor: Tensor) -> bool:
     return (kind is Tensor or kind is Parameter) and not _dispatch_keys(tensor).raw_repr() & _NOT_PLAIN
 
 
-def direct(*operands: Tensor | None) -> bool:
+def kernels_callable(*operands: Tensor | None) -> bool:
     """True if kernels may be called on ``operands`` without PyTorch's dispatcher: nobody traces, wraps or watches them.
 
     Args:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tieless.diagnose.slopes.gate import gate_of
 from tieless.errors import RuleValueError, UntrainableError
 from tieless.forwards import Forward, ForwardLike, forward as forward_of
-from tieless.functional import join, untie
+from tieless.functional import pair_of, untie
 from tieless.rules import Rule
 
 DRAWS = 64
@@ -85,7 +85,7 @@ def curve_of(rule: Rule, forward: ForwardLike | None = None) -> RuleCurve:
         Line(x=(-2.0, 2.0), y=(-4.0, 4.0))
     """
     half = _forward_for(rule) if forward is None else forward_of(forward)
-    join(half, rule)
+    pair_of(half, rule)
     by_z = any(part.family != "transform" for part in rule.parts())
     if by_z:
         x = _places(half, rule)
@@ -108,7 +108,7 @@ def _forward_for(rule: Rule) -> Forward:
 
 def _fit(forward: str, rule: Rule) -> bool:
     try:
-        join(forward, rule)
+        pair_of(forward, rule)
     except (RuleValueError, UntrainableError):
         return False
     return True

@@ -12,7 +12,7 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.errors import RuleValueError
 from tieless.kernels.reductions import of_order_one, root_mean_square
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.randomness import normal
 from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
@@ -44,7 +44,7 @@ class Sign(Transform):
                 [ 5.0000,  5.0000]])
     """
 
-    norm: Literal["none", "sample", "tensor"] = option("none")
+    norm: Literal["none", "sample", "tensor"] = hidden_at_default("none")
 
     def is_elementwise(self) -> bool:
         return self.norm == "none"

@@ -18,7 +18,7 @@ from torch import Tensor
 from tieless import ops
 from tieless.draws import Random
 from tieless.forwards import Forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
@@ -96,9 +96,9 @@ class FullJam(_Jam):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("freegrad full_jam",)
-    minimum: float = option(0)
-    maximum: float = option(1)
-    replace: Replace = option("slope")
+    minimum: float = hidden_at_default(0)
+    maximum: float = hidden_at_default(1)
+    replace: Replace = hidden_at_default("slope")
 
     def feedback(self, grad_output: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
         return self.jam(grad_output, None, random)
@@ -131,10 +131,10 @@ class PositiveJam(_GatedJam):
     """
 
     known_as: ClassVar[tuple[str, ...]] = ("freegrad positive_jam",)
-    gate: Gate = option("preactivation")
-    minimum: float = option(0)
-    maximum: float = option(1)
-    replace: Replace = option("slope")
+    gate: Gate = hidden_at_default("preactivation")
+    minimum: float = hidden_at_default(0)
+    maximum: float = hidden_at_default(1)
+    replace: Replace = hidden_at_default("slope")
 
     def window(self) -> Window:
         return Window(0.0, math.inf)
@@ -170,10 +170,10 @@ class RectangularJam(_GatedJam):
     known_as: ClassVar[tuple[str, ...]] = ("freegrad rectangular_jam",)
     low: float = -5
     high: float = 5
-    gate: Gate = option("preactivation")
-    minimum: float = option(0)
-    maximum: float = option(1)
-    replace: Replace = option("slope")
+    gate: Gate = hidden_at_default("preactivation")
+    minimum: float = hidden_at_default(0)
+    maximum: float = hidden_at_default(1)
+    replace: Replace = hidden_at_default("slope")
 
     def check(self) -> None:
         self.require(self.low < self.high, "low < high")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tieless.kernels.reductions import mean_over, of_order_one, root_mean_square
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.transforms import LinearTransform, Transform, dimensions_of
 
@@ -126,7 +126,7 @@ class Normalize(Transform):
                 [ 0.,  0.]])
     """
 
-    per: Literal["sample", "tensor"] = option("sample")
+    per: Literal["sample", "tensor"] = hidden_at_default("sample")
 
     def transform(self, grad_output: Tensor) -> Tensor:
         dimensions = dimensions_of(grad_output, self.per)

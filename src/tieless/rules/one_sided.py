@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tieless.forwards import Forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.bump import LARGEST, SMALLEST, Scaled, positive
 from tieless.slopes import NamedSlope
@@ -129,7 +129,7 @@ class SparseFastSigmoid(Scaled):
     width: float = 1
     height: float = 1
     bound: float = 1
-    part: Literal["within", "above"] = option("within")
+    part: Literal["within", "above"] = hidden_at_default("within")
 
     def check(self) -> None:
         Scaled.check(self)

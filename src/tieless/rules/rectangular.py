@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tieless.forwards import Forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import Rule, register_rule
 from tieless.rules.bump import positive
 from tieless.slopes import TwoValuedSlope, Window
@@ -49,7 +49,7 @@ class Rectangular(Rule):
     )
     low: float = -0.5
     high: float = 0.5
-    height: float = option(1)
+    height: float = hidden_at_default(1)
 
     def check(self) -> None:
         self.require(self.low < self.high, "low < high")

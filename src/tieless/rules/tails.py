@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tieless.forwards import Forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, positive
 from tieless.slopes import NamedSlope, OwnSlope
@@ -44,7 +44,7 @@ class PiecewiseExp(Bump):
     half: ClassVar[float] = math.log(2)
     width: float = 1
     height: float = 1
-    center: float = option(0)
+    center: float = hidden_at_default(0)
 
     @classmethod
     def from_alpha(cls, alpha: float) -> PiecewiseExp:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, positive
 
@@ -44,7 +44,7 @@ class Triangular(Bump):
     )
     half: ClassVar[float] = 0.5
     width: float = 1
-    height: float = option(1)
+    height: float = hidden_at_default(1)
 
     @classmethod
     def from_alpha(cls, alpha: float) -> Triangular:

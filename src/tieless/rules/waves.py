@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tieless.forwards import Forward
-from tieless.registry import option
+from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
 from tieless.rules.bump import Bump, Scaled, positive
 from tieless.slopes import OwnSlope
@@ -46,7 +46,7 @@ class SquareWaveSeries(Scaled):
     known_as: ClassVar[tuple[str, ...]] = ("SpikingJelly SquarewaveFourierSeries",)
     width: float = 2
     height: float = 0.5
-    terms: int = option(1)
+    terms: int = hidden_at_default(1)
 
     def check(self) -> None:
         Scaled.check(self)

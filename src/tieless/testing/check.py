@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tieless.errors import RuleCheckError, UntrainableError
 from tieless.forwards import ForwardLike
-from tieless.functional import join
+from tieless.functional import pair_of
 from tieless.rules import Rule, RuleLike, rule as rule_of
 from tieless.testing.properties import PROPERTIES
 from tieless.testing.report import Check, RuleReport
@@ -56,10 +56,10 @@ def check_rule(
     """
     chosen = rule_of(rule)
     partner = _partner(chosen) if forward is None else forward
-    joined = join(partner, chosen)
-    subject = Subject(chosen, joined.forward, chosen.primitive if primitive is None else primitive, elementwise)
+    pair = pair_of(partner, chosen)
+    subject = Subject(chosen, pair.forward, chosen.primitive if primitive is None else primitive, elementwise)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        report = RuleReport(str(chosen), str(joined.forward), tuple(_check(name, subject) for name in PROPERTIES))
+        report = RuleReport(str(chosen), str(pair.forward), tuple(_check(name, subject) for name in PROPERTIES))
     if report.failures:
         looked_at = sum(check.skipped is None for check in report.checks)
         lines = [f"{report.rule} lacks {len(report.failures)} of {looked_at} properties.", *map(str, report.failures)]
@@ -71,7 +71,7 @@ def check_rule(
 
 def _partner(rule: Rule) -> str:
     try:
-        join("heaviside", rule)
+        pair_of("heaviside", rule)
     except UntrainableError:
         return "leaky_relu"
     return "heaviside"

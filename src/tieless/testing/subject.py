@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tieless.forwards import Forward
-from tieless.functional import Joined, untie
+from tieless.functional import Pair, untie
 from tieless.rules import Random, Rule
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -69,9 +69,9 @@ class Subject:
 
     def steps(self, z: Tensor, feedback: Tensor) -> list[Tensor]:
         """Gradients sent by each rule of a chain, called as ``untie`` calls it, but without corrections in between."""
-        joined = Joined(self.forward, self.rule)
+        pair = Pair(self.forward, self.rule)
         results: list[Tensor] = []
-        for stream, part in enumerate(joined.parts):
+        for stream, part in enumerate(pair.parts):
             need = part.rule.needs(self.forward)
             kept = z if need == "input" else self.forward.value(z) if need == "output" else None
             if need is not None and not isinstance(need, str):

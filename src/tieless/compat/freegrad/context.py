@@ -18,7 +18,7 @@ from tieless.compat.freegrad.registry import RuleError, get
 from tieless.compat.freegrad.underneath import Bound, RuleFunction, bind
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import forward
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.rules import Rule
 
 __all__ = ["Chosen", "ScopeLike", "active", "use"]
@@ -39,18 +39,18 @@ class Chosen:
 
     bound: Bound
     scope: tuple[str, ...]
-    _joined: dict[str, Joined] = field(default_factory=dict[str, Joined], init=False, repr=False, compare=False)
+    _pair: dict[str, Pair] = field(default_factory=dict[str, Pair], init=False, repr=False, compare=False)
 
     def on(self, what: Literal["activations", "params"]) -> bool:
         """True if the rule holds in a scope."""
         return what in self.scope or "all" in self.scope
 
-    def joined(self, spec: str) -> Joined:
+    def pair(self, spec: str) -> Pair:
         """Rule joined with one of our forwards; made once."""
-        joined = self._joined.get(spec)
-        if joined is None:
-            joined = self._joined[spec] = Joined(forward(spec), self.bound.rule)
-        return joined
+        pair = self._pair.get(spec)
+        if pair is None:
+            pair = self._pair[spec] = Pair(forward(spec), self.bound.rule)
+        return pair
 
 
 class use:  # noqa: N801 - freegrad's name

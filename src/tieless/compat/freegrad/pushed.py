@@ -14,7 +14,7 @@ from torch import Tensor
 from tieless import ops
 from tieless.compat.freegrad.underneath import Written, seeded
 from tieless.errors import TransformError
-from tieless.functional import Joined, Part
+from tieless.functional import Pair, Part
 from tieless.kernels.layout import memory_order, same_layout
 from tieless.rules import Centralize, Drop, FullJam, PositiveJam, Random, RectangularJam, Rule, Scale
 from tieless.slopes import Codes, Need, Window
@@ -22,16 +22,16 @@ from tieless.slopes import Codes, Need, Window
 __all__ = ["pushed"]
 
 
-def pushed(joined: Joined, tangent: Tensor, z: Tensor, y: Tensor) -> Tensor:
+def pushed(pair: Pair, tangent: Tensor, z: Tensor, y: Tensor) -> Tensor:
     """Tangent of ``y``: that of ``z`` through the transpose of each rule, the last one first.
 
     Raises:
         TransformError: a rule is not linear in the feedback, so it is not the transpose of a Jacobian.
     """
-    key = ops.draw_key_now(z) if joined.draws else 0
+    key = ops.draw_key_now(z) if pair.draws else 0
     order = memory_order(z)
-    for stream, part in reversed(list(enumerate(joined.parts))):
-        need = part.rule.needs(joined.forward)
+    for stream, part in reversed(list(enumerate(pair.parts))):
+        need = part.rule.needs(pair.forward)
         lying = same_layout(tangent, order)
         tangent = _transposed(part, lying, _kept(need, z, y), Random(key, stream) if part.draws else None)
     return tangent

@@ -19,7 +19,7 @@ from tieless.compat.freegrad.registry import get
 from tieless.compat.freegrad.underneath import RuleFunction, Written, bind
 from tieless.errors import RuleTypeError, SpecError, UntrainableError
 from tieless.forwards import forward as forward_of
-from tieless.functional import Joined, untie_joined
+from tieless.functional import Pair, untie_pair
 from tieless.registry import unknown
 from tieless.rules import Random, Rule
 from tieless.rules.base import Family
@@ -41,12 +41,12 @@ class _NoRule(Rule):
         )
 
 
-_STEP = Joined(forward_of("heaviside"), _NoRule())
+_STEP = Pair(forward_of("heaviside"), _NoRule())
 
 _FORWARDS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "ELU": ("elu", F.elu),
     "GELU": ("gelu", F.gelu),
-    "Heaviside": ("heaviside", lambda z: untie_joined(z, _STEP)),
+    "Heaviside": ("heaviside", lambda z: untie_pair(z, _STEP)),
     "LeakyReLU": ("leaky_relu", F.leaky_relu),
     "Linear": ("linear", lambda z: z),
     "Logistic": ("logistic", torch.sigmoid),
@@ -98,14 +98,12 @@ class Activation(nn.Module):
         self._name = forward
         self._own = None if rule is None else Chosen(bind(get(rule), params or {}), ("activations",))
         self._recall = Recall()
-        self._joined = None if self._own is None else self._own.joined(_FORWARDS[forward][0])
-        self._compiles = self._joined is not None and not any(
-            isinstance(part.rule, Written) for part in self._joined.parts
-        )
+        self._pair = None if self._own is None else self._own.pair(_FORWARDS[forward][0])
+        self._compiles = self._pair is not None and not any(isinstance(part.rule, Written) for part in self._pair.parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._compiles and self._joined is not None:
-            return _untie(x, self._joined)
+        if self._compiles and self._pair is not None:
+            return _untie(x, self._pair)
         return self._outside_of_graphs(x)
 
     # No guard of a compiled graph asks which ``use`` is active, and a user's function is Python that draws at random: a
@@ -125,7 +123,7 @@ class Activation(nn.Module):
     def _as_chosen(self, x: Tensor) -> Tensor:
         spec, native = _FORWARDS[self._name]
         chosen = self._own or self._recall.chosen(training=self.training)
-        return native(x) if chosen is None or not chosen.on("activations") else _untie(x, chosen.joined(spec))
+        return native(x) if chosen is None or not chosen.on("activations") else _untie(x, chosen.pair(spec))
 
     def extra_repr(self) -> str:
         return self._name if self._own is None else f"{self._name}, rule={self._own.bound.rule}"
@@ -134,10 +132,10 @@ class Activation(nn.Module):
         return {**self.__dict__, "_recall": Recall()}  # a copy has been called under nothing yet
 
 
-def _untie(x: Tensor, joined: Joined) -> Tensor:
+def _untie(x: Tensor, pair: Pair) -> Tensor:
     if not torch.compiler.is_compiling() and ops.forward_mode():
         primal, tangent = cast("tuple[Tensor, Tensor | None]", forward_ad.unpack_dual(x))
         if tangent is not None:
-            y = joined.forward.value(primal)
-            return forward_ad.make_dual(y, pushed(joined, tangent, primal, y))
-    return untie_joined(x, joined)
+            y = pair.forward.value(primal)
+            return forward_ad.make_dual(y, pushed(pair, tangent, primal, y))
+    return untie_pair(x, pair)

@@ -114,10 +114,10 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
 
 
 def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Measured] | None) -> ExplainedActivation:
-    run, seen = part or (None, Measured(place.joined))
+    run, seen = part or (None, Measured(place.pair))
     dtype, device = seen.dtype or _dtype_of(model), seen.device or devices_of(model)[0]
-    forward, rule = seen.joined.forward, seen.joined.rule
-    bits, beside = bits_of(place, seen.joined, dtype, device)
+    forward, rule = seen.pair.forward, seen.pair.rule
+    bits, beside = bits_of(place, seen.pair, dtype, device)
     return ExplainedActivation(
         name=place.name,
         forward=str(forward),

@@ -17,7 +17,7 @@ from tieless.diagnose.slopes.gate import gate_of
 from tieless.diagnose.watching.passes import Run, Watcher, fresh, watched
 from tieless.diagnose.watching.sites import Place
 from tieless.diagnose.watching.untouched import leaving_unchanged
-from tieless.functional import Joined, untie_joined
+from tieless.functional import Pair, untie_pair
 
 PROBE = (1024, 2048)
 """Elements of two calls: the additional memory of the second is per element, the rest is per call."""
@@ -29,7 +29,7 @@ Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 class Measured:
     """Measurements of an activation over all calls of a run; halves, dtype and device are those of the last call."""
 
-    joined: Joined
+    pair: Pair
     calls: int = 0
     elements: int = 0
     fired: int = 0
@@ -47,7 +47,7 @@ def measure(
         places: Activations of the model, in the order of the results.
         arguments: Arguments for the call, by position and by name.
     """
-    watch, seen = Watch(), [Measured(place.joined) for place in places]
+    watch, seen = Watch(), [Measured(place.pair) for place in places]
     kept, total = _run(model, places, partial(_counted, watch, seen), arguments, watch)
     _, native_total = _run(model, places, _natively, arguments, Watch())
     model_run = ModelRun(
@@ -64,10 +64,10 @@ def measure(
     return model_run, list(zip(runs, seen, strict=True))
 
 
-def bits_of(place: Place, joined: Joined, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
+def bits_of(place: Place, pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[float, int]:
     """Bits that an activation stores for each element, and bytes that it stores however many elements there are."""
     own: Callable[[Tensor], Tensor] = place.module.forward
-    forward = own if joined is place.joined else partial(untie_joined, joined=joined)
+    forward = own if pair is place.pair else partial(untie_pair, pair=pair)
     without = storages_in(list(place.module.parameters()))
     few, many = (_bytes_of(place, forward, torch.linspace(-4, 4, n, device=device).to(dtype), without) for n in PROBE)
     each = (many - few) / (PROBE[1] - PROBE[0])
@@ -100,15 +100,15 @@ def _run(
 
 
 def _counted(watch: Watch, seen: Sequence[Measured], run: Run, z: Tensor) -> Tensor:
-    here, joined = seen[run.place], run.joined
+    here, pair = seen[run.place], run.pair
     with unseen():  # before the call, which may write to z
-        here.fired += int(gate_of(joined.forward, joined.rule, z.device).passes(z.detach()).sum())
+        here.fired += int(gate_of(pair.forward, pair.rule, z.device).passes(z.detach()).sum())
     here.calls += 1
     here.elements += z.numel()
-    here.joined, here.dtype, here.device = joined, z.dtype, z.device
+    here.pair, here.dtype, here.device = pair, z.dtype, z.device
     with watch.owned(run.place):
         return run.own(z)
 
 
 def _natively(run: Run, z: Tensor) -> Tensor:
-    return native(run.joined.forward)(z)
+    return native(run.pair.forward)(z)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from tieless.functional import untie_joined
+from tieless.functional import untie_pair
 
 Owner = int | str | None
 """Owner of a stored tensor: an activation by its number, ``"untie"`` in a direct call, or any other operation."""
@@ -122,7 +122,7 @@ class Watch:
         """
         frame = inspect.currentframe()
         while frame is not None:
-            if frame.f_code is untie_joined.__code__:
+            if frame.f_code is untie_pair.__code__:
                 self.calls_untie = True
                 return "untie"
             frame = frame.f_back

@@ -19,7 +19,7 @@ from tieless.diagnose.watching.passes import ActivationCall, Batch, Loss, batche
 from tieless.diagnose.watching.sites import Place
 from tieless.diagnose.watching.untouched import checked_seed
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.functional import Joined, untie_joined
+from tieless.functional import Pair, untie_pair
 from tieless.rules import Tied
 
 TITLES = ("activation", "backward rule", "slopes over tied ones", "cosine at least", "cosine seen")
@@ -160,21 +160,20 @@ def default_loss(outputs: Any, targets: Tensor) -> Tensor:
 
 
 def _slope_bound(
-    place: Place, blurred: Joined | None, calls: Sequence[tuple[ActivationCall, Tensor, Tensor]]
+    place: Place, blurred: Pair | None, calls: Sequence[tuple[ActivationCall, Tensor, Tensor]]
 ) -> SlopeBound:
     pairs = [
-        (sent, _tied(blurred or Joined(call.joined.forward, Tied()), call.z, received))
-        for call, sent, received in calls
+        (sent, _tied(blurred or Pair(call.pair.forward, Tied()), call.z, received)) for call, sent, received in calls
     ]
     (sums,) = sums_of([pairs])
     low, high = _extremes(pairs)
     return SlopeBound(place.name, str(place.rule), low, high, _bound(low, high), figures(sums).cosine)
 
 
-def _tied(joined: Joined, z: Tensor, received: Tensor) -> Tensor:
+def _tied(pair: Pair, z: Tensor, received: Tensor) -> Tensor:
     with torch.enable_grad():
         start = z.detach().requires_grad_()
-        y = untie_joined(start, joined)
+        y = untie_pair(start, pair)
     (sent,) = torch.autograd.grad(y, start, received, materialize_grads=True)
     return sent
 

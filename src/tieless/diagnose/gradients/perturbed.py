@@ -13,7 +13,7 @@ from tieless.diagnose.gradients.references import Noise, noisy, tied_or
 from tieless.diagnose.watching.passes import run_pass
 from tieless.diagnose.watching.sites import Place
 from tieless.forwards import Elementwise
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.rules import Tied
 
 
@@ -126,7 +126,7 @@ def _noiseless(
     seed: int,
 ) -> float:
     """Loss without noise."""
-    halves = tied_or(places, _joined(noisy(places, blur, width, 0, 0)))
+    halves = tied_or(places, _pair(noisy(places, blur, width, 0, 0)))
     return float(_loss(model, places, loss_of, halves, seed))
 
 
@@ -134,7 +134,7 @@ def _loss(
     model: nn.Module,
     places: Sequence[Place],
     loss_of: Callable[[nn.Module], Tensor],
-    halves: dict[int, Joined],
+    halves: dict[int, Pair],
     seed: int,
 ) -> Tensor:
     def with_a_gradient(model: nn.Module) -> Tensor:
@@ -145,8 +145,8 @@ def _loss(
     return run_pass(model, places, with_a_gradient, halves, seed=seed).loss
 
 
-def _joined(noise: Mapping[int, Noise]) -> dict[int, Joined]:
-    return {number: Joined(Elementwise(one), Tied()) for number, one in noise.items()}
+def _pair(noise: Mapping[int, Noise]) -> dict[int, Pair]:
+    return {number: Pair(Elementwise(one), Tied()) for number, one in noise.items()}
 
 
 def _side(
@@ -163,5 +163,5 @@ def _side(
         weight = loss.detach() - quiet
         return loss + sum((weight * term for term in terms), torch.zeros_like(loss))
 
-    seen = run_pass(model, places, scored, tied_or(places, _joined(noise)), seed=seed)
+    seen = run_pass(model, places, scored, tied_or(places, _pair(noise)), seed=seed)
     return seen.weights, seen.by_place()

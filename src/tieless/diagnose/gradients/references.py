@@ -14,7 +14,7 @@ from tieless.diagnose.watching.passes import PassResult
 from tieless.diagnose.watching.sites import Place
 from tieless.errors import RuleValueError
 from tieless.forwards import Elementwise, Forward
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.registry import positive_number
 from tieless.rules import Tied
 
@@ -61,10 +61,10 @@ def sigmas(places: Sequence[Place], seen: PassResult, width: float) -> dict[int,
     return found
 
 
-def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, Joined]:
+def tied_or(places: Sequence[Place], others: Mapping[int, Pair]) -> dict[int, Pair]:
     """Tied rule at every place that has another rule, or the halves that are given for it."""
     return {
-        number: others.get(number) or Joined(place.forward, Tied())
+        number: others.get(number) or Pair(place.forward, Tied())
         for number, place in enumerate(places)
         if number in others or not isinstance(place.rule, Tied)
     }
@@ -72,11 +72,11 @@ def tied_or(places: Sequence[Place], others: Mapping[int, Joined]) -> dict[int, 
 
 def smoothed(
     places: Sequence[Place], seen: PassResult, width: float
-) -> tuple[dict[int, Joined], dict[int, float | None]]:
+) -> tuple[dict[int, Pair], dict[int, float | None]]:
     """Smoothed forward with its own derivative, and its sigma, for each flat place."""
     blur = sigmas(places, seen, width)
     return {
-        number: Joined(Elementwise(Smoothed(places[number].forward, width, sigma)), Tied())
+        number: Pair(Elementwise(Smoothed(places[number].forward, width, sigma)), Tied())
         for number, sigma in blur.items()
     }, blur
 

@@ -15,7 +15,7 @@ from tieless.diagnose.health.records import LayerHealth
 from tieless.diagnose.slopes.gate import Gate, gate_of
 from tieless.diagnose.watching.passes import ActivationCall, run_pass
 from tieless.diagnose.watching.sites import Place
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.rules import Rule
 
 FAINT = 0.01
@@ -38,7 +38,7 @@ def vitals(
         loss_of: Function that runs the model and gives a scalar.
         rules: Rule to run in place of an activation's own, by the activation's name.
     """
-    halves = {n: Joined(site.forward, rules[site.name]) for n, site in enumerate(sites) if site.name in rules}
+    halves = {n: Pair(site.forward, rules[site.name]) for n, site in enumerate(sites) if site.name in rules}
     seen = run_pass(model, sites, loss_of, halves, seed=0, received=True)
     calls: dict[int, list[_Fed]] = {}
     for fed in zip(seen.calls, seen.received, seen.sent, strict=True):
@@ -52,8 +52,8 @@ _Fed = tuple[ActivationCall, Tensor, Tensor]
 
 
 def _health(name: str, calls: Sequence[_Fed]) -> LayerHealth:
-    joined = calls[-1][0].joined
-    gate = gate_of(joined.forward, joined.rule, calls[-1][0].z.device)
+    pair = calls[-1][0].pair
+    gate = gate_of(pair.forward, pair.rule, calls[-1][0].z.device)
     z, received, sent = (
         torch.cat([one.detach().float().flatten() for one in part])
         for part in zip(*((call.z, received, sent) for call, received, sent in calls), strict=True)
@@ -62,8 +62,8 @@ def _health(name: str, calls: Sequence[_Fed]) -> LayerHealth:
     low, high = cast("list[float]", torch.quantile(_sample(z), z.new_tensor(PERCENTILES)).tolist())
     return LayerHealth(
         name=name,
-        forward=str(joined.forward),
-        backward=str(joined.rule),
+        forward=str(pair.forward),
+        backward=str(pair.rule),
         elements=z.numel(),
         arrives=_fraction(received != 0),
         live=_fraction(sent != 0),

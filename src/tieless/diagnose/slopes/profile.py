@@ -86,7 +86,7 @@ def slope_profiles(model: nn.Module, inputs: Any, *, bins: int = 50, seed: int =
 
 def _profile(name: str, calls: Sequence[ActivationCall], bins: int) -> SlopeProfile:
     z = torch.cat([call.z.detach().flatten().float() for call in calls]).cpu()
-    forward, rule = calls[-1].joined.forward, calls[-1].joined.rule
+    forward, rule = calls[-1].pair.forward, calls[-1].pair.rule
     if not z.isfinite().all():
         raise RuleValueError(f"The z of {name or 'the model'} has NaN or infinite numbers, which have no histogram.")
     ordered = z.sort().values

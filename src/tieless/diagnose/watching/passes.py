@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from tieless.diagnose.watching.sites import Place, inside, sites_of
 from tieless.diagnose.watching.untouched import leaving_unchanged, seeded
 from tieless.errors import RuleTypeError, RuleValueError
-from tieless.functional import Joined, untie_joined
+from tieless.functional import Pair, untie_pair
 from tieless.nn import Activation, LearnableActivation, QuantizedWeight, tied_feedback
 from tieless.rules import Rule, Tied
 
@@ -29,13 +29,13 @@ class Run:
 
     Args:
         place: Number of the place.
-        joined: Halves that run, with the parameters of this call.
+        pair: Halves that run, with the parameters of this call.
         inplace: True if it writes to its input.
         own: Function ``z -> y``, which runs the activation as it is.
     """
 
     place: int
-    joined: Joined
+    pair: Pair
     inplace: bool
     own: Callable[[Tensor], Tensor]
 
@@ -50,12 +50,12 @@ class ActivationCall:
 
     Args:
         place: Number of the place.
-        joined: Halves that ran.
+        pair: Halves that ran.
         z, y: Views through which only the gradient of this call passes.
     """
 
     place: int
-    joined: Joined
+    pair: Pair
     z: Tensor
     y: Tensor
 
@@ -94,7 +94,7 @@ def places_of(model: object, asker: str) -> list[Place]:
         RuleValueError: the model has none of either, or has a lazy layer.
     """
     quantisers = [
-        Place(name.partition(".parametrizations.")[0], part, part.joined, weight=True)
+        Place(name.partition(".parametrizations.")[0], part, part.tieless_pair, weight=True)
         for name, part in _modules(model)
         if isinstance(part, QuantizedWeight)
     ]
@@ -108,7 +108,7 @@ def _modules(model: object) -> Iterator[tuple[str, nn.Module]]:
 
 @contextmanager
 def watched(
-    model: nn.Module, places: Sequence[Place], watcher: Watcher, halves: Mapping[int, Joined] | None = None
+    model: nn.Module, places: Sequence[Place], watcher: Watcher, halves: Mapping[int, Pair] | None = None
 ) -> Generator[None]:
     """Context in which the watcher runs each call of a place; model and all random states are restored afterwards.
 
@@ -126,14 +126,14 @@ def watched(
         yield
 
 
-def _told(number: int, place: Place, joined: Joined | None, watcher: Watcher) -> Callable[..., Tensor]:
+def _told(number: int, place: Place, pair: Pair | None, watcher: Watcher) -> Callable[..., Tensor]:
     module = place.module
     original = cast("Callable[..., Tensor]", module.forward)
-    if joined is not None and "joined" in vars(module):
-        vars(module)["joined"] = joined
-    elif joined is not None:
+    if pair is not None and "tieless_pair" in vars(module):
+        vars(module)["tieless_pair"] = pair
+    elif pair is not None:
         # PyTorch's own, and slopes that learn, hold no halves that could be exchanged.
-        original = _instead(joined)
+        original = _instead(pair)
 
     def forward(*given: Any, **named: Any) -> Tensor:
         z, *others = given or (named.pop("z" if "z" in named else "input"),)
@@ -145,14 +145,14 @@ def _told(number: int, place: Place, joined: Joined | None, watcher: Watcher) ->
         def own(z: Tensor) -> Tensor:
             return original(z, *others, **named)
 
-        return watcher(Run(number, ran or joined or place.joined, inplace, own), z)
+        return watcher(Run(number, ran or pair or place.pair, inplace, own), z)
 
     return forward
 
 
-def _instead(joined: Joined) -> Callable[..., Tensor]:
+def _instead(pair: Pair) -> Callable[..., Tensor]:
     def forward(z: Tensor, *_: Any, **__: Any) -> Tensor:
-        return untie_joined(z, joined)
+        return untie_pair(z, pair)
 
     return forward
 
@@ -161,7 +161,7 @@ def run_pass(
     model: nn.Module,
     places: Sequence[Place],
     loss_of: LossOf,
-    halves: Mapping[int, Joined],
+    halves: Mapping[int, Pair],
     *,
     seed: int,
     received: bool = False,
@@ -226,7 +226,7 @@ def weights_of(model: nn.Module, places: Sequence[Place]) -> dict[str, nn.Parame
 
 @contextmanager
 def running(
-    model: nn.Module, places: Sequence[Place], halves: Mapping[int, Joined], *, seed: int
+    model: nn.Module, places: Sequence[Place], halves: Mapping[int, Pair], *, seed: int
 ) -> Generator[list[ActivationCall]]:
     """Context in which other halves run and all calls are recorded; model and random states are restored.
 
@@ -241,7 +241,7 @@ def running(
         # If nothing below learns, z starts the graph; otherwise no gradient would be passed down.
         begin = z.clone() if run.inplace else z.view_as(z)
         begin = begin if begin.requires_grad else begin.detach().requires_grad_()
-        here = torch.get_rng_state() if run.joined.draws else None
+        here = torch.get_rng_state() if run.pair.draws else None
         if here is not None:
             torch.set_rng_state(stream)
         y = run.own(begin.clone() if run.inplace else begin)
@@ -252,7 +252,7 @@ def running(
             y = y.view_as(y)
             # A call without gradients passes and receives none.
             calls.append(
-                ActivationCall(run.place, run.joined, begin, y if y.requires_grad else y.detach().requires_grad_())
+                ActivationCall(run.place, run.pair, begin, y if y.requires_grad else y.detach().requires_grad_())
             )
         return z.copy_(y) if run.inplace else y.view_as(y)
 
@@ -269,7 +269,7 @@ def _refuse_untied(loss: Tensor, model: nn.Module) -> None:
         if node is None or node in met:
             continue
         met.add(node)
-        rule = getattr(getattr(node, "joined", getattr(node, "setting", None)), "rule", None)
+        rule = getattr(getattr(node, "pair", getattr(node, "setting", None)), "rule", None)
         if isinstance(rule, Rule) and not isinstance(rule, Tied):
             raise RuleValueError(
                 f"{type(model).__name__} calls untie by itself, with the rule {rule}, where no reference can be "

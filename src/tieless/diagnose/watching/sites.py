@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from tieless.errors import RuleTypeError, RuleValueError
 from tieless.forwards import Elementwise, Forward
-from tieless.functional import Joined
+from tieless.functional import Pair
 from tieless.nn import Activation, activations, native_activations
 from tieless.rules import Rule, Tied
 
@@ -22,26 +22,26 @@ class Place:
     Args:
         name: Name in the model.
         module: Activation, ours or PyTorch's, or the parametrization that quantises a weight.
-        joined: Halves; for a PyTorch module, itself as a callable, and ``tied``.
+        pair: Halves; for a PyTorch module, itself as a callable, and ``tied``.
         native: True if it is PyTorch's.
         weight: True if it computes a weight.
     """
 
     name: str
     module: nn.Module
-    joined: Joined
+    pair: Pair
     native: bool = False
     weight: bool = False
 
     @property
     def forward(self) -> Forward:
         """Forward half."""
-        return self.joined.forward
+        return self.pair.forward
 
     @property
     def rule(self) -> Rule:
         """Backward half."""
-        return self.joined.rule
+        return self.pair.rule
 
 
 def inside(model: object, asker: str) -> list[Place]:
@@ -61,11 +61,11 @@ def inside(model: object, asker: str) -> list[Place]:
             f"{asker} needs the shapes of {type(model).__name__}, which has lazy layers. Call it once with a batch."
         )
     ours = [
-        Place(name, one, one.joined if isinstance(one, Activation) else Joined(one.forward_fn, one.rule))
+        Place(name, one, one.tieless_pair if isinstance(one, Activation) else Pair(one.forward_fn, one.rule))
         for name, one in activations(model).items()
     ]
     return ours + [
-        Place(name, module, Joined(Elementwise(_Native(module)), Tied()), native=True)
+        Place(name, module, Pair(Elementwise(_Native(module)), Tied()), native=True)
         for name, module in native_activations(model).items()
     ]
 

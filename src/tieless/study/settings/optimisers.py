@@ -16,7 +16,7 @@ from torch import nn
 
 from tieless._imports import try_import
 from tieless.optim import Bop, DirectionFirst, split_parameters
-from tieless.registry import Named, Registry, option
+from tieless.registry import Named, Registry, hidden_at_default
 
 
 class Optimiser(Named):
@@ -47,7 +47,7 @@ class _Adam(Optimiser):
     """Adam, ``torch.optim.Adam``; with ``weight_decay``, ``torch.optim.AdamW``."""
 
     name: ClassVar[str] = "adam"
-    weight_decay: float = option(0.0)
+    weight_decay: float = hidden_at_default(0.0)
 
     def check(self) -> None:
         self.require(self.weight_decay >= 0, "weight_decay >= 0")
@@ -86,7 +86,7 @@ class _DirectionFirst(Optimiser):
     """Optimiser ``tieless.optim.DirectionFirst``."""
 
     name: ClassVar[str] = "direction_first"
-    momentum: float = option(0.9)
+    momentum: float = hidden_at_default(0.9)
 
     def check(self) -> None:
         self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
@@ -119,7 +119,7 @@ class _SignSGD(_Kept):
 
     name: ClassVar[str] = "sign_sgd"
     called: ClassVar[str] = "SignSGD"
-    momentum: float = option(0.9)
+    momentum: float = hidden_at_default(0.9)
 
     def check(self) -> None:
         self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
@@ -135,7 +135,7 @@ class _Lion(_Kept):
 
     name: ClassVar[str] = "lion"
     called: ClassVar[str] = "Lion"
-    weight_decay: float = option(0.0)
+    weight_decay: float = hidden_at_default(0.0)
 
     def check(self) -> None:
         self.require(self.weight_decay >= 0, "weight_decay >= 0")
@@ -151,8 +151,8 @@ class _Lars(_Kept):
 
     name: ClassVar[str] = "lars"
     called: ClassVar[str] = "LARS"
-    trust: float = option(0.001)
-    momentum: float = option(0.9)
+    trust: float = hidden_at_default(0.001)
+    momentum: float = hidden_at_default(0.9)
 
     def check(self) -> None:
         self.require(self.trust > 0 and 0 <= self.momentum < 1, "trust > 0 and momentum from 0 to below 1")

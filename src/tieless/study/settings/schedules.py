@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tieless.registry import Named, Registry, option
+from tieless.registry import Named, Registry, hidden_at_default
 
 
 class Schedule(Named):
@@ -59,7 +59,7 @@ class _Cosine(_Warm):
     """Half a cosine, from 1 to 0, after a linear rise over the ``warmup`` fraction of all updates."""
 
     name: ClassVar[str] = "cosine"
-    warmup: float = option(0.0)
+    warmup: float = hidden_at_default(0.0)
 
     def _fall(self, done: float) -> float:
         return (1 + math.cos(math.pi * done)) / 2
@@ -71,7 +71,7 @@ class _Linear(_Warm):
     """Straight line from 1 to 0, after a linear rise over the ``warmup`` fraction of all updates."""
 
     name: ClassVar[str] = "linear"
-    warmup: float = option(0.0)
+    warmup: float = hidden_at_default(0.0)
 
     def _fall(self, done: float) -> float:
         return 1 - done

@@ -13,7 +13,7 @@ from tieless.data.source import SOURCES
 from tieless.errors import StudyError
 from tieless.feedback import feedback as feedback_of
 from tieless.forwards import forward as forward_of
-from tieless.functional import join
+from tieless.functional import pair_of
 from tieless.grammar import Call, Value, format_call, parse_call, parse_chain
 from tieless.models import model_spec
 from tieless.registry import remembered, unknown
@@ -149,4 +149,4 @@ def check_pair(forward: str, backward: str) -> None:
     """Raise ``UntrainableError`` if ``backward`` needs a slope that ``forward`` does not have."""
     schedule = rule_schedule(backward)
     for one in [backward] if schedule is None else schedule.kinds():
-        join(forward, one)
+        pair_of(forward, one)

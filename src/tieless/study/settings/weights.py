@@ -10,7 +10,7 @@ from torch import nn
 from tieless.errors import RuleValueError
 from tieless.nn import QuantizedWeight, WeightScale, quantize_weights
 from tieless.nn.select import linear_layers
-from tieless.registry import Named, Registry, option
+from tieless.registry import Named, Registry, hidden_at_default
 from tieless.rules import rule as rule_of
 
 
@@ -67,9 +67,9 @@ class _Binary(_Quantized):
     """Weights that are signs, in all layers but the ends."""
 
     name: ClassVar[str] = "binary"
-    scale: WeightScale = option("none")
-    backward: str = option("rectangular(-1, 1)")
-    keep_ends: bool = option(default=True)
+    scale: WeightScale = hidden_at_default("none")
+    backward: str = hidden_at_default("rectangular(-1, 1)")
+    keep_ends: bool = hidden_at_default(default=True)
 
     def quantizer(self) -> QuantizedWeight:
         return QuantizedWeight("sign", self.backward, scale=self.scale)
@@ -81,10 +81,10 @@ class _Ternary(_Quantized):
     """Weights -s, 0 and s, in all layers but the ends."""
 
     name: ClassVar[str] = "ternary"
-    threshold: float = option(0.7)
-    scale: WeightScale = option("mean")
-    backward: str = option("constant(1)")
-    keep_ends: bool = option(default=True)
+    threshold: float = hidden_at_default(0.7)
+    scale: WeightScale = hidden_at_default("mean")
+    backward: str = hidden_at_default("constant(1)")
+    keep_ends: bool = hidden_at_default(default=True)
 
     def quantizer(self) -> QuantizedWeight:
         return QuantizedWeight(f"ternary({self.threshold})", self.backward, scale=self.scale, unit=1)
@@ -97,9 +97,9 @@ class _KBit(_Quantized):
 
     name: ClassVar[str] = "k_bit"
     bits: int
-    scale: WeightScale = option("mean")
-    backward: str = option("constant(1)")
-    keep_ends: bool = option(default=True)
+    scale: WeightScale = hidden_at_default("mean")
+    backward: str = hidden_at_default("constant(1)")
+    keep_ends: bool = hidden_at_default(default=True)
 
     def quantizer(self) -> QuantizedWeight:
         return QuantizedWeight.from_bits(self.bits, self.backward, scale=self.scale)

@@ -28,8 +28,7 @@ from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
 from tieless.study.running import runner, training
 from tieless.study.running.runner import run
-from tieless.study.running.training import run_trial
-from tieless.study.running.validation import hold_out
+from tieless.study.running.training import hold_out, run_trial
 from tieless.study.trial import EpochRecord
 
 

@@ -17,8 +17,7 @@ from tieless.models import build_model
 from tieless.study import load_study, network
 from tieless.study.network import check_fit
 from tieless.study.running.steps import Step
-from tieless.study.running.training import run_trial
-from tieless.study.running.validation import hold_out
+from tieless.study.running.training import hold_out, run_trial
 from tieless.study.settings.losses import LOSSES
 from tieless.study.trial import Trial
 

@@ -10,8 +10,7 @@ from tests.study.fakes import Inline, choosing, claiming, make_result, make_stud
 from tieless.errors import StudyError
 from tieless.study import export_table, load_table
 from tieless.study.file.reading import parse_study
-from tieless.study.judging.deciding import more_seeds
-from tieless.study.judging.verdicts import judge
+from tieless.study.judging.verdicts import judge, more_seeds
 from tieless.study.results.plan import planned
 from tieless.study.results.store import FILE, Store
 from tieless.study.running import runner

@@ -13,8 +13,8 @@ from tests.study.fakes import CONFIRMED, SHORT, choosing, claiming, make_result,
 from tieless.errors import MissingExtraError, StudyError
 from tieless.report.collect import assemble
 from tieless.study import Store, export_table, judge, load_table, parse_study, trial_rows
-from tieless.study.judging.deciding import more_seeds
 from tieless.study.judging.pairing import cell
+from tieless.study.judging.verdicts import more_seeds
 from tieless.study.results import export, tables
 from tieless.study.results.plan import planned
 from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, EpochRecord

@@ -1,6 +1,6 @@
 """Verdicts on claims: for each cell the difference, its interval and its tests; for each claim one verdict.
 
-All tests compare runs paired by seed. ``docs/statistics.md`` defines the accuracy of a run, the family of comparisons
+Undecided cells get further seeds, on both sides, up to the next look. All tests compare runs paired by seed. ``docs/statistics.md`` defines the accuracy of a run, the family of comparisons
 and the number of looks; they are computed here.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from tieless.errors import StudyError
 from tieless.study.claims import Claim
-from tieless.study.judging.comparison import ClaimCell, Comparison, Verdict, steps
+from tieless.study.judging.comparison import LEAST_PAIRS, ClaimCell, Comparison, Verdict, steps
 from tieless.study.judging.pairing import Pairing, cells_of, pairings
 from tieless.study.judging.statistics import LEVEL, holm
 from tieless.study.study import Study
-from tieless.study.trial import Result
+from tieless.study.trial import Result, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,46 @@ def judge(claims: Iterable[Claim], study: Study, results: Iterable[Result]) -> l
     return [verdict for verdict, _ in _judged(claims, study, results)]
 
 
-def undecided(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Comparison]:
+def check_most_seeds(study: Study, most: int) -> None:
+    """Check that seeds can be added.
+
+    Raises:
+        StudyError: the study has no claims, or no cell could get more seeds than it has.
+    """
+    if not study.claims:
+        raise StudyError(f"{study.name} has no claims to decide: give it some, as 'claims:' in its file.")
+    if most < LEAST_PAIRS:
+        raise StudyError(f"At most {most} seeds decide nothing: a test needs {LEAST_PAIRS} pairs of runs.")
+
+
+def more_seeds(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Trial]:
+    """Trials to add next; empty if every claim is decided, has all its seeds, or cannot be decided by more.
+
+    Args:
+        study: Plan, with ``most_seeds``.
+        results: Results of the plan.
+        every_cell: True to decide also cells of a claim that another cell has settled.
+    """
+    chosen = () if study.choose is None else study.choose.seeds
+    wanted: dict[Trial, None] = {}
+    for comparison in _undecided(study, results, every_cell=every_cell):
+        size = next((size for size in comparison.sizes if size > comparison.ended), None)
+        if size is None:
+            continue
+        seeds = list(comparison.pairing.seeds)
+        number = max(seeds) + 1
+        while len(seeds) < size:
+            if number not in chosen:
+                seeds.append(number)
+            number += 1
+        for arm in (comparison.pairing.candidate, comparison.pairing.baseline):
+            known = next(iter(arm.values()))
+            wanted.update(dict.fromkeys(replace(known, seed=seed) for seed in seeds if seed not in arm))
+    there = set(study.trials)
+    return sorted((trial for trial in wanted if trial not in there), key=lambda trial: trial.seed)
+
+
+def _undecided(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Comparison]:
     """Comparisons of a study's claims that are still undecided and that more seeds may decide.
 
     A claim that does not hold in one cell is settled, whatever its other cells say; ``every_cell`` includes those too.

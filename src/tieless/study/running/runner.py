@@ -24,7 +24,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from tieless.errors import StudyError
-from tieless.study.judging.deciding import check_most_seeds, more_seeds
+from tieless.study.judging.verdicts import check_most_seeds, more_seeds
 from tieless.study.results.store import FILE, Store
 from tieless.study.running.books import Books
 from tieless.study.running.events import Event, Started, Summary, Waiting

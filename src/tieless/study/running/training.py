@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tieless.data import Dataset
+from tieless.data.source import stream
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.errors import StudyError
 from tieless.grammar import parse_call
@@ -23,7 +26,6 @@ from tieless.optim import clip_after_step
 from tieless.rules import rule_schedule
 from tieless.study.network import start_of
 from tieless.study.running.steps import step_for
-from tieless.study.running.validation import hold_out
 from tieless.study.settings.augmentations import augmentations, augmented
 from tieless.study.settings.losses import LOSSES
 from tieless.study.settings.optimisers import OPTIMISERS
@@ -234,3 +236,33 @@ def processor_name() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def hold_out(data: Dataset, part: float, seed: int) -> tuple[Dataset, tuple[Tensor, Tensor]]:
+    """Take a part of the training samples away.
+
+    ``seed`` draws them from a stream of its own, without regard to their labels, so that neither the subset nor the
+    order of the others depends on it. The test samples stay as they are.
+
+    Args:
+        data: Data set to take from.
+        part: Fraction to take, above 0 to below 1; rounded to whole samples, at least one.
+        seed: Seed that draws them.
+    Returns:
+        Data set without the held-out samples, and the inputs and labels of those, whole samples each.
+    Raises:
+        StudyError: no sample would be left to train on.
+    Example:
+        >>> from tieless.data import load
+        >>> rest, (x, y) = hold_out(load("ones(d=4, n=50)", seed=0), 0.25, seed=0)
+        >>> len(rest.train_y), len(y), len(rest.test_y)
+        (30, 10, 10)
+    """
+    samples = len(data.train_y)
+    count = max(1, round(part * samples))
+    if count >= samples:
+        raise StudyError(f"validation {part:g} of {samples} training samples leaves none to train on.")
+    order = torch.randperm(samples, generator=stream("validation", seed)).to(data.train_y.device)
+    held, kept = order[:count], order[count:].sort().values
+    rest = replace(data, train_x=data.train_x[kept], train_y=data.train_y[kept])
+    return rest, (data.train_x[held], data.train_y[held])

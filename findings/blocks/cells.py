@@ -61,8 +61,8 @@ def cells(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
                 continue
             rate = "" if section.chosen else words.rate(cell.learning_rate)
             others = (said.get(field, "") for field in varied)
-            columns.setdefault((cell.forward, rate, *others), {})[cell.backward] = cell
-            rules[cell.backward] = None
+            columns.setdefault((cell.forward, rate, *others), {})[str(cell.backward)] = cell
+            rules[str(cell.backward)] = None
     if not columns:
         raise StudyError(f"{name} has no cells with {' '.join(conditions)}.")
     forwards = list(dict.fromkeys(forward for forward, *_ in columns))
@@ -105,7 +105,7 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
     """
     name, peer, *conditions = given
     found = {
-        cell.backward: cell
+        str(cell.backward): cell
         for section in _sections(name, dict(condition.split("=", 1) for condition in conditions))
         for part in section.blocks
         for cell in part.grid.cells

@@ -7,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from tieless.report import chart
 from tieless.report.records import Curve, Panel, Point, Stop
+from tieless.study.trial import BackwardPass
 
 AXES = chart.Frame(epochs=3, low=20, high=80, step=20, chance=0.1)
 INSIDE_X = (chart.LEFT, chart.WIDTH - chart.RIGHT)
@@ -24,7 +25,7 @@ def ends(path: str) -> list[tuple[float, float]]:
 
 
 def draw(*points: Point, stops: tuple[Stop, ...] = (), axes: chart.Frame = AXES) -> chart.Stroke:
-    (stroke,) = chart.draw(Panel("relu", (Curve("constant(1)", points, stops),)), axes).strokes
+    (stroke,) = chart.draw(Panel("relu", (Curve(BackwardPass("constant(1)"), points, stops),)), axes).strokes
     return stroke
 
 

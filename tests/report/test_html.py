@@ -11,6 +11,7 @@ from tieless.report import html, write
 from tieless.report.collect import assemble
 from tieless.report.records import Estimate, TableCell
 from tieless.study.results.store import Store
+from tieless.study.trial import BackwardPass
 
 HOSTILE = "<script>alert(1)</script> & \"two\" 'one' {{ 7 * 7 }}"
 
@@ -245,8 +246,8 @@ def test_a_page_is_written_whole_or_not_at_all(typical, study, tmp_path, monkeyp
 def test_a_rule_keeps_its_style_and_every_style_is_in_the_sheet(large):
     text = html.render(large)
     sheet = text[text.index("<style>") : text.index("</style>")]
-    styles = html._styles((*large.rules, *(f"other{i}" for i in range(20))))
-    assert (styles["tied"], styles["frozen"]) == ("tied", "frozen")
+    styles = html._styles((*large.rules, *(BackwardPass(f"other{i}") for i in range(20))))
+    assert (styles[BackwardPass("tied")], styles[BackwardPass("frozen")]) == ("tied", "frozen")
     assert len(set(styles.values())) == 2 + html.STYLES
     assert all(re.search(rf"\.{style}\b[^{{]*{{[^}}]*--hue", sheet) for style in styles.values())
 
@@ -258,9 +259,7 @@ def test_a_rule_keeps_its_style_and_every_style_is_in_the_sheet(large):
 def test_a_tint_follows_the_number_that_is_printed(points, tint):
     cell = TableCell(
         forward="relu",
-        backward="constant(1)",
-        rule="constant(1)",
-        feedback="tied",
+        backward=BackwardPass("constant(1)"),
         learning_rate=0.1,
         planned=1,
         runs=(),

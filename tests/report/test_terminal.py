@@ -61,7 +61,7 @@ def test_a_narrow_terminal_loses_no_number_and_no_rule(typical, report_of, width
         tables = text.count("backward rule")
         assert 1 <= tables <= len(grid.forwards)
         for rule in grid.rules:
-            assert len(re.findall(rf"^ {re.escape(rule)} ", text, re.MULTILINE)) >= tables
+            assert len(re.findall(rf"^ {re.escape(str(rule))} ", text, re.MULTILINE)) >= tables
         for forward in grid.forwards:
             assert text.count(f" {forward} ") == 1
     for number in ("75.0 ±10.8", "10.0 ±0.0", "62.0 ±2.5", "◐ 3/3 one class"):

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tieless.report.records import Curve, Panel, Section
+from tieless.study.trial import BackwardPass
 
 WIDTH, HEIGHT = 300, 220
 LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
@@ -75,14 +76,14 @@ class Stroke:
     """Geometry of one curve.
 
     Args:
-        backward: Spec of the rule.
+        backward: Rule and feedback weights.
         line, band: Paths of the mean, and around lowest to highest; empty if no seed finished.
         end: Position of its marker; ``None`` if no seed finished.
         stops: Paths of the runs that diverged, up to that point.
         crosses: Positions at which those paths end.
     """
 
-    backward: str
+    backward: BackwardPass
     line: str
     band: str
     end: tuple[float, float] | None

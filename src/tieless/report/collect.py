@@ -38,14 +38,14 @@ from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
 from tieless.study.study import Study
-from tieless.study.trial import Result, Trial
+from tieless.study.trial import BackwardPass, Result, Trial
 
-BASELINES = ("tied", "frozen")
+BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
-Cells = Mapping[tuple[str, str], TableCell]
+Cells = Mapping[tuple[BackwardPass, str], TableCell]
 """Cells by (backward, forward)."""
 
 
@@ -125,7 +125,7 @@ def _section(
     settings: Settings,
     planned: Sequence[Trial],
     results: Mapping[str, Result],
-    rules: Sequence[str],
+    rules: Sequence[BackwardPass],
     flat: frozenset[str],
     edges: Mapping[Trial, int] | None,
     step: Step,
@@ -161,15 +161,13 @@ def _section(
 
 
 def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
-    cells: dict[tuple[str, str], TableCell] = {}
-    for (backward, forward), trials in _group(planned, lambda trial: (trial.backward_label, trial.forward)).items():
+    cells: dict[tuple[BackwardPass, str], TableCell] = {}
+    for (backward, forward), trials in _group(planned, lambda trial: (trial.backward_pass, trial.forward)).items():
         found = [results[trial.id] for trial in trials if trial.id in results]
         runs = tuple(sorted((_run(result) for result in found), key=lambda run: run.seed))
         cells[backward, forward] = TableCell(
             forward=forward,
             backward=backward,
-            rule=trials[0].backward,
-            feedback=trials[0].feedback,
             learning_rate=trials[0].learning_rate,
             planned=len(trials),
             runs=runs,
@@ -203,15 +201,16 @@ def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
 def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) -> Cells:
     runs = {place: {run.seed: results[run.trial] for run in cell.runs} for place, cell in cells.items()}
 
-    def difference(cell: TableCell, baseline: str) -> Estimate | None:
+    def difference(cell: TableCell, baseline: BackwardPass) -> Estimate | None:
         if cell.backward == baseline:
             return None
         theirs = runs.get((baseline, cell.forward), {})
         ours = runs[cell.backward, cell.forward]
         return _estimate(paired((result, theirs.get(seed)) for seed, result in ours.items()), step)
 
+    tied, frozen = BASELINES
     return {
-        place: replace(cell, to_tied=difference(cell, "tied"), to_frozen=difference(cell, "frozen"))
+        place: replace(cell, to_tied=difference(cell, tied), to_frozen=difference(cell, frozen))
         for place, cell in cells.items()
     }
 
@@ -222,7 +221,7 @@ def _best(blocks: Iterable[Cells]) -> Cells:
     def merit(cell: TableCell) -> tuple[int, float]:
         return -cell.diverged, cell.accuracy.mean if cell.accuracy else -1.0
 
-    chosen: dict[tuple[str, str], TableCell] = {}
+    chosen: dict[tuple[BackwardPass, str], TableCell] = {}
     for place, candidates in _group((cell for cells in blocks for cell in cells.values()), _place).items():
         tried = [cell for cell in candidates if cell.runs] or candidates
         best = max(tried, key=merit)
@@ -234,7 +233,7 @@ def _best(blocks: Iterable[Cells]) -> Cells:
     return chosen
 
 
-def _place(cell: TableCell) -> tuple[str, str]:
+def _place(cell: TableCell) -> tuple[BackwardPass, str]:
     return cell.backward, cell.forward
 
 
@@ -291,8 +290,8 @@ def _flat(forward: str) -> bool:
     return False
 
 
-def _rules_in_order(planned: Sequence[Trial]) -> tuple[str, ...]:
-    rules = _distinct(trial.backward_label for trial in planned)
+def _rules_in_order(planned: Sequence[Trial]) -> tuple[BackwardPass, ...]:
+    rules = _distinct(trial.backward_pass for trial in planned)
     return tuple(rule for rule in BASELINES if rule in rules) + tuple(rule for rule in rules if rule not in BASELINES)
 
 

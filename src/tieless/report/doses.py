@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from tieless.grammar import Call, Value, format_call, parse_chain
 from tieless.report.records import Dose, DoseLine, DosePoint, Grid, Section, TableCell
 from tieless.rules import rules
-from tieless.study.trial import backward_label
+from tieless.study.trial import BackwardPass
 
 LEAST_DOSES = 3
 """Smallest number of doses: two are a comparison, which the table shows."""
@@ -19,21 +19,14 @@ class _Family:
     """Rule with one number left open.
 
     Args:
-        rule: Spec of the rule, with the parameter's name in the place of the number.
+        rule: Rule with the parameter's name in the place of the number.
         parameter: Name of the parameter.
-        without: Spec of the chain without the call that has the number; that of ``tied`` if it was the only one.
-        feedback: Spec of the feedback weights.
+        without: Rule without the call that has the number; ``tied`` if it was the only one.
     """
 
-    rule: str
+    rule: BackwardPass
     parameter: str
-    without: str
-    feedback: str
-
-    @property
-    def row(self) -> str:
-        """Name of the row of the rule without the call, as a grid has it."""
-        return backward_label(self.without, self.feedback)
+    without: BackwardPass
 
 
 def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
@@ -41,17 +34,16 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
 
     A rule with two numbers may belong to two families.
     """
-    found: dict[_Family, dict[str, float]] = {}
+    found: dict[_Family, dict[BackwardPass, float]] = {}
     grids = [(section, section.best or section.blocks[0].grid) for section in sections]
-    ways = {cell.backward: (cell.rule, cell.feedback) for _, grid in grids for cell in grid.cells}
     for row in dict.fromkeys(row for _, grid in grids for row in grid.rules):
-        for family, dose in _families(*ways[row]):
+        for family, dose in _families(row):
             found.setdefault(family, {})[row] = dose
     return tuple(
         Dose(
-            backward_label(family.rule, family.feedback),
+            str(family.rule),
             family.parameter,
-            family.row if any(family.row in grid.rules for _, grid in grids) else None,
+            str(family.without) if any(family.without in grid.rules for _, grid in grids) else None,
             _lines(family, rows, grids),
         )
         for family, rows in found.items()
@@ -59,15 +51,15 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
     )
 
 
-def _families(backward: str, feedback: str) -> Iterator[tuple[_Family, float]]:
+def _families(backward: BackwardPass) -> Iterator[tuple[_Family, float]]:
     """Numbers in a rule, each with the rule around it."""
-    chain = parse_chain(backward)
+    chain = parse_chain(backward.rule)
     for place, call in enumerate(chain):
         without = _written([*chain[:place], *chain[place + 1 :]]) or "tied"
         for name, value, opened in _opened(call):
             rule = _written([*chain[:place], opened, *chain[place + 1 :]])
             rule = rule.replace(f'{name}="{_OPEN}{name}"', name).replace(f'"{_OPEN}{name}"', name)
-            yield _Family(rule, name, without, feedback), float(value)
+            yield _Family(backward._replace(rule=rule), name, backward._replace(rule=without)), float(value)
 
 
 _OPEN = "open "
@@ -93,16 +85,22 @@ def _written(calls: Iterable[Call]) -> str:
     return " >> ".join(map(format_call, calls))
 
 
-def _lines(family: _Family, rows: dict[str, float], grids: Sequence[tuple[Section, Grid]]) -> tuple[DoseLine, ...]:
+def _lines(
+    family: _Family, rows: dict[BackwardPass, float], grids: Sequence[tuple[Section, Grid]]
+) -> tuple[DoseLine, ...]:
     lines: list[DoseLine] = []
     for section, grid in grids:
         for forward in grid.forwards:
             cells = sorted(
-                ((dose, cell) for row, dose in rows.items() if (cell := grid.cell(row, forward)) is not None),
+                (
+                    (dose, cell)
+                    for row, dose in rows.items()
+                    if (cell := grid.cell(row.rule, forward, row.feedback)) is not None
+                ),
                 key=lambda pair: pair[0],
             )
             if cells:
-                base = grid.cell(family.row, forward)
+                base = grid.cell(family.without.rule, forward, family.without.feedback)
                 points = tuple(_point(dose, cell) for dose, cell in cells)
                 lines.append(DoseLine(section.settings, forward, points, None if base is None else base.accuracy))
     return tuple(lines)

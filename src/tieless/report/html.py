@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tieless._files import is_file, write_whole
@@ -15,6 +16,7 @@ from tieless.report.collect import BASELINES, collect
 from tieless.report.printable import printable
 from tieless.report.records import Report, Settings, TableCell
 from tieless.study.study import Study
+from tieless.study.trial import BackwardPass
 
 with try_import("report") as report_extra:
     import jinja2
@@ -82,10 +84,12 @@ def _text(value: object) -> object:
     return value if hasattr(value, "__html__") else printable(str(value))
 
 
-def _styles(rules: tuple[str, ...]) -> dict[str, str]:
+def _styles(rules: Sequence[BackwardPass]) -> dict[BackwardPass, str]:
     """CSS class of each rule's curve, the same on the whole page."""
     others = [rule for rule in rules if rule not in BASELINES]
-    return {rule: rule for rule in BASELINES} | {rule: f"s{i % STYLES}" for i, rule in enumerate(others)}
+    return {baseline: baseline.rule for baseline in BASELINES} | {
+        rule: f"s{i % STYLES}" for i, rule in enumerate(others)
+    }
 
 
 def _heat(cell: TableCell) -> str:

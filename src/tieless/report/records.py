@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from tieless.study.choose import Choice
 from tieless.study.judging.verdicts import ClaimVerdict
 from tieless.study.study import Study
-from tieless.study.trial import Status, Trial
+from tieless.study.trial import BackwardPass, Status, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +94,7 @@ class TableCell:
 
     Args:
         forward: Spec of the forward.
-        backward: Name of its row: the spec of the rule, with ``through`` and that of the feedback weights if they are
-            not the layers' own.
-        rule, feedback: Specs of the rule and of the feedback weights.
+        backward: Rule and feedback weights.
         learning_rate: Learning rate of these runs.
         planned: Number of seeds that the study asks for.
         runs: Runs of its seeds, in order of the seed.
@@ -109,9 +107,7 @@ class TableCell:
     """
 
     forward: str
-    backward: str
-    rule: str
-    feedback: str
+    backward: BackwardPass
     learning_rate: float
     planned: int
     runs: tuple[Run, ...]
@@ -140,12 +136,13 @@ class Grid:
     ``flat`` are the forwards that no slope can train, so that their tied cell does not exist.
     """
 
-    rules: tuple[str, ...]
+    rules: tuple[BackwardPass, ...]
     forwards: tuple[str, ...]
     flat: frozenset[str]
     rows: tuple[tuple[TableCell | None, ...], ...]
 
-    def cell(self, backward: str, forward: str) -> TableCell | None:
+    def cell(self, rule: str, forward: str, feedback: str = "tied") -> TableCell | None:
+        backward = BackwardPass(rule, feedback)
         if backward not in self.rules or forward not in self.forwards:
             return None
         return self.rows[self.rules.index(backward)][self.forwards.index(forward)]
@@ -177,7 +174,7 @@ class Stop:
 class Curve:
     """Test accuracy by epoch under one rule, and the runs that ended early."""
 
-    backward: str
+    backward: BackwardPass
     points: tuple[Point, ...]
     stops: tuple[Stop, ...]
 
@@ -324,7 +321,7 @@ class Report:
     done: int
     diverged: int
     one_class: int
-    rules: tuple[str, ...]
+    rules: tuple[BackwardPass, ...]
     sections: tuple[Section, ...]
     doses: tuple[Dose, ...]
     axes: tuple[Axis, ...]

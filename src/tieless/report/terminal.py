@@ -61,7 +61,7 @@ def table(report: Report) -> RenderableType:
             parts += [Text(f"\n{settings} · learning rate {rate}"), _FittedGrid(section.blocks[0].grid, rates=False)]
     parts += [
         Text(
-            f"failed: {failure.trial.forward} under {failure.trial.backward_label}, seed {failure.trial.seed}: {failure.error}"
+            f"failed: {failure.trial.forward} under {failure.trial.backward_pass}, seed {failure.trial.seed}: {failure.error}"
         )
         for failure in report.failures
     ]
@@ -117,7 +117,7 @@ class _FittedGrid:
                 Text(words.absent(rule, forward, grid), style="dim") if cell is None else _cell(cell, rates=self._rates)
                 for forward, cell in zip(grid.forwards[start:end], row[start:end], strict=True)
             ]
-            shown.add_row(Text(rule), *cells, end_section=rule in baselines[-1:])
+            shown.add_row(Text(str(rule)), *cells, end_section=rule in baselines[-1:])
         return shown
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tieless._yaml import write_value
 from tieless.report.records import Estimate, Grid, Report, Run, Settings, TableCell
+from tieless.study.trial import BackwardPass
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -65,9 +66,9 @@ def marks(cell: TableCell) -> tuple[Mark, ...]:
     return tuple(mark for mark in found if mark is not None)
 
 
-def absent(rule: str, forward: str, grid: Grid) -> str:
+def absent(backward: BackwardPass, forward: str, grid: Grid) -> str:
     """Reason why a grid has no cell at a place."""
-    return "cannot be tied" if rule == "tied" and forward in grid.flat else "not in this study"
+    return "cannot be tied" if backward == BackwardPass("tied") and forward in grid.flat else "not in this study"
 
 
 def tooltip(cell: TableCell) -> str:

@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
@@ -50,9 +50,14 @@ DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
 _COUNTS = {"subset": 1, "batch": 1, "epochs": 1, "seed": 0, "monitor": 0}
 
 
-def backward_label(backward: str, feedback: str) -> str:
-    """Label of a rule, with its feedback weights if they are others: ``"tied"``, ``"tied through fa"``."""
-    return backward if feedback == "tied" else f"{backward} through {feedback}"
+class BackwardPass(NamedTuple):
+    """Rule and feedback weights, as specs; as text ``tied``, or ``tied through fa`` if the weights are not the layers' own."""
+
+    rule: str
+    feedback: str = "tied"
+
+    def __str__(self) -> str:
+        return self.rule if self.feedback == "tied" else f"{self.rule} through {self.feedback}"
 
 
 # No slots: the id is kept once it is known. A study of thousands of trials asks for each many times.
@@ -152,9 +157,9 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
-    def backward_label(self) -> str:
-        """Label of its rule, with its feedback weights if they are others: ``"tied"``, ``"tied through fa"``."""
-        return backward_label(self.backward, self.feedback)
+    def backward_pass(self) -> BackwardPass:
+        """Rule and feedback weights of the run."""
+        return BackwardPass(self.backward, self.feedback)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

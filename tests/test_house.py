@@ -233,6 +233,7 @@ def test_a_package_of_values_is_its_catalogue_too():
     [
         ("tieless.Alignment", "tieless.diagnose.AlignmentReport"),
         ("tieless.diagnose.Alignment", "tieless.diagnose.AlignmentReport"),
+        ("tieless.functional.join", "tieless.functional.pair_of"),
         ("tieless.nn.Alignment", "tieless.nn.SmoothedTarget"),
         ("tieless.nn.Layers", "tieless.nn.Selectors"),
         ("tieless.optim.Annealing", "tieless.nn.RuleScheduler"),

@@ -13,11 +13,7 @@ from tieless.study import Store
 from tieless.study.running import runner
 from tieless.study.running.runner import run
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture

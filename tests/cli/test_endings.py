@@ -18,11 +18,7 @@ from tieless.study import Store, Summary, parse_study
 SMALL = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones", "--set", "seeds=0"]
 ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture

@@ -35,11 +35,7 @@ grid:
 SHORT = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones"]
 SMALL = [*SHORT, "--set", "seeds=0"]
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def invoke(*arguments):

@@ -22,11 +22,7 @@ from tieless.study.running.runner import run
 ENCODINGS = pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 NASTY = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\x9b31m <script>alert(1)</script>"
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture

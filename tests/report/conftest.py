@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.study.fakes import make_trial
 from tieless.report.collect import assemble
 from tieless.report.records import Report
 from tieless.study.study import Study
@@ -18,18 +19,7 @@ MakeStudy = Callable[..., Study]
 
 
 def _trial(**changes: Any) -> Trial:
-    values: dict[str, Any] = {
-        "data": "digits",
-        "model": "suc",
-        "forward": "relu",
-        "backward": "tied",
-        "optimiser": "sgd",
-        "learning_rate": 0.1,
-        "batch": 32,
-        "epochs": 2,
-        "seed": 0,
-    }
-    return Trial(**{**values, **changes})
+    return make_trial(**{"data": "digits", "forward": "relu", "loss": "cross_entropy", **changes})
 
 
 def _result(trial: Trial, *accuracies: float, **changes: Any) -> Result:

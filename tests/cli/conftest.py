@@ -1,0 +1,10 @@
+"""Fixtures of the command line."""
+
+import pytest
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """An empty working folder, and a terminal of 200 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")

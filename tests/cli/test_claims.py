@@ -13,8 +13,6 @@ from tieless.study import Store
 from tieless.study.running import runner
 from tieless.study.running.runner import run
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
 
 @pytest.fixture
 def noisy(monkeypatch):

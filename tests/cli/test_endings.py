@@ -18,8 +18,6 @@ from tieless.study import Store, Summary, parse_study
 SMALL = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones", "--set", "seeds=0"]
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
 
 @pytest.fixture
 def folder(tmp_path):

@@ -35,8 +35,6 @@ grid:
 SHORT = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones"]
 SMALL = [*SHORT, "--set", "seeds=0"]
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
 
 def invoke(*arguments):
     return CliRunner().invoke(main, ["study", *map(str, arguments)])

@@ -22,8 +22,6 @@ from tieless.study.running.runner import run
 ENCODINGS = pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 NASTY = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\x9b31m <script>alert(1)</script>"
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
-
 
 @pytest.fixture
 def folder(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import CellType, MethodType
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tieless.convert.converted import ConvertedCall, change_class, converted_class
-from tieless.convert.functions import BY_NAME, Function, function_of
+from tieless.convert.functions import BY_NAME, function_of
 from tieless.convert.outside import activation_of
 
 Calls = Mapping[str, ConvertedCall]
@@ -49,26 +48,11 @@ def method(calls: Calls, key: str, receiver: Any, name: str, /, *given: Any, **n
     return calls[key].call(known.kind, known.inplace, *given, **named)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Function that other code calls or stores: it is untied as long as its place is converted."""
-
-    calls: Calls
-    key: str
-    known: Function
-    function: Callable[..., Any]
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        return call(self.calls, self.key, self.known.kind, self.known.inplace, self.function, *given, **named)
-
-
 def reference(
     calls: Calls, key: str, kind: str, inplace: bool, function: Callable[..., Any], found: Callable[..., Any], /
 ) -> Callable[..., Any]:
-    """Return ``found`` as a value, untied if this place is converted and ``function`` still is what is found there."""
-    if key not in calls or found is not function:
-        return found
-    return Reference(calls, key, Function(kind, inplace), function)
+    """Return ``found`` as a value that other code calls or stores: untied if this is ``function``, while it is converted."""
+    return partial(call, calls, key, kind, inplace, function) if key in calls and found is function else found
 
 
 def helper(

@@ -43,6 +43,15 @@ def _catalogues() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def forked() -> Iterator[None]:
+    """Workers of studies begin at once, for tests that do not ask how they begin."""
+    from tests.alone import forking  # noqa: PLC0415  (it imports less where nobody asks for it)
+
+    with forking():
+        yield
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """A callable by its name: its address, which pytest would print, differs between the processes of one run."""
     return getattr(val, "__name__", None) if callable(val) and not isinstance(val, type) else None

@@ -1,6 +1,7 @@
 """Cases of the guarantees: every forward with every rule that goes with it, in every reading."""
 
 import random
+from collections.abc import Collection
 from functools import cache
 
 import pytest
@@ -139,12 +140,15 @@ def cross_section(name: str) -> list[Pair]:
     return chosen
 
 
-def asked(config: pytest.Config, name: str, most: int | None = None) -> list[Pair]:
+def asked(config: pytest.Config, name: str, most: int | None = None, first: Collection[str] = ()) -> list[Pair]:
     """Pairs that the test ``name`` asks about: with ``--all`` every one, else a cross-section of its own.
 
     Args:
         config: Run of the tests.
         name: Name of the test.
         most: Number of pairs that it takes of its cross-section, for one that takes long; ``None`` for all.
+        first: Rules whose pairs are among these.
     """
-    return EVERY_PAIR if config.getoption("all") else cross_section(name)[:most]
+    if config.getoption("all"):
+        return EVERY_PAIR
+    return sorted(cross_section(name), key=lambda pair: pair[1] not in first)[:most]

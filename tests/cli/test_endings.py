@@ -241,6 +241,7 @@ def test_to_continue_repeats_every_option_that_matters(monkeypatch):
     assert result.output.splitlines()[-1].endswith(f"--set=seeds=0 --out here {options}")
 
 
+@pytest.mark.usefixtures("forked")
 def test_claims_that_set_has_emptied_are_told_by_run_and_status(monkeypatch):
     from tieless.study.running.runner import run
 
@@ -267,6 +268,7 @@ def test_a_study_of_rules_that_a_program_registers_says_where_to_report_it(folde
     ), result.stderr
 
 
+@pytest.mark.usefixtures("forked")
 def test_two_files_of_one_name_do_not_share_a_folder(monkeypatch):
     from tieless.study.running.runner import run
 

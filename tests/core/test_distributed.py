@@ -7,9 +7,10 @@ import os
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 
 import tieless as tl
+from tests.alone import in_ranks
 from tieless.errors import RuleTypeError
 
 pytestmark = pytest.mark.skipif(
@@ -42,11 +43,12 @@ def _whole(shape):
     return torch.randn(shape, generator=made) * 2, torch.randn(shape, generator=made)
 
 
-def _meet(rank, folder):
+def _in_a_mesh(rank, folder, ask):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    return distributed.init_device_mesh("cpu", (2,))
+    ask(distributed.init_device_mesh("cpu", (2,)))
+    distributed.destroy_process_group()
 
 
 def _expected(z, feedback, forward, rule):
@@ -56,10 +58,9 @@ def _expected(z, feedback, forward, rule):
     return y.detach(), leaf.grad
 
 
-def _dtensors(rank, folder):
+def _dtensors(mesh):
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-    mesh = _meet(rank, folder)
     for shape in ((4, 6), (5, 3)):
         z, feedback = _whole(shape)
         for forward, rule in (*PAIRS, *CALLABLES):
@@ -89,7 +90,6 @@ def _dtensors(rank, folder):
         tl.nn.LearnableActivation()(distribute_tensor(z, mesh, [Shard(0)]))
     _packed(mesh, z)
     _compiled(mesh, z, feedback)
-    distributed.destroy_process_group()
 
 
 def _packed(mesh, z):
@@ -117,10 +117,9 @@ def _compiled(mesh, z, feedback):
         torch.testing.assert_close((y.detach().full_tensor(), leaf.grad.full_tensor()), expected)
 
 
-def _tensor_parallel(rank, folder):
+def _tensor_parallel(mesh):
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-    mesh = _meet(rank, folder)
     for forward, rule in (("heaviside", "atan"), ("sign", "rectangular(-1, 1)"), ("tanh", "tied")):
         torch.manual_seed(0)
         net = nn.Sequential(
@@ -137,12 +136,11 @@ def _tensor_parallel(rank, folder):
         # What RowwiseParallel returns has not arrived when the second activation is given it.
         net(x).sum().backward()
         torch.testing.assert_close(x.grad, expected, msg=f"{forward} {rule}")
-    distributed.destroy_process_group()
 
 
 def test_a_dtensor_is_untied_as_the_whole_tensor(tmp_path):
-    multiprocessing.spawn(_dtensors, args=(str(tmp_path),), nprocs=2)
+    in_ranks(_in_a_mesh, str(tmp_path), _dtensors)
 
 
 def test_tensor_parallel_layers_send_the_gradient_of_one_process(tmp_path):
-    multiprocessing.spawn(_tensor_parallel, args=(str(tmp_path),), nprocs=2)
+    in_ranks(_in_a_mesh, str(tmp_path), _tensor_parallel)

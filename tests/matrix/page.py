@@ -41,8 +41,8 @@ python -m tests.matrix
 
 asks it of every forward with every rule that there is, and writes this page and [every single answer](matrix.csv). `make test-all` asks the same.
 `make test` asks a cross-section for each column: every forward, every rule, and every kind of forward beside every kind of
-rule, which are about 120 pairs, others for each column; of what takes longest, compilers, ONNX and processes, the first 20
-or 40 of these. Published are the pairs that were asked so far: at least {fewest} for each question. Below each
+rule, which are about 120 pairs, others for each column; of what takes longest, compilers, ONNX and processes, 20 or 40 of
+these, with every jam. Published are the pairs that were asked so far: at least {fewest} for each question. Below each
 table stands what a cell was asked: of how many pairs, how often, with which inputs. Where sizes differ from pair to pair,
 each size from 1 to 33 is asked of dozens of pairs.
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from tests.alone import in_ranks
 from tests.matrix.asking import EQUAL, Check, Outcomes, compared, each, gradient, input_of, layers, loss, worst
 from tests.pairs import Pair
 from tieless import Activation, GraphKeys, untie
@@ -119,7 +120,7 @@ def _threads(pairs: Sequence[Pair]) -> Outcomes:
 
 def _processes(pairs: Sequence[Pair]) -> Outcomes:
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_rank, args=(list(pairs), folder), nprocs=2)
+        in_ranks(_rank, list(pairs), folder)
         answers = json.loads((Path(folder) / "answers").read_text())
     return dict(zip(pairs, answers, strict=True))
 

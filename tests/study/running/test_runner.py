@@ -1,9 +1,12 @@
 """Running: what is skipped, what is retried, what stops a run, and that nothing finished is lost.
 
-Real processes throughout: workers are spawned and killed as in a study.
+Real processes throughout, which are killed as in a study. Where it is not asked how they begin, they are forked from one
+that has imported PyTorch.
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -14,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
@@ -55,6 +59,7 @@ def test_every_trial_is_run_once_and_told_in_order(tmp_path):
     assert max(i for i, seed in enumerate(seeds) if seed == 0) < min(i for i, seed in enumerate(seeds) if seed == 2)
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_the_store_has_is_not_run_again_and_a_failure_is(tmp_path):
     study = fakes.make_study("learning_rate=[0.1, 8, 9]", "seeds=0")
     first = run(study, tmp_path, run_trial=fakes.quick)
@@ -65,6 +70,7 @@ def test_what_the_store_has_is_not_run_again_and_a_failure_is(tmp_path):
     assert len(stored(tmp_path)) == 24
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_worker_that_dies_has_its_trial_run_again_in_another(tmp_path, mark):
     study = fakes.make_study("batch=[2, 32]", "learning_rate=0.1", "seeds=0")
     events = []
@@ -76,7 +82,7 @@ def test_a_worker_that_dies_has_its_trial_run_again_in_another(tmp_path, mark):
     assert retried.reason == "killed by SIGKILL (out of memory?)"
 
 
-@pytest.mark.usefixtures("mark")
+@pytest.mark.usefixtures("forked", "mark")
 def test_a_trial_that_kills_every_worker_fails_with_the_reason_and_the_study_goes_on(tmp_path):
     study = fakes.make_study("batch=[1, 32]", "learning_rate=0.1", "seeds=0", "backward=tied")
     summary = run(study, tmp_path / "out", workers=2, run_trial=fakes.deadly)
@@ -143,6 +149,7 @@ def test_a_read_only_file_system_is_refused():
             run(fakes.make_study(), folder, run_trial=fakes.quick)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_run_outside_the_main_thread_works(tmp_path):
     ended = []
     thread = threading.Thread(
@@ -153,6 +160,7 @@ def test_a_run_outside_the_main_thread_works(tmp_path):
     assert ended[0].left == 0
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_handler_of_ctrl_c_is_put_back(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     run(fakes.make_study("seeds=0"), tmp_path, run_trial=fakes.quick)
@@ -166,7 +174,8 @@ from tests.study import fakes
 from tieless.study.running.runner import run
 
 if __name__ == "__main__":
-    summary = run(fakes.make_study(), Path(sys.argv[2]), workers=2, run_trial=getattr(fakes, sys.argv[1]))
+    workers = int(sys.argv[3])
+    summary = run(fakes.make_study(), Path(sys.argv[2]), workers=workers, run_trial=getattr(fakes, sys.argv[1]))
     print(summary.interrupted, summary.done + summary.diverged, summary.left)
 """
 
@@ -178,10 +187,10 @@ def start(tmp_path):
     script.write_text(SCRIPT, encoding="utf-8")
     started = []
 
-    def start(fake, folder, **environment):
+    def start(fake, folder, workers=1):
         process = subprocess.Popen(
-            [sys.executable, str(script), fake, str(folder)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
+            [sys.executable, str(script), fake, str(folder), str(workers)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -207,6 +216,12 @@ def wait_for(condition, process):
         time.sleep(0.01)
 
 
+def begun(process, mark, workers=1):
+    """Processes of the workers, when each of them is in a trial that never ends."""
+    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == workers, process)
+    return [int(pid) for pid in mark.read_text(encoding="utf-8").split()]
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
@@ -217,8 +232,7 @@ def alive(pid):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_scheduler_and_a_closed_terminal_stop_a_run_as_ctrl_c_does(tmp_path, start, mark, number):
     process = start("endless", tmp_path / "out")
-    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
-    workers = [int(pid) for pid in mark.read_text(encoding="utf-8").split()]
+    workers = begun(process, mark)
     process.send_signal(number)
     out, err = process.communicate(timeout=300)
     assert (process.returncode, out.split(), err) == (0, ["True", "8", "16"], "")
@@ -226,6 +240,7 @@ def test_a_scheduler_and_a_closed_terminal_stop_a_run_as_ctrl_c_does(tmp_path, s
     assert len(stored(tmp_path / "out")) == 8
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_ends_while_another_program_holds_the_store_is_kept_and_the_wait_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("tieless.study.results.database._PATIENCE", 0.01)
     events, other = [], sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -244,6 +259,7 @@ def test_what_ends_while_another_program_holds_the_store_is_kept_and_the_wait_is
     assert len(stored(tmp_path)) == 8
 
 
+@pytest.mark.usefixtures("forked")
 def test_ctrl_c_ends_a_wait_and_the_loss_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("tieless.study.results.database._PATIENCE", 0.01)
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -258,6 +274,7 @@ def test_ctrl_c_ends_a_wait_and_the_loss_is_told(tmp_path, monkeypatch):
         run(fakes.make_study("seeds=0"), tmp_path, run_trial=fakes.quick, listen=listen)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_folder_that_is_deleted_while_its_study_runs_ends_the_run(tmp_path):
     def listen(event):
         if isinstance(event, Finished):
@@ -267,6 +284,7 @@ def test_a_folder_that_is_deleted_while_its_study_runs_ends_the_run(tmp_path):
         run(fakes.make_study(), tmp_path / "out", run_trial=fakes.quick, listen=listen)
 
 
+@pytest.mark.usefixtures("forked")
 def test_results_are_kept_although_nobody_listens_any_more(tmp_path, mark):
     def listen(event):
         if isinstance(event, Finished):
@@ -289,12 +307,14 @@ fcntl.flock = flock
 """
 
 
-def test_a_file_system_without_flock_is_locked_otherwise(tmp_path, start, mark):
+def test_a_file_system_without_flock_is_locked_otherwise(tmp_path, start, mark, monkeypatch):
     (tmp_path / "script.py").write_text(WITHOUT_FLOCK + SCRIPT, encoding="utf-8")
     process = start("endless", tmp_path / "out")
-    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
-    _, refusal = start("quick", tmp_path / "out").communicate(timeout=300)
-    assert f"StudyError: Another run is writing to {tmp_path / 'out'}" in refusal
+    begun(process, mark)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOSYS, "Function not implemented")))
+    another = pytest.raises(StudyError, match=f"^Another run is writing to {tmp_path / 'out'}")
+    with pytest.warns(UserWarning, match="flock"), another:
+        run(fakes.make_study(), tmp_path / "out", run_trial=fakes.quick)
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=300)[0].split() == ["True", "8", "16"]
 
@@ -313,9 +333,8 @@ def test_a_script_that_calls_run_in_its_workers_too_is_told_of_the_guard(tmp_pat
 
 
 def test_ctrl_c_stops_at_once_and_keeps_what_was_finished(tmp_path, start, mark):
-    process = start("endless", tmp_path / "out")
-    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
-    workers = [int(pid) for pid in mark.read_text(encoding="utf-8").split()]
+    process = start("endless", tmp_path / "out", workers=2)
+    workers = begun(process, mark, workers=2)
     # To the whole group, as a terminal sends it: the workers must not answer with a traceback.
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=300)
@@ -325,6 +344,7 @@ def test_ctrl_c_stops_at_once_and_keeps_what_was_finished(tmp_path, start, mark)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [FILE, "study.lock"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_result_that_was_sent_when_ctrl_c_came_is_kept(tmp_path, mark):
     def begun():
         return set(mark.read_text(encoding="utf-8").split())
@@ -346,9 +366,8 @@ def test_a_result_that_was_sent_when_ctrl_c_came_is_kept(tmp_path, mark):
 
 
 def test_workers_do_not_outlive_a_killed_run(tmp_path, start, mark):
-    process = start("endless", tmp_path / "out")
-    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
-    workers = [int(pid) for pid in mark.read_text(encoding="utf-8").split()]
+    process = start("endless", tmp_path / "out", workers=2)
+    workers = begun(process, mark, workers=2)
     process.kill()
     process.wait()
     give_up = time.monotonic() + 300

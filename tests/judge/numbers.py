@@ -66,6 +66,9 @@ def arithmetic(dtype: str) -> Format:
 class Near:
     """Numbers that are known to lie from ``low`` to ``high``, both included: those that a formula may give.
 
+    Ends of NaN say that nothing is known. So does a range of all numbers, whose ends become NaN: it comes of infinities
+    of which the difference, or the product with 0, may be NaN.
+
     An operation gives the range of its results, rounded to ``format``, and wider by ``units`` in the last place on both
     sides. With 0 units it is the IEEE operation of the format, and a range of one number stays one.
 
@@ -76,8 +79,10 @@ class Near:
     """
 
     def __init__(self, low: Array, high: Array | None, format_: Format, units: float = 1) -> None:
-        self.low = np.asarray(low, np.float64)
-        self.high = self.low if high is None else np.asarray(high, np.float64)
+        low = np.asarray(low, np.float64)
+        high = low if high is None else np.asarray(high, np.float64)
+        anything = np.isneginf(low) & np.isposinf(high)
+        self.low, self.high = (np.where(anything, np.nan, end) for end in (low, high))
         self.format = format_
         self.units = units
 
@@ -130,14 +135,9 @@ class Near:
 
     def __truediv__(self, other):
         other = self.of(other)
-        if ((other.low < 0) & (other.high > 0)).any():
-            crossed = (other.low < 0) & (other.high > 0)
-            low, high = np.where(crossed, -np.inf, other.low), np.where(crossed, np.inf, other.high)
-            inside = self.hull(*(a / b for a in (self.low, self.high) for b in (low, high)))
-            return Near(
-                np.where(crossed, -np.inf, inside.low), np.where(crossed, np.inf, inside.high), self.format, self.units
-            )
-        return self.hull(*(a / b for a in (self.low, self.high) for b in (other.low, other.high)))
+        crossed = (other.low < 0) & (other.high > 0)
+        low = np.where(crossed, np.nan, other.low)
+        return self.hull(*(a / b for a in (self.low, self.high) for b in (low, other.high)))
 
     def __rtruediv__(self, other):
         return self.of(other) / self
@@ -168,13 +168,10 @@ class Near:
 
     def clipped(self, low: float, high: float) -> Near:
         """Clipped range ``min(max(x, low), high)``: a comparison, which is exact."""
-        return self.monotone_or_anything(lambda x: np.clip(x, low, high))
+        return Near(np.clip(self.low, low, high), np.clip(self.high, low, high), self.format, self.units)
 
-    def monotone_or_anything(self, function: Callable[[Array], Array]) -> Near:
-        """Range of an exact function that does not fall; a number that may be anything may be NaN, and stays so."""
-        anything = np.isneginf(self.low) & np.isposinf(self.high)
-        low, high = (np.where(anything, end, function(end)) for end in (self.low, self.high))
-        return Near(low, high, self.format, self.units)
+    def sign(self) -> Near:
+        return Near(np.sign(self.low), np.sign(self.high), self.format, self.units)
 
     def cos(self) -> Near:
         """Cosine of narrow ranges: off by no more than the range is wide."""

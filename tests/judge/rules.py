@@ -129,14 +129,10 @@ def _slopes(call: Sending, low: float, high: float) -> Near:
 def _jam(passes: Callable[[Sending, Near], tuple[Array, Array]]) -> Callable[[Sending, Near], Near]:
     def send(call: Sending, g: Near) -> Near:
         u = _slopes(call, call.parameters["minimum"], call.parameters["maximum"])
-        kept = _signs(g) if call.parameters["replace"] == "magnitude" else g
+        kept = g.sign() if call.parameters["replace"] == "magnitude" else g
         return (kept.exact() * u).either(*passes(call, g), 0.0)
 
     return send
-
-
-def _signs(g: Near) -> Near:
-    return g.monotone_or_anything(np.sign)
 
 
 def _everywhere(call: Sending, g: Near) -> tuple[Array, Array]:
@@ -191,7 +187,7 @@ def _normalize(call: Sending, g: Near) -> Near:
 
 
 def _sign(call: Sending, g: Near) -> Near:
-    signs = _signs(g)
+    signs = g.sign()
     if call.parameters["norm"] == "none":
         return signs
     dims = _dims(g, call.parameters["norm"])
@@ -277,6 +273,10 @@ def _tied(call: Sending, g: Near) -> Near:
     if name == "logistic" and call.dtype == "float16":
         # PyTorch rounds each of two products to float16.
         sent = sent.to(call.format).widened(call.format.nearest(sent.low), call.format.nearest(sent.high), 2)
+    if name == "silu":
+        # PyTorch multiplies the feedback with sigma(z) first, and a subnormal product has lost digits.
+        lost = sent.format.unit(np.zeros(())) * (1 + np.abs(call.z))
+        sent = Near(sent.low - lost, sent.high + lost, sent.format, sent.units)
     # A slope that is exactly 0 blocks.
     return sent.where((factor.low != 0) | (factor.high != 0), 0.0) if name != "linear" else sent
 

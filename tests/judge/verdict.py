@@ -57,8 +57,7 @@ def judge(what: str, got: Array, near: Near, z: Array) -> None:
     A range that ends in NaN says nothing of its element: the docs leave infinity and NaN open, and so does this check.
     """
     low, high = (np.broadcast_to(end, got.shape) for end in (near.low, near.high))
-    everything = np.isneginf(low) & np.isposinf(high)
-    known = ~(np.isnan(low) | np.isnan(high) | everything | (np.isnan(z) & (what == "y")))
+    known = ~(np.isnan(low) | np.isnan(high) | (np.isnan(z) & (what == "y")))
     wrong = known & ~((low <= got) & (got <= high))
     if what == "y":
         wrong |= np.isnan(z) & ~np.isnan(got)

@@ -206,3 +206,125 @@ def test_numpy_reads_the_values_and_copies_can_be_written_to():
     layer.weight.detach().numpy().astype("float64").fill(9)
     layer.weight.detach().numpy().copy().fill(9)
     assert torch.from_dlpack(layer.weight.detach().clone()).fill_(9).sum() == 9 * 24
+
+
+# Compiled and transformed code: the judge is a plain layer under the same.
+
+
+TRACEABLE = [
+    "xavier",
+    "constant",
+    "data.copy_",
+    "detach",
+    "one row",
+    "a view",
+    "the transposed",
+    "chunks",
+    "out",
+]
+
+
+@pytest.mark.parametrize("write", [WRITES[name] for name in TRACEABLE], ids=TRACEABLE)
+def test_compiled_code_writes_to_the_latent_weights(write):
+    layer, plain = _same_start()
+    latent = latent_weights(layer)[0]
+    x = torch.randn(3, 4)
+    values = []
+    for one in (layer, plain):
+
+        def written(x, one=one):
+            write(one)
+            return one(x)
+
+        torch.manual_seed(1)
+        torch._dynamo.reset()
+        values.append(torch.compile(written, backend="aot_eager", fullgraph=True)(x))
+    assert torch.equal(latent, plain.weight)
+    torch.testing.assert_close(values[0], x @ _signs(plain.weight).T + plain.bias)
+
+
+def test_compiled_code_that_only_reads_the_weight_is_one_graph_as_it_was():
+    layer, _ = _same_start()
+    latent, x = latent_weights(layer)[0], torch.randn(3, 4)
+
+    def reads(x):
+        row = layer.weight[0, 1:].norm() + layer.weight.reshape(-1)[2] + layer.weight[layer.weight > 0].mean()
+        several = torch.cat([layer.weight, layer.weight.T.mT]).sum() + sum(row.sum() for row in layer.weight)
+        return layer(x.to(layer.weight.dtype)) + row + several * len(layer.weight)
+
+    (expected,) = torch.autograd.grad(reads(x).square().sum(), latent)
+    compiled = torch.compile(reads, backend="aot_eager", fullgraph=True)
+    (found,) = torch.autograd.grad(compiled(x).square().sum(), latent)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_weight_may_live_across_the_end_of_a_graph():
+    layer, plain = _same_start()
+    x = torch.randn(3, 4)
+
+    def broken(x):
+        weight = layer.weight
+        torch._dynamo.graph_break()
+        with torch.no_grad():
+            weight.neg_()
+        return nn.functional.linear(x, weight)
+
+    values = torch.compile(broken, backend="aot_eager")(x)
+    assert torch.equal(latent_weights(layer)[0], -plain.weight)
+    torch.testing.assert_close(values, x @ _signs(-plain.weight).T)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda weight: weight.T.reshape(-1).zero_(), lambda weight: [row.zero_() for row in weight]],
+    ids=["copy", "rows"],
+)
+def test_compiled_code_that_writes_to_what_may_be_a_copy_is_refused(write):
+    layer, plain = _same_start()
+    with pytest.raises(Exception, match=r"RuleTypeError: What compiled code writes .*latent_weights\(layer\)\[0\]"):
+        torch.compile(lambda: write(layer.weight.data), backend="aot_eager")()
+    assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+FUNCTIONAL = ["constant", "data.copy_", "detach", "one row", "a mask", "chunks", "clamp_"]
+
+
+@pytest.mark.parametrize("write", [WRITES[name] for name in FUNCTIONAL], ids=FUNCTIONAL)
+def test_a_transform_writes_to_the_weights_that_it_differentiates(write):
+    found = []
+    for one in _same_start():
+        torch.manual_seed(1)
+        weights = {name: weight.detach().clone() for name, weight in one.named_parameters()}
+
+        class Net(nn.Module):
+            def __init__(self, one):
+                super().__init__()
+                self.one = one
+
+            def forward(self, x):
+                write(self.one)
+                return self.one(x)
+
+        inside = {f"one.{name}": weight for name, weight in weights.items()}
+        net = Net(one)
+        torch.func.grad(lambda w, net=net: torch.func.functional_call(net, w, (torch.ones(2, 4),)).sum())(inside)
+        found.append(next(weight for weight in weights.values() if weight.shape == SHAPE))
+    assert torch.equal(found[0], found[1])
+
+
+def test_a_transform_refuses_a_write_to_a_weight_outside_as_for_a_plain_layer():
+    for one in _same_start():
+        before = [weight.detach().clone() for weight in one.parameters()]
+        with pytest.raises(RuntimeError, match="mutate a captured Tensor"):
+            torch.func.grad(lambda x, one=one: (one.weight.detach().mul_(-2), one(x).sum())[1])(torch.ones(4))
+        assert all(torch.equal(weight, was) for weight, was in zip(one.parameters(), before, strict=True))
+
+
+def test_a_mapped_write_and_one_under_a_mode_reach_the_latent_weights():
+    layer, plain = _same_start()
+    for one in (layer, plain):
+        torch.func.vmap(lambda x, one=one: (one.weight.detach().mul_(-2), one(x))[1])(torch.ones(2, 4))
+        with torch.utils.flop_counter.FlopCounterMode(display=False):
+            one.weight.detach().add_(1)
+    assert torch.equal(latent_weights(layer)[0], plain.weight)

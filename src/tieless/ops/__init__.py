@@ -26,6 +26,7 @@ from tieless.ops.dispatch import (
     one_level_down,
     plain,
     transformed,
+    unwrapped,
     written_down,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "transformed",
     "two_values",
     "uniform",
+    "unwrapped",
     "window_bits",
     "written_down",
 ]

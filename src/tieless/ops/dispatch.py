@@ -149,6 +149,13 @@ def one_level_down(tensor: Tensor, question: Callable[[Tensor], bool]) -> bool:
         return question(_functorch.get_unwrapped(tensor) if here else tensor)
 
 
+def unwrapped(tensor: Tensor) -> Tensor:
+    """Tensor inside the wrappers of all transforms of ``torch.func``."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def written_down() -> bool:
     """True during a recording for another runtime: by ``torch.export``, an exporter to ONNX or ``torch.jit.trace``.
 

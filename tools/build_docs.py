@@ -1,4 +1,4 @@
-"""Build the site into site/. Every warning is an error: Zensical's, and those that Griffe has about docstrings."""
+"""Build the site into site/, the playground included. Every warning is an error: Zensical's, and those that Griffe has about docstrings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build_playground
+
 
 def main() -> int:
     """Run Zensical strictly, pass on what it prints, and fail where it or Griffe complained."""
     zensical = Path(sys.executable).with_name("zensical")
     if not zensical.exists():
         sys.exit("Zensical is not installed. It needs Python 3.11 or newer: make PYTHON=python3.12 in a fresh clone.")
+    build_playground.main()
     command = [str(zensical), "build", "--strict", "--clean"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as build:
         complaints = 0

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from tests import browsing
 from tests.study.fakes import make_trial
 from tieless.report.collect import assemble
 from tieless.report.records import Report
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
+browser = browsing.browser
 MakeTrial = Callable[..., Trial]
 MakeResult = Callable[..., Result]
 MakeStudy = Callable[..., Study]

@@ -13,7 +13,7 @@ import numbers
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, field, fields
 from functools import _lru_cache_wrapper, lru_cache  # pyright: ignore[reportPrivateUsage]  the type of what it returns
 from types import MappingProxyType, ModuleType
@@ -367,32 +367,50 @@ class Registry(Generic[NamedT]):
         cls = self._classes.get(call.name)
         if cls is None:
             raise SpecError(self._elsewhere(call.name) + unknown(self.kind, call.name, self._classes))
-        names = [parameter.name for parameter in fields(cls)]
-        takes = f"{call.name} takes {', '.join(names)}" if names else f"{call.name} takes no parameters"
-        written = shown(format_call(call))[1:-1]
-        if len(call.args) > len(names):
-            raise SpecError(f"Too many parameters in {written}: {takes}.")
-        values: dict[str, Value] = dict(zip(names, call.args, strict=False))
-        for name, value in call.kwargs.items():
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise SpecError(f"Unknown parameter {shown(name)} in {written}.{hint} {takes}.")
-            if name in values:
-                raise SpecError(f"Parameter {name!r} is given twice in {written}.")
-            values[name] = value
-        missing = [
-            p.name
-            for p in fields(cls)
-            if p.name not in values and p.default is MISSING and p.default_factory is MISSING
-        ]
-        if missing:
-            raise SpecError(f"{written} lacks {', '.join(missing)}: {takes}.")
-        make: Callable[..., NamedT] = cls
-        return make(**values)
+        return make(cls, call)
+
+
+def make(cls: type[NamedT], call: Call) -> NamedT:
+    """Value of a class, with the arguments of a call.
+
+    Raises:
+        SpecError: a parameter does not exist, is missing or is given twice.
+        RuleTypeError: a parameter has the wrong type.
+        RuleValueError: a parameter is out of range.
+    """
+    names = [parameter.name for parameter in fields(cls)]
+    takes = f"{call.name} takes {', '.join(names)}" if names else f"{call.name} takes no parameters"
+    written = shown(format_call(call))[1:-1]
+    if len(call.args) > len(names):
+        raise SpecError(f"Too many parameters in {written}: {takes}.")
+    values: dict[str, Value] = dict(zip(names, call.args, strict=False))
+    for name, value in call.kwargs.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SpecError(f"Unknown parameter {shown(name)} in {written}.{hint} {takes}.")
+        if name in values:
+            raise SpecError(f"Parameter {name!r} is given twice in {written}.")
+        values[name] = value
+    missing = [
+        p.name for p in fields(cls) if p.name not in values and p.default is MISSING and p.default_factory is MISSING
+    ]
+    if missing:
+        raise SpecError(f"{written} lacks {', '.join(missing)}: {takes}.")
+    build: Callable[..., NamedT] = cls
+    return build(**values)
 
 
 _REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+@contextmanager
+def temporary_registrations() -> Generator[None, None, None]:
+    """Context: classes that are registered inside, of whatever kind, are gone afterwards."""
+    with ExitStack() as stack:
+        for registry in _REGISTRIES.values():
+            stack.enter_context(registry.temporary())
+        yield
 
 
 class CataloguePackage(ModuleType, Generic[NamedT]):

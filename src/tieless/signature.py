@@ -6,7 +6,7 @@ So a rule or a forward that is written as one function has a spec, typed paramet
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -57,9 +57,14 @@ def signature_of(function: Callable[..., Tensor]) -> Function:
     given = _parameters(function)
     if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
         raise SpecError(f"{name} must take a tensor first: def {name}(z, width: float = 1.0).")
-    types = types_of(function)
+    found = _typed(name, given[1:], types_of(function))
+    return Function(function, "output" if given[0].name == "y" else "input", found)
+
+
+def _typed(name: str, given: Iterable[inspect.Parameter], types: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
+    """Parameters as a spec holds them: name, type, default or ``MISSING``."""
     found: list[tuple[str, Any, Any]] = []
-    for parameter in given[1:]:
+    for parameter in given:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise SpecError(
                 f"{name}: {parameter} cannot be written in a spec. Name each parameter: width: float = 1.0."
@@ -71,10 +76,61 @@ def signature_of(function: Callable[..., Tensor]) -> Function:
                 f"{name}: {parameter.name} has {what}. A spec holds float, int, bool, str or a Literal of strings."
             )
         found.append((parameter.name, kind, MISSING if parameter.default is parameter.empty else parameter.default))
-    return Function(function, "output" if given[0].name == "y" else "input", tuple(found))
+    return tuple(found)
 
 
-def _parameters(function: Callable[..., Tensor]) -> list[inspect.Parameter]:
+def maker_of(definition: Callable[..., Any], supplied: Collection[str]) -> Maker:
+    """Read the signature of a class or a function that makes something of parameters and of what it is supplied with.
+
+    Args:
+        definition: Class or function with a name.
+        supplied: Names of the arguments that it does not get from a spec.
+    Raises:
+        RuleTypeError: the definition is no class or function with a name.
+        SpecError: a parameter without a default has no type that a spec can hold.
+    """
+    name = getattr(definition, "__name__", "")
+    if not callable(definition) or not name.isidentifier():
+        raise RuleTypeError(f"Register a class, or a function with a name of its own, got {shown(definition)}.")
+    given = _parameters(definition)
+    # The types of a class's arguments stand at the method that takes them.
+    types = types_of(definition.__init__ if isinstance(definition, type) else definition)
+    plain: dict[str, Any] = {
+        p.name: type(p.default) for p in given if p.name not in types and is_value_type(type(p.default))
+    }
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    own = [
+        p
+        for p in given
+        if p.name not in supplied
+        and p.kind not in several
+        # What no spec can hold keeps its default.
+        and (p.default is p.empty or is_value_type({**plain, **types}.get(p.name)))
+    ]
+    takes = frozenset(parameter.name for parameter in given if parameter.name in supplied)
+    return Maker(definition, takes, _typed(name, own, {**plain, **types}))
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Class or function that makes something.
+
+    Args:
+        call: Class or function itself.
+        takes: Names of the supplied arguments that it takes.
+        parameters: Other parameters: name, type, default or ``MISSING``.
+    """
+
+    call: Callable[..., Any]
+    takes: frozenset[str]
+    parameters: tuple[tuple[str, Any, Any], ...]
+
+    def __call__(self, supplied: Mapping[str, Any], owner: Named) -> Any:
+        """Call with those supplied arguments that it takes, and with the parameters of its owner."""
+        return self.call(**{name: supplied[name] for name in self.takes}, **parameters_of(owner))
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -101,7 +157,7 @@ def companion_of(function: Callable[..., Tensor] | None, main: Function) -> Func
     return Function(function, "output" if names[0] == "y" else "input", main.parameters)
 
 
-def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) -> type[NamedT]:
+def class_of(function: Function | Maker, base: type[NamedT], members: dict[str, Any]) -> type[NamedT]:
     """Frozen dataclass named as the function, with its parameters as fields, its docstring, and members of its own.
 
     Raises:
@@ -117,7 +173,7 @@ def class_of(function: Function, base: type[NamedT], members: dict[str, Any]) ->
         (name, kind) if default is MISSING else (name, kind, field(default=default))
         for name, kind, default in function.parameters
     ]
-    own = {**members, "name": call.__name__, "__doc__": call.__doc__ or f"{call.__name__}, registered from a function."}
+    own = {"name": call.__name__, **members, "__doc__": call.__doc__ or f"{call.__name__}, registered from a function."}
     own["__repr__"] = _repr
     made: Any = make_dataclass(
         call.__name__, columns, bases=(base,), namespace=own, repr=False, frozen=True, slots=True

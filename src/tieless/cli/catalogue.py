@@ -13,6 +13,7 @@ from rich.text import Text
 
 import tieless
 from tieless.cli import terminal
+from tieless.cli.options import imports
 from tieless.registry import Named
 from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
@@ -43,6 +44,7 @@ def _bits(cls: type[Named]) -> str:
 
 @click.command()
 @click.argument("spec", metavar="[NAME]", required=False)
+@imports
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw what it sends: .svg or .png.")
 @click.option("--forward", metavar="SPEC", help="The forward to draw it beside.")
 def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
@@ -103,6 +105,7 @@ def _entry(cls: type[Rule]) -> Text:
 
 
 @click.command()
+@imports
 def forwards() -> None:
     """List the forwards."""
     terminal.console().print(_table(tieless.forwards().values(), {"spec": spec_of}))

@@ -15,9 +15,11 @@ from rich.text import Text
 from tieless._files import write_whole
 from tieless._table import aligned
 from tieless.cli import terminal
+from tieless.cli.options import imports
 from tieless.cli.target import Subject, is_study, of_spec, of_trial
 from tieless.diagnose import AlignmentRow, Checkup, Measurement, alignment, checkup, descent, slope_profiles
 from tieless.diagnose.health.printed import CELLS, cells_of, paragraphs
+from tieless.own import split
 from tieless.report import plot_alignment, plot_history, plot_norms, plot_slopes
 
 BATCH = 256
@@ -29,6 +31,7 @@ _OF_SPEC = {"forward": "relu", "backward": "tied", "data": "digits"}
 
 @click.command("diagnose")
 @click.argument("target", metavar="MODEL_OR_STUDY")
+@imports
 @click.option("--forward", metavar="SPEC", help="Forward of every activation  [relu].")
 @click.option("--backward", metavar="SPEC", help="Backward rule of every activation  [tied].")
 @click.option("--data", metavar="NAME", help="The data set to take batches of  [digits].")
@@ -59,13 +62,13 @@ def diagnose(
 
     MODEL_OR_STUDY is the spec of a network of the studies, such as lenet5, mlp(64, 2), bnn_mlp or suc, with random
     weights from seed 0 unless --weights names a file; or the folder of a study, of which --trial names a trial, looked
-    at as it was before its first step, with what its monitor has measured since. For a model of your own:
-    tieless.checkup and tieless.alignment.
+    at as it was before its first step, with what its monitor has measured since. A network of your own is mynet.py:Net,
+    with --import mynet.py.
     """
     given = {"forward": forward, "backward": backward, "data": data}
     with torch.random.fork_rng(devices=[]):
-        # No spec has a slash in it.
-        if is_study(target) or "/" in target or os.sep in target:
+        # No spec has a slash in it, but for one that names a file.
+        if is_study(target) or (split(target) is None and ("/" in target or os.sep in target)):
             wrong = [f"--{name}" for name, value in {**given, "weights": weights}.items() if value is not None]
             if wrong:
                 raise click.UsageError(f"{', '.join(wrong)}: a trial has its own. Leave it out.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 import torch
 from rich.table import Table
@@ -11,11 +9,12 @@ from rich.text import Text
 
 from tieless._table import aligned
 from tieless.cli import terminal
+from tieless.cli.options import imports
 from tieless.data import datasets, load
 from tieless.diagnose import Explanation, explain
 from tieless.diagnose.explaining.printed import cells, notes, titles
 from tieless.models import build_model, model_spec
-from tieless.study.network import check_fit
+from tieless.study.network import check_fit, fitting, with_halves
 
 FEATURES = 28 * 28
 """Number of values in a sample if no data are named: the convolutional models need it, the others take any."""
@@ -25,6 +24,7 @@ BATCH = 64
 
 @click.command("explain")
 @click.argument("model")
+@imports
 @click.option("--forward", default="relu", show_default=True, metavar="SPEC", help="Forward of every activation.")
 @click.option(
     "--backward", default="tied", show_default=True, metavar="SPEC", help="Backward rule of every activation."
@@ -34,8 +34,8 @@ BATCH = 64
 def explain_model(model: str, forward: str, backward: str, data: str | None, batch: int | None) -> None:
     """Measure the activation memory of MODEL.
 
-    MODEL is the spec of a network of the studies: lenet5, mlp(64, 2), bnn_mlp, suc. Its weights are random, from seed
-    0, and it is in training mode.
+    MODEL is the spec of a network of the studies: lenet5, mlp(64, 2), bnn_mlp, suc; or, with --import mynet.py, one of
+    your own: mynet.py:Net. Its weights are random, from seed 0, and it is in training mode.
     """
     if batch is not None and data is None:
         raise click.UsageError("--batch needs samples to take: name a data set with --data.")
@@ -56,10 +56,11 @@ def _explained(model: str, forward: str, backward: str, data: str | None, batch:
         if data is None:
             classes = 2 if model_spec(model).name == "suc" else 10
             network = build_model(model, forward, backward, features=FEATURES, classes=classes)
+            network = with_halves(network, model, forward, backward)
             return explain(network), f"Bytes and how often each fired: --data NAME, one of {', '.join(datasets())}."
         samples = load(data, seed=0)
-        features, batch = math.prod(samples.train_x.shape[1:]), min(batch, len(samples.train_x))
-        network = build_model(model, forward, backward, features=features, classes=samples.classes)
+        batch = min(batch, len(samples.train_x))
+        network = fitting(model, forward, backward, samples)
         check_fit(model, network, samples)
         return explain(network, samples.train_x[:batch]), f"Random weights; {batch} samples of {samples.name}."
 

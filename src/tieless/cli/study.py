@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tieless import report
+from tieless import own, report
 from tieless._files import is_file, write_whole
 from tieless.cli import terminal
+from tieless.cli.options import imported, imports
 from tieless.cli.progress import Labels, show_progress
-from tieless.errors import SpecError, StudyError
+from tieless.errors import SpecError, StudyError, TielessError
 from tieless.study import (
     DaskPool,
     Result,
@@ -72,6 +74,7 @@ def _list() -> None:
 
 @study.command("run")
 @click.argument("name_or_file")
+@imported
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the results [runs/NAME].")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override: epochs=1, seeds=[0,1], blocks=[adam]."
@@ -111,6 +114,7 @@ def _list() -> None:
 def _run(
     context: click.Context,
     name_or_file: str,
+    imports: tuple[str, ...],
     out: Path | None,
     overrides: tuple[str, ...],
     tables: tuple[Path, ...],
@@ -138,7 +142,7 @@ def _run(
     if address is not None and context.get_parameter_source("workers") is not ParameterSource.DEFAULT:
         raise click.UsageError("--workers are processes of this machine: a cluster has as many as have joined it.")
     console = terminal.console()
-    found = load_study(name_or_file, overrides)
+    found = load_study(name_or_file, overrides, imports=imports)
     taken = {table: load_table(table, check_ids=True) for table in tables}
     folder = out or Path("runs", found.name)
     if found.fallback:
@@ -198,6 +202,9 @@ def _status(folder: Path) -> None:
         table.add_row(str(others), "of other settings, not in the plan")
     console = terminal.console()
     console.print(Text(f"{plan.name}: {plan.title}"))
+    if plan.imports:
+        versions = "; ".join(dict.fromkeys(trial.sources for trial in plan.trials))
+        console.print(Text(f"Imported: {', '.join(plan.imports)} ({versions})"), soft_wrap=True)
     console.print(table)
     if plan.choose is not None and all(trial.test == "never" for trial in plan.trials):
         console.print(Text("These choose learning rates; the runs at the rates chosen follow."))
@@ -213,6 +220,7 @@ def _status(folder: Path) -> None:
 
 @study.command("ask")
 @_SOURCE
+@imports
 @click.argument("sentence")
 def _ask(source: Path, sentence: str) -> None:
     """Test a claim in the study in DIR, or in a table that was exported from one.
@@ -220,7 +228,8 @@ def _ask(source: Path, sentence: str) -> None:
     SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". The claim is
     judged by itself; the claims of the study's file share one error rate and are in its report.
     """
-    claim = parse_claim(sentence)
+    with _advice(source):
+        claim = parse_claim(sentence)
     if is_file(source):
         verdicts = judge([claim], *load_table(source))
     else:
@@ -229,24 +238,43 @@ def _ask(source: Path, sentence: str) -> None:
     terminal.console().print(report.claims(verdicts))
 
 
+@contextlib.contextmanager
+def _advice(source: Path) -> Generator[None]:
+    """Errors about a study that had code of the user's own name the option that brings it."""
+    try:
+        yield
+    except TielessError as error:
+        names: tuple[str, ...] = ()
+        if is_file(source / STORE):
+            with Store.open(source) as store:
+                names = store.study().imports
+        lacking = [name for name in names if not own.is_named(name)]
+        if not lacking:
+            raise
+        said = str(error).split(". ")[0].rstrip(".")
+        options = " ".join(f"--import {shlex.quote(name)}" for name in lacking)
+        raise StudyError(f"{said}. The study was run with code of its own: {options}") from None
+
+
 @study.command("report")
 @_SOURCE
+@imported
 @click.option("--study", "name", metavar="NAME_OR_FILE", help="Of a table: the study whose claims to judge.")
-def _report(source: Path, name: str | None) -> None:
+def _report(source: Path, imports: tuple[str, ...], name: str | None) -> None:
     """Print the tables of the study in DIR and write DIR/report.html.
 
     For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
     """
-    found = None if name is None else load_study(name, check=False)
+    found = None if name is None else load_study(name, imports=imports, check=False)
     console = terminal.console()
     try:
-        # The page first: the reader of the table may close it before its end.
-        page = report.write(source, found)
-        console.print(report.table(report.collect(source, found)))
+        with _advice(source):
+            # The page first: the reader of the table may close it before its end.
+            page = report.write(source, found)
+            console.print(report.table(report.collect(source, found)))
     except SpecError as error:
         what = str(error).split(". ")[0]
-        advice = f"If a program of yours registers it, report from there: tieless.report.write(Path({str(source)!r}))"
-        raise StudyError(f"{what}. {advice}.") from None
+        raise StudyError(f"{what}. If code of yours registers it: --import FILE.py") from None
     console.print(Text(str(page)), soft_wrap=True)
 
 
@@ -347,7 +375,7 @@ def _tell_taken(console: Console, folder: Path, taken: Mapping[Path, tuple[Study
         console.print(Text(f"{wanted} of the {len(results)} runs of {table} are this study's."), soft_wrap=True)
 
 
-_NOT_AGAIN = {"name_or_file", "out", "overrides", "tables"}
+_NOT_AGAIN = {"name_or_file", "imports", "out", "overrides", "tables"}
 """Options of ``run`` that the study's command and the folder have, and tables, whose runs are in the folder."""
 
 

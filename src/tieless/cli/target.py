@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ from tieless.data import Dataset, load
 from tieless.diagnose import AlignmentRow
 from tieless.diagnose.gradients.bounds import default_loss
 from tieless.diagnose.watching.passes import Loss
-from tieless.models import build_model
 from tieless.study import Store
-from tieless.study.network import check_fit, start_of
+from tieless.study.network import check_fit, fitting, start_of
 from tieless.study.results.store import FILE
 from tieless.study.settings.losses import LOSSES
 
@@ -64,8 +62,7 @@ def of_spec(spec: str, forward: str, backward: str, data: str, weights: Path | N
     """
     samples = load(data, seed=0)
     torch.manual_seed(0)
-    features = math.prod(samples.train_x.shape[1:])
-    network = build_model(spec, forward, backward, features=features, classes=samples.classes)
+    network = fitting(spec, forward, backward, samples)
     check_fit(spec, network, samples)
     if weights is None:
         return Subject(network, samples, default_loss, "Random weights")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial, wraps
 from types import BuiltinFunctionType, ModuleType, NoneType
@@ -310,11 +309,6 @@ def forwards() -> Mapping[str, type[Forward]]:
         True
     """
     return _REGISTRY.catalogue()
-
-
-def temporary_forwards() -> AbstractContextManager[None]:
-    """Context manager: registrations inside of it end with it."""
-    return _REGISTRY.temporary()
 
 
 def forward(spec: ForwardLike) -> Forward:

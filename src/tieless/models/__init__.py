@@ -7,8 +7,9 @@ from tieless.models.cnn import ResidualCNN
 from tieless.models.gru import GRU, Gates, GRULayer
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
-from tieless.models.registry import ModelSpec, build_model, model_spec, models
+from tieless.models.registry import build_model, model_spec, models
 from tieless.models.resnet import ResNet
+from tieless.models.spec import ModelSpec, register_model
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
 from tieless.models.transformer import GPT, ViT
@@ -32,4 +33,5 @@ __all__ = [
     "build_model",
     "model_spec",
     "models",
+    "register_model",
 ]

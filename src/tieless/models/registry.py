@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from tieless import own
 from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
 from tieless.grammar import parse_call
@@ -17,33 +18,15 @@ from tieless.models.gru import GRU, Gates
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
 from tieless.models.resnet import ResNet
+from tieless.models.spec import MODELS, ModelSpec, written_model
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
 from tieless.models.transformer import GPT, ViT
-from tieless.registry import Named, Registry, hidden_at_default
+from tieless.registry import hidden_at_default
 from tieless.rules import RuleLike
 
 
-class ModelSpec(Named):
-    """Model that is still to be built: name and shape, without the data's shape or the activations' halves."""
-
-    __slots__ = ()
-
-    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
-        """Build the model.
-
-        Args:
-            forward, backward: Forward and backward rule of every activation.
-            features: Number of values per sample.
-            classes: Number of classes.
-        """
-        raise NotImplementedError
-
-
-_REGISTRY: Registry[ModelSpec] = Registry("model")
-
-
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _SUC(ModelSpec):
     """Unit with a bias and an activation."""
@@ -55,7 +38,7 @@ class _SUC(ModelSpec):
         return SUC(features, forward, backward)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _MLP(ModelSpec):
     """MLP with ``depth`` hidden layers of ``width`` units."""
@@ -72,7 +55,7 @@ class _MLP(ModelSpec):
         return MLP(features, (self.width,) * self.depth, classes, forward, backward, norm=self.norm)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _LeNet5(ModelSpec):
     """LeNet-5 for images of 28 x 28."""
@@ -85,7 +68,7 @@ class _LeNet5(ModelSpec):
         return LeNet5(forward, backward, norm=self.norm, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _BinaryMLP(ModelSpec):
     """MLP with sign weights and batch norm."""
@@ -101,7 +84,7 @@ class _BinaryMLP(ModelSpec):
         return BinaryMLP(features, (self.width,) * self.depth, classes, forward, backward)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _BinaryLeNet5(ModelSpec):
     """LeNet-5 with sign weights and batch norm."""
@@ -113,7 +96,7 @@ class _BinaryLeNet5(ModelSpec):
         return BinaryLeNet5(forward, backward, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _ResidualCNN(ModelSpec):
     """Residual network of two stages with a shortcut for each convolution, for images of 28 x 28."""
@@ -133,7 +116,7 @@ class _ResidualCNN(ModelSpec):
         return ResidualCNN(forward, backward, width=self.width, depths=depths, bend=self.bend, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _SpikingCNN(ModelSpec):
     """Convolutional spiking network for images of 28 x 28."""
@@ -152,7 +135,7 @@ class _SpikingCNN(ModelSpec):
         return SpikingCNN(forward, backward, width=self.width, steps=self.steps, beta=self.beta, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _ResNet(ModelSpec):
     """Residual network of ``depth`` layers with batch norm, for images of 28 x 28."""
@@ -170,7 +153,7 @@ class _ResNet(ModelSpec):
         return ResNet(forward, backward, depth=self.depth, width=self.width, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _ViT(ModelSpec):
     """Vision transformer of ``depth`` blocks, for images of 28 x 28 in patches of 4 x 4."""
@@ -188,7 +171,7 @@ class _ViT(ModelSpec):
         return ViT(forward, backward, width=self.width, depth=self.depth, heads=self.heads, classes=classes)
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _GPT(ModelSpec):
     """Transformer of ``depth`` blocks that reads codes and scores the next one at each."""
@@ -207,7 +190,7 @@ class _GPT(ModelSpec):
         )
 
 
-@_REGISTRY.register
+@MODELS.register
 @dataclass(frozen=True, slots=True)
 class _GRU(ModelSpec):
     """Gated recurrent units that read codes and score the next one at each."""
@@ -240,11 +223,11 @@ def models() -> Mapping[str, type[ModelSpec]]:
         >>> list(models())
         ['bnn_lenet5', 'bnn_mlp', 'gpt', 'gru', 'lenet5', 'mlp', 'residual_cnn', 'resnet', 'snn_cnn', 'suc', 'vit']
     """
-    return _REGISTRY.catalogue()
+    return MODELS.catalogue()
 
 
 def model_spec(spec: str) -> ModelSpec:
-    """Read the spec of a model without building it.
+    """Read the spec of a model without building it: by name, or by an object of the user's own, ``mynet.py:Net(64)``.
 
     Raises:
         SpecError: the spec cannot be read, or names what does not exist.
@@ -253,7 +236,8 @@ def model_spec(spec: str) -> ModelSpec:
         >>> str(model_spec("mlp(64, depth=3)"))
         'mlp(64, 3)'
     """
-    return _REGISTRY.build(parse_call(spec))
+    mine = own.split(spec)
+    return MODELS.build(parse_call(spec)) if mine is None else written_model(*mine)
 
 
 def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int) -> nn.Module:

@@ -25,6 +25,7 @@ class Header:
         question: Question of the study, in a sentence or a paragraph.
         table: Table of the paper that it repeats; ``None`` for a study beyond the paper.
         core_hours: Hours that the whole grid takes on one core, as its author states.
+        imports: Names of the modules of the user's own that it imported.
         fallback: Reason why it ran on other data than its file asks for; ``None`` if it did not.
         yaml: Study as it was run, overrides applied.
         command: Shell command that runs it again.
@@ -35,6 +36,7 @@ class Header:
     question: str
     table: str | None
     core_hours: float
+    imports: tuple[str, ...]
     fallback: str | None
     yaml: str
     command: str
@@ -207,6 +209,7 @@ class Settings:
     device: str
     monitor: int = 0
     denormals: str = "kept"
+    sources: str = ""
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

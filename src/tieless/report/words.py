@@ -115,6 +115,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "loss": settings.loss,
         "device": settings.device,
         "monitor": f"alignment every {settings.monitor} steps" if settings.monitor else "",
+        "sources": settings.sources,
         "denormals": "" if settings.denormals == "kept" else f"denormal numbers {settings.denormals}",
     }
     return {name: word for name, word in words.items() if word}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, cast, overload
 
@@ -204,11 +203,6 @@ def rules() -> Mapping[str, type[Rule]]:
         True
     """
     return _REGISTRY.catalogue()
-
-
-def temporary_rules() -> AbstractContextManager[None]:
-    """Context manager: registrations inside of it end with it."""
-    return _REGISTRY.temporary()
 
 
 def rule(spec: RuleLike) -> Rule:

@@ -7,11 +7,15 @@ import math
 import torch
 from torch import nn
 
-from tieless.convert import convert_feedback
+from tieless.convert import convert, convert_feedback
 from tieless.data import Dataset, load
-from tieless.errors import StudyError, TielessError
-from tieless.grammar import parse_call
-from tieless.models import build_model
+from tieless.errors import ConversionError, StudyError, TielessError
+from tieless.forwards import forward as forward_of
+from tieless.grammar import parse_call, shown
+from tieless.models import build_model, model_spec
+from tieless.models.spec import WrittenModel
+from tieless.nn import activations
+from tieless.rules import rule as rule_of
 from tieless.study.settings.spelling import first_rule
 from tieless.study.settings.weights import WEIGHTS
 from tieless.study.trial import Trial
@@ -37,8 +41,7 @@ def network_of(trial: Trial, data: Dataset) -> nn.Module:
     Raises:
         SpecError, RuleValueError: a name is no longer registered, or a model does not fit the shape of the data.
     """
-    rule, features = first_rule(trial.backward), math.prod(data.train_x.shape[1:])
-    model = build_model(trial.model, trial.forward, rule, features=features, classes=data.classes)
+    model = fitting(trial.model, trial.forward, first_rule(trial.backward), data)
     model.to(trial.device)
     # Convolutions and pooling of small images are a tenth faster so, on a CPU.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form
@@ -46,6 +49,57 @@ def network_of(trial: Trial, data: Dataset) -> nn.Module:
     if trial.feedback != "tied":
         convert_feedback(model, trial.feedback, seed=trial.seed)
     return model
+
+
+def fitting(spec: str, forward: str, rule: str, data: Dataset) -> nn.Module:
+    """Model of a spec, built for the shape of a data set, every activation with its halves.
+
+    A model of the user's own that takes neither half is converted: its activations get them.
+
+    Raises:
+        SpecError, RuleTypeError, RuleValueError, UntrainableError: a spec cannot be read, or the model does not fit.
+        StudyError: a model of the user's own does not use its halves, so that all rules would give the same numbers.
+    """
+    features = math.prod(data.train_x.shape[1:])
+    return with_halves(build_model(spec, forward, rule, features=features, classes=data.classes), spec, forward, rule)
+
+
+def with_halves(model: nn.Module, spec: str, forward: str, rule: str) -> nn.Module:
+    """Model, after a check that a model of the user's own has the halves of its activations, or can be given them.
+
+    Raises:
+        StudyError: it has not, and cannot.
+    """
+    kind = type(model_spec(spec))
+    if not issubclass(kind, WrittenModel):
+        return model
+    if not kind.takes_halves():
+        try:
+            return convert(model, backward=rule, forward=forward)
+        except ConversionError as error:
+            raise StudyError(f"{spec} takes neither forward nor backward, and cannot be converted: {error}") from None
+    halves = str(forward_of(forward)), str(rule_of(rule))
+    found = dict.fromkeys((str(one.forward_fn), str(one.rule)) for one in activations(model).values())
+    if halves not in found:
+        there = ", ".join(" with ".join(pair) for pair in found) or "none of tieless"
+        raise StudyError(
+            f"{spec} has no activation {' with '.join(halves)}, as it is asked for; it has {there}. Pass forward and"
+            " backward to tieless.Activation, or take neither: its activations are then converted."
+        )
+    return model
+
+
+def _check_outputs(spec: str, outputs: object, data: Dataset) -> None:
+    """Check that a model gives a score for each class, or, for two classes, one number."""
+    expected = [(1, data.classes, *data.train_y.shape[1:])]
+    expected += [(1,)] if data.classes == 2 and data.train_y.dim() == 1 else []
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else None
+    if shape not in expected:
+        what = f"outputs of shape {shape[1:]}" if shape else shown(outputs)
+        raise StudyError(
+            f"{spec} gives {what} for a sample, and {data.name} has {data.classes} classes: expected the shape"
+            f" {expected[0][1:]}, one score for each."
+        )
 
 
 def check_fit(spec: str, model: nn.Module, data: Dataset) -> None:
@@ -56,7 +110,7 @@ def check_fit(spec: str, model: nn.Module, data: Dataset) -> None:
         model: Model, built for the shape of the data, on the CPU. It and the random state are left as they were.
         data: Data set with the sample.
     Raises:
-        StudyError: the model cannot read the sample.
+        StudyError: the model cannot read the sample, or its outputs have another shape than the labels need.
     Example:
         >>> from tieless.data import load
         >>> from tieless.study.network import check_fit
@@ -65,14 +119,15 @@ def check_fit(spec: str, model: nn.Module, data: Dataset) -> None:
     training = model.training
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
-            model.eval()(data.train_x[:1])
+            outputs = model.eval()(data.train_x[:1])
         except TielessError:
             raise
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  a model of the user's own may raise anything
             kind = str(data.train_x.dtype).removeprefix("torch.")
             raise StudyError(
                 f"{spec} cannot read samples of {data.name}, {kind} of shape {tuple(data.train_x.shape[1:])}: "
-                f"{str(error).splitlines()[0]}"
+                f"{(str(error).splitlines() or [type(error).__name__])[0]}"
             ) from None
         finally:
             model.train(training)
+    _check_outputs(spec, outputs, data)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import yaml
 
+from tieless.own import Code
 from tieless.study.choose import Choose
 from tieless.study.claims import Claim
 from tieless.study.trial import Trial
@@ -37,6 +38,8 @@ class Study:
             follow when they have ended.
         added: Number of trials, the last ones, with seeds that were added to those of the file.
         most_seeds: Largest number of seeds that a cell may get; ``None`` if it has only those of the file.
+        imports: Names of the modules of the user's own that it was given leave to import.
+        code: Their sources, for its workers; empty in a study read from its store.
         asked: Requested trials at every learning rate, with ``choose``; empty in a study read from its store.
     """
 
@@ -54,6 +57,8 @@ class Study:
     emptied: tuple[str, ...] = ()
     choose: Choose | None = None
     trials: tuple[Trial, ...] = field(repr=False)
+    imports: tuple[str, ...] = ()
+    code: tuple[Code, ...] = field(default=(), repr=False, compare=False)
     added: int = 0
     most_seeds: int | None = None
     asked: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
@@ -70,13 +75,16 @@ class Study:
     @property
     def command(self) -> str:
         """Shell command that runs this study again."""
-        return shlex.join(["tieless", "study", "run", self.run_as, *(f"--set={text}" for text in self.overrides)])
+        imports = (f"--import={name}" for name in self.imports)
+        overrides = (f"--set={text}" for text in self.overrides)
+        return shlex.join(["tieless", "study", "run", self.run_as, *imports, *overrides])
 
     @property
     def yaml(self) -> str:
         """Study as a file that, when read, gives the same trials without overrides or fallback."""
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
-        written: dict[str, Any] = {**header, **self.settings}
+        imports = {"imports": list(self.imports)} if self.imports else {}
+        written: dict[str, Any] = {**header, **imports, **self.settings}
         if self.choose is not None:
             written["choose"] = {name: _plain(value) for name, value in asdict(self.choose).items() if value}
         if self.claims:
@@ -86,7 +94,7 @@ class Study:
         return yaml.safe_dump(written, sort_keys=False, width=100, allow_unicode=True)
 
     def to_dict(self) -> dict[str, Any]:
-        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"trials", "asked"}}
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"trials", "asked", "code"}}
         record["claims"] = [claim.to_dict() for claim in self.claims]
         record["choose"] = None if self.choose is None else asdict(self.choose)
         return record
@@ -96,6 +104,7 @@ class Study:
         """Study from a dictionary that ``to_dict`` wrote; fields that an older record lacks are empty."""
         values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         values["overrides"] = tuple(record["overrides"])
+        values["imports"] = tuple(record.get("imports", []))
         values["emptied"] = tuple(record.get("emptied", []))
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
         if (choose := record.get("choose")) is not None:

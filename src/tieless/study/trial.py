@@ -44,6 +44,7 @@ DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
     "validation": None,
     "test": "each-epoch",
     "denormals": "kept",
+    "sources": "",
 }
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
@@ -98,6 +99,8 @@ class Trial:
         denormals: Treatment on a CPU of numbers below 1.2e-38, which take it many times longer than others: ``"kept"``,
             or ``"flushed"`` to 0. PyTorch flushes those of the calling thread alone, so that such a run takes one
             thread.
+        sources: Code and data of the user's own that the run relies on, each with the beginning of its SHA-256:
+            ``"mynet 1a2b3c4d5e6f7a8b"``. Changed code makes another trial.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -123,6 +126,7 @@ class Trial:
     device: str = "cpu"
     monitor: int = 0
     denormals: str = "kept"
+    sources: str = ""
 
     def __post_init__(self) -> None:
         for name, write in SPELLINGS.items():

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from tieless.forwards.base import temporary_forwards
-from tieless.rules.base import temporary_rules
+from tieless.registry import temporary_registrations
 
 
 @contextmanager
 def temporary_names() -> Generator[None, None, None]:
-    """Context: rules and forwards that are registered inside are gone afterwards.
+    """Context: rules, forwards, models and data sets that are registered inside are gone afterwards.
 
     Example:
         >>> from tieless.testing import temporary_names
@@ -23,5 +22,5 @@ def temporary_names() -> Generator[None, None, None]:
         >>> "everywhere" in tl.rules()
         False
     """
-    with temporary_rules(), temporary_forwards():
+    with temporary_registrations():
         yield

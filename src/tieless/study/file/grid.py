@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tieless.study.sources import Imports
 from tieless.study.trial import Trial
 
 Axes = Mapping[str, list[Any]]
@@ -16,18 +17,18 @@ REQUIRED = ("data", "model", "forward", "backward", "optimiser", "learning_rate"
 """Axes that every block needs; the others have a default in ``Trial``."""
 
 
-def expand(blocks: Iterable[Axes]) -> list[Trial]:
+def expand(blocks: Iterable[Axes], sources: str = "") -> list[Trial]:
     """Trials of every combination of every block, each once, in the order of running.
 
     All cells of the first seed come first, then all of the second, so that a study which is interrupted has
-    about the same number of seeds everywhere.
+    about the same number of seeds everywhere. ``sources`` is that of all trials.
     """
     trials: dict[tuple[int, Trial], None] = {}
     for axes in blocks:
         cells = {name: values for name, values in axes.items() if name != "seeds"}
         for turn, seed in enumerate(axes["seeds"]):
             for values in itertools.product(*cells.values()):
-                trials[turn, Trial(seed=seed, **dict(zip(cells, values, strict=True)))] = None
+                trials[turn, Trial(seed=seed, sources=sources, **dict(zip(cells, values, strict=True)))] = None
     return list(dict.fromkeys(trial for _, trial in sorted(trials, key=lambda pair: pair[0])))
 
 
@@ -44,11 +45,20 @@ def drop(trials: Iterable[Trial], patterns: Iterable[Axes]) -> list[Trial]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Part of a study that makes its trials: a grid, blocks laid over it, and patterns that drop cells."""
+    """Part of a study that makes its trials: a grid, blocks laid over it, and patterns that drop cells.
+
+    ``imports`` are the modules of the user's own, named on the command line or in Python.
+    """
 
     grid: Axes
     blocks: Mapping[str, Axes]
     exclude: tuple[Axes, ...] = ()
+    imports: Imports = field(default_factory=Imports)
+
+    @property
+    def all_imports(self) -> Imports:
+        """Modules that were named, and those that have registered what the settings name."""
+        return self.imports.with_registered(self.merged().values())
 
     def merged(self) -> dict[str, Axes]:
         """Axes of each block, filled up with those of the grid; without blocks, the grid as the one block."""
@@ -58,7 +68,7 @@ class Settings:
 
     def trials(self) -> list[Trial]:
         """Trials to run, in the order of running."""
-        return drop(expand(self.merged().values()), self.exclude)
+        return drop(expand(self.merged().values(), self.all_imports.label), self.exclude)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as a study file writes them: a single value is a scalar, and empty parts are left out."""

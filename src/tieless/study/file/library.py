@@ -123,7 +123,9 @@ def _memory_left_to_the_trial() -> Generator[None]:
             raise
 
 
-def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool = True) -> Study:
+def load_study(
+    name_or_file: str, overrides: Sequence[str] = (), *, imports: Sequence[str] = (), check: bool = True
+) -> Study:
     """Read a study, and check that it can run here.
 
     If a data set is unavailable and the study declares a ``fallback``, the fallback is used and ``Study.fallback``
@@ -132,6 +134,8 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
     Args:
         name_or_file: Name from ``shipped()``, or path of a YAML file.
         overrides: Texts ``key=value``, the value in YAML.
+        imports: Modules of your own to import first: paths that end in ``.py``, or dotted names. A file that names code
+            in its ``imports`` is refused unless it is named here too.
         check: True to check that the study can run here; False to read it as written.
     Raises:
         StudyError: there is no such study, its file or an override is not valid, a model does not fit the data or cannot
@@ -147,7 +151,8 @@ def load_study(name_or_file: str, overrides: Sequence[str] = (), *, check: bool 
     source = SHIPPED if path is None else str(file.resolve())
 
     def parse(fallback: str | None = None) -> Study:
-        return replace(parse_study(text, name=name, file=path, overrides=overrides, fallback=fallback), source=source)
+        study = parse_study(text, name=name, file=path, overrides=overrides, fallback=fallback, imports=imports)
+        return replace(study, source=source)
 
     study = parse()
     if not check:

@@ -23,6 +23,7 @@ A study file has a header, a ``grid`` and, where one product is not enough, ``bl
     choose: {validation: 0.1, seeds: [100]}  # each cell gets one of its learning rates, chosen on held out samples
     claims:                               # what the study is to settle; each must match a cell
       - full_jam is non-inferior to tied by 1 point for relu at the chosen rate
+    imports: [mynet.py]                   # code that it needs: it runs only if the user names it too, with --import
 
 Overrides: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in one block, ``blocks=[adam]`` picks blocks.
 """
@@ -30,9 +31,12 @@ Overrides: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in one block, ``bloc
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import cast
 
+from tieless import own
 from tieless._yaml import Document, Path, read_document
 from tieless.errors import StudyError, UntrainableError
 from tieless.study.choose import Choose, pilots
@@ -42,6 +46,7 @@ from tieless.study.file.overrides import Overrides, parse_overrides
 from tieless.study.file.schema import StudyModel, validate
 from tieless.study.judging.pairing import cells_of
 from tieless.study.settings import spelling
+from tieless.study.sources import Imports
 from tieless.study.study import Study
 from tieless.study.trial import Trial
 
@@ -62,7 +67,13 @@ def _naming_the_cell(name: str, forward: str, backward: str) -> Generator[None]:
 
 
 def parse_study(
-    text: str, *, name: str, file: str | None = None, overrides: Sequence[str] = (), fallback: str | None = None
+    text: str,
+    *,
+    name: str,
+    file: str | None = None,
+    overrides: Sequence[str] = (),
+    fallback: str | None = None,
+    imports: Sequence[str] = (),
 ) -> Study:
     """Read a study file.
 
@@ -88,9 +99,12 @@ def parse_study(
     """
     source = file or f"{name}.yaml"
     document = read_document(text, source)
+    _check_allowed(document, imports)
+    named = Imports.of(imports)
     model = validate(StudyModel, document)
     _check_as_written(model, document)
     settings = _resolve(model, parse_overrides(overrides, model.blocks), use_fallback=fallback is not None)
+    settings = replace(settings, imports=named)
     trials = settings.trials()
     if not trials:
         raise StudyError(f"{source}: nothing is left to run, exclude drops every cell.")
@@ -113,7 +127,18 @@ def parse_study(
         choose=choose,
         trials=tuple(pilots(trials, choose) if choose else trials),
         asked=tuple(trials) if choose else (),
+        imports=tuple(code.name for code in named.named),
+        code=settings.all_imports.to_send,
     )
+
+
+def _check_allowed(document: Document, imports: Sequence[str]) -> None:
+    """Refuse code that the file names and the user does not."""
+    given = document.value.get("imports", [])
+    for name in cast("list[object]", given) if isinstance(given, list) else [given]:
+        if isinstance(name, str) and not any(own.same(name, one) for one in imports):
+            problem = f"{name} is code, which a file cannot allow to run. If you trust it: --import {shlex.quote(name)}"
+            raise document.error(("imports",), problem)
 
 
 def _written(model: StudyModel) -> Settings:

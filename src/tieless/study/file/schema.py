@@ -133,6 +133,7 @@ class StudyModel(_Model):
     )
     exclude: list[GridModel] = Field(default_factory=list, description="a list of {field: value} that drop cells")
     fallback: GridModel | None = Field(default=None, description="fields to use where the data cannot be had")
+    imports: _Axis[str] = Field(default_factory=list, description="files of code that it needs, such as mynet.py")
     choose: ChooseModel | None = Field(default=None, description="validation and seeds, by which rates are chosen")
     claims: list[Annotated[ClaimModel, BeforeValidator(_as_claim)]] = Field(
         default_factory=list, description="a list of sentences: full_jam is non-inferior to tied by 1 point for relu"

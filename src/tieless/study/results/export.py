@@ -45,7 +45,8 @@ _END = {"predicted_classes": int, "classes": int, "test_samples": int, "error": 
 
 
 def _of_trial(result: Result) -> _Row:
-    return {"id": result.trial.id, **result.trial.to_dict(), "status": result.status}
+    values = {**result.trial.to_dict(), "sources": result.trial.sources or None}
+    return {"id": result.trial.id, **values, "status": result.status}
 
 
 def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_Row]:

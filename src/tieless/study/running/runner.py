@@ -27,6 +27,7 @@ from tieless.errors import StudyError
 from tieless.study.judging.verdicts import check_most_seeds, more_seeds
 from tieless.study.results.store import FILE, Store
 from tieless.study.running.books import Books
+from tieless.study.running.carrying import Carrying
 from tieless.study.running.events import Event, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
 from tieless.study.running.processes import ProcessPool, pipe
@@ -146,6 +147,8 @@ def run(
             raise StudyError(f"{name} must be an integer >= 1, got {value}.")
     if most_seeds is not None:
         check_most_seeds(study, most_seeds)
+    if study.code:
+        run_trial = Carrying(run_trial, study.code)
     deadline = math.inf if budget is None else time.monotonic() + budget
     with (
         _locked(folder),

@@ -16,6 +16,7 @@ from tieless.forwards import forward as forward_of
 from tieless.functional import pair_of
 from tieless.grammar import Call, Value, format_call, parse_call, parse_chain
 from tieless.models import model_spec
+from tieless.own import split
 from tieless.registry import remembered, unknown
 from tieless.rules import rule as rule_of, rule_schedule
 from tieless.study.settings.augmentations import augmentations
@@ -38,6 +39,8 @@ def _whole(value: Value) -> Value:
 
 def _plain(spec: str) -> str:
     """Spec with its whole numbers written as integers."""
+    if (mine := split(spec)) is not None:
+        return f"{mine[0]}:{_plain(mine[1])}"
     calls = [
         Call(call.name, tuple(map(_whole, call.args)), {name: _whole(value) for name, value in call.kwargs.items()})
         for call in parse_chain(spec)

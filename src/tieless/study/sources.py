@@ -1,0 +1,72 @@
+"""Code of the user's own that a study relies on, so that a trial's id follows it and a worker has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tieless import own
+from tieless.forwards import forward as forward_of
+from tieless.models import model_spec
+from tieless.rules import rule as rule_of, rule_schedule
+from tieless.study.settings.losses import LOSSES
+
+MAIN = ("__main__", "__mp_main__")
+"""Names of the module of a script: a worker imports it by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """Code of the user's own in a study.
+
+    Args:
+        named: Modules that the user has named: every trial relies on them, for an import may change anything.
+    """
+
+    named: tuple[own.Code, ...] = ()
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Imports:
+        """Import modules that the user has named.
+
+        Raises:
+            SpecError: a module cannot be imported.
+        """
+        return cls(tuple(own.use(name) for name in names))
+
+    def with_registered(self, settings: Iterable[Mapping[str, Sequence[Any]]]) -> Imports:
+        """The same with the modules that have registered what settings name, by whatever means they were imported.
+
+        Args:
+            settings: Values of each block of a study, by the name of the field.
+        """
+        modules = {module for axes in settings for name in axes for module in _modules(name, axes[name])}
+        there = {part.module for code in self.named for part in code.parts}
+        found = (own.code_of(module) for module in sorted(modules - there))
+        return Imports((*self.named, *(code for code in found if code is not None)))
+
+    @property
+    def label(self) -> str:
+        """Each module with the beginning of its hash, as a trial stores it."""
+        return ", ".join(sorted(code.label for code in self.named))
+
+    @property
+    def to_send(self) -> tuple[own.Code, ...]:
+        """Code that a worker has to import: a script is imported there as what it is."""
+        return tuple(code for code in self.named if not code.script)
+
+
+def _modules(field: str, values: Sequence[Any]) -> Iterator[str]:
+    """Modules of the classes and functions that specs name."""
+    for value in values:
+        if field == "forward":
+            yield type(forward_of(value)).__module__
+        elif field == "model":
+            yield type(model_spec(value)).__module__
+        elif field == "loss":
+            yield LOSSES[value].mean.__module__
+        elif field == "backward":
+            schedule = rule_schedule(value)
+            rules = [rule_of(value)] if schedule is None else schedule.kinds()
+            yield from (type(part).__module__ for one in rules for part in one.parts())

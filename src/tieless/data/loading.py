@@ -12,6 +12,7 @@ import torch
 from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
+from tieless.data.own import source_of
 from tieless.data.places import find, found
 from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
@@ -36,7 +37,8 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     split of ``digits``, nothing of ``brown`` and ``fashion-mnist``, and the subset of each.
 
     Args:
-        spec: Spec such as ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"`` or ``"brown(context=64)"``.
+        spec: Spec such as ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"`` or ``"brown(context=64)"``; or data
+            of your own: a path such as ``"./mydata.npz"``, or an object ``"mydata.py:Set"`` of a module that was named.
         seed: Seed of everything random in the data.
         subset: Number of training samples, drawn without replacement; a smaller subset under the same seed is
             contained in a larger one. ``None`` takes all. The test samples are always all.
@@ -53,7 +55,7 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
         (torch.Size([8, 4]), torch.Size([10, 4]), 2)
     """
     _check_integer("seed", seed)
-    data = _source(spec).read(seed)
+    data = source_of(spec).read(seed)
     if subset is not None:
         data = _draw(data, subset, seed)
     return replace(
@@ -85,7 +87,7 @@ def get(name: str, source: Path | None = None, *, tell: Tell = lambda _: None) -
         >>> get("digits") is None
         True
     """
-    publication = _source(name).publication
+    publication = source_of(name).publication
     if publication is not None:
         return acquire(publication, source, tell)
     if source is not None:
@@ -102,7 +104,7 @@ def locate(name: str) -> Path | None:
         SpecError: there is no such data set.
         DataError: a folder may not be looked into.
     """
-    publication = _source(name).publication
+    publication = source_of(name).publication
     place = find(publication) if publication is not None else None
     return place.folder if place is not None else None
 
@@ -119,7 +121,7 @@ def is_available(name: str) -> bool:
         >>> is_available("ones(d=64)")
         True
     """
-    publication = _source(name).publication
+    publication = source_of(name).publication
     if publication is None:
         return True
     place = find(publication)
@@ -138,12 +140,8 @@ def files(name: str) -> dict[str, bytes]:
         SpecError: there is no such data set.
         DataError: the files are not on this machine, or not the published ones.
     """
-    publication = _source(name).publication
+    publication = source_of(name).publication
     return {} if publication is None else dict(read_all(publication, found(publication).folder))
-
-
-def _source(spec: str) -> Source:
-    return SOURCES.build(parse_call(spec))
 
 
 def _check_integer(name: str, value: object) -> None:

@@ -18,6 +18,7 @@ from tieless.nn import activations
 from tieless.rules import rule as rule_of
 from tieless.study.settings.spelling import first_rule
 from tieless.study.settings.weights import WEIGHTS
+from tieless.study.sources import check_data
 from tieless.study.trial import Trial
 
 
@@ -27,6 +28,7 @@ def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
     Raises:
         DataError, SpecError, RuleValueError: the data are unavailable, or a name is no longer registered.
     """
+    check_data(trial)
     torch.manual_seed(trial.seed)
     data = load(trial.data, seed=trial.seed, subset=trial.subset, device=trial.device)
     return network_of(trial, data), data

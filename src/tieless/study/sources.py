@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tieless import own
+from tieless.data.own import OwnSource, source_of
+from tieless.errors import StudyError
 from tieless.forwards import forward as forward_of
 from tieless.models import model_spec
 from tieless.rules import rule as rule_of, rule_schedule
 from tieless.study.settings.losses import LOSSES
+from tieless.study.trial import Trial
 
 MAIN = ("__main__", "__mp_main__")
 """Names of the module of a script: a worker imports it by itself."""
@@ -46,15 +49,31 @@ class Imports:
         found = (own.code_of(module) for module in sorted(modules - there))
         return Imports((*self.named, *(code for code in found if code is not None)))
 
-    @property
-    def label(self) -> str:
-        """Each module with the beginning of its hash, as a trial stores it."""
-        return ", ".join(sorted(code.label for code in self.named))
+    def sources(self, data: str) -> str:
+        """Modules, and data of the user's own, each with the beginning of its hash, as a trial stores them."""
+        labels = sorted(code.label for code in self.named)
+        return ", ".join([*labels, *_label_of(data)])
 
     @property
     def to_send(self) -> tuple[own.Code, ...]:
         """Code that a worker has to import: a script is imported there as what it is."""
         return tuple(code for code in self.named if not code.script)
+
+
+def _label_of(data: str) -> list[str]:
+    source = source_of(data)
+    return [source.label] if isinstance(source, OwnSource) else []
+
+
+def check_data(trial: Trial) -> None:
+    """Check that data of the user's own are those of the trial's id.
+
+    Raises:
+        StudyError: they have changed since the study was read.
+    """
+    for label in _label_of(trial.data):
+        if trial.sources and label not in trial.sources.split(", "):
+            raise StudyError(f"{trial.data} has changed since the study was read: run the study again.")
 
 
 def _modules(field: str, values: Sequence[Any]) -> Iterator[str]:
@@ -64,6 +83,8 @@ def _modules(field: str, values: Sequence[Any]) -> Iterator[str]:
             yield type(forward_of(value)).__module__
         elif field == "model":
             yield type(model_spec(value)).__module__
+        elif field == "data":
+            yield type(source_of(value)).__module__
         elif field == "loss":
             yield LOSSES[value].mean.__module__
         elif field == "backward":

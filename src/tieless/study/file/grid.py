@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from tieless.study.sources import Imports
@@ -17,18 +18,20 @@ REQUIRED = ("data", "model", "forward", "backward", "optimiser", "learning_rate"
 """Axes that every block needs; the others have a default in ``Trial``."""
 
 
-def expand(blocks: Iterable[Axes], sources: str = "") -> list[Trial]:
+def expand(blocks: Iterable[Axes], imports: Imports | None = None) -> list[Trial]:
     """Trials of every combination of every block, each once, in the order of running.
 
     All cells of the first seed come first, then all of the second, so that a study which is interrupted has
-    about the same number of seeds everywhere. ``sources`` is that of all trials.
+    about the same number of seeds everywhere. Without ``imports`` their ``sources`` are not read.
     """
     trials: dict[tuple[int, Trial], None] = {}
+    sources: Callable[[str], str] = cache(imports.sources) if imports is not None else lambda _: ""
     for axes in blocks:
         cells = {name: values for name, values in axes.items() if name != "seeds"}
         for turn, seed in enumerate(axes["seeds"]):
             for values in itertools.product(*cells.values()):
-                trials[turn, Trial(seed=seed, sources=sources, **dict(zip(cells, values, strict=True)))] = None
+                settings = dict(zip(cells, values, strict=True))
+                trials[turn, Trial(seed=seed, sources=sources(settings["data"]), **settings)] = None
     return list(dict.fromkeys(trial for _, trial in sorted(trials, key=lambda pair: pair[0])))
 
 
@@ -68,7 +71,7 @@ class Settings:
 
     def trials(self) -> list[Trial]:
         """Trials to run, in the order of running."""
-        return drop(expand(self.merged().values(), self.all_imports.label), self.exclude)
+        return drop(expand(self.merged().values(), self.all_imports), self.exclude)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as a study file writes them: a single value is a scalar, and empty parts are left out."""

@@ -220,6 +220,8 @@ def _trial(row: _Row) -> Trial:
     values: dict[str, Any] = {f.name: columns.read(row, f.name) for f in fields(Trial)}
     values = {name: DEFAULTS_OF_LATER_FIELDS.get(name) if value is None else value for name, value in values.items()}
     values["validation"] = columns.or_none(values["validation"])
+    # In a text, NaN is how pandas may write an empty cell.
+    values["sources"] = "" if values["sources"] == "nan" else values["sources"]
     if lacking := [name for name, value in values.items() if value is None and name not in {"subset", "validation"}]:
         raise StudyError(f"{lacking[0]}: a run has one, got none.")
     return Trial(**{name: _spelled(name, value) for name, value in values.items()})
@@ -278,7 +280,7 @@ def _matches(claim: Claim, trials: Sequence[Trial], *, chooses: bool) -> bool:
 
 def _settings(trials: Sequence[Trial], *, chooses: bool) -> dict[str, Any]:
     """Grid of the settings that all cells share, and a block for each cell: read as a study, it has these trials."""
-    aside = {"seed", "learning_rate", "validation", "test"} if chooses else {"seed"}
+    aside = {"seed", "sources", *(("learning_rate", "validation", "test") if chooses else ())}
     names = [f.name for f in fields(Trial) if f.name not in aside]
     cells: dict[tuple[Any, ...], dict[str, dict[Any, None]]] = {}
     for trial in trials:

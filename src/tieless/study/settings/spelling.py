@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
-from tieless.data.source import SOURCES
+from tieless.data.own import is_path, source_of
 from tieless.errors import StudyError
 from tieless.feedback import feedback as feedback_of
 from tieless.forwards import forward as forward_of
@@ -90,8 +90,9 @@ def model(spec: str) -> str:
 
 @remembered
 def data(spec: str) -> str:
-    """Normalised spec of a data set."""
-    return _plain(str(SOURCES.build(parse_call(spec))))
+    """Normalised spec of a data set: a path stays one."""
+    source = str(source_of(spec))
+    return source if is_path(source) else _plain(source)
 
 
 def loss(name: str) -> str:

@@ -159,7 +159,7 @@ def _run(
                 folder,
                 workers=workers,
                 threads=threads,
-                pool=None if address is None else DaskPool(address, threads=threads),
+                pool=None if address is None else DaskPool(address, threads=threads, code=found.code),
                 most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,

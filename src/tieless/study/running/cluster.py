@@ -23,7 +23,9 @@ from typing import Any, cast
 from tieless._imports import try_import
 from tieless.data.loading import files
 from tieless.errors import StudyError
+from tieless.own import Code
 from tieless.study.running import remote
+from tieless.study.running.carrying import Carrying
 from tieless.study.running.events import Epoch, Finished, Notice
 from tieless.study.running.pool import Died, Left, PoolEvent
 from tieless.study.running.processes import over, pipe
@@ -95,6 +97,7 @@ class DaskPool:
         threads: Number of Torch threads of each trial.
         trial_timeout: Number of seconds after which a trial's process is ended; ``None`` for no limit.
         run_trial: Function that runs a trial. The workers must be able to import it.
+        code: Code of the user's own that the workers import first: ``Study.code``, which has its sources.
     Raises:
         MissingExtraError: ``distributed`` is not installed.
         StudyError: no scheduler answers at the address.
@@ -107,6 +110,7 @@ class DaskPool:
         threads: int = 1,
         trial_timeout: float | None = None,
         run_trial: RunTrial = run_trial,
+        code: Sequence[Code] = (),
     ) -> None:
         with try_import("cluster") as extra:
             self._distributed: Any = importlib.import_module("distributed")
@@ -114,7 +118,7 @@ class DaskPool:
         self._address = address
         self._threads = threads
         self._limit = trial_timeout
-        self._run_trial = pickle.dumps(run_trial)
+        self._run_trial = pickle.dumps(Carrying(run_trial, tuple(code)) if code else run_trial)
         self._topic = f"tieless-{uuid.uuid4().hex}"
         self._nodes: dict[str, _Node] = {}
         self._tasks: dict[str, _Task] = {}

@@ -41,7 +41,7 @@ demo: $(HAS_DEMO)
 	@$(BIN)/tieless study report runs/quickstart
 
 test: $(HAS_ALL) browser data peers
-	@$(PYTEST)
+	@$(PYTEST) --durations=10
 
 test-all: $(HAS_ALL) browser data peers
 	@$(PYTEST) --all

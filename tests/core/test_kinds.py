@@ -8,10 +8,12 @@ from torch import nn
 import tieless as tl
 from tieless.errors import RuleTypeError
 
-# Torch's own: nested tensors of the older layout are a prototype, compressed sparse ones in beta.
+# Torch's own: nested tensors of the older layout are a prototype, compressed sparse ones in beta, and
+# 2.12 says of any sparse one that it is not checked, also where it was told not to.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning"),
 ]
 
 # By what is kept: nothing, bits, codes, z, y; and chains of them.

@@ -25,26 +25,8 @@ PACKAGES_ABOVE = (
     *("pydantic", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
 )
 
-# Folders and modules whose docstrings are held to plain English.
-PLAIN_ROOMS = (
-    *(
-        "cli",
-        "compat",
-        "convert",
-        "data",
-        "deploy",
-        "diagnose",
-        "feedback",
-        "findings",
-        "forwards",
-        "levels",
-        "models",
-        "nn",
-    ),
-    *("ops", "optim", "report", "rules", "study", "testing"),
-    *("__init__", "_files", "_imports", "_kinds", "_table", "_tracing", "_underivable", "_yaml"),
-    *("draws", "errors", "functional", "packing", "registry", "signature", "slopes", "grammar"),
-)
+# Folders and modules of the library, and the paper about it.
+PLAIN_ROOMS = (*sorted({path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in MODULES}), "findings")
 # First words that leave the thing without a noun: of a description, and of a summary.
 WITHOUT_A_NOUN = {"how", "what", "when", "where", "whether", "which", "who", "whose", "why"}
 WITHOUT_A_SUBJECT = {

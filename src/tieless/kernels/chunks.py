@@ -1,4 +1,4 @@
-"""What the loops of the CPU kernels share: a thread's part of the work, a chunk at a time, wherever its elements lie."""
+"""Common parts of the loops of the CPU kernels: a thread's range, a chunk at a time, wherever its elements lie."""
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false
@@ -31,8 +31,8 @@ llvmlite.binding.add_symbol("tieless_thread_count", runtime().thread_count)
 
 
 @inline
-def share(arguments, unit=CHUNK):
-    """The first element of this thread's share, and the one after its last. All shares but the last are whole units."""
+def thread_range(arguments, unit=CHUNK):
+    """First element of this thread's range, and the one after its last. All ranges but the last are whole units."""
     elements = word(arguments, 0)
     units = (elements + unit - 1) // unit
     number, count = _thread_number(), _thread_count()
@@ -41,7 +41,7 @@ def share(arguments, unit=CHUNK):
 
 @inline
 def count_at(start, stop):
-    """How many elements the chunk at ``start`` has: whole blocks, or the last few."""
+    """Number of elements of the chunk at ``start``: whole blocks, or the last few."""
     count = min(CHUNK, stop - start)
     return count - count % BLOCK if count >= BLOCK else count
 
@@ -81,7 +81,7 @@ def _in_place(arguments, place, count):
 
 @inline
 def source_of(arguments, place, start, count, buffer):
-    """Where the chunk of an operand can be read."""
+    """Address at which the chunk of an operand can be read."""
     if _in_place(arguments, place, count):
         return word(arguments, place) + start * element_size(arguments)
     _move(elements_of(arguments), word(arguments, place), word(arguments, place + 1), start, count, buffer, True)
@@ -90,20 +90,20 @@ def source_of(arguments, place, start, count, buffer):
 
 @inline
 def target_of(arguments, place, start, count, buffer):
-    """Where the chunk of a result can be written; ``settle`` brings it home."""
+    """Address at which the chunk of a result can be written, before ``write_back``."""
     return word(arguments, place) + start * element_size(arguments) if _in_place(arguments, place, count) else buffer
 
 
 @inline
-def settle(arguments, place, start, count, buffer):
-    """Bring the chunk of a result home, if it was written to the buffer."""
+def write_back(arguments, place, start, count, buffer):
+    """Copy the chunk of a result from the buffer to its place, if it was written to the buffer."""
     if not _in_place(arguments, place, count):
         _move(elements_of(arguments), word(arguments, place), word(arguments, place + 1), start, count, buffer, False)
 
 
 @inline
 def bits_of(bits, start, count, buffer):
-    """Where the bits of the chunk can be read, as whole rows."""
+    """Address at which the bits of the chunk can be read, as whole rows."""
     if count >= BLOCK:
         return bits + start // 8
     for place in range((count + 7) // 8):
@@ -113,13 +113,13 @@ def bits_of(bits, start, count, buffer):
 
 @inline
 def bits_for(bits, start, count, buffer):
-    """Where the bits of the chunk can be written, as whole rows; ``settle_bits`` brings them home."""
+    """Address at which the bits of the chunk can be written, as whole rows, before ``write_bits_back``."""
     return bits + start // 8 if count >= BLOCK else buffer
 
 
 @inline
-def settle_bits(bits, start, count, buffer):
-    """Bring the bits of the chunk home, if they were written to the buffer. Those of no element become 0."""
+def write_bits_back(bits, start, count, buffer):
+    """Copy the bits of the chunk from the buffer to their place, if they were written to the buffer. Those of no element become 0."""
     if count < BLOCK:
         for place in range((count + 7) // 8):
             existing = (1 << min(8, count - 8 * place)) - 1

@@ -19,11 +19,11 @@ from tieless.kernels.chunks import (
     count_at,
     inline,
     parameters,
-    settle,
-    settle_bits,
-    share,
     source_of,
     target_of,
+    thread_range,
+    write_back,
+    write_bits_back,
 )
 from tieless.kernels.lanes import LANES, bits_at, fabs, fetch, load, real, scratch, set_bits_at, store, where, word
 
@@ -89,13 +89,30 @@ def _code4(z, c, first, plane, i):
 
 
 @inline
-def _settle_codes(first, plane, planes, start, count, buffer):
+def _write_codes_back(first, plane, planes, start, count, buffer):
     for row in range(planes):
-        settle_bits(first + row * plane, start, count, buffer + 8 * row)
+        write_bits_back(first + row * plane, start, count, buffer + 8 * row)
+
+
+@inline
+def _codes_of(code, arguments, source, rows, apart, count, even, c):
+    for i in range(0, count, LANES):
+        z = load(arguments, source, i)
+        code(fabs(z) if even else z, c, rows, apart, i)
+
+
+@inline
+def _activated(code, arguments, source, target, rows, apart, count, even, c, p):
+    for i in range(0, count, LANES):
+        z = load(arguments, source, i)
+        fetch(arguments, source, i + AHEAD, 0)
+        fetch(arguments, target, i + AHEAD, 1)
+        store(arguments, target, i, apply(arguments, z, p))
+        code(fabs(z) if even else z, c, rows, apart, i)
 
 
 def codes(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     base, plane, planes, even = (
         word(arguments, 3),
         word(arguments, 4),
@@ -103,36 +120,28 @@ def codes(arguments):
         word(arguments, 6),
     )
     c = _sixteen(arguments, 7)
-    room_z = scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_z = scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_z)
-        rows = bits_for(base, start, count, room_bits)
+        source = source_of(arguments, 1, start, count, scratch_z)
+        rows = bits_for(base, start, count, scratch_bits)
         apart = plane if count >= BLOCK else 8
         if planes == 1:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                _code1(fabs(z) if even else z, c, rows, apart, i)
+            _codes_of(_code1, arguments, source, rows, apart, count, even, c)
         elif planes == 2:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                _code2(fabs(z) if even else z, c, rows, apart, i)
+            _codes_of(_code2, arguments, source, rows, apart, count, even, c)
         elif planes == 3:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                _code3(fabs(z) if even else z, c, rows, apart, i)
+            _codes_of(_code3, arguments, source, rows, apart, count, even, c)
         else:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                _code4(fabs(z) if even else z, c, rows, apart, i)
-        _settle_codes(base, plane, planes, start, count, room_bits)
+            _codes_of(_code4, arguments, source, rows, apart, count, even, c)
+        _write_codes_back(base, plane, planes, start, count, scratch_bits)
         start += count
 
 
 def activate_codes(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     p = parameters(arguments, 25)
     base, plane, planes, even = (
         word(arguments, 5),
@@ -141,45 +150,25 @@ def activate_codes(arguments):
         word(arguments, 8),
     )
     c = _sixteen(arguments, 9)
-    room_z, room_y = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_z, scratch_y = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_z)
-        target = target_of(arguments, 3, start, count, room_y)
-        rows = bits_for(base, start, count, room_bits)
+        source = source_of(arguments, 1, start, count, scratch_z)
+        target = target_of(arguments, 3, start, count, scratch_y)
+        rows = bits_for(base, start, count, scratch_bits)
         apart = plane if count >= BLOCK else 8
         if planes == 1:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                fetch(arguments, source, i + AHEAD, 0)
-                fetch(arguments, target, i + AHEAD, 1)
-                store(arguments, target, i, apply(arguments, z, p))
-                _code1(fabs(z) if even else z, c, rows, apart, i)
+            _activated(_code1, arguments, source, target, rows, apart, count, even, c, p)
         elif planes == 2:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                fetch(arguments, source, i + AHEAD, 0)
-                fetch(arguments, target, i + AHEAD, 1)
-                store(arguments, target, i, apply(arguments, z, p))
-                _code2(fabs(z) if even else z, c, rows, apart, i)
+            _activated(_code2, arguments, source, target, rows, apart, count, even, c, p)
         elif planes == 3:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                fetch(arguments, source, i + AHEAD, 0)
-                fetch(arguments, target, i + AHEAD, 1)
-                store(arguments, target, i, apply(arguments, z, p))
-                _code3(fabs(z) if even else z, c, rows, apart, i)
+            _activated(_code3, arguments, source, target, rows, apart, count, even, c, p)
         else:
-            for i in range(0, count, LANES):
-                z = load(arguments, source, i)
-                fetch(arguments, source, i + AHEAD, 0)
-                fetch(arguments, target, i + AHEAD, 1)
-                store(arguments, target, i, apply(arguments, z, p))
-                _code4(fabs(z) if even else z, c, rows, apart, i)
-        _settle_codes(base, plane, planes, start, count, room_bits)
-        settle(arguments, 3, start, count, room_y)
+            _activated(_code4, arguments, source, target, rows, apart, count, even, c, p)
+        _write_codes_back(base, plane, planes, start, count, scratch_bits)
+        write_back(arguments, 3, start, count, scratch_y)
         start += count
 
 
@@ -201,19 +190,19 @@ def _choose8(bit0, bit1, bit2, v, at):
 
 
 def levels(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     base, plane, planes = word(arguments, 5), word(arguments, 6), word(arguments, 7)
     v = _sixteen(arguments, 8)
-    room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_g, scratch_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_g)
-        target = target_of(arguments, 3, start, count, room_s)
-        rows = bits_of(base, start, count, room_bits)
+        source = source_of(arguments, 1, start, count, scratch_g)
+        target = target_of(arguments, 3, start, count, scratch_s)
+        rows = bits_of(base, start, count, scratch_bits)
         for row in range(1, planes):
-            bits_of(base + row * plane, start, count, room_bits + 8 * row)
+            bits_of(base + row * plane, start, count, scratch_bits + 8 * row)
         apart = plane if count >= BLOCK else 8
         if planes == 1:
             for i in range(0, count, LANES):
@@ -231,5 +220,5 @@ def levels(arguments):
                 bit0, bit1, bit2 = bits_at(rows, i), bits_at(rows + apart, i), bits_at(rows + 2 * apart, i)
                 lower, upper = _choose8(bit0, bit1, bit2, v, 0), _choose8(bit0, bit1, bit2, v, 8)
                 _send(arguments, source, target, i, where(bits_at(rows + 3 * apart, i), upper, lower))
-        settle(arguments, 3, start, count, room_s)
+        write_back(arguments, 3, start, count, scratch_s)
         start += count

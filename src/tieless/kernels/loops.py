@@ -24,11 +24,11 @@ from tieless.kernels.chunks import (
     count_at,
     inline,
     parameters,
-    settle,
-    settle_bits,
-    share,
     source_of,
     target_of,
+    thread_range,
+    write_back,
+    write_bits_back,
 )
 from tieless.kernels.lanes import (
     LANES,
@@ -67,81 +67,81 @@ def _inside(z, low, high, open_low, open_high):
 
 
 def activate(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     p = parameters(arguments, 10)
     bits, open_low, open_high = word(arguments, 5), word(arguments, 6), word(arguments, 7)
     low, high = real(arguments, 8), real(arguments, 9)
-    room_z, room_y = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_z, scratch_y = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_z)
-        target = target_of(arguments, 3, start, count, room_y)
+        source = source_of(arguments, 1, start, count, scratch_z)
+        target = target_of(arguments, 3, start, count, scratch_y)
         for i in range(0, count, LANES):
             store(arguments, target, i, apply(arguments, load(arguments, source, i), p))
         if bits:
             # A loop of its own, over what is in the first cache now: both in one take longer than one after the other.
-            rows = bits_for(bits, start, count, room_bits)
+            rows = bits_for(bits, start, count, scratch_bits)
             for i in range(0, count, LANES):
                 set_bits_at(rows, i, _inside(load(arguments, source, i), low, high, open_low, open_high))
-            settle_bits(bits, start, count, room_bits)
-        settle(arguments, 3, start, count, room_y)
+            write_bits_back(bits, start, count, scratch_bits)
+        write_back(arguments, 3, start, count, scratch_y)
         start += count
 
 
 def window_bits(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     bits, open_low, open_high = word(arguments, 3), word(arguments, 4), word(arguments, 5)
     low, high = real(arguments, 6), real(arguments, 7)
-    room, room_bits = scratch(arguments, CHUNK), scratch(arguments, BLOCK)
+    room, scratch_bits = scratch(arguments, CHUNK), scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
         source = source_of(arguments, 1, start, count, room)
-        rows = bits_for(bits, start, count, room_bits)
+        rows = bits_for(bits, start, count, scratch_bits)
         for i in range(0, count, LANES):
             set_bits_at(rows, i, _inside(load(arguments, source, i), low, high, open_low, open_high))
-        settle_bits(bits, start, count, room_bits)
+        write_bits_back(bits, start, count, scratch_bits)
         start += count
 
 
 def gate(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     bits = word(arguments, 5)
     inside, outside = real(arguments, 6), real(arguments, 7)
-    room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_g, scratch_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_g)
-        target = target_of(arguments, 3, start, count, room_s)
-        rows = bits_of(bits, start, count, room_bits)
+        source = source_of(arguments, 1, start, count, scratch_g)
+        target = target_of(arguments, 3, start, count, scratch_s)
+        rows = bits_of(bits, start, count, scratch_bits)
         for i in range(0, count, LANES):
             g = load(arguments, source, i)
             # A slope of 0 sends 0 even of inf.
             passed = g * inside if inside != 0 else splat(arguments, 0)
             blocked = g * outside if outside != 0 else splat(arguments, 0)
             store(arguments, target, i, where(bits_at(rows, i), passed, blocked))
-        settle(arguments, 3, start, count, room_s)
+        write_back(arguments, 3, start, count, scratch_s)
         start += count
 
 
 def slope(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     p = parameters(arguments, 7)
-    room_g, room_v, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_g, scratch_v, scratch_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK), scratch(arguments, CHUNK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_g)
-        value = source_of(arguments, 3, start, count, room_v)
-        target = target_of(arguments, 5, start, count, room_s)
+        source = source_of(arguments, 1, start, count, scratch_g)
+        value = source_of(arguments, 3, start, count, scratch_v)
+        target = target_of(arguments, 5, start, count, scratch_s)
         for i in range(0, count, LANES):
             sent = load(arguments, source, i) * apply(arguments, load(arguments, value, i), p)
             store(arguments, target, i, sent)
-        settle(arguments, 5, start, count, room_s)
+        write_back(arguments, 5, start, count, scratch_s)
         start += count
 
 
@@ -222,18 +222,18 @@ def jam(arguments):
 
 @inline
 def _jam_in_order(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     bits, stream, key0, key1 = word(arguments, 5), word(arguments, 6), word(arguments, 7), word(arguments, 8)
     low, span, ceiling = real(arguments, 12), real(arguments, 13), real(arguments, 14)
-    room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits = scratch(arguments, BLOCK)
+    scratch_g, scratch_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits = scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
-        source = source_of(arguments, 1, start, count, room_g)
-        target = target_of(arguments, 3, start, count, room_s)
+        source = source_of(arguments, 1, start, count, scratch_g)
+        target = target_of(arguments, 3, start, count, scratch_s)
         if bits:
-            rows = bits_of(bits, start, count, room_bits)
+            rows = bits_of(bits, start, count, scratch_bits)
             for i in range(0, count, BLOCK):
                 n0, n1, n2, n3 = uniforms(arguments, start + i, stream, 0, key0, key1)
                 _jam_inside(arguments, source, target, i, n0, low, span, ceiling, rows)
@@ -247,18 +247,18 @@ def _jam_in_order(arguments):
                 _jam_row(arguments, source, target, i + LANES, n1, low, span, ceiling)
                 _jam_row(arguments, source, target, i + 2 * LANES, n2, low, span, ceiling)
                 _jam_row(arguments, source, target, i + 3 * LANES, n3, low, span, ceiling)
-        settle(arguments, 3, start, count, room_s)
+        write_back(arguments, 3, start, count, scratch_s)
         start += count
 
 
 @inline
 def _jam_crossed(arguments):
     channels, quarter, unit = word(arguments, 9), word(arguments, 10), word(arguments, 11)
-    first, last = share(arguments, unit)
+    first, last = thread_range(arguments, unit)
     bits, stream, key0, key1 = word(arguments, 5), word(arguments, 6), word(arguments, 7), word(arguments, 8)
     low, span, ceiling = real(arguments, 12), real(arguments, 13), real(arguments, 14)
-    room_g, room_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
-    room_bits, numbers = scratch(arguments, BLOCK), number_scratch(arguments, _ROOM)
+    scratch_g, scratch_s = scratch(arguments, CHUNK), scratch(arguments, CHUNK)
+    scratch_bits, numbers = scratch(arguments, BLOCK), number_scratch(arguments, _ROOM)
     begin = first
     while begin < last:
         end = min(begin + unit, last)
@@ -266,10 +266,10 @@ def _jam_crossed(arguments):
         start = begin
         while start < end:
             count = count_at(start, end)
-            source = source_of(arguments, 1, start, count, room_g)
-            target = target_of(arguments, 3, start, count, room_s)
+            source = source_of(arguments, 1, start, count, scratch_g)
+            target = target_of(arguments, 3, start, count, scratch_s)
             if bits:
-                rows = bits_of(bits, start, count, room_bits)
+                rows = bits_of(bits, start, count, scratch_bits)
                 for i in range(0, count, LANES):
                     number = load_numbers(arguments, numbers, start - begin + i)
                     _jam_inside(arguments, source, target, i, number, low, span, ceiling, rows)
@@ -277,7 +277,7 @@ def _jam_crossed(arguments):
                 for i in range(0, count, LANES):
                     number = load_numbers(arguments, numbers, start - begin + i)
                     _jam_row(arguments, source, target, i, number, low, span, ceiling)
-            settle(arguments, 3, start, count, room_s)
+            write_back(arguments, 3, start, count, scratch_s)
             start += count
         begin = end
 
@@ -291,7 +291,7 @@ def uniform(arguments):
 
 @inline
 def _uniform_in_order(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     stream, draw, key0, key1 = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
     room = scratch(arguments, CHUNK)
     start = first
@@ -304,14 +304,14 @@ def _uniform_in_order(arguments):
             store(arguments, target, i + LANES, n1)
             store(arguments, target, i + 2 * LANES, n2)
             store(arguments, target, i + 3 * LANES, n3)
-        settle(arguments, 1, start, count, room)
+        write_back(arguments, 1, start, count, room)
         start += count
 
 
 @inline
 def _uniform_crossed(arguments):
     channels, quarter, unit = word(arguments, 7), word(arguments, 8), word(arguments, 9)
-    first, last = share(arguments, unit)
+    first, last = thread_range(arguments, unit)
     stream, draw, key0, key1 = word(arguments, 3), word(arguments, 4), word(arguments, 5), word(arguments, 6)
     room, numbers = scratch(arguments, CHUNK), number_scratch(arguments, _ROOM)
     begin = first
@@ -324,7 +324,7 @@ def _uniform_crossed(arguments):
             target = target_of(arguments, 1, start, count, room)
             for i in range(0, count, LANES):
                 store(arguments, target, i, load_numbers(arguments, numbers, start - begin + i))
-            settle(arguments, 1, start, count, room)
+            write_back(arguments, 1, start, count, room)
             start += count
         begin = end
 
@@ -353,22 +353,22 @@ def two_values(arguments):
             set_bits_at(bits, i, others)
         else:
             set_bits_at(row_bits, 0, others)
-            settle_bits(bits, i, elements - i, row_bits)
+            write_bits_back(bits, i, elements - i, row_bits)
     set_word(verdict, 0, 1)
     set_word(verdict, 1, low)
     set_word(verdict, 2, high)
 
 
 def restore(arguments):
-    first, last = share(arguments)
+    first, last = thread_range(arguments)
     bits, low, high = word(arguments, 3), word(arguments, 4), word(arguments, 5)
-    room, room_bits = scratch(arguments, CHUNK), scratch(arguments, BLOCK)
+    room, scratch_bits = scratch(arguments, CHUNK), scratch(arguments, BLOCK)
     start = first
     while start < last:
         count = count_at(start, last)
         target = target_of(arguments, 1, start, count, room)
-        rows = bits_of(bits, start, count, room_bits)
+        rows = bits_of(bits, start, count, scratch_bits)
         for i in range(0, count, LANES):
             store_patterns(arguments, target, i, bits_at(rows, i), high, low)
-        settle(arguments, 1, start, count, room)
+        write_back(arguments, 1, start, count, room)
         start += count

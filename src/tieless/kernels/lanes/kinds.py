@@ -18,12 +18,12 @@ ELEMENTS = {"bool": I8, "float16": I16, "bfloat16": I16, "float32": I32, "float6
 
 
 class Arguments(types.Type):
-    """What a kernel is called with: a pointer to 64-bit words.
+    """Argument of a kernel: a pointer to 64-bit words.
 
     Args:
-        storage: The dtype of the elements, by name.
-        function: Which elementwise function a kernel applies, where it applies one.
-        sources: A digest of what the kernel is compiled from, so that code compiled from older ones is never loaded.
+        storage: Name of the dtype of the elements.
+        function: Name of the elementwise function that a kernel applies, if it applies one.
+        sources: Digest of what the kernel is compiled from, so that code compiled from older ones is never loaded.
     """
 
     def __init__(self, storage: str, function: str = "", sources: str = "") -> None:

@@ -163,7 +163,7 @@ def _narrowed(builder, pattern, element):
 
 @intrinsic
 def matches(_context, arguments, address, index, pattern):
-    """Which of the 16 elements from ``index`` on have these very bits."""
+    """Mask of those of the 16 elements from ``index`` on that have these very bits."""
 
     def lower(_context, builder, _sig, args):
         element = ELEMENTS[arguments.storage]
@@ -192,7 +192,7 @@ def store_patterns(_context, arguments, address, index, mask, chosen, other):
 
 @intrinsic
 def any_lane(_context, mask):
-    """Whether a lane is in the mask."""
+    """True if a lane is in the mask."""
 
     def lower(_context, builder, _sig, args):
         return builder.icmp_unsigned("!=", builder.bitcast(args[0], I16), ir.Constant(I16, 0))

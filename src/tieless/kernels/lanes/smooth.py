@@ -22,13 +22,13 @@ from tieless.kernels.lanes.kinds import I32, I64, LANES, call_intrinsic, constan
 
 @dataclass(frozen=True)
 class _Format:
-    """What the arithmetic needs to know of a floating format.
+    """Floating format, as far as the arithmetic needs it.
 
     Args:
-        suffix: How LLVM names it.
-        integer: The integer of its width.
-        shift: Where its exponent begins.
-        lowest: The exponent of its smallest normal number.
+        suffix: Name in LLVM.
+        integer: Integer of its width.
+        shift: Place of the first bit of its exponent.
+        lowest: Exponent of its smallest normal number.
         log2e: ``log2(e)`` in two numbers of the format, of which the first is the nearest.
         exp2: ``2^r`` for ``|r| <= 1/2``, the constant term first.
         above, below: ``exp(t^2 / 2) Phi(-t)`` for all ``t`` that count, as a quotient, likewise.

@@ -78,7 +78,7 @@ def _rule(cls: type[Any]) -> dict[str, Any]:
             "choices": list(typing.get_args(types[one.name])) or None,
             "default": None if one.default is dataclasses.MISSING else one.default,
             "proposed": PROPOSED.get(cls.name, {}).get(one.name, getattr(shown, one.name)),
-            "option": bool(one.metadata.get("option")),
+            "option": bool(one.metadata.get("hidden_at_default")),
         }
         for one in dataclasses.fields(cls)
     ]

@@ -12,6 +12,7 @@ from tieless.cli.data import data
 from tieless.cli.diagnose import diagnose
 from tieless.cli.doctor import doctor
 from tieless.cli.explain import explain_model
+from tieless.cli.export import export
 from tieless.cli.study import study
 from tieless.cli.terminal import CLOSED, drop_output, replace_signs, say, words
 from tieless.errors import LostResultError, TielessError
@@ -70,5 +71,5 @@ def main() -> None:
     """Train networks whose backward pass is not tied to their forward pass."""
 
 
-for command in (data, diagnose, doctor, explain_model, forwards, rules, study):
+for command in (data, diagnose, doctor, explain_model, export, forwards, rules, study):
     main.add_command(command)

@@ -11,7 +11,8 @@ with try_import("deploy") as _deploy_extra:
     import tieless_runtime as _runtime
 _deploy_extra.check()
 
+from tieless.deploy.c import CProgram, to_c
 from tieless.deploy.explained import ExplainedLayer, ExplainedNetwork
 from tieless.deploy.pack import Ends, Packed, pack
 
-__all__ = ["Ends", "ExplainedLayer", "ExplainedNetwork", "Packed", "pack"]
+__all__ = ["CProgram", "Ends", "ExplainedLayer", "ExplainedNetwork", "Packed", "pack", "to_c"]

@@ -1,0 +1,42 @@
+"""Command ``tieless export``: a packed network as a program in C, or as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tieless.cli.terminal import say
+from tieless.errors import DeployError
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", "target", type=click.Choice(["c"]), required=True, help="Language of the export.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the files.")
+@click.option("--name", metavar="NAME", help="Prefix of the names in C, and name of the files  [that of FILE].")
+@click.option(
+    "--pixel",
+    type=(float, float),
+    metavar="FACTOR OFFSET",
+    help="C: a byte of the input stands for byte * FACTOR + OFFSET  [for the network's own integers].",
+)
+def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[float, float] | None) -> None:
+    """Export the packed network in FILE, which tieless.deploy.pack wrote.
+
+    C: a header and a source in C99 that need nothing but memory, for a network that is integer to its ends
+    (pack with ends="int8").
+    """
+    # The extra `deploy` is needed by this command alone.
+    from tieless_runtime import PackedError, read  # noqa: PLC0415
+
+    from tieless.deploy.c import name_in_c, to_c  # noqa: PLC0415
+
+    try:
+        network = read(file)
+    except PackedError as error:
+        raise DeployError(str(error)) from None
+    program = to_c(network, name or name_in_c(file.stem), pixel=pixel)
+    for path in program.save(out):
+        say(str(path))
+    say(f"{program.tables} bytes of tables, {program.scratch} bytes of scratch")

@@ -19,7 +19,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-oldest test-newest fuzz check bench docs findings data browser peers
+.PHONY: help setup demo test test-all test-oldest test-newest test-runtime fuzz check bench docs findings data browser peers
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -27,6 +27,7 @@ help:
 	@echo "make test    every test, doctest and example; of forwards with rules a cross-section of their pairs"
 	@echo "make test-all  the same of every pair, which takes hours"
 	@echo "make test-oldest, make test-newest  the suite with the oldest PyTorch that is allowed, and with the newest"
+	@echo "make test-runtime  a packed network in an environment that has the runtime alone"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
@@ -52,6 +53,9 @@ test-oldest: browser data peers
 
 test-newest: browser data peers
 	@tools/test-with-torch torch
+
+test-runtime: $(HAS_ALL)
+	@tools/test-runtime
 
 fuzz: $(HAS_ALL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))

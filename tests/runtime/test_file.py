@@ -1,9 +1,7 @@
 """Files of packed networks: what is written is read, and nothing else is."""
 
 import json
-import runpy
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +10,13 @@ from safetensors import safe_open
 from safetensors.numpy import load, save
 from tieless_runtime.file import KEY
 
-NETWORKS = runpy.run_path(str(Path(__file__).with_name("networks.py")))
+from tests.runtime.networks import small_network, weight
 
 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "net.safetensors"
-    tieless_runtime.write(NETWORKS["small_network"](np.random.default_rng(0)), path)
+    tieless_runtime.write(small_network(np.random.default_rng(0)), path)
     return path
 
 
@@ -35,7 +33,7 @@ def rewrite(path, change):
 
 
 def test_a_network_that_is_read_computes_what_it_did(path):
-    before = NETWORKS["small_network"](np.random.default_rng(0))
+    before = small_network(np.random.default_rng(0))
     after = tieless_runtime.read(path)
     images = np.random.default_rng(1).random((5, 1, 8, 8)).astype(np.float32)
     values, again = (tieless_runtime.evaluate(network, images) for network in (before, after))
@@ -47,11 +45,11 @@ def test_a_network_that_is_read_computes_what_it_did(path):
 
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_weights_of_a_few_bits_are_stored_as_planes(bits):
-    weight = NETWORKS["weight"](np.random.default_rng(bits), "integer", (3, 5), bits)
-    stored = weight.stored()
+    drawn = weight(np.random.default_rng(bits), "integer", (3, 5), bits)
+    stored = drawn.stored()
     assert stored.shape == (bits, 2)
     found = tieless_runtime.weights.from_stored("integer", (3, 5), bits, stored)
-    assert (found.values == weight.values).all()
+    assert (found.values == drawn.values).all()
 
 
 def test_the_first_weight_is_in_the_lowest_bit():

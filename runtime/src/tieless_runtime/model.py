@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tieless_runtime import file, reference
+from tieless_runtime import file
 from tieless_runtime.errors import PackedInputError
 from tieless_runtime.network import Network
+from tieless_runtime.paths import chosen
+
+if TYPE_CHECKING:
+    from tieless_runtime.plan import Plan
+
+
+PART_BYTES = 2**20
+"""Bytes of the values of as many samples as a thread computes at a time."""
 
 
 class Model:
     """Packed network that is ready to run: ``(n, ...) -> (n, scores)``, or one sample without the ``n``.
 
+    The kernels of a network are compiled at its first call, which takes seconds, and are kept on disk for later processes.
+
     Args:
         network: Network, from ``read`` or ``tieless.deploy.pack``.
+        threads: Number of threads that share a batch.
+        path: Name of the kernels' path: ``"avx512"``, ``"avx2"`` or ``"plain"``; ``None`` for the fastest of this CPU.
+    Raises:
+        PackedInputError: the number of threads is not 1 or more, or this CPU lacks the path.
     Example:
         >>> import tieless_runtime
         >>> tieless_runtime.Model.load("net.safetensors")(images)  # doctest: +SKIP
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, threads: int = 1, path: str | None = None) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PackedInputError(f"The number of threads must be 1 or more, got {threads!r}.")
         self.network = network
+        self.threads = threads
+        self.path = chosen(path)
+        self._plan: Plan | None = None
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Model:
+    def load(cls, path: str | os.PathLike[str], *, threads: int = 1) -> Model:
         """Load a packed network.
 
         Args:
             path: Path of the file.
+            threads: Number of threads that share a batch.
         Raises:
             PackedFileError: the file is no packed network that this version can run.
             OSError: the file cannot be read.
         """
-        return cls(file.read(path))
+        return cls(file.read(path), threads=threads)
 
     def __call__(self, images: ArrayLike) -> NDArray[Any]:
         """Scores of one sample or of a batch.
@@ -49,9 +71,25 @@ class Model:
             PackedInputError: the samples have another shape, or are no numbers.
         """
         batch, single = self._batch(images)
-        scores = reference.evaluate(self.network, batch)[self.network.output]
-        scores = scores if scores.dtype == np.float32 else scores.astype(np.int32)
+        if len(batch) == 0:
+            return self(np.zeros((1, *self.network.shape)))[:0]
+        plan = self._prepared()
+        size = self._samples_at_a_time(len(batch))
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        found = list(map(plan.run, parts) if self._pool is None else self._pool.map(plan.run, parts))
+        scores = found[0] if len(found) == 1 else np.concatenate(found)
         return scores[0] if single else scores
+
+    def _prepared(self) -> Plan:
+        if self._plan is None:
+            from tieless_runtime.plan import Plan  # noqa: PLC0415  (Numba takes longer to import than all else)
+
+            self._plan = Plan(self.network, self.path)
+        return self._plan
+
+    def _samples_at_a_time(self, count: int) -> int:
+        each = max(4 * value.size * max(1, value.times) for value in self.network.values.values())
+        return max(1, min(PART_BYTES // each, -(-count // self.threads)))
 
     def _batch(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
         given = np.asarray(images)

@@ -53,11 +53,12 @@ def evaluate(network: Network, images: Array) -> dict[str, Array]:
     found: dict[str, Array] = {INPUT: images.astype(np.float32)}
     for operation in network.operations:
         inputs = [found[name] for name in operation.inputs]
-        found[operation.output] = _result(operation, inputs, [network.values[name] for name in operation.inputs])
+        found[operation.output] = apply(operation, inputs, [network.values[name] for name in operation.inputs])
     return found
 
 
-def _result(operation: Operation, inputs: Sequence[Array], values: Sequence[Value]) -> Array:
+def apply(operation: Operation, inputs: Sequence[Array], values: Sequence[Value]) -> Array:
+    """Result of one operation, from the numbers and the types of its inputs, as in ``evaluate``."""
     if isinstance(operation, Add):
         return inputs[0] + inputs[1]
     if isinstance(operation, Concat):

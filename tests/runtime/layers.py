@@ -1,0 +1,106 @@
+"""Networks of one packed layer and what may follow it, drawn by Hypothesis, with integers alone."""
+
+import numpy as np
+from hypothesis import strategies as st
+from tieless_runtime import Network
+from tieless_runtime.operations import Add, Conv, Flatten, Lif, Linear, MaxPool, Quantise, SumPool, SumTime, Threshold
+from tieless_runtime.values import floats
+
+from tests.runtime.networks import weight
+
+KINDS = ("linear", "conv1d", "conv2d", "flattened")
+WEIGHTS = ("binary", "ternary", "integer")
+
+
+class Builder:
+    """Operations that follow each other, each with the value of the one before."""
+
+    def __init__(self, shape):
+        self.shape, self.operations, self.values = shape, [], {"input": floats(shape)}
+
+    def add(self, cls, *inputs, **settings):
+        before = f"v{len(self.operations) - 1}" if self.operations else "input"
+        made = cls(name=cls.kind, inputs=inputs or (before,), output=f"v{len(self.operations)}", **settings)
+        self.operations.append(made)
+        self.values[made.output] = made.result(*(self.values[name] for name in made.inputs))
+        return self.values[made.output]
+
+    @property
+    def network(self):
+        return Network(self.shape, tuple(self.operations), self.operations[-1].output)
+
+
+def threshold(draw, rng, value, levels):
+    """Thresholds near sums that occur, some never met and some always, and in both directions."""
+    spread = max(2, min(40, (value.high - value.low) // 4))
+    middle = (value.low + value.high) // 2
+    edges = rng.integers(middle - spread, middle + spread + 1, (levels, value.channels)).astype(np.int32)
+    for extreme in (2**31 - 1, -(2**31)):
+        edges[:, rng.random(value.channels) < 0.1] = extreme
+    low, step = draw(st.sampled_from([(-1, 2), (0, 1)] if levels == 1 else [(0, 1), (-1, 1)]))
+    direction = rng.choice([-1, 1], value.channels).astype(np.int8)
+    return {"thresholds": edges, "direction": direction, "low": low, "step": step}
+
+
+@st.composite
+def networks(draw, kind, weights):
+    """Network of a layer of a kind, with codes of 1 to 3 bits as its input, and the samples to run it with."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels = draw(st.sampled_from([1, 3, 8, 33, 63, 64, 65, 130]))
+    dims = {"linear": 0, "conv1d": 1, "conv2d": 2, "flattened": 2}[kind]
+    shape = (channels, *(draw(st.integers(1, 9)) for _ in range(dims)))
+    made = Builder(shape)
+    value = made.add(Quantise, scale=1.0, low=-8, high=7)
+    value = made.add(Threshold, **threshold(draw, rng, value, draw(st.integers(1, 4))))
+    if kind == "flattened":
+        value = made.add(Flatten)
+    outputs = draw(st.sampled_from([1, 7, 8, 10, 16, 32, 40, 70]))
+    bias = draw(st.sampled_from([None, rng.integers(-9, 9, outputs).astype(np.int32)]))
+    bits = draw(st.integers(2, 8)) if weights == "integer" else 0
+    if kind.startswith("conv"):
+        groups = draw(st.sampled_from([g for g in (1, 1, 1, 3, channels) if channels % g == 0 and outputs % g == 0]))
+        kernel = tuple(draw(st.integers(1, min(4, size))) for size in shape[1:])
+        reach = [
+            draw(st.sampled_from([d for d in (1, 2, 3) if d * (k - 1) < size]))
+            for k, size in zip(kernel, shape[1:], strict=True)
+        ]
+        settings = {
+            "dilation": tuple(reach),
+            "stride": tuple(draw(st.integers(1, 3)) for _ in kernel),
+            "padding": tuple(draw(st.integers(0, d * (k - 1))) for d, k in zip(reach, kernel, strict=True)),
+            "groups": groups,
+        }
+        value = made.add(
+            Conv, weight=weight(rng, weights, (outputs, channels // groups, *kernel), bits), bias=bias, **settings
+        )
+    else:
+        value = made.add(Linear, weight=weight(rng, weights, (outputs, value.size), bits), bias=bias)
+    following(draw, rng, made, value)
+    images = rng.integers(-9, 9, (draw(st.integers(1, 5)), *shape)).astype(np.float32)
+    return made.network, images
+
+
+def following(draw, rng, made, value):
+    """Add what may follow a sum: nothing, thresholds, a pool of the sums or of their bits, a sum, or spikes."""
+    after = draw(st.sampled_from(["nothing", "threshold", "threshold", "levels", "pool", "sum", "spikes"]))
+    if after == "sum":
+        value = made.add(Add, *(made.operations[-1].output,) * 2)
+    if after == "spikes":
+        settings = {"beta": np.int32([2**14]), "shift": 15, "threshold": 3.0, "at_threshold": 0, "delay_reset": 0}
+        made.add(Lif, reset=draw(st.sampled_from(["subtract", "zero"])), times=3, **settings)
+        made.add(SumTime)
+        return
+    if after in ("threshold", "levels"):
+        value = made.add(Threshold, **threshold(draw, rng, value, 1 if after == "threshold" else 3))
+    if after != "nothing" and len(value.shape) > 1 and draw(st.booleans()):
+        kernel = tuple(min(2, size) for size in value.shape[1:])
+        if draw(st.booleans()):
+            made.add(SumPool, kernel=kernel, stride=kernel)
+        else:
+            least = draw(st.sampled_from([None, rng.integers(0, 2, value.channels).astype(np.uint8)]))
+            sizes = {"stride": kernel, "padding": tuple(k // 2 for k in kernel), "dilation": (1,) * len(kernel)}
+            made.add(MaxPool, kernel=kernel, least=least, **sizes)
+    if after == "threshold" and draw(st.booleans()):
+        value = made.values[made.operations[-1].output]
+        value = made.add(Flatten) if len(value.shape) > 1 else value
+        made.add(Linear, weight=weight(rng, "binary", (9, value.size)), bias=None)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from findings.measure.robustness import LOOKS, PROPERTIES, RULES, SHAPE, TABLE
 from findings.tables import measurements, runs
-from tieless.study.judging.comparison import outcome
+from tieless.study.trial import outcome
 
 TWINS = {
     "leaky_relu(0.01)": "relu",

@@ -127,7 +127,9 @@ def test_the_best_mean_is_chosen_then_the_lowest_rate():
 def test_a_rate_at_which_seeds_diverge_is_worse_than_one_that_learns_little():
     (choice,) = chosen(judged(0.1, 0, 0.3), judged(0.1, 1, 0.3), judged(1, 0, 0.9), judged(1, 1, 0, "diverged"))
     assert choice.learning_rate == 0.1
-    assert choice.tried[1].diverged == 1
+    assert (choice.tried[1].diverged, choice.tried[1].accuracy) == (1, pytest.approx((0.9 + 1 / 2) / 2)), (
+        "as claims count"
+    )
     (lost,) = chosen(judged(0.1, 0, 0, "diverged"), judged(1, 0, 0, "diverged"))
     assert lost.learning_rate == 0.1
 

@@ -31,14 +31,14 @@ from tieless.report.records import (
     TableCell,
 )
 from tieless.study.choose import Choice, Choose, choices
-from tieless.study.judging.comparison import UNKNOWN, Step, outcome, paired, steps
+from tieless.study.judging.comparison import UNKNOWN, Step, paired, steps
 from tieless.study.judging.statistics import Differences
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
 from tieless.study.study import Study
-from tieless.study.trial import BackwardPass, Result, Trial
+from tieless.study.trial import BackwardPass, Result, Trial, count, outcome
 
 BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
@@ -97,8 +97,8 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         choices=made,
         added=study.added,
         planned=len(planned),
-        done=sum(result.status == "done" for result in known),
-        diverged=sum(result.status == "diverged" for result in known),
+        done=count("done", known),
+        diverged=count("diverged", known),
         one_class=sum(result.one_class for result in known),
         rules=rules,
         sections=sections,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from tieless.study.choose import Choice
 from tieless.study.judging.verdicts import ClaimVerdict
 from tieless.study.study import Study
-from tieless.study.trial import BackwardPass, Status, Trial
+from tieless.study.trial import BackwardPass, Status, Trial, count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +120,11 @@ class TableCell:
 
     @property
     def diverged(self) -> int:
-        return sum(run.status == "diverged" for run in self.runs)
+        return count("diverged", self.runs)
 
     @property
     def failed(self) -> int:
-        return sum(run.status == "failed" for run in self.runs)
+        return count("failed", self.runs)
 
     @property
     def one_class(self) -> int:

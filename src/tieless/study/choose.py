@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from statistics import fmean
 from typing import Any
 
-from tieless.study.trial import Result, Trial
+from tieless.study.trial import Result, Trial, count, mean_outcome
 
 _CELL = tuple(f.name for f in fields(Trial) if f.name not in {"learning_rate", "seed", "validation", "test"})
 
@@ -47,8 +46,8 @@ class Choose:
 class Tried:
     """One learning rate of one cell.
 
-    ``accuracy`` is the mean validation accuracy of the seeds that did not diverge, ``diverged`` the number of those
-    that did.
+    ``accuracy`` is the mean validation accuracy of its seeds, chance for one that diverged, as claims count it;
+    ``diverged`` is the number of those that did.
     """
 
     learning_rate: float
@@ -215,10 +214,7 @@ def _tried(trials: Iterable[Trial], ended: Mapping[str, Result]) -> dict[float, 
 
 
 def _mean(rate: float, results: Sequence[Result]) -> Tried:
-    lasts = [result.epochs[-1].validation_accuracy for result in results if result.status == "done"]
-    accuracies = [accuracy for accuracy in lasts if accuracy is not None]
-    diverged = sum(result.status == "diverged" for result in results)
-    return Tried(rate, fmean(accuracies) if accuracies else None, diverged)
+    return Tried(rate, mean_outcome(results, "validation"), count("diverged", results))
 
 
 def _cell(trial: Trial) -> tuple[Any, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast
+from statistics import fmean
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
@@ -253,3 +255,36 @@ class Result:
         values["trial"] = Trial.from_dict(record["trial"])
         values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])
         return cls(**values)
+
+
+class _Run(Protocol):
+    """Run that has ended, as a store or a report records it."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+def count(status: Status, runs: Iterable[_Run]) -> int:
+    """Number of the runs that ended with a status."""
+    return sum(run.status == status for run in runs)
+
+
+def outcome(result: Result, samples: Literal["test", "validation"] = "test") -> float | None:
+    """Accuracy with which a run counts: the last one on these samples; chance, ``1 / classes``, if it diverged.
+
+    Returns:
+        Accuracy, or ``None`` for a run that raised an error, which says nothing about the rule, or that never
+        evaluated these samples.
+    """
+    if result.status == "diverged":
+        return 1 / result.classes if result.classes else None
+    if result.status == "failed" or not result.epochs:
+        return None
+    last = result.epochs[-1]
+    return last.test_accuracy if samples == "test" else last.validation_accuracy
+
+
+def mean_outcome(results: Iterable[Result], samples: Literal["test", "validation"] = "test") -> float | None:
+    """Mean of the outcomes of runs; ``None`` where no run has one."""
+    outcomes = [accuracy for result in results if (accuracy := outcome(result, samples)) is not None]
+    return fmean(outcomes) if outcomes else None

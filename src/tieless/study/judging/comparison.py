@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any, Literal, NamedTuple
 
 from tieless._yaml import write_value
 from tieless.study.claims import Claim
 from tieless.study.judging.pairing import Pairing
 from tieless.study.judging.statistics import LEVEL, Differences, resolution, seeds_needed
-from tieless.study.trial import Result, Trial
+from tieless.study.trial import Result, Trial, count, mean_outcome, outcome
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -80,17 +80,6 @@ class ClaimCell:
         if self.pairs == 0 or self.candidate.diverged or self.candidate.one_class:
             return None
         return float(1 - (2 * LEVEL) ** (1 / self.pairs))
-
-
-def outcome(result: Result) -> float | None:
-    """Accuracy with which a run counts: that of its last test; chance, ``1 / classes``, if it diverged.
-
-    Returns:
-        Accuracy, or ``None`` for a run that raised an error, which says nothing about the rule.
-    """
-    if result.status == "diverged":
-        return 1 / result.classes if result.classes else None
-    return result.epochs[-1].test_accuracy if result.status == "done" and result.epochs else None
 
 
 def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
@@ -266,7 +255,7 @@ class Comparison:
         planned = self.pairing.planned
         if self.ended < planned:
             return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
-        lost = max(sum(pair[side].status == "failed" for pair in self._runs) for side in (0, 1))
+        lost = max(count("failed", [pair[side] for pair in self._runs]) for side in (0, 1))
         if lost and len(values) < LEAST_PAIRS:
             return f"{lost} of {len(self._runs)} runs failed and are left out, and a test needs {LEAST_PAIRS} pairs"
         if not self.trained:
@@ -291,12 +280,11 @@ def _rates(pairing: Pairing) -> tuple[float, float]:
 
 
 def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
-    accuracies = [accuracy for result in results if (accuracy := outcome(result)) is not None]
     return Arm(
-        mean=fmean(accuracies) if accuracies else None,
-        diverged=sum(result.status == "diverged" for result in results),
+        mean=mean_outcome(results),
+        diverged=count("diverged", results),
         one_class=sum(result.one_class for result in results),
-        failed=sum(result.status == "failed" for result in results),
+        failed=count("failed", results),
         learning_rate=learning_rate,
     )
 

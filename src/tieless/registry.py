@@ -348,13 +348,15 @@ class Registry(Generic[NamedT]):
         return MappingProxyType(dict(sorted(self._classes.items())))
 
     def _elsewhere(self, name: str) -> str:
-        """Hint for a message: the name here of another library's class; empty if none has it."""
+        """Hint for a message: the name here of what the field or another library calls so; empty if none has it."""
+        wanted = _bare(name)
         ours = [
             repr(cls.name)
             for cls in self._classes.values()
-            if any(_bare(name) in (_bare(alias), _bare(alias.partition(" ")[2])) for alias in cls.known_as)
+            if wanted
+            and any(wanted in (_bare(alias), _bare(alias.partition(" ")[2])) for alias in (cls.name, *cls.known_as))
         ]
-        return f"What others call {name!r} is {' or '.join(ours)} here. " if ours else ""
+        return f"What others call {shown(name)} is {' or '.join(ours)} here. " if ours else ""
 
     def build(self, call: Call) -> NamedT:
         """Build the value that a call names.

@@ -41,7 +41,7 @@ class Heaviside(Forward):
         tensor([0., 1., 1.])
     """
 
-    known_as: ClassVar[tuple[str, ...]] = ("Larq SteHeaviside",)
+    known_as: ClassVar[tuple[str, ...]] = ("step", "unit_step", "threshold", "spike", "Larq SteHeaviside")
     at_zero: float = hidden_at_default(0)
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class Sign(Forward):
         tensor([-1.,  1.,  1.])
     """
 
-    known_as: ClassVar[tuple[str, ...]] = ("Brevitas binary_sign", "Larq SteSign")
+    known_as: ClassVar[tuple[str, ...]] = ("signum", "binarize", "Brevitas binary_sign", "Larq SteSign")
 
     def trained_by(self) -> tuple[tuple[str, str], ...]:
         return (

@@ -24,6 +24,8 @@ class Linear(Forward):
         tensor([-1.,  2.])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("identity",)
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "linear", ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -74,6 +75,8 @@ class Silu(Forward):
         tensor([-0.2689,  1.7616])
     """
 
+    known_as: ClassVar[tuple[str, ...]] = ("swish",)
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "silu", ()
 
@@ -131,6 +134,8 @@ class Logistic(Forward):
         >>> forward("logistic").value(torch.tensor([-1.0, 2.0]))
         tensor([0.2689, 0.8808])
     """
+
+    known_as: ClassVar[tuple[str, ...]] = ("sigmoid",)
 
     def value(self, z: Tensor) -> Tensor:
         return torch.sigmoid(z)

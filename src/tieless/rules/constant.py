@@ -34,6 +34,9 @@ class Constant(Rule):
     """
 
     known_as: ClassVar[tuple[str, ...]] = (
+        "straight_through",
+        "ste",
+        "identity",
         "freegrad d(Linear)",
         "snnTorch straight_through_estimator",
         "SpikingJelly DeterministicPass",

@@ -95,7 +95,7 @@ class FullJam(_Jam):
         True
     """
 
-    known_as: ClassVar[tuple[str, ...]] = ("freegrad full_jam",)
+    known_as: ClassVar[tuple[str, ...]] = ("jam", "random", "freegrad full_jam")
     minimum: float = hidden_at_default(0)
     maximum: float = hidden_at_default(1)
     replace: Replace = hidden_at_default("slope")

@@ -39,6 +39,11 @@ class Rectangular(Rule):
     """
 
     known_as: ClassVar[tuple[str, ...]] = (
+        "boxcar",
+        "window",
+        "clipped_ste",
+        "ste",
+        "hardtanh",
         "freegrad rectangular",
         "SpikingJelly Rect",
         "SpikingJelly clamp",

@@ -35,7 +35,13 @@ class ATan(Bump):
     """
 
     name: ClassVar[str] = "atan"
-    known_as: ClassVar[tuple[str, ...]] = ("snnTorch atan", "SpikingJelly ATan")
+    known_as: ClassVar[tuple[str, ...]] = (
+        "arctan",
+        "surrogate_gradient",
+        "surrogate",
+        "snnTorch atan",
+        "SpikingJelly ATan",
+    )
     half: ClassVar[float] = 1.0
     width: float = 1
     height: float = 1

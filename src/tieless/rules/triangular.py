@@ -37,6 +37,7 @@ class Triangular(Bump):
     """
 
     known_as: ClassVar[tuple[str, ...]] = (
+        "piecewise_linear",
         "freegrad triangular",
         "SpikingJelly PiecewiseQuadratic",
         "Norse triangle",

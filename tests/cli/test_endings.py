@@ -1,5 +1,6 @@
 """How the command ends: one line on stderr, the right code, and nothing that a terminal would obey."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from tests.study import fakes
 from tieless.cli import main, study as commands
@@ -196,6 +198,25 @@ def test_what_is_no_regular_file_is_not_replaced(folder):
     )
 
 
+def test_the_status_is_one_json_object_for_a_program(folder):
+    with Store.create(folder, fakes.make_study("learning_rate=[0.1, 8]", "seeds=0")) as store:
+        failed = next(trial for trial in store.study().trials if trial.learning_rate == 8)
+        store.add(fakes.make_result(failed, "failed"))
+    state = json.loads(invoke("study", "status", folder, "--json").stdout)
+    failures = state.pop("failures")
+    counts = {"planned": 8, "added": 0, "done": 4, "diverged": 0, "failed": 1, "left": 3, "others": 0}
+    assert state == {"name": "nothing", "running": False, **counts, "claims": [], "not_judged": []}
+    assert failures == [{"id": failed.id, "trial": failed.to_dict(), "error": "ValueError: it broke"}]
+    with FileLock(folder / "study.lock"):
+        assert json.loads(invoke("study", "status", folder, "--json").stdout)["running"]
+    assert_one_line_of(invoke("study", "workers", folder, 3), r"Error: No run is going on in")
+
+
+def assert_one_line_of(result, pattern):
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.fullmatch(f"{pattern}[^\n]*\n", result.stderr), result.stderr
+
+
 def test_a_backup_is_a_study_of_one_file_also_while_it_runs(folder):
     Path("copy").mkdir()
     with Store.create(folder, fakes.make_study("learning_rate=0.1", "seeds=[0, 1]")) as running:
@@ -236,7 +257,7 @@ def test_escape_characters_are_shown_and_not_sent(tmp_path):
 def test_to_continue_repeats_every_option_that_matters(monkeypatch):
     stopped = Summary(done=1, diverged=0, failed=0, skipped=0, left=2, interrupted=True)
     monkeypatch.setattr(commands, "run", lambda *_, **__: stopped)
-    options = "--workers 3 --threads 2 --until-decided --max-seeds 8 --every-cell --budget 1.5"
+    options = "--workers 3 --threads 2 --until-decided --max-seeds 8 --every-cell --budget 1.5 --grace 9.0 --trial-timeout 60.0 --max-failures 3"
     result = invoke("study", "run", *SMALL, "--out", "here", *options.split())
     assert result.output.splitlines()[-1].endswith(f"--set=seeds=0 --out here {options}")
 

@@ -141,6 +141,26 @@ def endless(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = No
     return quick(trial, on_epoch=on_epoch)
 
 
+def waiting(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """Writes its process's id into ``TIELESS_TEST_MARK``, and ends when somebody has written "on" there."""
+    mark = Path(os.environ["TIELESS_TEST_MARK"])
+    with mark.open("a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+    while "on" not in mark.read_text(encoding="utf-8").split():
+        time.sleep(0.02)
+    return quick(trial, on_epoch=on_epoch)
+
+
+def told(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    """As ``short``, but leaves the process's id in ``TIELESS_TEST_MARK``. From seed 2 on it waits for a second process."""
+    mark = Path(os.environ["TIELESS_TEST_MARK"])
+    with mark.open("a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+    while trial.seed >= 2 and len(set(mark.read_text(encoding="utf-8").split())) < 2:
+        time.sleep(0.02)
+    return short(trial, on_epoch=on_epoch)
+
+
 def threads(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
     """Tells in ``hardware`` how many threads it has."""
     import torch
@@ -153,7 +173,7 @@ def threads(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = No
 class Inline:
     """Pool without processes: runs each trial here, at once."""
 
-    def __init__(self, size, threads, run_trial) -> None:
+    def __init__(self, size, threads, run_trial, limit=None) -> None:
         self._run_trial = run_trial
         self._ended: list[Result] = []
 

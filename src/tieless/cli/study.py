@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -38,11 +40,13 @@ from tieless.study import (
 )
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
+from tieless.study.running.workers import is_running, set_workers
 
 MOST_SEEDS = 40
 """Largest number of seeds of a cell if ``--until-decided`` is given alone."""
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_SECONDS = click.FloatRange(min=0, min_open=True)
 _SOURCE = click.argument("source", metavar="DIR_OR_TABLE", type=click.Path(path_type=Path))
 
 
@@ -110,6 +114,14 @@ def _list() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Start no new trial after this many hours.",
 )
+@click.option(
+    "--grace",
+    metavar="SECONDS",
+    type=_SECONDS,
+    help="After SIGTERM, and after the budget, wait this long for running trials [SIGTERM: 0, budget: until they end].",
+)
+@click.option("--trial-timeout", metavar="SECONDS", type=_SECONDS, help="End a trial that takes longer, as if it died.")
+@click.option("--max-failures", type=click.IntRange(min=1), help="Start no new trial after this many failed ones.")
 @click.pass_context
 def _run(
     context: click.Context,
@@ -127,6 +139,9 @@ def _run(
     max_seeds: int | None,
     every_cell: bool,
     budget: float | None,
+    grace: float | None,
+    trial_timeout: float | None,
+    max_failures: int | None,
 ) -> None:
     """Run a study, or the missing trials of it.
 
@@ -159,7 +174,12 @@ def _run(
                 folder,
                 workers=workers,
                 threads=threads,
-                pool=None if address is None else DaskPool(address, threads=threads, code=found.code),
+                pool=None
+                if address is None
+                else DaskPool(address, threads=threads, trial_timeout=trial_timeout, code=found.code),
+                grace=grace,
+                trial_timeout=trial_timeout,
+                most_failures=max_failures,
                 most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,
@@ -181,14 +201,29 @@ def _run(
         context.exit(1)
 
 
+@study.command("workers")
+@_FOLDER
+@click.argument("number", metavar="N", type=click.IntRange(min=0))
+def _workers(folder: Path, number: int) -> None:
+    """Change the number of processes of the run that is going on in DIR.
+
+    With fewer, each that is too many ends its trial first. 0 pauses the run.
+    """
+    set_workers(folder, number)
+
+
 @study.command("status")
 @_FOLDER
-def _status(folder: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For a program: one JSON object.")
+def _status(folder: Path, *, as_json: bool) -> None:
     """Show the progress of the study in DIR."""
     with Store.open(folder) as store:
         plan = store.study()
         results = store.results()
         others = len(store.results(planned=False)) - len(results)
+    if as_json:
+        click.echo(json.dumps(_state(folder, plan, results, others), indent=2))
+        return
     counts = Counter(result.status for result in results)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
@@ -216,6 +251,31 @@ def _status(folder: Path) -> None:
     for result in results:
         if result.status == "failed":
             console.print(Text(f"{labels(result.trial)}: {result.error}", "red"), soft_wrap=True)
+
+
+def _state(folder: Path, plan: Study, results: Sequence[Result], others: int) -> dict[str, Any]:
+    """State of a study as ``study status --json`` prints it."""
+    counts = Counter(result.status for result in results)
+    verdicts = judge(plan.claims, plan, results)
+    return {
+        "name": plan.name,
+        "running": is_running(folder),
+        "planned": len(plan.trials),
+        "added": plan.added,
+        **{status: counts[status] for status in ("done", "diverged", "failed")},
+        "left": len(plan.trials) - len(results),
+        "others": others,
+        "claims": [
+            {"says": str(verdict.claim), "label": verdict.claim.label, "verdict": verdict.verdict, "text": verdict.text}
+            for verdict in verdicts
+        ],
+        "not_judged": list(plan.emptied),
+        "failures": [
+            {"id": result.trial.id, "trial": result.trial.to_dict(), "error": result.error}
+            for result in results
+            if result.status == "failed"
+        ],
+    }
 
 
 @study.command("ask")
@@ -351,6 +411,8 @@ def _tell(
         return
     if summary.spent:
         console.print(Text(f"The budget is spent. {again}"), soft_wrap=True)
+    if summary.gave_up:
+        console.print(Text(f"{summary.failed} trials have failed, so no more were begun. {again}"), soft_wrap=True)
     if found.claims:
         with Store.open(folder) as store:
             verdicts = judge(found.claims, store.study(), store.results())

@@ -27,6 +27,7 @@ from tieless.errors import LostResultError, StudyError
 from tieless.study.results.store import FILE, Store
 from tieless.study.running.events import Epoch, Finished, Retried, Started, Waiting
 from tieless.study.running.runner import run
+from tieless.study.running.workers import set_workers
 
 ROOT = Path(__file__).parents[3]
 
@@ -168,14 +169,22 @@ def test_the_handler_of_ctrl_c_is_put_back(tmp_path):
 
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 from tests.study import fakes
+from tieless.study import Notice
 from tieless.study.running.runner import run
 
 if __name__ == "__main__":
-    workers = int(sys.argv[3])
-    summary = run(fakes.make_study(), Path(sys.argv[2]), workers=workers, run_trial=getattr(fakes, sys.argv[1]))
+    grace = os.environ.get("GRACE")
+    summary = run(
+        fakes.make_study(),
+        Path(sys.argv[2]),
+        workers=int(sys.argv[3]),
+        run_trial=getattr(fakes, sys.argv[1]),
+        grace=None if grace is None else float(grace),
+        listen=lambda event: print(event.text, flush=True) if isinstance(event, Notice) else None,
+    )
     print(summary.interrupted, summary.done + summary.diverged, summary.left)
 """
 
@@ -375,3 +384,84 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path, start, mark):
         assert time.monotonic() < give_up
         time.sleep(0.01)
     assert len(stored(tmp_path / "out")) == 8
+
+
+def test_a_trial_over_its_limit_is_ended_tried_again_and_fails_and_the_study_goes_on(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", "seeds=[0, 1]", "backward=tied")
+    events = []
+    summary = run(study, tmp_path, run_trial=fakes.endless, trial_timeout=0.5, listen=events.append)
+    assert (summary.done, summary.failed, summary.left) == (1, 1, 0)
+    assert [event.reason for event in events if isinstance(event, Retried)] == [
+        "ended after 0.5 s, the limit of a trial"
+    ]
+    assert (
+        stored(tmp_path)[1].error == "Its worker died 2 times, the last time ended after 0.5 s, the limit of a trial."
+    )
+    assert not any(alive(int(pid)) for pid in mark.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(("grace", "done"), [("60", 2), ("0.01", 0)], ids=["long enough", "too short"])
+def test_sigterm_with_grace_waits_for_running_trials_so_long_and_begins_no_other(tmp_path, start, mark, grace, done):
+    process = start("waiting", tmp_path / "out", GRACE=grace)
+    # Each writes when it begins, and ends when it finds the word "on" there.
+    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
+    process.send_signal(signal.SIGTERM)
+    if done:
+        assert process.stdout.readline() == "Stopping: 2 trials run and have 60 s to end.\n"
+        with mark.open("a", encoding="utf-8") as file:
+            file.write("on\n")
+    out, err = process.communicate(timeout=300)
+    # The word was there for the next ones too, had there been any.
+    assert (out.split()[-3:], err) == (["True", str(done), str(24 - done)], "")
+
+
+def test_a_second_signal_ends_the_grace(tmp_path, start, mark):
+    process = start("waiting", tmp_path / "out", GRACE="600")
+    wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline().startswith("Stopping: 2 trials")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=300)[0].split() == ["True", "0", "24"]
+
+
+def test_a_budget_with_grace_abandons_what_takes_longer(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", "seeds=[1]", "backward=tied")
+    summary = run(study, tmp_path, run_trial=fakes.endless, budget=20, grace=1)
+    assert (summary.done, summary.left, summary.spent, summary.interrupted) == (0, 1, True, False)
+    assert not any(alive(int(pid)) for pid in mark.read_text(encoding="utf-8").split())
+
+
+def test_a_run_gives_up_after_so_many_failures(tmp_path):
+    study = fakes.make_study("learning_rate=8")
+    summary = run(study, tmp_path, run_trial=fakes.quick, most_failures=3)
+    assert (summary.failed, summary.left, summary.gave_up, summary.interrupted) == (3, 9, True, False)
+    assert len(stored(tmp_path)) == 3
+
+
+def test_workers_are_added_and_taken_away_while_a_study_runs(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", f"seeds={list(range(10))}")
+    ended, at_a_time = [], []
+
+    def listen(event):
+        if isinstance(event, Finished):
+            ended.append(event)
+            at_a_time.append(len({int(pid) for pid in mark.read_text(encoding="utf-8").split() if alive(int(pid))}))
+            if len(ended) in {5, 25}:
+                set_workers(tmp_path / "out", 2 if len(ended) == 5 else 1)
+
+    summary = run(study, tmp_path / "out", run_trial=fakes.told, listen=listen)
+    assert (summary.done, summary.left) == (40, 0)
+    assert set(at_a_time[:5]) == {1}
+    assert max(at_a_time) == 2
+    assert at_a_time[-1] == 1
+    assert not (tmp_path / "out" / "study.workers").exists()
+    with pytest.raises(StudyError, match=r"^No run is going on in"):
+        set_workers(tmp_path / "out", 2)
+    with FileLock(tmp_path / "out" / "study.lock"), pytest.raises(StudyError, match="is on a cluster"):
+        set_workers(tmp_path / "out", 2)
+
+
+@pytest.mark.parametrize("option", ["grace", "trial_timeout"])
+def test_no_time_is_refused(tmp_path, option):
+    with pytest.raises(StudyError, match=f"^{option} must be a number of seconds above 0, got 0"):
+        run(fakes.make_study(), tmp_path / "out", run_trial=fakes.quick, **{option: 0})

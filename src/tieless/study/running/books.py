@@ -6,6 +6,7 @@ The books know a pool, a function that stores, and a clock, so that a simulation
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -31,6 +32,9 @@ class Books:
         listen: Function called with each event.
         interrupt: Connection that becomes readable with the number of a signal that stops the run.
         deadline: Time of the clock after which no trial begins.
+        grace: Number of seconds that running trials have to end after SIGTERM or the deadline; ``None`` for none after
+            SIGTERM, and for all the time they take after the deadline.
+        most_failures: Number of failed trials at which no further trial begins; ``None`` for no limit.
         clock: Function that returns the time in seconds.
     """
 
@@ -42,11 +46,13 @@ class Books:
         interrupt: Connection,
         *,
         deadline: float = math.inf,
+        grace: float | None = None,
+        most_failures: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ended: Counter[str] = Counter()
         self.ended_ids: set[str] = set()
-        self.spent = False
+        self.spent = self.gave_up = False
         self.stopped_by: int | None = None
         self._queue: deque[Trial] = deque()
         self._running: set[str] = set()
@@ -56,31 +62,46 @@ class Books:
         self._listen = listen
         self._interrupt = interrupt
         self._deadline = deadline
+        self._grace = grace
+        self._most_failures = math.inf if most_failures is None else most_failures
         self._clock = clock
+        self._last_moment = math.inf if grace is None else deadline + grace
 
     def loop(self, trials: Iterable[Trial]) -> bool:
-        """Run until nothing is left, or until the running trials end after the deadline; False if Ctrl-C came first.
+        """Run until nothing is left, or until the running trials end after the deadline; False if a signal came first.
 
         Idle processes stay for the next round.
         """
         self._queue.extend(trials)
         while self._open() or self._running:
             self._begin()
-            for event in self._pool.events(self._interrupt, None):
+            left = self._last_moment - self._clock()
+            for event in self._pool.events(self._interrupt, None if left == math.inf else max(0.0, left)):
                 self._hear(event)
-            if self._interrupt.poll():
-                self.stopped_by = self._interrupt.recv()
+            if self._interrupt.poll() and not self._goes_on_after(self._interrupt.recv()):
                 return False
-        return True
+            if self._running and self._clock() >= self._last_moment:
+                self.spent = self.stopped_by is None
+                break
+        return self.stopped_by is None
+
+    def _goes_on_after(self, number: int) -> bool:
+        """True if running trials have time to end after this signal: after the first SIGTERM, if there is a grace."""
+        graceful = self.stopped_by is None and number == signal.SIGTERM and bool(self._grace)
+        self.stopped_by = number
+        if graceful:
+            self._last_moment = min(self._last_moment, self._clock() + (self._grace or 0.0))
+            self._listen(Notice(f"Stopping: {len(self._running)} trials run and have {self._grace:g} s to end."))
+        return graceful
 
     def _open(self) -> bool:
         """True if another trial is to begin."""
         return bool(self._queue) and not self.over()
 
     def over(self) -> bool:
-        """True if the deadline has come, evaluated where there would be more to run."""
+        """True if the run is to end, evaluated where there would be more to run."""
         self.spent = self.spent or self._clock() >= self._deadline
-        return self.spent
+        return self.spent or self.gave_up or self.stopped_by is not None
 
     def _begin(self) -> None:
         room = self._pool.room(len(self._queue)) if self._open() else 0
@@ -118,6 +139,7 @@ class Books:
         except StudyError as error:
             raise LostResultError(f"The run ends, and its latest result is lost. {error}") from error
         self.ended[result.status] += 1
+        self.gave_up = self.ended["failed"] >= self._most_failures
         self.ended_ids.add(result.trial.id)
 
     def close(self) -> None:

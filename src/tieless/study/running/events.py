@@ -61,7 +61,8 @@ Event = Started | Epoch | Finished | Retried | Waiting | Notice
 class Summary:
     """Summary of a run. ``skipped`` trials were in the store before, ``left`` ones were not reached.
 
-    ``added`` trials have seeds that this run added; ``spent`` is True if it ended because its budget was used up.
+    ``added`` trials have seeds that this run added; ``spent`` is True if it ended because its budget was used up,
+    ``gave_up`` if so many trials failed that it began no more.
     ``stopped_by`` is the signal that interrupted it.
     """
 
@@ -73,4 +74,5 @@ class Summary:
     interrupted: bool
     added: int = 0
     spent: bool = False
+    gave_up: bool = False
     stopped_by: int | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing as mp
 import os
 import signal
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -25,12 +27,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 @dataclass(slots=True)
 class Worker:
-    """Worker process, the connection to it, and the trial that it runs."""
+    """Worker process, the connection to it, and the trial that it runs since a time."""
 
     process: SpawnProcess
     channel: Connection
     trial: Trial | None = None
     ready: bool = False
+    since: float = 0.0
 
 
 def how_it_died(code: int | None) -> str:
@@ -120,38 +123,58 @@ class ProcessPool:
     """Pool of processes of this machine.
 
     Args:
-        size: Number of processes.
+        size: Function that returns the number of processes that there are to be.
         threads: Number of Torch threads of each.
         run_trial: Function that runs a trial there.
+        limit: Number of seconds after which the process of a trial is ended; ``None`` for no limit.
     """
 
-    def __init__(self, size: int, threads: int, run_trial: RunTrial) -> None:
+    def __init__(self, size: Callable[[], int], threads: int, run_trial: RunTrial, limit: float | None = None) -> None:
         self._size = size
+        self._limit = math.inf if limit is None else limit
         self._threads = threads
         self._run_trial = run_trial
         self._workers: list[Worker] = []
         self._false_starts = 0
 
     def room(self, wanted: int) -> int:
-        busy = sum(worker.trial is not None for worker in self._workers)
-        while len(self._workers) < min(self._size, wanted + busy):
+        size, busy = self._size(), sum(worker.trial is not None for worker in self._workers)
+        while len(self._workers) < min(size, wanted + busy):
             self._workers.append(start_worker(self._run_trial, self._threads))
-        return len(self._free())
+        for worker in self._free()[: max(0, len(self._workers) - size)]:
+            self._end(worker)
+        return min(len(self._free()), max(0, size - busy))
 
     def _free(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.ready and worker.trial is None]
 
     def submit(self, trial: Trial) -> None:
         worker = self._free()[0]
-        worker.trial = trial
+        worker.trial, worker.since = trial, time.monotonic()
         with contextlib.suppress(OSError):  # it died since, and the next wait tells
             worker.channel.send(trial)
 
     def events(self, interrupt: Connection, timeout: float | None) -> Iterator[PoolEvent]:
-        ready = wait([interrupt, *(worker.channel for worker in self._workers)], timeout)
+        # A second at most, for another program may have changed the number of processes.
+        due = min(1.0 if timeout is None else timeout, *(self._left(worker) for worker in self._workers), 1.0)
+        ready = wait([interrupt, *(worker.channel for worker in self._workers)], max(0.0, due))
         for worker in [worker for worker in self._workers if worker.channel in ready]:
             if (event := self._hear(worker)) is not None:
                 yield event
+        for worker in [worker for worker in self._workers if self._left(worker) <= 0]:
+            self._end(worker)
+            assert worker.trial is not None
+            yield Died(worker.trial, over(self._limit))
+
+    def _left(self, worker: Worker) -> float:
+        """Number of seconds that a worker has for its trial."""
+        return math.inf if worker.trial is None else worker.since + self._limit - time.monotonic()
+
+    def _end(self, worker: Worker) -> None:
+        worker.process.kill()
+        worker.process.join()
+        self._workers.remove(worker)
+        worker.channel.close()
 
     def _hear(self, worker: Worker) -> PoolEvent | None:
         message, trial = received(worker.channel), worker.trial

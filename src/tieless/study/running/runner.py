@@ -33,10 +33,10 @@ from tieless.study.running.pool import Pool
 from tieless.study.running.processes import ProcessPool, pipe
 from tieless.study.running.training import run_trial
 from tieless.study.running.worker import NAME, NO_GUARD, RunTrial
+from tieless.study.running.workers import LOCK, WorkerCount
 from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
 
-_LOCK = "study.lock"
 _STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals of Ctrl-C, of a scheduler, and of a terminal that is closed."""
 _TELL_AGAIN = 60.0
@@ -83,7 +83,7 @@ class _Patience:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Generator[None]:
     """Context that holds the folder, created if it does not exist, against a second run."""
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)  # pyright: ignore[reportUnknownMemberType]
@@ -106,6 +106,9 @@ def run(
     most_seeds: int | None = None,
     every_cell: bool = False,
     budget: float | None = None,
+    grace: float | None = None,
+    trial_timeout: float | None = None,
+    most_failures: int | None = None,
     taken: Iterable[tuple[Study, Sequence[Result]]] = (),
     run_trial: RunTrial = run_trial,
     pool: Pool | None = None,
@@ -128,6 +131,10 @@ def run(
             none. It determines the number of looks at the claims, so a folder keeps its first value.
         every_cell: True to add seeds also to undecided cells of a claim that another cell has settled.
         budget: Number of seconds after which no further trial begins; running trials are waited for.
+        grace: Number of seconds for which running trials are waited for after SIGTERM, which else ends them at once, and
+            after the budget. A second signal ends them.
+        trial_timeout: Number of seconds after which a trial's process is ended, as if it had died.
+        most_failures: Number of failed trials at which no further trial begins; running trials are waited for.
         taken: Pairs of a study and results from elsewhere, as ``load_table(file, check_ids=True)`` returns them. They
             are put into the folder first, and so not run.
         run_trial: Function that runs a trial.
@@ -142,9 +149,12 @@ def run(
     if mp.current_process().name == NAME:
         # Not an error, whose traceback would hide that of the process which started this one.
         raise SystemExit(NO_GUARD)
-    for name, value in (("workers", workers), ("threads", threads)):
-        if value < 1:
+    for name, value in (("workers", workers), ("threads", threads), ("most_failures", most_failures)):
+        if value is not None and value < 1:
             raise StudyError(f"{name} must be an integer >= 1, got {value}.")
+    for name, seconds in (("grace", grace), ("trial_timeout", trial_timeout)):
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise StudyError(f"{name} must be a number of seconds above 0, got {seconds}.")
     if most_seeds is not None:
         check_most_seeds(study, most_seeds)
     if study.code:
@@ -154,13 +164,16 @@ def run(
         _locked(folder),
         _interrupts() as interrupt,
         Store.create(folder, study, go_on=_Patience(folder / FILE, listen, interrupt)) as store,
+        contextlib.ExitStack() as processes,
     ):
         for source, results in taken:
             store.take(source, results)
         if most_seeds is not None:
             store.allow_seeds(most_seeds)
-        pool = pool or ProcessPool(workers, threads, run_trial)
-        running = Books(pool, store.add, listen, interrupt, deadline=deadline)
+        if pool is None:
+            count = processes.enter_context(contextlib.closing(WorkerCount(folder, workers)))
+            pool = ProcessPool(count, threads, run_trial, trial_timeout)
+        running = Books(pool, store.add, listen, interrupt, deadline=deadline, grace=grace, most_failures=most_failures)
         try:
             more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)
             complete, added = _rounds(study, store, running, listen, more)
@@ -177,6 +190,7 @@ def run(
         interrupted=not complete,
         added=added,
         spent=running.spent,
+        gave_up=running.gave_up,
         stopped_by=running.stopped_by,
     )
 
@@ -205,6 +219,6 @@ def _rounds(
         listen(Started(len(plan.trials), len(plan.trials) - len(trials), tuple(trials)))
         if not running.loop(trials):
             return False, added
-        if running.spent:
+        if running.spent or running.gave_up:
             return True, added
         tried.update(trial.id for trial in trials)

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -121,6 +121,11 @@ def _list() -> None:
     help="After SIGTERM, and after the budget, wait this long for running trials [SIGTERM: 0, budget: until they end].",
 )
 @click.option("--trial-timeout", metavar="SECONDS", type=_SECONDS, help="End a trial that takes longer, as if it died.")
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["epochs"]),
+    help="Keep the state of running trials after each epoch, and go on from there.",
+)
 @click.option("--max-failures", type=click.IntRange(min=1), help="Start no new trial after this many failed ones.")
 @click.pass_context
 def _run(
@@ -142,6 +147,7 @@ def _run(
     grace: float | None,
     trial_timeout: float | None,
     max_failures: int | None,
+    checkpoint: Literal["epochs"] | None,
 ) -> None:
     """Run a study, or the missing trials of it.
 
@@ -180,6 +186,7 @@ def _run(
                 grace=grace,
                 trial_timeout=trial_timeout,
                 most_failures=max_failures,
+                checkpoint=checkpoint,
                 most_seeds=max_seeds or _most_before(folder, taken.values()) or MOST_SEEDS if until_decided else None,
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,

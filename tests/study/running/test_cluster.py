@@ -80,6 +80,18 @@ def test_an_address_without_a_scheduler_is_one_line(monkeypatch):
         DaskPool("tcp://127.0.0.1:1")
 
 
+def test_stages_of_a_trial_on_a_cluster_lose_no_epoch_but_the_one_that_died(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    cluster.start_worker()
+    study = fakes.make_study("learning_rate=0.1", "seeds=0", "epochs=4", "backward=[tied, constant]")
+    summary = run(study, tmp_path / "out", pool=DaskPool(cluster.address, run_trial=fakes.long), checkpoint="epochs")
+    assert (summary.done, summary.failed) == (2, 0)
+    lines = (tmp_path / "mark").read_text(encoding="utf-8").splitlines()
+    assert lines == [f"{trial.id} {epoch}" for trial in study.trials for epoch in (0, 1, 2, 2, 3)]
+    assert [plain(result) for result in stored(tmp_path / "out")] == list(map(fakes.make_result, study.trials))
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
 @pytest.mark.skipif(not is_available("brown"), reason="Brown is not on this machine")
 def test_files_that_a_worker_lacks_are_sent_and_checked(cluster, tmp_path):
     cluster.start_worker(XDG_CACHE_HOME=str(tmp_path / "cache"), TIELESS_DATA="")

@@ -196,10 +196,10 @@ def start(tmp_path):
     script.write_text(SCRIPT, encoding="utf-8")
     started = []
 
-    def start(fake, folder, workers=1):
+    def start(fake, folder, workers=1, **environment):
         process = subprocess.Popen(
             [sys.executable, str(script), fake, str(folder), str(workers)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -402,7 +402,7 @@ def test_a_trial_over_its_limit_is_ended_tried_again_and_fails_and_the_study_goe
 
 @pytest.mark.parametrize(("grace", "done"), [("60", 2), ("0.01", 0)], ids=["long enough", "too short"])
 def test_sigterm_with_grace_waits_for_running_trials_so_long_and_begins_no_other(tmp_path, start, mark, grace, done):
-    process = start("waiting", tmp_path / "out", GRACE=grace)
+    process = start("waiting", tmp_path / "out", workers=2, GRACE=grace)
     # Each writes when it begins, and ends when it finds the word "on" there.
     wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
     process.send_signal(signal.SIGTERM)
@@ -416,7 +416,7 @@ def test_sigterm_with_grace_waits_for_running_trials_so_long_and_begins_no_other
 
 
 def test_a_second_signal_ends_the_grace(tmp_path, start, mark):
-    process = start("waiting", tmp_path / "out", GRACE="600")
+    process = start("waiting", tmp_path / "out", workers=2, GRACE="600")
     wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline().startswith("Stopping: 2 trials")
@@ -465,3 +465,38 @@ def test_workers_are_added_and_taken_away_while_a_study_runs(tmp_path, mark):
 def test_no_time_is_refused(tmp_path, option):
     with pytest.raises(StudyError, match=f"^{option} must be a number of seconds above 0, got 0"):
         run(fakes.make_study(), tmp_path / "out", run_trial=fakes.quick, **{option: 0})
+
+
+def begun_epochs(mark, study):
+    """Epochs of each trial in the order in which they began."""
+    words = [line.split() for line in mark.read_text(encoding="utf-8").splitlines()]
+    return [[int(epoch) for name, epoch in words if name == trial.id] for trial in study.trials]
+
+
+def test_a_trial_with_checkpoints_loses_the_epoch_in_which_its_worker_dies_and_no_more(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", "seeds=0", "epochs=4", "backward=[tied, constant]")
+    summary = run(study, tmp_path / "out", run_trial=fakes.long, checkpoint="epochs")
+    assert (summary.done, summary.failed) == (2, 0)
+    assert begun_epochs(mark, study) == [[0, 1, 2, 2, 3]] * 2
+    assert stored(tmp_path / "out") == [fakes.make_result(trial) for trial in study.trials]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [FILE, "study.lock"]
+
+
+def test_a_run_goes_on_from_the_checkpoints_of_one_that_was_interrupted(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", "seeds=0", "epochs=4", "backward=tied")
+
+    def listen(event):
+        if isinstance(event, Retried):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert run(study, tmp_path, run_trial=fakes.long, checkpoint="epochs", listen=listen).interrupted
+    assert [file.read_bytes() for file in (tmp_path / "checkpoints").iterdir()] == [b"2"]
+    run(study, tmp_path, run_trial=fakes.long, checkpoint="epochs")
+    assert begun_epochs(mark, study) == [[0, 1, 2, 2, 3]]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_checkpoints_on_a_gpu_are_refused(tmp_path):
+    with pytest.raises(StudyError, match=r"^checkpoint: a step that a GPU has captured"):
+        run(fakes.make_study("device=cuda"), tmp_path / "out", run_trial=fakes.long, checkpoint="epochs")
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tieless.data import load
+from tieless.data import is_available, load
 from tieless.grammar import parse_call
 from tieless.models import MLP, build_model
 from tieless.study import network
@@ -330,3 +330,62 @@ def test_who_looks_at_each_step_sees_the_network_before_it_and_changes_nothing()
     first, _ = start_of(TRIAL)
     assert torch.equal(seen[0][2], first[1].weight)
     assert not torch.equal(seen[0][2], seen[1][2])
+
+
+def in_stages(trial, *, damage=lambda state: state):
+    """Result of a trial that ends at each checkpoint and goes on later, and the number of its stages."""
+    states, result = [b""], None
+    while result is None and len(states) <= trial.epochs:
+        torch.rand(17)
+        result = run_trial(trial, resume=damage(states[-1]), on_checkpoint=lambda state: states.append(state) or False)
+    return result, len(states)
+
+
+def without_times(result):
+    epochs = tuple(dataclasses.replace(record, seconds=0.0) for record in result.epochs)
+    return dataclasses.replace(result, epochs=epochs, seconds=0.0, started="")
+
+
+SMALL = {"subset": 300, "epochs": 3}
+IMAGES = {"data": "fashion-mnist", "subset": 128, "validation": 0.2, "test": "never"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backward": "full_jam >> noise(0.1)", "optimiser": "adam", "schedule": "cosine(warmup=0.2)"},
+        {"optimiser": "momentum", "schedule": "linear", "validation": 0.2, "test": "once"},
+        {"optimiser": "direction_first", "feedback": "fa", "model": "mlp(16, 2)"},
+        {"optimiser": "adam(weight_decay=0.1)", "model": "mlp(16, 2)", "weights": "ternary", "backward": "full_jam"},
+        {
+            "optimiser": "adam",
+            **IMAGES,
+            "model": "resnet(depth=8, width=4)",
+            "backward": "full_jam",
+            "augment": "shift(1) >> flip",
+        },
+        {"optimiser": "bop(1e-7, 1e-3)", "model": "mlp(16, 3)", "schedule": "cosine"},
+        {"backward": 'alternate("tied", "full_jam", every=2)', "monitor": 3, "optimiser": "lion"},
+        {"backward": 'anneal("atan(2)", "atan(1)", steps=12)', "forward": "heaviside", "optimiser": "lars"},
+        {"denormals": "flushed", "optimiser": "sign_sgd", "forward": "bernoulli", "backward": "atan"},
+    ],
+    ids="-".join,
+)
+def test_a_trial_in_stages_is_bit_for_bit_one_that_was_never_interrupted(change):
+    trial = _change(**{**SMALL, **change})
+    if not is_available(trial.data):
+        pytest.skip("Fashion-MNIST is not on this machine")
+    whole, (staged, stages) = run_trial(trial), in_stages(trial)
+    assert whole.status == "done", whole.error
+    assert stages == trial.epochs
+    assert without_times(staged) == without_times(whole)
+
+
+def test_a_state_of_another_trial_or_with_damage_is_not_taken():
+    states = []
+    run_trial(_change(**SMALL, seed=5), on_checkpoint=lambda state: states.append(state) or False)
+    for state in (states[0], states[0][:-100], b"no state"):
+        begun = []
+        result = run_trial(_change(**SMALL), resume=state, on_epoch=begun.append, on_checkpoint=lambda _: True)
+        assert len(begun) == 3
+        assert without_times(result) == without_times(run_trial(_change(**SMALL)))

@@ -103,6 +103,7 @@ class AlignmentMonitor:
         logs: Logs that get the measurements, besides ``history``.
         sigma: Sigma of the smoothing; see ``alignment``.
         seed: Seed of everything random during a measurement.
+        taken: Number of steps taken before, by a training that this one resumes.
     Raises:
         RuleTypeError, RuleValueError: the model is no module or has no activation, or a number is out of range. An
             error of the first measurement is raised too; later, a value that cannot be compared becomes the ``problem``
@@ -133,6 +134,7 @@ class AlignmentMonitor:
         logs: Sequence[AlignmentLog] = (),
         sigma: float = 0.5,
         seed: int = 0,
+        taken: int = 0,
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RuleTypeError(f"AlignmentMonitor: every must be an integer of 1 or more, got {every!r}.")
@@ -143,7 +145,7 @@ class AlignmentMonitor:
         self.every = every
         self._model, self._loss_fn, self._logs = model, loss_fn, tuple(logs)
         self._sigma, self._seed = sigma, seed
-        self._steps = 0
+        self._steps = taken
         self._history: list[Measurement] = []
 
     @property

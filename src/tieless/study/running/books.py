@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 
 from tieless.errors import LostResultError, StudyError
+from tieless.study.running.checkpoints import Checkpoints
 from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried
-from tieless.study.running.pool import Died, Pool, PoolEvent
+from tieless.study.running.pool import Died, Pool, PoolEvent, Saved
 from tieless.study.trial import Result, Trial
 
 _ATTEMPTS = 2
@@ -35,6 +36,7 @@ class Books:
         grace: Number of seconds that running trials have to end after SIGTERM or the deadline; ``None`` for none after
             SIGTERM, and for all the time they take after the deadline.
         most_failures: Number of failed trials at which no further trial begins; ``None`` for no limit.
+        checkpoints: Checkpoints of the trials; ``None`` to make none.
         clock: Function that returns the time in seconds.
     """
 
@@ -48,6 +50,7 @@ class Books:
         deadline: float = math.inf,
         grace: float | None = None,
         most_failures: int | None = None,
+        checkpoints: Checkpoints | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ended: Counter[str] = Counter()
@@ -64,6 +67,7 @@ class Books:
         self._deadline = deadline
         self._grace = grace
         self._most_failures = math.inf if most_failures is None else most_failures
+        self._checkpoints = checkpoints
         self._clock = clock
         self._last_moment = math.inf if grace is None else deadline + grace
 
@@ -108,12 +112,15 @@ class Books:
         while room and self._open():
             trial = self._queue.popleft()
             self._running.add(trial.id)
-            self._pool.submit(trial)
+            self._pool.submit(trial, None if self._checkpoints is None else self._checkpoints.load(trial.id))
             room -= 1
 
     def _hear(self, event: PoolEvent) -> None:
         if isinstance(event, (Epoch, Notice)):
             self._listen(event)
+            return
+        if isinstance(event, Saved):
+            self._save(event)
             return
         trial = event.result.trial if isinstance(event, Finished) else event.trial
         self._running.discard(trial.id)
@@ -129,6 +136,13 @@ class Books:
             error = f"Its worker died {most} times, the last time {event.reason}."
             self._end(Result(trial=trial, status="failed", error=error))
 
+    def _save(self, event: Saved) -> None:
+        assert self._checkpoints is not None
+        try:
+            self._checkpoints.save(event.trial.id, event.state)
+        except StudyError as error:
+            self._listen(Notice(f"A trial goes on without a checkpoint. {error}"))
+
     def _end(self, result: Result) -> None:
         self._keep(result)
         self._listen(Finished(result))
@@ -141,6 +155,8 @@ class Books:
         self.ended[result.status] += 1
         self.gave_up = self.ended["failed"] >= self._most_failures
         self.ended_ids.add(result.trial.id)
+        if self._checkpoints is not None:
+            self._checkpoints.drop(result.trial.id)
 
     def close(self) -> None:
         """End the pool. A result that was sent before the end is stored."""

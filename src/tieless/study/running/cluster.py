@@ -27,7 +27,7 @@ from tieless.own import Code
 from tieless.study.running import remote
 from tieless.study.running.carrying import Carrying
 from tieless.study.running.events import Epoch, Finished, Notice
-from tieless.study.running.pool import Died, Left, PoolEvent
+from tieless.study.running.pool import Died, Left, PoolEvent, Saved
 from tieless.study.running.processes import over, pipe
 from tieless.study.running.training import run_trial
 from tieless.study.running.worker import RunTrial
@@ -74,6 +74,7 @@ class _Task:
     trial: Trial
     node: _Node
     slot: int
+    state: bytes | None
     future: Future
     since: float
 
@@ -154,15 +155,17 @@ class DaskPool:
 
     def _submit(self, node: _Node, then: _Then, function: Callable[..., Any], *arguments: Any) -> Future:
         """Have a worker call a function. ``then`` gets what it returns, in ``events``."""
-        future = self._client.submit(
-            function,
-            *arguments,
-            # Never used twice: a scheduler that was told to forget a task may still be about it.
-            key=f"tieless-{uuid.uuid4().hex}",
-            workers=[node.address],
-            allow_other_workers=False,
-            pure=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a checkpoint is large, and belongs where it is sent
+            future = self._client.submit(
+                function,
+                *arguments,
+                # Never used twice: a scheduler that was told to forget a task may still be about it.
+                key=f"tieless-{uuid.uuid4().hex}",
+                workers=[node.address],
+                allow_other_workers=False,
+                pure=False,
+            )
         self._then[future.key] = then
         future.add_done_callback(self._arrive)
         return future
@@ -170,16 +173,17 @@ class DaskPool:
     def room(self, wanted: int) -> int:
         return sum(node.slots - len(node.trials) for node in self._nodes.values())
 
-    def submit(self, trial: Trial) -> None:
+    def submit(self, trial: Trial, state: bytes | None) -> None:
         free = [node for node in self._nodes.values() if len(node.trials) < node.slots]
         node = min(free, key=lambda node: len(node.trials) / node.slots)
         slot = next(slot for slot in range(node.slots) if slot not in node.trials)
         node.trials[slot] = trial.id
-        self._place(trial, node, slot)
+        self._place(trial, node, slot, state)
 
-    def _place(self, trial: Trial, node: _Node, slot: int) -> None:
+    def _place(self, trial: Trial, node: _Node, slot: int, state: bytes | None) -> None:
         order = {
             "trial": trial.to_dict(),
+            "state": state,
             "run_trial": self._run_trial,
             "threads": self._threads,
             "gpu": slot if node.gpus else None,
@@ -187,7 +191,7 @@ class DaskPool:
             "topic": self._topic,
         }
         future = self._submit(node, lambda answer: self._hear_task(trial.id, answer), remote.run_there, order)
-        self._tasks[trial.id] = _Task(trial, node, slot, future, time.monotonic())
+        self._tasks[trial.id] = _Task(trial, node, slot, state, future, time.monotonic())
 
     def events(self, interrupt: Connection, timeout: float | None) -> Iterator[PoolEvent]:
         due = max(0.0, self._looked + _LOOK - time.monotonic())
@@ -216,6 +220,11 @@ class DaskPool:
         if not isinstance(answer, str) and "lacks" in answer:
             self._send(answer["lacks"], task)
             return
+        if not isinstance(answer, str) and "saved" in answer:
+            # A stage has ended: whatever happens to the worker from here on, no more than the next one is lost.
+            self._events.append(Saved(task.trial, answer["saved"]))
+            self._place(task.trial, task.node, task.slot, answer["saved"])
+            return
         del task.node.trials[task.slot]
         if isinstance(answer, str):
             self._events.append(Left(task.trial, f"{task.node.address} {answer}"))
@@ -234,7 +243,7 @@ class DaskPool:
                 self._sent.pop(name, None)
                 self._hear_task(task.trial.id, {"died": f"without {name}, for the worker {answer}"})
             else:
-                self._place(task.trial, task.node, task.slot)
+                self._place(task.trial, task.node, task.slot, task.state)
 
         try:
             if name not in self._sent:

@@ -27,7 +27,15 @@ class Left:
     reason: str
 
 
-PoolEvent = Epoch | Finished | Died | Left | Notice
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """State of a trial that goes on, after an epoch."""
+
+    trial: Trial
+    state: bytes
+
+
+PoolEvent = Epoch | Finished | Died | Left | Saved | Notice
 """Event of a pool. The result of ``Finished`` is not in the store yet."""
 
 
@@ -44,8 +52,13 @@ class Pool(Protocol):
         """
         ...
 
-    def submit(self, trial: Trial) -> None:
-        """Begin a trial, for which there is room."""
+    def submit(self, trial: Trial, state: bytes | None) -> None:
+        """Begin a trial, for which there is room.
+
+        Args:
+            trial: Trial to run.
+            state: Checkpoint from which it goes on, empty for its start; ``None`` if it makes no checkpoints.
+        """
         ...
 
     def events(self, interrupt: Connection, timeout: float | None) -> Iterator[PoolEvent]:

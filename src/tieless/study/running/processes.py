@@ -16,8 +16,8 @@ from multiprocessing.context import SpawnProcess
 
 from tieless.errors import StudyError
 from tieless.study.running.events import Epoch, Finished
-from tieless.study.running.pool import Died, PoolEvent
-from tieless.study.running.worker import NAME, NO_GUARD, READY, RunTrial, work
+from tieless.study.running.pool import Died, PoolEvent, Saved
+from tieless.study.running.worker import NAME, NO_GUARD, READY, Checkpoint, Order, RunTrial, work
 from tieless.study.trial import EpochRecord, Result, Trial
 
 _FALSE_STARTS = 3
@@ -148,11 +148,11 @@ class ProcessPool:
     def _free(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.ready and worker.trial is None]
 
-    def submit(self, trial: Trial) -> None:
+    def submit(self, trial: Trial, state: bytes | None) -> None:
         worker = self._free()[0]
         worker.trial, worker.since = trial, time.monotonic()
         with contextlib.suppress(OSError):  # it died since, and the next wait tells
-            worker.channel.send(trial)
+            worker.channel.send(Order(trial, state))
 
     def events(self, interrupt: Connection, timeout: float | None) -> Iterator[PoolEvent]:
         # A second at most, for another program may have changed the number of processes.
@@ -184,6 +184,8 @@ class ProcessPool:
             worker.ready, self._false_starts = True, 0
         elif isinstance(message, EpochRecord) and trial is not None:
             return Epoch(trial, message)
+        elif isinstance(message, Checkpoint) and trial is not None:
+            return Saved(trial, message.state)
         elif isinstance(message, Result):
             worker.trial = None
             return Finished(message)

@@ -29,7 +29,7 @@ from tieless.data import get
 from tieless.data.loading import missing
 from tieless.study.running.processes import how_it_died, over, pipe, received, worker_environment
 from tieless.study.running.training import versions
-from tieless.study.running.worker import work
+from tieless.study.running.worker import Checkpoint, Order, work
 from tieless.study.trial import MEANING, EpochRecord, Result, Trial
 
 _AT_WORK = {"running", "paused", "closing_gracefully"}
@@ -150,9 +150,11 @@ def run_there(order: Mapping[str, Any]) -> dict[str, Any]:
     """Run a trial for a driver, in a thread of a Dask worker.
 
     Args:
-        order: Order that ``cluster`` writes: ``trial``, ``run_trial``, ``threads``, ``gpu``, ``limit`` and ``topic``.
+        order: Order that ``cluster`` writes: ``trial``, ``state``, ``run_trial``, ``threads``, ``gpu``, ``limit``
+            and ``topic``.
     Returns:
-        Dictionary with one key: ``result``, the record of the result; ``died``, the reason why the trial's process
+        Dictionary with one key: ``result``, the record of the result; ``saved``, the state at the end of a stage, from
+        which another order goes on; ``died``, the reason why the trial's process
         ended; ``lacks``, the name of the data set whose files this machine does not have.
     """
     trial = Trial.from_dict(order["trial"])
@@ -160,17 +162,19 @@ def run_there(order: Mapping[str, Any]) -> dict[str, Any]:
         return {"lacks": name}
     try:
         with _borrowed(order["run_trial"], order["threads"], order["gpu"]) as child:
-            result = _watched(child, trial, order["limit"], order["topic"])
+            result = _watched(child, Order(trial, order["state"], stages=True), order["limit"], order["topic"])
     except _EndedError as error:
         return {"died": str(error)}
     except _UnwantedError:
         return {}
+    if isinstance(result, Checkpoint):
+        return {"saved": result.state}
     hardware = {**result.hardware, "host": socket.gethostname()}
     return {"result": replace(result, hardware=hardware).to_dict()}
 
 
-def _watched(child: _Child, trial: Trial, limit: float | None, topic: str) -> Result:
-    """Result of a trial that a child runs."""
+def _watched(child: _Child, order: Order, limit: float | None, topic: str) -> Result | Checkpoint:
+    """Result of a trial that a child runs, or its state at the end of a stage."""
     worker: Any = importlib.import_module("distributed").get_worker()
     key = worker.get_current_task()
     begun = math.inf
@@ -178,15 +182,15 @@ def _watched(child: _Child, trial: Trial, limit: float | None, topic: str) -> Re
         if child.ready and begun == math.inf:
             begun = time.monotonic()
             with contextlib.suppress(OSError):  # it died since, and the next look tells
-                child.channel.send(trial)
+                child.channel.send(order)
         if child.channel.poll(_LOOK):
             message = received(child.channel)
             if message is None:
                 raise _EndedError(how_it_died(child.process.wait()))
-            if isinstance(message, Result):
+            if isinstance(message, (Result, Checkpoint)):
                 return message
             if isinstance(message, EpochRecord):
-                worker.log_event(topic, {"trial": trial.id, "epoch": asdict(message)})
+                worker.log_event(topic, {"trial": order.trial.id, "epoch": asdict(message)})
             child.ready = True
         if limit is not None and time.monotonic() - begun > limit:
             raise _EndedError(over(limit))

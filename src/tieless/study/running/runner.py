@@ -20,6 +20,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +29,7 @@ from tieless.study.judging.verdicts import check_most_seeds, more_seeds
 from tieless.study.results.store import FILE, Store
 from tieless.study.running.books import Books
 from tieless.study.running.carrying import Carrying
+from tieless.study.running.checkpoints import Checkpoints
 from tieless.study.running.events import Event, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
 from tieless.study.running.processes import ProcessPool, pipe
@@ -109,6 +111,7 @@ def run(
     grace: float | None = None,
     trial_timeout: float | None = None,
     most_failures: int | None = None,
+    checkpoint: Literal["epochs"] | None = None,
     taken: Iterable[tuple[Study, Sequence[Result]]] = (),
     run_trial: RunTrial = run_trial,
     pool: Pool | None = None,
@@ -135,6 +138,8 @@ def run(
             after the budget. A second signal ends them.
         trial_timeout: Number of seconds after which a trial's process is ended, as if it had died.
         most_failures: Number of failed trials at which no further trial begins; running trials are waited for.
+        checkpoint: Moments at which the state of a running trial is kept beside the store, so that it goes on from there
+            after an interruption, bit for bit as without one: ``"epochs"``, after each epoch. ``None`` keeps none.
         taken: Pairs of a study and results from elsewhere, as ``load_table(file, check_ids=True)`` returns them. They
             are put into the folder first, and so not run.
         run_trial: Function that runs a trial.
@@ -152,13 +157,12 @@ def run(
     for name, value in (("workers", workers), ("threads", threads), ("most_failures", most_failures)):
         if value is not None and value < 1:
             raise StudyError(f"{name} must be an integer >= 1, got {value}.")
-    for name, seconds in (("grace", grace), ("trial_timeout", trial_timeout)):
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise StudyError(f"{name} must be a number of seconds above 0, got {seconds}.")
+    _check_times(grace=grace, trial_timeout=trial_timeout)
     if most_seeds is not None:
         check_most_seeds(study, most_seeds)
     if study.code:
         run_trial = Carrying(run_trial, study.code)
+    checkpoints = None if checkpoint is None else _checkpoints(study, folder)
     deadline = math.inf if budget is None else time.monotonic() + budget
     with (
         _locked(folder),
@@ -173,7 +177,16 @@ def run(
         if pool is None:
             count = processes.enter_context(contextlib.closing(WorkerCount(folder, workers)))
             pool = ProcessPool(count, threads, run_trial, trial_timeout)
-        running = Books(pool, store.add, listen, interrupt, deadline=deadline, grace=grace, most_failures=most_failures)
+        running = Books(
+            pool,
+            store.add,
+            listen,
+            interrupt,
+            deadline=deadline,
+            grace=grace,
+            most_failures=most_failures,
+            checkpoints=checkpoints,
+        )
         try:
             more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)
             complete, added = _rounds(study, store, running, listen, more)
@@ -193,6 +206,20 @@ def run(
         gave_up=running.gave_up,
         stopped_by=running.stopped_by,
     )
+
+
+def _check_times(**options: float | None) -> None:
+    for name, seconds in options.items():
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise StudyError(f"{name} must be a number of seconds above 0, got {seconds}.")
+
+
+def _checkpoints(study: Study, folder: Path) -> Checkpoints:
+    if any(trial.device != "cpu" for trial in study.trials):
+        raise StudyError(
+            "checkpoint: a step that a GPU has captured cannot be resumed bit for bit. Leave it out there."
+        )
+    return Checkpoints(folder)
 
 
 def _rounds(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 import platform
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +43,27 @@ OnStep = Callable[[int, nn.Module, tuple[Tensor, Tensor]], None]
 """Function of the number of an update, the network before it and the update's batch."""
 
 
+@overload
 def run_trial(
     trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None, on_step: OnStep | None = None
-) -> Result:
+) -> Result: ...
+@overload
+def run_trial(
+    trial: Trial,
+    *,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: OnStep | None = None,
+    resume: bytes = b"",
+    on_checkpoint: Callable[[bytes], bool],
+) -> Result | None: ...
+def run_trial(
+    trial: Trial,
+    *,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: OnStep | None = None,
+    resume: bytes = b"",
+    on_checkpoint: Callable[[bytes], bool] | None = None,
+) -> Result | None:
     """Train and test one network. The same machine with the same number of threads gives the same numbers; on a GPU
     only as far as the libraries below PyTorch do.
 
@@ -56,10 +76,14 @@ def run_trial(
         on_step: Function called before each update, with its number from 0, the network and the batch ``(inputs,
             targets)``. It may measure, and must leave the network and the random state as they were, as the instruments
             of ``tieless.diagnose`` do.
+        resume: State from which the trial goes on, as ``on_checkpoint`` got it: its numbers are those of a run that was
+            never interrupted. One of another trial, of other versions or with damage is ignored.
+        on_checkpoint: Function called with the state after each epoch but the last; False if the trial is to end here.
     Returns:
-        Result, with one record for each finished epoch.
+        Result, with one record for each finished epoch; ``None`` if ``on_checkpoint`` has ended it.
     """
-    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    clock = time.perf_counter()
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     epochs: list[EpochRecord] = []
     alignments: tuple[AlignmentRow, ...] = ()
     predicted: int | None = None
@@ -73,7 +97,12 @@ def run_trial(
             threads = torch.get_num_threads()
             run = _Run(trial, on_step)
             classes, test_samples = run.data.classes, run.data.test_y.numel()
-            for epoch in range(trial.epochs):
+            if (state := _read_state(resume, trial, threads)) is not None:
+                epochs = [EpochRecord(**record) for record in state["epochs"]]
+                started, clock = state["started"], clock - state["seconds"]
+                run.restore(state["run"])
+                alignments, predicted = run.alignments, run.predicted_classes
+            for epoch in range(len(epochs), trial.epochs):
                 record = run.epoch(last=epoch == trial.epochs - 1)
                 alignments = run.alignments
                 if record is None:
@@ -83,6 +112,12 @@ def run_trial(
                 predicted = run.predicted_classes
                 if on_epoch is not None:
                     on_epoch(record)
+                if on_checkpoint is not None and epoch < trial.epochs - 1:
+                    seconds = time.perf_counter() - clock
+                    records = [asdict(record) for record in epochs]
+                    progress = {"epochs": records, "started": started, "seconds": seconds, "run": run.state()}
+                    if not on_checkpoint(_write_state(progress, trial, threads)):
+                        return None
     except Exception as problem:  # noqa: BLE001  whatever went wrong belongs to this trial and must not end the study
         status, error = "failed", f"{type(problem).__name__}: {problem}".splitlines()[0]
     return Result(
@@ -94,11 +129,36 @@ def run_trial(
         test_samples=test_samples,
         error=error,
         seconds=time.perf_counter() - clock,
-        started=started.isoformat(timespec="seconds"),
+        started=started,
         versions=versions(),
         hardware=_hardware(trial.device, threads),
         alignments=alignments,
     )
+
+
+def _identity(trial: Trial, threads: int) -> dict[str, Any]:
+    """Circumstances under which a state leads to the same numbers."""
+    known = versions()
+    return {"trial": trial.id, "threads": threads, "torch": known["torch"], "tieless": known["tieless"]}
+
+
+def _write_state(progress: dict[str, Any], trial: Trial, threads: int) -> bytes:
+    file = io.BytesIO()
+    torch.save({"of": _identity(trial, threads), **progress}, file)
+    return file.getvalue()
+
+
+def _read_state(state: bytes, trial: Trial, threads: int) -> dict[str, Any] | None:
+    """What ``_write_state`` wrote; ``None`` if it is empty, damaged, or of other circumstances."""
+    if not state:
+        return None
+    try:
+        # Tensors and plain values alone: nothing that is read is run.
+        found = cast("dict[str, Any]", torch.load(io.BytesIO(state), weights_only=True))
+        same = found["of"] == _identity(trial, threads)
+    except Exception:  # noqa: BLE001  whatever damage does: the trial begins anew
+        return None
+    return found if same else None
 
 
 @contextmanager
@@ -146,17 +206,51 @@ class _Run:
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
-        self.monitor = (
-            AlignmentMonitor(self.model, self.loss.mean, every=trial.monitor, seed=trial.seed)
-            if trial.monitor
-            else None
-        )
+        self.trial = trial
+        self.monitor = self._new_monitor()
+        self.earlier: tuple[AlignmentRow, ...] = ()
         self.predicted_classes: int | None = None
+
+    def _new_monitor(self) -> AlignmentMonitor | None:
+        every, seed = self.trial.monitor, self.trial.seed
+        if not every:
+            return None
+        return AlignmentMonitor(self.model, self.loss.mean, every=every, seed=seed, taken=self.steps)
 
     @property
     def alignments(self) -> tuple[AlignmentRow, ...]:
         """Measurements of the monitor so far."""
-        return tuple(row for one in self.monitor.history for row in one.rows()) if self.monitor else ()
+        measured = self.monitor.history if self.monitor else ()
+        return (*self.earlier, *(row for one in measured for row in one.rows()))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes from one update to the next."""
+        return {
+            "model": self.model.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "rules": None if self.rules is None else self.rules.state_dict(),
+            "random": [torch.get_rng_state(), self.order.get_state(), self.chance.get_state()],
+            "steps": self.steps,
+            "alignments": [asdict(row) for row in self.alignments],
+            "predicted_classes": self.predicted_classes,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        self.model.load_state_dict(state["model"])
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        if self.rules is not None:
+            self.rules.load_state_dict(state["rules"])
+        self.steps = self.schedule.taken = state["steps"]
+        self.monitor = self._new_monitor()
+        self.earlier = tuple(AlignmentRow(**row) for row in state["alignments"])
+        self.predicted_classes = state["predicted_classes"]
+        # The last, for what comes before may draw.
+        for restored, values in zip(
+            (torch.set_rng_state, self.order.set_state, self.chance.set_state), state["random"], strict=True
+        ):
+            restored(values)
 
     def epoch(self, *, last: bool) -> EpochRecord | None:
         """Train for one pass over the samples, and test as the trial says; ``None`` if a loss was not finite."""
@@ -220,7 +314,7 @@ class _Run:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages on which the numbers of a trial depend."""
     packages = {name: version(name) for name in ("numba", "numpy", "tieless")}
-    return {"python": platform.python_version(), "torch": torch.__version__, **packages}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **packages}
 
 
 def _hardware(device: str, threads: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -22,9 +23,34 @@ NO_GUARD = 97
 
 
 class RunTrial(Protocol):
-    """Function that turns a trial into its result. A fresh process must be able to import it by name."""
+    """Function that turns a trial into its result. A fresh process must be able to import it by name.
+
+    It takes ``resume`` and ``on_checkpoint`` as ``training.run_trial`` does, if it runs with checkpoints.
+    """
 
     def __call__(self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Order to run a trial.
+
+    Args:
+        trial: Trial to run.
+        state: Checkpoint from which it goes on, empty for its start; ``None`` if it makes no checkpoints.
+        stages: True if it ends at each checkpoint, to go on by another order.
+    """
+
+    trial: Trial
+    state: bytes | None = None
+    stages: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """State of the trial that runs, after an epoch."""
+
+    state: bytes
 
 
 def _exit_with(parent: int | Connection) -> None:
@@ -34,7 +60,9 @@ def _exit_with(parent: int | Connection) -> None:
 
 
 def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connection | None = None) -> None:
-    """Send ``READY``, then answer each ``Trial`` with its ``EpochRecord``s and its ``Result``, until there are no more.
+    """Send ``READY``, then answer each ``Order`` with its ``EpochRecord``s and its ``Result``, until there are no more.
+
+    Each ``Checkpoint`` follows the record of its epoch. One that ends a stage is in the place of the result.
 
     Args:
         channel: Connection to the runner, which alone writes to the store.
@@ -54,7 +82,20 @@ def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connect
     channel.send(READY)
     while True:
         try:
-            trial = channel.recv()
+            order: Order = channel.recv()
         except EOFError:
             return
-        channel.send(run_trial(trial, on_epoch=channel.send))
+        result = _run(run_trial, order, channel)
+        if result is not None:
+            channel.send(result)
+
+
+def _run(run_trial: Callable[..., Result | None], order: Order, channel: Connection) -> Result | None:
+    if order.state is None:
+        return run_trial(order.trial, on_epoch=channel.send)
+
+    def send(state: bytes) -> bool:
+        channel.send(Checkpoint(state))
+        return not order.stages
+
+    return run_trial(order.trial, on_epoch=channel.send, resume=order.state, on_checkpoint=send)

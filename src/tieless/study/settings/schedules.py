@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -84,23 +84,32 @@ class Scheduled:
         schedule: Schedule that gives the factor.
         optimisers: Optimisers whose parameter groups it changes.
         steps: Number of updates in all.
+    Attributes:
+        taken: Number of updates whose rates were set.
     """
 
     def __init__(self, schedule: Schedule, optimisers: Iterable[torch.optim.Optimizer], steps: int) -> None:
-        groups = [group for optimiser in optimisers for group in optimiser.param_groups]
         self._schedule = schedule
-        self._rates = [
-            (group, key, float(group[key])) for group in groups for key in ["lr" if "lr" in group else "gamma"]
-        ]
+        self._optimisers = tuple(optimisers)
+        self._rates = [float(group[_rate_of(group)]) for group in self._groups()]
         self._steps = steps
-        self._taken = 0
+        self.taken = 0
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Groups of the optimisers, which are others after a state was loaded."""
+        return [group for optimiser in self._optimisers for group in optimiser.param_groups]
 
     def step(self) -> None:
         """Set the rates of the next update."""
-        factor = self._schedule.factor(self._taken / self._steps)
-        for group, key, rate in self._rates:
+        factor = self._schedule.factor(self.taken / self._steps)
+        for group, rate in zip(self._groups(), self._rates, strict=True):
+            key = _rate_of(group)
             if isinstance(group[key], Tensor):  # one that a captured step reads
                 group[key].fill_(rate * factor)
             else:
                 group[key] = rate * factor
-        self._taken += 1
+        self.taken += 1
+
+
+def _rate_of(group: Mapping[str, Any]) -> str:
+    return "lr" if "lr" in group else "gamma"

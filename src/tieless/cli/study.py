@@ -254,6 +254,10 @@ def _status(folder: Path, *, as_json: bool) -> None:
         console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
     for verdict in judge(plan.claims, plan, results):
         console.print(Text(f"{verdict.claim}: {verdict.text}"), soft_wrap=True)
+    _print_failures(console, plan, results)
+
+
+def _print_failures(console: Console, plan: Study, results: Iterable[Result]) -> None:
     labels = Labels(plan.trials)
     for result in results:
         if result.status == "failed":

@@ -12,7 +12,7 @@ import torch
 from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
-from tieless.data.own import source_of
+from tieless.data.own import is_path, source_of
 from tieless.data.places import find, found
 from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
@@ -129,8 +129,10 @@ def is_available(name: str) -> bool:
 
 
 def missing(spec: str) -> str | None:
-    """Name of a data set whose files this machine lacks; ``None`` if they are here, or none are needed."""
-    return None if is_available(spec) else parse_call(spec).name
+    """Name of a published data set whose files this machine lacks; ``None`` for any other data set."""
+    name = "" if is_path(spec) else parse_call(spec.rpartition(":")[2]).name
+    known = SOURCES.catalogue().get(name)
+    return None if known is None or known.publication is None or is_available(name) else name
 
 
 def files(name: str) -> dict[str, bytes]:

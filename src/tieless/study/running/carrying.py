@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tieless import own
 from tieless.errors import SpecError
@@ -25,10 +26,12 @@ class Carrying:
     run_trial: RunTrial
     code: tuple[own.Code, ...]
 
-    def __call__(self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> Result:
+    def __call__(
+        self, trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = None, **checkpoints: Any
+    ) -> Result:
         try:
             for one in self.code:
                 own.load(one)
         except SpecError as error:
             return Result(trial=trial, status="failed", error=str(error))
-        return self.run_trial(trial, on_epoch=on_epoch)
+        return self.run_trial(trial, on_epoch=on_epoch, **checkpoints)

@@ -149,7 +149,7 @@ def _write_state(progress: dict[str, Any], trial: Trial, threads: int) -> bytes:
 
 
 def _read_state(state: bytes, trial: Trial, threads: int) -> dict[str, Any] | None:
-    """What ``_write_state`` wrote; ``None`` if it is empty, damaged, or of other circumstances."""
+    """State as ``_write_state`` was given it; ``None`` if it is empty, damaged, or of other circumstances."""
     if not state:
         return None
     try:

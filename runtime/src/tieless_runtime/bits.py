@@ -99,7 +99,7 @@ class BitProduct:
         self._weights = np.ascontiguousarray(blocks.reshape(len(planes), -1, 8, self._words).transpose(0, 1, 3, 2))
         xor = operation.weight.kind == "binary"
         self._bits = step is not None
-        single = self._bits and xor and value.planes == 1
+        single = xor and value.planes == 1
         self._variant = Variant(path, xor, self._bits, single)
         self._value = value
         pairs = [(j, p, factor * value.step * 2**p) for j, factor in enumerate(factors) for p in range(value.planes)]

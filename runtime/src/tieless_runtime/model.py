@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tieless_runtime.plan import Plan
 
 
-PART_BYTES = 2**20
+PART_BYTES = 2**22
 """Bytes of the values of as many samples as a thread computes at a time."""
 
 

@@ -205,7 +205,11 @@ class Plan:
         code = value.kind == "code"
 
         def step(inputs: list[Array]) -> Array:
-            x = self._decoded(inputs[0], value, channels, np.float32) if code else inputs[0]
+            x = (
+                self._decoded(inputs[0], value, channels, np.float32)
+                if code
+                else inputs[0].astype(np.float32, copy=False)
+            )
             n = len(x)
             count = n * int(places.prod())
             out = np.empty((count, 16 * blocks), np.float32)
@@ -307,6 +311,17 @@ class Plan:
 
     def _threshold(self, operation: Threshold) -> Step:
         result = self._values[operation.output]
+        if len(operation.thresholds) == 1 and result.channels % 16 == 0:
+            edges = np.ascontiguousarray(operation.thresholds[0])
+            up = np.packbits(operation.direction > 0, bitorder="little").view("<u2").astype(np.int64)
+
+            def one(inputs: list[Array]) -> Array:
+                x = inputs[0]
+                out = np.empty((math.prod(x.shape[:-1]), words_of(x.shape[-1])), np.uint64)
+                rows.one_bit(x.reshape(-1, x.shape[-1]), edges, up, x.dtype == np.float32, out)
+                return out.reshape(1, *x.shape[:-1], -1)
+
+            return one
 
         def step(inputs: list[Array]) -> Array:
             x = inputs[0]

@@ -1,37 +1,136 @@
 """Loops over rows of channels, which lie beside each other in memory: gathering, thresholds, pools and lines."""
 
-# pyright: basic, reportMissingTypeStubs=false
+# pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 # ruff: noqa: C901  (loops of a kernel are longest where they are fastest)
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+
+def _move(width, *, copy):
+    """Intrinsic that copies ``count`` numbers of ``width`` bits, or sets them to 0, by addresses: no index is checked."""
+    kind, size = ir.IntType(width), ir.Constant(ir.IntType(64), width // 8)
+
+    @intrinsic
+    def move(_context, target, source, count):
+        def lower(_context, builder, _sig, args):
+            def at(address, index):
+                return builder.inttoptr(builder.add(address, builder.mul(index, size)), kind.as_pointer())
+
+            with cgutils.for_range(builder, args[2]) as loop:
+                found = builder.load(at(args[1], loop.index)) if copy else ir.Constant(kind, 0)
+                builder.store(found, at(args[0], loop.index))
+            return ir.Constant(ir.IntType(64), 0)
+
+        return types.int64(types.int64, types.int64, types.int64), lower
+
+    return move
+
+
+_copy4, _copy8, _clear4, _clear8 = (
+    _move(32, copy=True),
+    _move(64, copy=True),
+    _move(32, copy=False),
+    _move(64, copy=False),
+)
 
 
 @numba.njit(nogil=True, cache=True)
 def gather(x, kernel, stride, padding, dilation, places, start, out):
     """Windows as rows: of ``x (n, height, width, channels)``, those of the output places ``start`` and on.
 
-    ``out`` has a row for each: the channels of the first place of the window, of the next, and so on; 0 outside.
+    ``out`` has a row for each: the channels of the first place of the window, of the next, and so on; 0 outside. Both have
+    numbers of the same 4 or 8 bytes.
     """
     _, height, width, channels = x.shape
-    for row in range(out.shape[0]):
-        place = start + row
-        image, left = divmod(place, places[0] * places[1])
-        top, side = divmod(left, places[1])
-        column = 0
+    size = x.itemsize
+    # Neighbours in a row of the image lie beside each other in memory, if the window has no gaps.
+    run = kernel[1] if dilation[1] == 1 else 1
+    image, left = divmod(start, places[0] * places[1])
+    top, side = divmod(left, places[1])
+    source, target = x.ctypes.data, out.ctypes.data
+    for _ in range(out.shape[0]):
         for i in range(kernel[0]):
             h = top * stride[0] - padding[0] + i * dilation[0]
-            for j in range(kernel[1]):
+            line_ = source + (image * height + h) * width * channels * size
+            for j in range(0, kernel[1], run):
                 w = side * stride[1] - padding[1] + j * dilation[1]
-                if 0 <= h < height and 0 <= w < width:
-                    for channel in range(channels):
-                        out[row, column + channel] = x[image, h, w, channel]
+                before = min(run, max(0, -w)) if 0 <= h < height else run
+                inside = max(0, min(run - before, width - w - before))
+                after = run - before - inside
+                if size == 8:
+                    _clear8(target, target, before * channels)
+                    target += 8 * before * channels
+                    _copy8(target, line_ + (w + before) * channels * 8, inside * channels)
+                    target += 8 * inside * channels
+                    _clear8(target, target, after * channels)
+                    target += 8 * after * channels
                 else:
-                    for channel in range(channels):
-                        out[row, column + channel] = 0
-                column += channels
+                    _clear4(target, target, before * channels)
+                    target += 4 * before * channels
+                    _copy4(target, line_ + (w + before) * channels * 4, inside * channels)
+                    target += 4 * inside * channels
+                    _clear4(target, target, after * channels)
+                    target += 4 * after * channels
+        side += 1
+        if side == places[1]:
+            side = 0
+            top += 1
+            if top == places[0]:
+                top = 0
+                image += 1
+
+
+def _compare(number):
+    """Intrinsic that compares 16 numbers with edges, in the direction of each, and gives the bits."""
+    kind = ir.FloatType() if number == types.float32 else ir.IntType(32)
+    vector = ir.VectorType(kind, 16)
+
+    @intrinsic
+    def compare(_context, numbers, edges, up):
+        def lower(_context, builder, _sig, args):
+            def load(address):
+                found = builder.load(builder.inttoptr(address, vector.as_pointer()))
+                found.align = 4
+                return found
+
+            def bits(sign):
+                compared = builder.fcmp_ordered if number == types.float32 else builder.icmp_signed
+                return builder.bitcast(compared(sign, load(args[0]), load(args[1])), ir.IntType(16))
+
+            rising = builder.trunc(args[2], ir.IntType(16))
+            met = builder.or_(builder.and_(bits(">="), rising), builder.and_(bits("<="), builder.not_(rising)))
+            return builder.zext(met, ir.IntType(64))
+
+        return types.uint64(types.int64, types.int64, types.int64), lower
+
+    return compare
+
+
+_compare_floats, _compare_integers = _compare(types.float32), _compare(types.int32)
+
+
+@numba.njit(nogil=True, cache=True)
+def one_bit(x, edges, up, floats, out):
+    """Bit of each number of ``x (rows, channels)`` that meets its edge, ``out (rows, words)``; channels in sixteens.
+
+    ``up`` has 16 bits for as many channels: 1 where numbers from the edge up meet it, 0 where those down from it do.
+    """
+    count, channels = x.shape
+    for row in range(count):
+        for word in range(out.shape[1]):
+            bits = np.uint64(0)
+            for part in range(4 * word, min(4 * word + 4, channels // 16)):
+                numbers, edge = x.ctypes.data + 4 * (row * channels + 16 * part), edges.ctypes.data + 64 * part
+                met = _compare_floats(numbers, edge, up[part]) if floats else _compare_integers(numbers, edge, up[part])
+                bits |= met << np.uint64(16 * (part - 4 * word))
+            out[row, word] = bits
 
 
 @numba.njit(nogil=True, cache=True)

@@ -113,7 +113,8 @@ class Variant:
         xor: True to count the bits in which weights and activations differ, False those that both have.
         bits: True to store one bit a column, ``level >= count`` turned by the flips; False to store ``level + count``
             as int32.
-        single: True if the count is that of one pair of planes; False to add up pairs, each shifted and with a sign.
+        single: True if there is one pair of planes; False to add up pairs. Each count is shifted and has a sign, but one
+            whose bits are asked for.
     """
 
     path: str
@@ -167,6 +168,8 @@ def _tile(wide):
             path = _Path(builder, lanes)
             emitter = _Emitter(path, args[1], ROWS[choice.path], blocks, xor=choice.xor, shuffled=choice.path == "avx2")
             totals = emitter.single() if choice.single else emitter.pairs()
+            if choice.single and not choice.bits:
+                totals = emitter.scaled(totals, emitter.argument(TABLE))
             (emitter.store_bits if choice.bits else emitter.store_sums)(totals)
             return ir.Constant(I64, 0)
 
@@ -258,6 +261,14 @@ class _Emitter:
         self.count(counts, [self.argument(ROW + row) for row in range(self.rows)], self.argument(WEIGHTS))
         return [self.builder.load(count) for count in counts]
 
+    def scaled(self, counts, row):
+        """Counts, shifted and with the sign of a row of the table."""
+        builder, path = self.builder, self.path
+        shift, sign = (
+            path.everywhere(path.load(builder.add(row, ir.Constant(I64, 8 * place)), I64)) for place in (2, 3)
+        )
+        return [builder.sub(builder.xor(builder.shl(count, shift), sign), sign) for count in counts]
+
     def pairs(self):
         """Sum over pairs of planes. A row of the table: bytes to the planes of weights and activations, shift, sign."""
         builder, path = self.builder, self.path
@@ -266,15 +277,11 @@ class _Emitter:
         table = self.argument(TABLE)
         with cgutils.for_range(builder, self.argument(PAIRS)) as loop:
             row = builder.add(table, builder.mul(loop.index, ir.Constant(I64, 32)))
-            weights, acts, shift, sign = (
-                path.load(builder.add(row, ir.Constant(I64, 8 * place)), I64) for place in range(4)
-            )
+            weights, acts = (path.load(builder.add(row, ir.Constant(I64, 8 * place)), I64) for place in range(2))
             self.clear(counts)
             rows = [builder.add(self.argument(ROW + number), acts) for number in range(self.rows)]
             self.count(counts, rows, builder.add(self.argument(WEIGHTS), weights))
-            shift, sign = path.everywhere(shift), path.everywhere(sign)
-            shifted = [builder.shl(builder.load(count), shift) for count in counts]
-            self.add_to(totals, [builder.sub(builder.xor(value, sign), sign) for value in shifted])
+            self.add_to(totals, self.scaled([builder.load(count) for count in counts], row))
         return [builder.load(total) for total in totals]
 
     def levels(self, row):

@@ -8,13 +8,16 @@ import pkgutil
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import tieless
+from tieless import own
 from tieless.cli import main
 from tieless.study import load_study, parse_study, shipped
 
@@ -40,6 +43,18 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 def pages_with(*languages: str) -> pytest.MarkDecorator:
     pages = [page for page in PAGES if blocks(page, *languages)]
     return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def titled(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the files that a page shows, each under its title, into a folder, and go there."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(own, "_LOADED", {})
+    monkeypatch.setattr(own._MEMORY, "parts", {})
+    for match in re.finditer(
+        r'^```\w+ title="([\w.]+)"\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        monkeypatch.delitem(sys.modules, Path(match[1]).stem, raising=False)
+        (folder / match[1]).write_text(match[2], encoding="utf-8")
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -133,9 +148,12 @@ def test_each_rule_says_where_it_is_from_and_when_to_use_it(rule):
 
 
 @pages_with("yaml")
-def test_each_study_is_valid(page):
+def test_each_study_is_valid(page, tmp_path, monkeypatch):
+    titled(page, tmp_path, monkeypatch)
     for block in blocks(page, "yaml"):
-        assert parse_study(block.body, name=f"{page.name}:{block.line}").trials
+        # Code is named as the page's commands name it.
+        imports = re.findall(r"^imports: \[([\w.]+)\]$", block.body, re.MULTILINE)
+        assert parse_study(block.body, name=f"{page.name}:{block.line}", imports=imports).trials
 
 
 def parsed(command: click.Command, words: list[str]) -> click.Context:
@@ -189,7 +207,26 @@ CHECKS = {
 }
 
 
+def test_a_study_of_ones_own_network_runs_as_it_stands(tmp_path, monkeypatch):
+    """In an empty folder: the files of the page, its script for the data, and then each command."""
+    page = ROOT / "docs" / "own-network.md"
+    titled(page, tmp_path, monkeypatch)
+    runpy.run_path("make_data.py", run_name="__main__")
+    codes = {}
+    for _, *words in commands(page):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code in ((0, 3, 4) if words[1] == "ask" else (0,)), f"{words}: {result.output}"
+        codes[" ".join(words)] = result
+    ran = next(result.output for line, result in codes.items() if line.startswith("study run"))
+    assert "30 done, 0 diverged, 0 failed" in ran
+    (told,) = blocks(page, "text")
+    assert told.body in ran
+    asked = [result for line, result in codes.items() if line.startswith("study ask")]
+    assert [result.exit_code for result in asked] == [0, 0]
+
+
 @pages_with("console")
-def test_commands_exist(page):
+def test_commands_exist(page, tmp_path, monkeypatch):
+    titled(page, tmp_path, monkeypatch)
     for program, *words in commands(page):
         CHECKS[program.removeprefix(".venv/bin/")](words)

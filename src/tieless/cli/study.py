@@ -38,6 +38,7 @@ from tieless.study import (
     run,
     shipped,
 )
+from tieless.study.judging.anytable import Columns, Runs, ask_table
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
 from tieless.study.running.workers import is_running, set_workers
@@ -289,24 +290,57 @@ def _state(folder: Path, plan: Study, results: Sequence[Result], others: int) ->
     }
 
 
+_COLUMNS = click.option(
+    "--columns",
+    metavar="ROLE=COLUMN,...",
+    help="Of a table of any origin: rule=backward,value=f1, and seed=COLUMN, cell=COLUMN+COLUMN if it has them.",
+)
+_CODES = {"holds": 0, "does not hold": 3, "undecided": 4}
+"""Exit code of ``ask`` for each verdict."""
+
+
 @study.command("ask")
 @_SOURCE
 @imports
+@_COLUMNS
+@click.option("--lower", is_flag=True, help="With --columns: lower values are better, as of a loss.")
 @click.argument("sentence")
-def _ask(source: Path, sentence: str) -> None:
-    """Test a claim in the study in DIR, or in a table that was exported from one.
+@click.pass_context
+def _ask(context: click.Context, source: Path, columns: str | None, sentence: str, *, lower: bool) -> None:
+    """Test a claim in the study in DIR, or in a table: one that was exported from a study, or any with --columns.
 
     SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". The claim is
     judged by itself; the claims of the study's file share one error rate and are in its report.
+
+    With --columns the table is any CSV, JSON or parquet with a row for each run, such as wandb, Optuna and pandas
+    write, and the names are those in it: "new is superior to base by 1 point", or "by 0.1" in the values' own unit.
+    Runs are paired by seed where both sides have the same seeds.
+
+    Exit code 0: the claim holds; 3: it does not hold; 4: it is undecided.
     """
-    with _advice(source):
-        claim = parse_claim(sentence)
+    if columns is not None:
+        found = ask_table(Runs.read(source, Columns.parse(columns)), sentence, lower=lower)
+        terminal.console().print(report.table_claim(found))
+        context.exit(_CODES[found.verdict])
+    if lower:
+        raise click.UsageError(
+            "--lower is for a table with --columns: the accuracy of a study is better if it is higher."
+        )
     if is_file(source):
-        verdicts = judge([claim], *load_table(source))
+        try:
+            verdicts = judge([parse_claim(sentence)], *load_table(source))
+        except StudyError as error:
+            said = str(error).split(". ")[0].rstrip(".")
+            raise StudyError(
+                f"{said}. For a table of another origin: --columns rule=COLUMN,value=COLUMN,seed=COLUMN"
+            ) from None
     else:
+        with _advice(source):
+            claim = parse_claim(sentence)
         with Store.open(source) as store:
             verdicts = judge([claim], store.study(), store.results())
     terminal.console().print(report.claims(verdicts))
+    context.exit(_CODES[verdicts[0].verdict])
 
 
 @contextlib.contextmanager
@@ -330,18 +364,28 @@ def _advice(source: Path) -> Generator[None]:
 @study.command("report")
 @_SOURCE
 @imported
+@_COLUMNS
 @click.option("--study", "name", metavar="NAME_OR_FILE", help="Of a table: the study whose claims to judge.")
-def _report(source: Path, imports: tuple[str, ...], name: str | None) -> None:
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="The page [DIR/report.html, or TABLE.html]."
+)
+def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: str | None, out: Path | None) -> None:
     """Print the tables of the study in DIR and write DIR/report.html.
 
-    For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it.
+    For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it. Of a table of any
+    other origin --columns gives the means and their intervals, without a page.
     """
+    if columns is not None:
+        if out is not None or name is not None:
+            raise click.UsageError("--columns prints means and writes no page: leave --out and --study out.")
+        terminal.console().print(report.table_summary(Runs.read(source, Columns.parse(columns))))
+        return
     found = None if name is None else load_study(name, imports=imports, check=False)
     console = terminal.console()
     try:
         with _advice(source):
             # The page first: the reader of the table may close it before its end.
-            page = report.write(source, found)
+            page = report.write(source, found, out)
             console.print(report.table(report.collect(source, found)))
     except SpecError as error:
         what = str(error).split(". ")[0]
@@ -397,6 +441,21 @@ def _backup(folder: Path, file: Path) -> None:
     except OSError as error:
         raise click.UsageError(f"Cannot write {file}: {error.strerror}. Choose another FILE.") from error
     terminal.console().print(Text(str(file)), soft_wrap=True)
+
+
+@study.command("merge")
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder of the joined study."
+)
+def _merge(folders: tuple[Path, ...], out: Path) -> None:
+    """Join the stores of one study that several machines have run into a new folder.
+
+    Trials of any of them are in the plan of the new one. A trial that several have run keeps the first result. What is
+    joined stays as it is.
+    """
+    target, count = Store.merge(folders, out)
+    terminal.console().print(Text(f"{target}: {count} results"), soft_wrap=True)
 
 
 def _tell(

@@ -10,7 +10,7 @@ from tieless.report.plots import plot_alignment, plot_history, plot_norms, plot_
 from tieless.report.records import Report
 from tieless.report.rule_curve import Line, RuleCurve, curve_of
 from tieless.report.rule_plot import draw_rule
-from tieless.report.terminal import claims, table
+from tieless.report.terminal import claims, table, table_claim, table_summary
 
 __all__ = [
     "Line",
@@ -25,5 +25,7 @@ __all__ = [
     "plot_norms",
     "plot_slopes",
     "table",
+    "table_claim",
+    "table_summary",
     "write",
 ]

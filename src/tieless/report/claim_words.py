@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tieless.report import words
 from tieless.study import Arm, ClaimCell, ClaimVerdict
+from tieless.study.judging.anytable import TableCell, TableVerdict
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
 
@@ -63,6 +64,35 @@ def means(cell: ClaimCell) -> str:
 def _mean(arm: Arm, *, rated: bool) -> str:
     mean = words.NOTHING if arm.mean is None else f"{words.percent(arm.mean)} %"
     return f"{mean} at {words.rate(arm.learning_rate)}" if rated else mean
+
+
+def table_line(cell: TableCell) -> str:
+    """Comparison in a table of any origin, in one line."""
+    how = f"{cell.runs[0]} and {cell.runs[1]} runs, unpaired" if cell.pairs is None else f"{cell.pairs} pairs"
+    means = f"{cell.means[0]:.6g} against {cell.means[1]:.6g}"
+    parts = [means, how]
+    if cell.found is not None:
+        low, high = cell.found.interval
+        against = chance_of(cell.p_fails)
+        chances = {
+            "holds": chance_of(cell.p_holds),
+            "does not hold": f"{against} against",
+            "undecided": f"{chance_of(cell.p_holds)} for, {against} against",
+        }[cell.verdict]
+        parts = [f"{cell.found.mean:+.4g} ({low:+.4g} to {high:+.4g}), {means}", chances, how]
+    return "; ".join([*parts, *cell.lacks]).replace("-", words.MINUS)
+
+
+def table_method(verdict: TableVerdict) -> str:
+    """Description of the method for a table of any origin."""
+    paired = [cell.pairs is not None for cell in verdict.cells]
+    how = "Differences paired by seed where seeds match, else of means, one-sided tests by Student and Welch"
+    if all(paired):
+        how = "Differences paired by seed, one-sided t tests"
+    elif not any(paired):
+        how = "Differences of means, one-sided tests by Welch"
+    holm = f"; p-values adjusted by Holm for {len(verdict.cells)} cells" if len(verdict.cells) > 1 else ""
+    return f"{how} at 2.5 % each for and against, with 95 % intervals{holm}."
 
 
 def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:

@@ -30,13 +30,14 @@ STYLES = 18
 """Number of styles of curves: six colours and marker shapes, each solid, dashed and dotted; ``style.css`` has them."""
 
 
-def write(source: Path, study: Study | None = None) -> Path:
+def write(source: Path, study: Study | None = None, target: Path | None = None) -> Path:
     """Write the report of a study, whole or not at all.
 
     Args:
         source: Folder of a study, as it was given to ``tieless study run --out``, or a table that was exported from
             one.
         study: Study whose title, question and claims to take, for a table.
+        target: Path of the page, if it is to be another one.
     Returns:
         Path of the page: ``report.html`` in the folder; beside a table, of the table's name.
     Raises:
@@ -45,7 +46,7 @@ def write(source: Path, study: Study | None = None) -> Path:
     """
     source = Path(source)
     page = render(collect(source, study))
-    target = source.with_suffix(".html") if is_file(source) else source / FILE
+    target = target or (source.with_suffix(".html") if is_file(source) else source / FILE)
     try:
         write_whole(target, page.encode())
     except OSError as error:

@@ -12,6 +12,7 @@ from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
 from tieless.report.records import Estimate, Grid, Report, TableCell
+from tieless.study.judging.anytable import Runs, TableVerdict, summary_rows
 from tieless.study.judging.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:
@@ -85,6 +86,43 @@ def claims(verdicts: Sequence[ClaimVerdict]) -> RenderableType:
             told = f"{cell.settings}: {cell.verdict}: " if len(verdict.cells) > 1 else ""
             lines.append(Text(f"  {told}{claim_words.cell_line(cell, verdict)}", style="dim"))
     return Printable(Group(*lines, Text(claim_words.method(verdicts), style="italic")))
+
+
+def table_claim(verdict: TableVerdict) -> RenderableType:
+    """Renderable of a judged claim about a table of any origin, for ``rich.print``.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+    study_extra.check()
+    lines = [Text.assemble(f"{verdict.says}: ", (verdict.verdict, f"bold {_VERDICT_STYLES[verdict.verdict]}"))]
+    for cell in verdict.cells:
+        name = f"{', '.join(cell.cell)}: {cell.verdict}: " if cell.cell else ""
+        lines.append(Text(f"  {name}{claim_words.table_line(cell)}", style="dim"))
+    return Printable(Group(*lines, Text(claim_words.table_method(verdict), style="italic"), Text(verdict.lacks)))
+
+
+def table_summary(runs: Runs) -> RenderableType:
+    """Renderable of the means of a table of any origin, for ``rich.print``.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+    study_extra.check()
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in (
+        *runs.columns.cell,
+        runs.columns.rule,
+        "runs",
+        f"mean {runs.columns.value}",
+        "± half of its 95 % interval",
+    ):
+        shown.add_column(Text(title))
+    for row in summary_rows(runs):
+        half = "n=1" if row["half"] is None else f"{row['half']:.4g}"
+        shown.add_row(*map(Text, (*row["cell"], row["rule"], str(row["runs"]), f"{row['mean']:.6g}", half)))
+    left = f"{runs.without} row{'' if runs.without == 1 else 's'} without a value left out." if runs.without else ""
+    return Printable(Group(shown, Text(left)) if left else shown)
 
 
 class _FittedGrid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -24,6 +25,26 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
 
 
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
+_MOST_IN_A_RANGE = 100_000
+
+
+def _ranges(value: object) -> object:
+    """List with each text ``0..9`` in the place of the integers that it means."""
+    given = cast("list[object]", value) if isinstance(value, list) else [value]
+    found: list[object] = []
+    for one in given:
+        match = _RANGE.fullmatch(one) if isinstance(one, str) else None
+        if match is None:
+            found.append(one)
+            continue
+        first, last = int(match[1]), int(match[2])
+        if not 0 <= last - first < _MOST_IN_A_RANGE:
+            raise ValueError(f"{one!r} is no range from a smaller to a larger number, of {_MOST_IN_A_RANGE} at most")
+        found.extend(range(first, last + 1))
+    return found
+
+
 def _no_repeats(values: list[_T]) -> list[_T]:
     for i, value in enumerate(values):
         if value in values[:i]:
@@ -33,6 +54,8 @@ def _no_repeats(values: list[_T]) -> list[_T]:
 
 _Axis = Annotated[list[_T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_no_repeats)]
 """Axis; a scalar is an axis of one value."""
+
+_Seeds = Annotated[_Axis[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_ranges)]
 
 
 def _spec(read: Callable[[str], str]) -> AfterValidator:
@@ -79,7 +102,7 @@ class GridModel(_Model):
     test: _Axis[Annotated[str, _spec(spelling.test)]] = _axis("each-epoch, once or never")
     batch: _Axis[Annotated[int, Field(ge=1)]] = _axis("an integer >= 1")
     epochs: _Axis[Annotated[int, Field(ge=1)]] = _axis("an integer >= 1")
-    seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = _axis("an integer >= 0")
+    seeds: _Seeds = _axis("an integer >= 0, or a range such as 0..9")
     device: _Axis[Annotated[str, _spec(spelling.device)]] = _axis("a torch device, such as cpu")
     monitor: _Axis[Annotated[int, Field(ge=0)]] = _axis("steps between two measurements, an integer >= 0")
     denormals: _Axis[Annotated[str, _spec(spelling.denormals)]] = _axis("kept or flushed")
@@ -93,7 +116,7 @@ class ChooseModel(_Model):
     """Settings by which learning rates are chosen."""
 
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="a number above 0 to below 1")
-    seeds: _Axis[Annotated[int, Field(ge=0, lt=2**63)]] = Field(description="an integer >= 0, or a list of them")
+    seeds: _Seeds = Field(description="an integer >= 0, a list of them, or a range such as 0..9")
     epochs: Annotated[int, Field(ge=1)] | None = Field(default=None, description="an integer >= 1")
     confirm: bool = Field(default=False, description="true or false")
 

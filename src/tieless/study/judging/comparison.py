@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from tieless._yaml import write_value
-from tieless.study.claims import Claim
+from tieless.study.claims import Claim, Relation
 from tieless.study.judging.pairing import Pairing
 from tieless.study.judging.statistics import LEVEL, Differences, resolution, seeds_needed
 from tieless.study.trial import Result, Trial, count, mean_outcome, outcome
@@ -136,18 +136,25 @@ def look_sizes(planned: int, most: int | None) -> list[int]:
     return [size for size in sizes if size >= LEAST_PAIRS] or sizes
 
 
+class Tested(Protocol):
+    """Difference that has one-sided tests."""
+
+    def above(self, threshold: float) -> float: ...
+    def below(self, threshold: float) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
-class _Tests:
+class Tests:
     """One-sided tests of which a relation consists: the thresholds that the difference is ``above`` and ``below``."""
 
     above: tuple[float, ...] = ()
     below: tuple[float, ...] = ()
 
-    def p_all(self, found: Differences) -> float:
+    def p_all(self, found: Tested) -> float:
         """p-value that all of them hold: an intersection-union test."""
         return max([*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)])
 
-    def p_any(self, found: Differences) -> float:
+    def p_any(self, found: Tested) -> float:
         """p-value that one of them holds, by Bonferroni."""
         p_values = [*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)]
         return min(1.0, len(p_values) * min(p_values))
@@ -156,15 +163,24 @@ class _Tests:
         return [*(mean - t for t in self.above), *(t - mean for t in self.below)]
 
 
-def _tests(claim: Claim) -> tuple[_Tests, _Tests]:
-    """Tests for the claim (all must hold) and against it (any suffices)."""
-    margin = claim.margin / 100
+def relation_tests(relation: Relation, margin: float, *, higher: bool) -> tuple[Tests, Tests]:
+    """Tests for a relation (all must hold) and against it (any suffices).
+
+    Args:
+        relation: Relation that is claimed.
+        margin: Margin, in units of the values.
+        higher: True if higher values are better.
+    """
+    # Where lower values are better, superior is what inferior is elsewhere.
+    superior = (Tests(above=(margin,)), Tests(below=(margin,)))
+    inferior = (Tests(below=(-margin,)), Tests(above=(-margin,)))
+    no_less = inferior if higher else superior
     return {
-        "non-inferior to": (_Tests(above=(-margin,)), _Tests(below=(-margin,))),
-        "superior to": (_Tests(above=(margin,)), _Tests(below=(margin,))),
-        "inferior to": (_Tests(below=(-margin,)), _Tests(above=(-margin,))),
-        "equivalent to": (_Tests(above=(-margin,), below=(margin,)), _Tests(above=(margin,), below=(-margin,))),
-    }[claim.relation]
+        "non-inferior to": (no_less[1], no_less[0]),
+        "superior to": superior if higher else inferior,
+        "inferior to": inferior if higher else superior,
+        "equivalent to": (Tests(above=(-margin,), below=(margin,)), Tests(above=(margin,), below=(-margin,))),
+    }[relation]
 
 
 class Comparison:
@@ -190,7 +206,7 @@ class Comparison:
     ) -> None:
         self.pairing = pairing
         self.sizes = look_sizes(pairing.planned, most)
-        self._for, self._against = _tests(claim)
+        self._for, self._against = relation_tests(claim.relation, claim.margin / 100, higher=True)
         self._step = steps.get(pairing.settings["data"], UNKNOWN)
         self._words = ", ".join(_in_words(name, pairing.settings[name]) for name in varied)
         runs = [(known.get(pairing.candidate[seed]), known.get(pairing.baseline[seed])) for seed in pairing.seeds]

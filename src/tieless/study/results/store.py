@@ -8,12 +8,14 @@ record that was damaged since is named by its id, and the others stay usable.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from tieless._files import is_file
+from tieless._files import is_file, write_whole
 from tieless.errors import StudyError, TielessError
 from tieless.study.results.database import Database
 from tieless.study.results.plan import planned
@@ -91,6 +93,41 @@ class Store:
             store.close()
             raise
         return store
+
+    @classmethod
+    def merge(cls, folders: Sequence[Path], out: Path) -> tuple[Path, int]:
+        """Join the stores of several machines, of one study, into a new one. They stay as they are.
+
+        Args:
+            folders: Folders of the stores. Where two have a trial, the first one's result is taken.
+            out: Folder of the new store, which must have none.
+        Returns:
+            Path of the new store, and the number of its results that are done or diverged.
+        Raises:
+            StudyError: a folder has no store, they are of different studies, or the new one cannot be written.
+        """
+        target = Path(out) / FILE
+        if target.exists():
+            raise StudyError(f"{out} has a study: name a new folder with --out.")
+        with cls.open(folders[0]) as first:
+            content = first.copy()
+        # Joined beside it, so that what is there under its name is whole.
+        with tempfile.TemporaryDirectory(prefix="tieless-") as folder:
+            Path(folder, FILE).write_bytes(content)
+            store = cls(Database(Path(folder, FILE), writes=True))
+            with store:
+                for other in folders[1:]:
+                    with cls.open(other) as one:
+                        store.join(one)
+                count = len(store.finished_ids())
+            with cls.open(Path(folder)) as joined:
+                content = joined.copy()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, content)
+        except OSError as error:
+            raise StudyError(f"Cannot write {target}: {error.strerror}. Choose another folder with --out.") from error
+        return target, count
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -180,11 +217,42 @@ class Store:
     def _plan(self, study: Study) -> Study:
         most = self._database.rows("SELECT most FROM looks")
         full = planned(study, self.results(planned=False), self._trials("added"), most[0][0] if most else None)
+        self._write_plan(full)
+        return full
+
+    def _write_plan(self, full: Study) -> None:
         self._database.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
         self._database.execute("DELETE FROM plan")
         rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
         self._database.execute_many("INSERT INTO plan VALUES (?, ?, ?)", rows)
-        return full
+
+    def join(self, other: Store) -> int:
+        """Take the results of another store of the same study, all or none, and what it plans beyond this one.
+
+        Args:
+            other: Store of a study of the same name, such as that of another machine.
+        Returns:
+            Number of results that this store did not have.
+        Raises:
+            StudyError: it is another study, or it was begun with another number of seeds that a cell may get.
+        """
+        ours, theirs = self.study(), other.study()
+        if ours.name != theirs.name:
+            raise StudyError(f"{other.file.parent} holds the study {theirs.name!r}, and not {ours.name!r}.")
+        if ours.most_seeds != theirs.most_seeds:
+            raise StudyError(
+                f"{other.file.parent} was begun with at most {theirs.most_seeds} seeds, the first with {ours.most_seeds}:"
+                " the looks at the data would be others."
+            )
+        before = self.finished_ids()
+        self.take(theirs, other.results(planned=False))
+        planned, added = (
+            list(dict.fromkeys([*one[0], *one[1]])) for one in zip(_by_kind(ours), _by_kind(theirs), strict=True)
+        )
+        added = [trial for trial in added if trial not in set(planned)]
+        with self._database.transaction():
+            self._write_plan(replace(ours, trials=(*planned, *added), added=len(added)))
+        return len(self.finished_ids() - before)
 
     def allow_seeds(self, most: int) -> None:
         """Fix the largest number of seeds of a cell. It determines the number of looks, so it cannot be changed.
@@ -308,6 +376,12 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _by_kind(study: Study) -> tuple[list[Trial], list[Trial]]:
+    """Trials that were planned, and those with seeds that were added."""
+    first = len(study.trials) - study.added
+    return list(study.trials[:first]), list(study.trials[first:])
 
 
 def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:

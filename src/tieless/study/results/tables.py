@@ -29,6 +29,7 @@ with try_import("report") as _parquet_extra:
     import pyarrow.parquet as pq
 
 _Row = Mapping[str, Any]
+_Check = Callable[[Path, Sequence[str], Sequence[object]], None]
 # A table of an earlier version lacks what came later, and an id follows from the settings.
 _LATER = {*DEFAULTS_OF_LATER_FIELDS, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
 _NEEDED = frozenset(columns.COLUMNS) - {"id", *_LATER}
@@ -69,7 +70,7 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
     if (read := _READERS.get(file.suffix.lower())) is None:
         raise StudyError(f"Cannot read {file}: a table ends in {', '.join(_READERS)}.")
     try:
-        rows = read(file.read_bytes(), file)
+        rows = read(file.read_bytes(), file, _check_columns)
     except OSError as error:
         raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
     results: dict[Trial, Result] = {}
@@ -92,14 +93,37 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
     return found, known
 
 
-def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of any table with these columns: texts of a CSV, values of JSON or parquet; ``None`` for an empty cell.
+
+    Raises:
+        StudyError: the file cannot be read, lacks a column or has no rows.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
+    """
+
+    def check(_: Path, names: Sequence[str], rows: Sequence[object]) -> None:
+        if lacking := [name for name in needed if name not in names]:
+            there = ", ".join(names) or "none"
+            raise StudyError(f"{file} has no column {lacking[0]!r}; it has {there}.")
+        if not rows:
+            raise StudyError(f"{file} has no rows.")
+
+    if (read := _READERS.get(file.suffix.lower())) is None:
+        raise StudyError(f"Cannot read {file}: a table ends in {', '.join(_READERS)}.")
+    try:
+        return read(file.read_bytes(), file, check)
+    except OSError as error:
+        raise StudyError(f"Cannot read {file}: {error.strerror}.") from error
+
+
+def _csv(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
     try:
         # Spreadsheets begin UTF-8 with a byte-order mark.
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"Cannot read {file}: it is no CSV of UTF-8 text ({error}).") from None
-    _check_columns(file, reader.fieldnames or [], rows)
+    check(file, reader.fieldnames or [], rows)
     for place, row in enumerate(rows, start=1):
         # DictReader puts surplus values under None, and None in place of missing ones.
         if None in row or None in row.values():
@@ -107,7 +131,7 @@ def _csv(content: bytes, file: Path) -> list[dict[str, Any]]:
     return [{name: value or None for name, value in row.items()} for row in rows]
 
 
-def _json(content: bytes, file: Path) -> list[dict[str, Any]]:
+def _json(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
     try:
         rows = cast("object", json.loads(content))
     except (ValueError, RecursionError) as error:
@@ -115,23 +139,23 @@ def _json(content: bytes, file: Path) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[object]", rows)):
         raise StudyError(f"Cannot read {file}: expected a list of objects, one a run; {_AGAIN}.")
     found = cast("list[dict[str, Any]]", rows)
-    _check_columns(file, list(found[0]) if found else [], found)
+    check(file, list(found[0]) if found else [], found)
     for row in found:
-        _check_columns(file, list(row), found)
+        check(file, list(row), found)
     return found
 
 
-def _parquet(content: bytes, file: Path) -> list[dict[str, Any]]:
+def _parquet(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
     _parquet_extra.check()
     try:
         rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StudyError(f"Cannot read {file}: it is no parquet ({str(error).splitlines()[0]}).") from None
-    _check_columns(file, list(rows[0]) if rows else [], rows)
+    check(file, list(rows[0]) if rows else [], rows)
     return rows
 
 
-_READERS: dict[str, Callable[[bytes, Path], list[dict[str, Any]]]] = {
+_READERS: dict[str, Callable[[bytes, Path, _Check], list[dict[str, Any]]]] = {
     ".csv": _csv,
     ".json": _json,
     ".parquet": _parquet,

@@ -1,0 +1,158 @@
+"""Claims about tables of any origin: the tests are SciPy's, and what cannot be compared is one line."""
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+from scipy import stats
+
+from tieless.errors import StudyError
+from tieless.study.judging.anytable import Columns, Runs, ask_table
+
+OURS = [0.8123456, 0.8312345, 0.7987654, 0.8234567, 0.8045678]
+THEIRS = [0.7912345, 0.8123456, 0.7923456, 0.7834567, 0.7845678]
+PAIRED = Columns.parse("rule=method,seed=run,value=f1")
+ALONE = Columns.parse("rule=method,value=f1")
+
+
+def table(tmp_path, rows, names=("method", "run", "f1")):
+    file = tmp_path / "t.csv"
+    file.write_text("\n".join([",".join(names), *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
+    return file
+
+
+def rows_of(ours=OURS, theirs=THEIRS):
+    return [("new", i, v) for i, v in enumerate(ours)] + [("base", i, v) for i, v in enumerate(theirs)]
+
+
+def test_runs_of_equal_seeds_are_paired(tmp_path):
+    verdict = ask_table(Runs.read(table(tmp_path, rows_of()), PAIRED), "new is superior to base by 1 point")
+    (cell,) = verdict.cells
+    judge = stats.ttest_rel(OURS, [value + 0.01 for value in THEIRS], alternative="greater")
+    assert cell.pairs == 5
+    assert cell.p_holds == pytest.approx(judge.pvalue, rel=1e-6)
+    assert cell.found.interval == pytest.approx(stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95), rel=1e-6)
+
+
+def test_runs_without_seeds_are_compared_by_welch(tmp_path):
+    file = table(tmp_path, rows_of(theirs=THEIRS[:4]))
+    (cell,) = ask_table(Runs.read(file, ALONE), "new is superior to base by 0.01").cells
+    judge = stats.ttest_ind(OURS, [value + 0.01 for value in THEIRS[:4]], equal_var=False, alternative="greater")
+    assert (cell.pairs, cell.runs) == (None, (5, 4))
+    assert cell.p_holds == pytest.approx(judge.pvalue, rel=1e-6)
+    interval = stats.ttest_ind(OURS, THEIRS[:4], equal_var=False).confidence_interval(0.95)
+    assert cell.found.interval == pytest.approx(tuple(interval), rel=1e-6)
+
+
+@pytest.mark.parametrize("relation", ["superior", "inferior", "non-inferior", "equivalent"])
+def test_lower_is_better_is_the_mirror_of_higher(tmp_path, relation):
+    claim = f"new is {relation} to base by 0.01"
+    plain = ask_table(Runs.read(table(tmp_path, rows_of()), PAIRED), claim)
+    mirrored = table(tmp_path, rows_of([-v for v in OURS], [-v for v in THEIRS]))
+    lower = ask_table(Runs.read(mirrored, PAIRED), claim, lower=True)
+    assert (plain.cells[0].p_holds, plain.cells[0].p_fails) == pytest.approx(
+        (lower.cells[0].p_holds, lower.cells[0].p_fails)
+    )
+
+
+def test_rounded_values_never_make_a_difference_certain(tmp_path):
+    rows = rows_of([0.81, 0.82, 0.83], [0.80, 0.81, 0.82])
+    (cell,) = ask_table(Runs.read(table(tmp_path, rows), PAIRED), "new is superior to base by 0").cells
+    assert cell.found.sd >= 0.01 / 6**0.5
+    assert cell.p_holds > 1e-6
+
+
+def test_a_point_is_that_of_fractions_or_of_percentages(tmp_path):
+    fractions = ask_table(Runs.read(table(tmp_path, rows_of()), PAIRED), "new is superior to base")
+    assert fractions.says == "new is superior to base by 1 point (0.01 of f1)"
+    percent = table(tmp_path, rows_of([100 * v for v in OURS], [100 * v for v in THEIRS]))
+    verdict = ask_table(Runs.read(percent, PAIRED), "new is superior to base by 2 points")
+    assert verdict.says == "new is superior to base by 2 points (2 of f1)"
+    large = table(tmp_path, rows_of([1000.0, 1001.0, 1002.0], [1.0, 2.0, 3.0]))
+    with pytest.raises(StudyError, match="give the margin in their own unit"):
+        ask_table(Runs.read(large, PAIRED), "new is superior to base by 1 point")
+    assert ask_table(Runs.read(large, PAIRED), "new is superior to base by 1").verdict == "holds"
+
+
+def test_seeds_that_do_not_match_are_left_out_or_not_used(tmp_path):
+    partly = [*rows_of(), ("new", 9, 0.5)]
+    (cell,) = ask_table(Runs.read(table(tmp_path, partly), PAIRED), "new is superior to base by 0").cells
+    assert (cell.pairs, cell.lacks) == (5, ("1 run without a partner of the same seed left out",))
+    apart = [(name, i + 10 * (name == "new"), v) for name, i, v in rows_of()]
+    assert ask_table(Runs.read(table(tmp_path, apart), PAIRED), "new is superior to base by 0").cells[0].pairs is None
+
+
+def test_too_few_runs_are_undecided(tmp_path):
+    for rows, columns in ((rows_of(OURS[:2], THEIRS[:2]), PAIRED), (rows_of(OURS[:2]), ALONE)):
+        verdict = ask_table(Runs.read(table(tmp_path, rows), columns), "new is superior to base by 0")
+        assert verdict.verdict == "undecided"
+        assert "a test needs 3" in verdict.cells[0].lacks[0]
+
+
+def test_each_cell_is_compared_by_itself_and_all_share_the_level(tmp_path):
+    rows = [(*row, cell) for row in rows_of() for cell in "ab"]
+    file = table(tmp_path, rows, ("method", "run", "f1", "task"))
+    columns = Columns.parse("rule=method,seed=run,value=f1,cell=task")
+    both = ask_table(Runs.read(file, columns), "new is superior to base by 0")
+    (tmp_path / "one").mkdir()
+    one = ask_table(Runs.read(table(tmp_path / "one", rows_of()), PAIRED), "new is superior to base by 0")
+    assert [cell.cell for cell in both.cells] == [("a",), ("b",)]
+    assert both.cells[0].p_holds == pytest.approx(2 * one.cells[0].p_holds)  # Holm, of two equal p-values
+    with pytest.raises(StudyError, match="has several runs of run 0"):
+        ask_table(Runs.read(file, PAIRED), "new is superior to base")
+
+
+def test_what_pandas_and_json_write_is_read(tmp_path):
+    file = tmp_path / "t.json"
+    rows = [{"method": n, "run": float(i), "f1": v} for n, i, v in rows_of()] + [
+        {"method": "new", "run": None, "f1": None}
+    ]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    verdict = ask_table(Runs.read(file, PAIRED), "new is superior to base by 0")
+    assert verdict.cells[0].pairs == 5
+    assert "1 row without a value left out." in verdict.lacks
+    assert "seeds" in ask_table(Runs.read(file, ALONE), "new is superior to base by 0").lacks
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("nothing", "A claim about a table reads: NAME is"),
+        ("other is superior to base", "Unknown name in the column method 'other'. There are: base, new"),
+        ("new is superior to new", "compared with itself"),
+        ("new is equivalent to base by 0", "nothing is equivalent by 0"),
+        ("new is superior to base by e", "expected a number of 0 or more"),
+        ("new is superior to base by -1", "expected a number of 0 or more"),
+        ("new is better than base", "A claim about a table reads"),
+    ],
+)
+def test_a_claim_that_cannot_be_read_is_one_line(tmp_path, sentence, words):
+    with pytest.raises(StudyError) as caught:
+        ask_table(Runs.read(table(tmp_path, rows_of()), PAIRED), sentence)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ("rule=method", "value is missing"),
+        ("rule", "expected ROLE=COLUMN"),
+        ("rule=a,rule=b,value=c", "rule is given twice"),
+        ("rulee=a,value=c", "Unknown role 'rulee'. Did you mean 'rule'?"),
+        ("rule=absent,value=f1", "has no column 'absent'; it has method, run, f1"),
+        ("rule=f1,value=method", "row 1: method: expected a number, got 'new'"),
+    ],
+)
+def test_columns_that_are_not_there_are_one_line(tmp_path, columns, words):
+    with pytest.raises(StudyError) as caught:
+        Runs.read(table(tmp_path, rows_of()), Columns.parse(columns))
+    assert words in str(caught.value)
+
+
+@given(text=st.text(max_size=40))
+def test_any_text_is_columns_or_refused(text):
+    try:
+        Columns.parse(text)
+    except StudyError as error:
+        assert str(error)  # noqa: PT017 - any other error fails the test

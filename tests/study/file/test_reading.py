@@ -88,7 +88,7 @@ def test_a_file_is_read_as_written():
         ("  batch: 32", "  batch: [[32]]", "slopes.yaml:14: grid.batch[0]: expected an integer >= 1, got [32]"),
         ("  batch: 32", "  batch: []", "slopes.yaml:14: grid.batch: expected at least one value, got an empty list"),
         ("[0, 1]", "[0, 0]", "slopes.yaml:16: grid.seeds: 0 is given twice"),
-        ("[0, 1]", "[-1]", "slopes.yaml:16: grid.seeds[0]: expected an integer >= 0, got -1"),
+        ("[0, 1]", "[-1]", "slopes.yaml:16: grid.seeds[0]: expected an integer >= 0, or a range such as 0..9, got -1"),
         ("  seeds:", "  seed:", "slopes.yaml:16: grid.seed: unknown key; did you mean 'seeds'?"),
         ("  batch: 32", "  bacth: 32", "slopes.yaml:14: grid.bacth: unknown key; did you mean 'batch'?"),
         ("  batch: 32", "  colour: 32", "slopes.yaml:14: grid.colour: unknown key; there are data, subset, augment, model,"),

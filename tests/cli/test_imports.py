@@ -54,6 +54,18 @@ def linear(features, classes):
     return nn.Linear(features, classes)
 
 
+def leaves(features, classes):
+    class Leaving(nn.Sequential):
+        def forward(self, x):
+            raise SystemExit(5)
+
+    return Leaving(nn.Linear(features, 4), nn.ReLU(), nn.Linear(4, classes))
+
+
+def lazy(features, classes):
+    return nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, classes))
+
+
 def untyped(features, classes, width):
     return nn.Linear(features, classes)
 """
@@ -183,6 +195,8 @@ def test_a_module_without_halves_is_converted():
         ("Net(3, 4)", "Too many parameters"),
         ("Net(width='wide')", "width must be an integer, got 'wide'"),
         ("Net(", "Cannot read spec 'mynet.py:Net('"),
+        ("leaves", "cannot read samples of ones"),
+        ("lazy", "has lazy layers: give each its size"),
         ("untyped", "width has no type"),
         ("boom", "boom cannot be built: KeyError: 'no'"),
         ("number", "number must make a torch.nn.Module, got 4"),

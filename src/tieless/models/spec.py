@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tieless import own
 from tieless.errors import RuleTypeError, RuleValueError, TielessError
@@ -57,11 +58,15 @@ class WrittenModel(ModelSpec):
             model = self.maker(supplied, self)
         except TielessError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             lines = str(error).splitlines() or [""]
             raise RuleValueError(f"{self} cannot be built: {type(error).__name__}: {lines[0].rstrip('.')}.") from error
         if not isinstance(model, nn.Module):
             raise RuleTypeError(f"{self} must make a torch.nn.Module, got {shown(model)}.")
+        if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+            raise RuleValueError(
+                f"{self} has lazy layers: give each its size, which follows from features and classes."
+            )
         return model
 
 

@@ -124,7 +124,7 @@ def check_fit(spec: str, model: nn.Module, data: Dataset) -> None:
             outputs = model.eval()(data.train_x[:1])
         except TielessError:
             raise
-        except Exception as error:  # noqa: BLE001  a model of the user's own may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a model of the user's own may raise anything
             kind = str(data.train_x.dtype).removeprefix("torch.")
             raise StudyError(
                 f"{spec} cannot read samples of {data.name}, {kind} of shape {tuple(data.train_x.shape[1:])}: "

@@ -28,6 +28,8 @@ PEERS = {
 OPTIONS = {
     "activations": "--rounds 1 --threads 1 --sizes 4",
     "channels_last": "--rounds 1 --images 1",
+    "cluster_faults": "--trials 2 --times 0 --only none",
+    "cluster_scale": "--trials 200 --nodes 10 --stored 20",
     "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
     "convert_calls": "",
     "denormals": "--rounds 1",
@@ -51,6 +53,8 @@ OPTIONS = {
 PRINTS = {
     "activations": r"heaviside \+ sigmoid +│ +[\d.]+ │ +[\d.]+ │ +2 / 1\.4 │",
     "channels_last": r"positive_jam │ [\d.]+ \([\d.]+\) │",
+    "cluster_faults": r"none +│ +0 │ +2 │ +0 │ +0 │ +0 │ +0 │",
+    "cluster_scale": r"600 s │ +[\d.]+ │ +\d+ % │ +[\d.]+ % │.*│ +200 │",
     "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
     "convert_calls": r"in a mode.* [\d.]+",
     "denormals": r"a few samples │ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│",
@@ -174,7 +178,12 @@ def test_the_page_names_commands_that_exist():
     page = PERFORMANCE.read_text(encoding="utf-8")
     commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", page, re.MULTILINE)
     # Errors of verdicts and shares of gradients are no times: other pages have them.
-    elsewhere = {"verdict_errors": "statistics.md", "mean_component": "direction-first.md"}
+    elsewhere = {
+        "cluster_faults": "cluster.md",
+        "cluster_scale": "cluster.md",
+        "verdict_errors": "statistics.md",
+        "mean_component": "direction-first.md",
+    }
     assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved", *elsewhere}
     for name, other in elsewhere.items():
         assert f"python benchmarks/{name}.py" in PERFORMANCE.with_name(other).read_text(encoding="utf-8")

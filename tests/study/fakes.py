@@ -188,6 +188,7 @@ def threads(trial: Trial, *, on_epoch: Callable[[EpochRecord], None] | None = No
     import torch
 
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    names = (*names, "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
     told = {"torch": str(torch.get_num_threads()), **{name: os.environ[name] for name in names}}
     return replace(quick(trial, on_epoch=on_epoch), hardware=told)
 

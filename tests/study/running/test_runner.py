@@ -100,13 +100,17 @@ def test_workers_that_cannot_start_end_the_run_instead_of_failing_every_trial(tm
     assert "this cannot be imported" in capfd.readouterr().err
 
 
-def test_each_worker_has_the_threads_asked_for_and_the_parent_keeps_its_own(tmp_path, monkeypatch):
+def test_each_worker_has_the_threads_asked_for_and_memory_to_keep_and_the_parent_has_its_own(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
     study = fakes.make_study("learning_rate=0.1", "seeds=0", "backward=tied")
     for count in (1, 2):
         run(study, tmp_path / str(count), threads=count, run_trial=fakes.threads)
         (result,) = stored(tmp_path / str(count))
+        memory = {name: result.hardware.pop(name) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")}
+        assert memory == {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "7"}
         assert set(result.hardware.values()) == {str(count)}
     assert "OMP_NUM_THREADS" not in os.environ
     assert os.environ["MKL_NUM_THREADS"] == "7"

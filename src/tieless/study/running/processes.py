@@ -22,6 +22,9 @@ from tieless.study.trial import EpochRecord, Result, Trial
 
 _FALSE_STARTS = 3
 """Number of workers in a row that may die before their first trial: then the cause is not the trials."""
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Limits of glibc: memory that was freed stays with the process, where else each step gets its pages anew from the system. The
+first is the largest that glibc takes."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -45,8 +48,12 @@ def how_it_died(code: int | None) -> str:
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Variables of a worker, to be set before it starts: libraries read their thread limits once, at loading."""
-    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    """Variables of a worker, to be set before it starts: libraries read their limits once, at loading.
+
+    Those of memory change no number, and are the user's own where they are set.
+    """
+    memory = {name: value for name, value in _MEMORY.items() if name not in os.environ}
+    return {**memory, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
 
 
 def over(limit: float) -> str:

@@ -19,7 +19,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-oldest test-newest test-runtime fuzz check bench docs findings data browser peers
+.PHONY: help setup demo test test-all test-oldest test-newest test-runtime fuzz check bench docs findings data browser peers embedded
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -31,6 +31,7 @@ help:
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
+	@echo "make embedded  networks as C in emulators of four machines, or NETWORKS='a.safetensors b.safetensors'"
 	@echo "make docs    the site, into site/"
 	@echo "make findings  the tables and figures of docs/findings, from committed data"
 
@@ -78,6 +79,10 @@ docs: $(HAS_ALL)
 
 findings: $(HAS_ALL)
 	@$(BIN)/python -m findings
+
+embedded: $(HAS_ALL) data
+	@tools/get-emulators
+	@$(BIN)/python tools/embedded/run.py $(NETWORKS)
 
 data: $(HAS_ALL)
 	@$(BIN)/tieless data get fashion-mnist || echo "Tests will use small generated images instead."

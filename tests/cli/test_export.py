@@ -1,6 +1,7 @@
 """``tieless export``: files of a packed network, and one line for what cannot be exported."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import tieless_runtime
 from click.testing import CliRunner
@@ -40,11 +41,20 @@ def test_the_name_can_be_chosen(path, tmp_path):
     assert "void digits_run(" in (tmp_path / "digits.h").read_text()
 
 
+def test_it_writes_onnx(path, tmp_path):
+    result = invoke(path, "--to", "onnx", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "my_net.onnx", providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {"input": np.float32([[1, 2, 4]])})
+    assert scores.tolist() == [[3]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--to", "c", "--name", "a b"), "letters, digits and underscores"),
         (("--to", "fortran"), "'fortran' is not"),
+        (("--to", "onnx", "--pixel", "1", "0"), "--pixel is for C"),
         ((), "Missing option '--to'"),
     ],
 )

@@ -12,9 +12,9 @@ from tieless.errors import DeployError
 
 @click.command("export")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--to", "target", type=click.Choice(["c"]), required=True, help="Language of the export.")
+@click.option("--to", "target", type=click.Choice(["c", "onnx"]), required=True, help="Language of the export.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the files.")
-@click.option("--name", metavar="NAME", help="Prefix of the names in C, and name of the files  [that of FILE].")
+@click.option("--name", metavar="NAME", help="Name of the files, and prefix of the names in C  [that of FILE].")
 @click.option(
     "--pixel",
     type=(float, float),
@@ -25,18 +25,28 @@ def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[fl
     """Export the packed network in FILE, which tieless.deploy.pack wrote.
 
     C: a header and a source in C99 that need nothing but memory, for a network that is integer to its ends
-    (pack with ends="int8").
+    (pack with ends="int8"). ONNX: standard operators, for any packed network.
     """
     # The extra `deploy` is needed by this command alone.
     from tieless_runtime import PackedError, read  # noqa: PLC0415
 
-    from tieless.deploy.c import name_in_c, to_c  # noqa: PLC0415
+    from tieless.deploy import to_c, to_onnx  # noqa: PLC0415
+    from tieless.deploy.c import name_in_c  # noqa: PLC0415
 
     try:
         network = read(file)
     except PackedError as error:
         raise DeployError(str(error)) from None
-    program = to_c(network, name or name_in_c(file.stem), pixel=pixel)
+    name = name or name_in_c(file.stem)
+    if target == "onnx":
+        if pixel is not None:
+            raise click.UsageError("--pixel is for C: an ONNX model takes the samples themselves.")
+        model, path = to_onnx(network), out / f"{name}.onnx"
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(model.SerializeToString())
+        say(str(path))
+        return
+    program = to_c(network, name, pixel=pixel)
     for path in program.save(out):
         say(str(path))
     say(f"{program.tables} bytes of tables, {program.scratch} bytes of scratch")

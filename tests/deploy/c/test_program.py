@@ -20,6 +20,7 @@ from tieless.deploy.c.memory import Buffer, least, placed
 from tieless.errors import DeployError
 
 DRAWN = runpy.run_path(str(Path(__file__).parents[1] / "drawn.py"))
+EMBEDDED = runpy.run_path(str(Path(__file__).parents[3] / "tools" / "embedded" / "run.py"))
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
@@ -212,6 +213,21 @@ def test_a_sum_takes_the_place_of_what_it_adds_to():
     made.append(SumPool(name="", inputs=("sum3",), output="scores", kernel=(12, 12), stride=(1, 1)))
     sums, bits, window = 2 * 8 * 144, 144, 4 * (2 * 3 + 1)
     assert to_c(Network((1, 12, 12), tuple(made), "scores"), "net").scratch == sums + bits + window
+
+
+@pytest.mark.parametrize("target", EMBEDDED["EMULATED"], ids=lambda target: target.name)
+def test_emulated_machines_find_the_same_scores(target):
+    """All that `make embedded` does, for a small network."""
+    if target.missing:
+        pytest.skip(f"{target.name} was not asked: no {', no '.join(target.missing)} (make embedded installs them)")
+    rng = np.random.default_rng(0)
+    network = convolutional(rng)
+    bytes_, images = samples(network, rng, 5)
+    expected = evaluate(network, images)[network.output].astype(np.int32)
+    name, _, equal, _, _, _, count = EMBEDDED["row"](target, to_c(network, "net"), bytes_, expected)
+    assert (name, equal) == ("net", "5 of 5")
+    assert int(count.replace(",", "")) > 144 * 8
+    assert EMBEDDED["row"](target, to_c(network, "net"), bytes_, expected + 1)[2] == "0 of 5"
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=8))

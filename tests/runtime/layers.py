@@ -3,7 +3,21 @@
 import numpy as np
 from hypothesis import strategies as st
 from tieless_runtime import Network
-from tieless_runtime.operations import Add, Conv, Flatten, Lif, Linear, MaxPool, Quantise, SumPool, SumTime, Threshold
+from tieless_runtime.operations import (
+    Add,
+    Affine,
+    Conv,
+    Flatten,
+    Lif,
+    Linear,
+    MaxPool,
+    Prelu,
+    Quantise,
+    Rescale,
+    SumPool,
+    SumTime,
+    Threshold,
+)
 from tieless_runtime.values import floats
 
 from tests.runtime.networks import weight
@@ -80,11 +94,24 @@ def networks(draw, kind, weights):
     return made.network, images
 
 
+def lines(rng, made, channels):
+    """Add an integer line, a PReLU, a fraction and thresholds of its result."""
+    vectors = rng.integers(-5, 6, (3, channels)).astype(np.int32)
+    made.add(Affine, factor=vectors[0], offset=vectors[1])
+    made.add(Prelu, slope=vectors[2], shift=2)
+    made.add(Rescale, factor=rng.integers(-9, 10, 1).astype(np.int32), shift=3, low=-100, high=120)
+    edges = rng.integers(-100, 120, (1, channels)).astype(np.int32)
+    made.add(Threshold, thresholds=edges, direction=rng.choice([-1, 1], channels).astype(np.int8), low=-1, step=2)
+
+
 def following(draw, rng, made, value):
     """Add what may follow a sum: nothing, thresholds, a pool of the sums or of their bits, a sum, or spikes."""
-    after = draw(st.sampled_from(["nothing", "threshold", "threshold", "levels", "pool", "sum", "spikes"]))
+    after = draw(st.sampled_from(["nothing", "threshold", "threshold", "levels", "pool", "sum", "spikes", "lines"]))
     if after == "sum":
         value = made.add(Add, *(made.operations[-1].output,) * 2)
+    if after == "lines":
+        lines(rng, made, value.channels)
+        return
     if after == "spikes":
         settings = {"beta": np.int32([2**14]), "shift": 15, "threshold": 3.0, "at_threshold": 0, "delay_reset": 0}
         made.add(Lif, reset=draw(st.sampled_from(["subtract", "zero"])), times=3, **settings)

@@ -297,6 +297,8 @@ class Plan:
             value.kind != "code" or all(self._values[n].channels % 64 == 0 for n in operation.inputs)
         ):
             return lambda inputs: np.concatenate(inputs, axis=-1)
+        if isinstance(operation, (Affine, Prelu, Rescale)) and value.kind == "int" and not self._is_float(operation):
+            return self._fraction(operation)
         if isinstance(operation, (Relu, Tanh, Sigmoid, Quantise, Rescale, Affine, Prelu)) and value.kind != "code":
             return self._elementwise(operation, value)
         if (
@@ -377,6 +379,24 @@ class Plan:
             self._places[operation.output] = (channels, height, width)
             return lambda inputs: inputs[0]
         return lambda inputs: np.ascontiguousarray(inputs[0].transpose(0, 3, 1, 2)).reshape(-1, 1, 1, value.size)
+
+    def _fraction(self, operation: Affine | Prelu | Rescale) -> Step:
+        """Integers times a fraction of each channel."""
+        channels = self._values[operation.output].channels
+        factor = operation.slope if isinstance(operation, Prelu) else operation.factor
+        factors = np.broadcast_to(factor.astype(np.int64), channels).copy()
+        offsets = operation.offset.astype(np.int64) if isinstance(operation, Affine) else np.zeros(channels, np.int64)
+        shift = 0 if isinstance(operation, Affine) else operation.shift
+        low, high = (operation.low, operation.high) if isinstance(operation, Rescale) else (-(2**62), 2**62)
+        below = 0 if isinstance(operation, Prelu) else 2**62
+
+        def step(inputs: list[Array]) -> Array:
+            x = inputs[0]
+            out = np.empty(x.shape, np.int32)
+            rows.fraction(x.reshape(-1, channels), factors, offsets, shift, low, high, below, out.reshape(-1, channels))
+            return out
+
+        return step
 
     def _elementwise(self, operation: Operation, value: Value) -> Step:
         """Function of each number by the reference, for which rows of channels are samples without places."""

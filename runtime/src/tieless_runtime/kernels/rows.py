@@ -65,19 +65,23 @@ def gather(x, kernel, stride, padding, dilation, places, start, out):
                 inside = max(0, min(run - before, width - w - before))
                 after = run - before - inside
                 if size == 8:
-                    _clear8(target, target, before * channels)
-                    target += 8 * before * channels
+                    if before > 0:
+                        _clear8(target, target, before * channels)
+                        target += 8 * before * channels
                     _copy8(target, line_ + (w + before) * channels * 8, inside * channels)
                     target += 8 * inside * channels
-                    _clear8(target, target, after * channels)
-                    target += 8 * after * channels
+                    if after > 0:
+                        _clear8(target, target, after * channels)
+                        target += 8 * after * channels
                 else:
-                    _clear4(target, target, before * channels)
-                    target += 4 * before * channels
+                    if before > 0:
+                        _clear4(target, target, before * channels)
+                        target += 4 * before * channels
                     _copy4(target, line_ + (w + before) * channels * 4, inside * channels)
                     target += 4 * inside * channels
-                    _clear4(target, target, after * channels)
-                    target += 4 * after * channels
+                    if after > 0:
+                        _clear4(target, target, after * channels)
+                        target += 4 * after * channels
         side += 1
         if side == places[1]:
             side = 0
@@ -219,6 +223,17 @@ def line(x, factor, offset, other, slope, shift, has_line, has_other, has_slope,
         if has_shift:
             for c in range(channels):
                 y[c] = y[c] * shift[0, c] + shift[1, c]
+
+
+@numba.njit(nogil=True, cache=True)
+def fraction(x, factor, offset, shift, low, high, below, out):
+    """Integers ``y = clip((factor x + half) >> shift, low, high) + offset``, or ``x`` where it is not below ``below``."""
+    half = np.int64(1) << np.int64(shift) >> np.int64(1)
+    for row in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            wide = np.int64(x[row, c])
+            y = min(max((wide * factor[c] + half) >> shift, low), high) + offset[c]
+            out[row, c] = y if wide < below else wide
 
 
 @numba.njit(nogil=True, cache=True)

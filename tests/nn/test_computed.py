@@ -77,7 +77,19 @@ WRITES = {
     "data =": lambda layer: setattr(layer.weight, "data", torch.full(SHAPE, 0.5)),
     "out": lambda layer: torch.add(torch.ones(SHAPE), 1, out=layer.weight.data),
     "clamp_": lambda layer: layer.weight.data.clamp_(-0.1, 0.1),
+    "torch.clamp_": lambda layer: torch.clamp_(layer.weight.data, max=0.1),
+    "relu in place": lambda layer: nn.functional.relu(layer.weight.data, inplace=True),
+    "hardtanh, by place": lambda layer: nn.functional.hardtanh(layer.weight.data, -0.1, 0.1, True),
+    "an operator": lambda layer: torch.ops.aten.mul_.Tensor(layer.weight.data, torch.tensor(-2.0)),
+    "each of a list": lambda layer: torch._foreach_add_([layer.bias.detach(), layer.weight.data], 1.5),
+    "lists": lambda layer: torch._foreach_copy_([layer.weight.detach()], [torch.full(SHAPE, 0.5)]),
+    "an optimiser": lambda layer: _sgd([layer.weight.data], [torch.ones(SHAPE)]),
 }
+
+
+def _sgd(weights, gradients):
+    settings = {"weight_decay": 0.1, "momentum": 0.0, "lr": 0.1, "dampening": 0.0, "nesterov": False, "maximize": False}
+    torch._fused_sgd_(weights, gradients, [], is_first_step=True, **settings)
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -117,7 +129,7 @@ def test_a_write_where_pytorch_forbids_it_is_forbidden():
 def test_a_write_that_cannot_be_sent_on_is_an_error_that_names_the_latent_weights():
     layer, _ = _same_start()
     with pytest.raises(RuleTypeError, match=r"would be lost.*latent_weights\(layer\)\[0\]"):
-        torch._foreach_add_([layer.weight.data], 1.0)
+        nn.functional.embedding(torch.tensor([0]), layer.weight.data, max_norm=0.1)
 
 
 def test_assigning_copies_a_tensor_and_takes_over_a_parameter():
@@ -132,6 +144,51 @@ def test_assigning_copies_a_tensor_and_takes_over_a_parameter():
     other = BinaryLinear(4, 6)
     other.weight = layer.weight
     assert torch.equal(latent_weights(other)[0], _signs(shared))
+
+
+@pytest.mark.parametrize(
+    "given", [torch.full(SHAPE, -0.5), nn.Parameter(torch.full(SHAPE, -0.5))], ids=["plain", "learns"]
+)
+def test_a_functional_call_leaves_the_latent_weights_as_they_were(given):
+    layer, plain = _same_start()
+    latent, x = latent_weights(layer)[0], torch.ones(2, 4)
+    y = torch.func.functional_call(nn.Sequential(layer), {"0.weight": given}, (x,))
+    torch.testing.assert_close(y, x @ _signs(given).T + plain.bias)
+    assert latent_weights(layer)[0] is latent
+    assert torch.equal(latent, plain.weight)
+    if given.requires_grad:
+        y.sum().backward()
+        assert torch.equal(given.grad, torch.full(SHAPE, 2.0))
+
+
+def test_a_weight_that_was_read_can_be_put_back():
+    layer, plain = _same_start()
+    read = layer.weight
+    layer.weight = torch.ones(SHAPE)
+    layer.weight = read
+    assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+def test_an_assigned_tensor_that_would_get_no_gradient_is_refused():
+    layer, plain = _same_start()
+    weight = torch.ones(SHAPE, requires_grad=True)
+    with pytest.raises(RuleTypeError, match=r"would get none.*torch\.nn\.Parameter"):
+        torch.func.functional_call(layer, {"weight": weight * 2}, (torch.ones(2, 4),))
+    assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+def test_gradients_and_hooks_of_a_weight_are_those_of_the_latent_weights():
+    layer, _ = _same_start()
+    latent, seen = latent_weights(layer)[0], []
+    layer.weight.register_hook(seen.append)
+    layer(torch.ones(2, 4)).sum().backward()
+    assert torch.equal(seen[0], latent.grad)
+    assert layer.weight.grad is latent.grad
+    assert layer.weight.data.grad is None
+    nn.utils.clip_grad_norm_([layer.weight], 1e-3)
+    assert latent.grad.norm() < 2e-3
+    compiled = torch.compile(lambda: layer.weight.grad * 2, backend="aot_eager")
+    assert torch.equal(compiled(), latent.grad * 2)
 
 
 def test_flags_and_attributes_are_those_of_the_latent_weights():
@@ -221,6 +278,11 @@ TRACEABLE = [
     "the transposed",
     "chunks",
     "out",
+    "torch.clamp_",
+    "relu in place",
+    "hardtanh, by place",
+    "an operator",
+    "each of a list",
 ]
 
 
@@ -275,13 +337,38 @@ def test_a_weight_may_live_across_the_end_of_a_graph():
     torch.testing.assert_close(values, x @ _signs(-plain.weight).T)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [lambda weight: weight.T.reshape(-1).zero_(), lambda weight: [row.zero_() for row in weight]],
-    ids=["copy", "rows"],
-)
+@pytest.mark.filterwarnings("ignore")
+def test_a_weight_has_its_attributes_across_the_end_of_a_graph():
+    layer, plain = _same_start()
+    latent = latent_weights(layer)[0]
+
+    def broken(one):
+        weight = one.weight
+        torch._dynamo.graph_break()
+        weight.data.mul_(-2)
+        weight.T.unflatten(1, (2, 3)).detach().add_(1)
+        return weight.mT.sum()
+
+    for one in (layer, plain):
+        torch._dynamo.reset()
+        torch.compile(broken, backend="aot_eager")(one)
+    assert torch.equal(latent, plain.weight)
+
+
+PERHAPS_COPIES = {
+    "copy": lambda weight: weight.T.reshape(-1).zero_(),
+    "rows": lambda weight: [row.zero_() for row in weight],
+    "atleast": lambda weight: torch.atleast_3d(weight).zero_(),
+    "strides": lambda weight: torch.as_strided(weight, (2,), (1,)).zero_(),
+    "einsum": lambda weight: torch.einsum("ij->ji", weight).zero_(),
+    "max_norm": lambda weight: nn.functional.embedding(torch.tensor([0]), weight, max_norm=0.1),
+}
+
+
+@pytest.mark.parametrize("write", PERHAPS_COPIES.values(), ids=PERHAPS_COPIES)
 def test_compiled_code_that_writes_to_what_may_be_a_copy_is_refused(write):
     layer, plain = _same_start()
+    torch._dynamo.reset()
     with pytest.raises(Exception, match=r"RuleTypeError: What compiled code writes .*latent_weights\(layer\)\[0\]"):
         torch.compile(lambda: write(layer.weight.data), backend="aot_eager")()
     assert torch.equal(latent_weights(layer)[0], plain.weight)

@@ -211,6 +211,8 @@ def test_layers_are_chosen_by_name_and_by_type(layers, keep_ends, names):
         (nn.Linear(2, 2), {}, RuleValueError, r"the model has: the model \(Linear\)"),
         (nn.ReLU(), {}, RuleValueError, "the model has: none"),
         (_net(), {"layers": [3]}, RuleTypeError, "by its name, a module class or a function, got 3"),
+        (_net(), {"layers": nn.ReLU()}, RuleTypeError, r"by its name, a module class or a function, got ReLU\(\)"),
+        (_net(), {"layers": lambda name: name}, RuleTypeError, r"takes a name and a module, got .* which takes \(name\)"),
         (_net(), {"layers": ["3", "featurs.*"]}, RuleValueError, r"that 'featurs\.\*' fits"),
         (parametrizations.weight_norm(nn.Linear(2, 2)), {"keep_ends": False}, RuleTypeError, "a parametrization already"),
     ],

@@ -14,10 +14,13 @@ from tieless._tracing import known_when_traced
 from tieless.errors import RuleTypeError
 
 _ASSIGNING = frozenset(
-    f"__{name}__" for name in ("setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
+    f"__{name}__"
+    for name in ("set", "setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
 )
 
 
+_OF_PARAMETERS = frozenset({"grad", "register_hook", "register_post_accumulate_grad_hook", "retain_grad"})
+"""Attributes and methods of a parameter that have no use for a tensor that is computed at each reading."""
 _VIEWS = frozenset(
     {
         "T",
@@ -53,29 +56,29 @@ _VIEWS = frozenset(
 """Functions whose results are views of their first argument, for a compiler, to which no memory is known."""
 _PERHAPS_VIEWS = frozenset(
     {
-        "reshape",
-        "reshape_as",
-        "flatten",
-        "ravel",
-        "contiguous",
-        "to",
+        "real",
         "type",
-        "type_as",
+        "cpu",
+        "cuda",
         "float",
         "double",
         "half",
         "bfloat16",
-        "cpu",
-        "cuda",
-        "real",
-        "resolve_neg",
-        "resolve_conj",
-        "split_with_sizes",
-        "hsplit",
-        "vsplit",
-        "dsplit",
-        "as_strided",
-        "alias",
+        "einsum",
+        "meshgrid",
+        "broadcast_tensors",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "as_tensor",
+        "asarray",
+        "to_dense",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_alpha_dropout",
         "numpy",
         "__array__",
         "__dlpack__",
@@ -83,7 +86,7 @@ _PERHAPS_VIEWS = frozenset(
         "data_ptr",
     }
 )
-"""Functions whose results may be views, or share memory otherwise."""
+"""Functions whose results may be views, or share memory otherwise, of which their schemas do not tell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,12 +99,14 @@ class _Source:
             weights.
         whole: Values of the whole weight.
         compute: Function that computes the values again.
+        memory: Latent weights in the memory that they had when the weight was read.
     """
 
     values: Tensor
     latent: Tensor | None
     whole: Tensor
     compute: Callable[[], Tensor]
+    memory: Tensor
 
     def written(self, what: str) -> Tensor:
         if self.latent is None:
@@ -129,32 +134,32 @@ class ComputedWeight(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        keywords, name = kwargs or {}, getattr(func, "__name__", str(func))
+        keywords, name = kwargs or {}, _name(func)
         if name == "__dlpack__":
             raise _lost("What is written to the memory that DLPack shares")
-        given = (*args, *keywords.values())
-        target = keywords.get("out", given[0] if _writes(name) else None)
-        if isinstance(target, ComputedWeight):
-            source = _source(target)
-            latent = source.written(name)
-            result = func(*_plain(args, target, latent), **_plain(keywords, target, latent))
-            source.refresh()
-            return target if result is latent else result
-        weight = next((one for one in _flat(given) if isinstance(one, ComputedWeight)), None)
-        if weight is None:
+        weights = [one for one in _flat((*args, *keywords.values())) if isinstance(one, ComputedWeight)]
+        if not weights:
             return NotImplemented
+        targets = [one for one in _flat((_written(func, args, keywords),)) if isinstance(one, ComputedWeight)]
+        if name in _OF_PARAMETERS and (latent := _source(weights[0]).latent) is not None:
+            return func(latent, *args[1:], **keywords)
+        latents = [_source(target).written(name) for target in targets]
+        before = [_version(_source(one).values) for one in weights]
+        result = func(*_plain(args, targets), **_plain(keywords, targets))
+        if [_version(_source(one).values) for one in weights] != before:
+            raise _lost(name)
+        if targets:
+            for target in targets:
+                _source(target).refresh()
+            return _again(result, latents, targets)
+        weight = weights[0]
         source = _source(weight)
         values = source.values
-        before = _version(values)
-        result = func(*_plain(args, weight, values), **_plain(keywords, weight, values))
-        if _version(values) != before:
-            raise _lost(name)
         if name in {"numpy", "__array__"} and not result.flags.owndata:
             result.flags.writeable = False  # its memory is that of the values
         if not any(_same_memory(one, values) for one in _flat((result,))):
             return result
-        latent = source.latent
-        behind = None if latent is None else func(*_plain(args, weight, latent), **_plain(keywords, weight, latent))
+        behind = None if source.latent is None else func(*_plain(args, [weight]), **_plain(keywords, [weight]))
         return _views(result, behind, source)
 
     def __getattr__(self, name: str) -> Any:
@@ -189,32 +194,34 @@ class TracedWeight(Tensor):
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
-        given = (*args, *keywords.values())
         kind = _kind(func)
         if kind == "index":
             kind = "view" if _basic(args[1]) else "read"
-        target = keywords.get("out", given[0] if kind == "write" else None)
-        if isinstance(target, TracedWeight):
-            if not hasattr(target, "tieless_traced"):
-                _refuse_in_graph()
-            _, latent, whole, compute = target.tieless_traced
-            if latent is None:
-                _refuse_in_graph()
-            func(*_untraced(args, target, latent), **_untraced(keywords, target, latent))
-            with torch.no_grad():
-                whole.copy_(compute())
-            return target
-        if kind == "write":
+        if kind == "parameter" and (weights := _weights_in_graph(args)):
+            return func(*_untraced(args, weights), **keywords)
+        written = _written(func, args, keywords)
+        targets = _targets_in_graph(written)
+        if targets:
+            result = func(*_untraced(args, targets), **_untraced(keywords, targets))
+            for target in targets:
+                _, _, whole, compute = target.tieless_traced
+                with torch.no_grad():
+                    whole.copy_(compute())
+            return written if isinstance(written, TracedWeight) else result
+        if kind == "write" or keywords.get("max_norm") is not None:
             _refuse_in_graph()
         with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            result = func(*_untraced(args, None, None), **_untraced(keywords, None, None))
-        weight = given[0] if given else None
-        if kind == "read" or not isinstance(weight, TracedWeight) or not hasattr(weight, "tieless_traced"):
+            result = func(*_untraced(args, []), **_untraced(keywords, []))
+        weights = [] if kind == "read" else _weights_in_graph((*args, *keywords.values()))
+        if not weights:
             return result
+        if _is_attribute(func) and isinstance(result, Tensor):
+            result = result.view_as(result)  # Dynamo fails to make a subclass of an attribute
+        weight = weights[0]
         _, latent, whole, compute = weight.tieless_traced
         behind = None
         if kind == "view" and latent is not None:
-            behind = func(*_untraced(args, weight, latent), **_untraced(keywords, weight, latent))
+            behind = func(*_untraced(args, [weight]), **_untraced(keywords, [weight]))
         if isinstance(result, (list, tuple)):
             return [
                 _traced(one, None if behind is None else behind[i], whole, compute)
@@ -234,40 +241,110 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
     if ops.written_down():
         return values
     if torch.compiler.is_compiling():
+        _let_all_writes_be_seen()
         return _traced(values, latent, values, compute)
     if type(values) is not Tensor:
         return values
-    return _weight(_Source(values, latent, values, compute))
+    return _weight(_Source(values, latent, values, compute, latent.detach()))
 
 
-def assigned(value: Tensor, latent: Tensor) -> Tensor | None:
+def assigned(value: Tensor, latent: Tensor, compute: Callable[[], Tensor]) -> Tensor | None:
     """New latent weights for a value that is assigned to a weight; ``None`` if they have that value already.
 
     Args:
         value: Value that is assigned.
         latent: Latent weights before the assignment.
+        compute: Function that computes the values of this weight.
     """
     if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(
             f"The weight of a quantised layer is a tensor, got {value!r}. tieless.nn.restore_weights makes it a parameter."
         )
     if not isinstance(value, ComputedWeight):
+        if value.requires_grad:
+            raise RuleTypeError(
+                "A tensor that requires gradients and is assigned to the weight of a quantised layer would get none. Assign "
+                "a torch.nn.Parameter, or detach it; functional_call takes it as parametrizations.weight.original."
+            )
         return value.detach().clone()
     source = _source(value)
+    if source.compute is compute and source.values is source.whole and source.latent is not None:
+        # What was read is put back, as functional_call does: the same parameter in the same memory.
+        if source.latent is not latent:
+            return source.latent
+        return None if _same_memory(source.memory, latent) else source.memory
     return None if source.latent is latent else source.values.detach().clone()
+
+
+def _name(func: Any) -> str:
+    if isinstance(func, torch._ops.OpOverload):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return func._schema.name.partition("::")[2]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    name = getattr(func, "__name__", str(func))
+    return func.__self__.__name__ if name == "__get__" else name
+
+
+def _written(func: Any, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
+    """Tensor, or list of tensors, to which a call writes; ``None`` if it writes to none that its name tells of."""
+    if keywords.get("out") is not None:
+        return keywords["out"]
+    place = _place_of_inplace(func)
+    if _writes_to_first(func) or keywords.get("inplace") is True or (0 <= place < len(args) and args[place] is True):
+        return args[0] if args else keywords.get("input", next(iter(keywords.values())))
+    return None
+
+
+@known_when_traced
+def _writes_to_first(func: Any) -> bool:
+    return _writes(_name(func))
+
+
+@known_when_traced
+def _place_of_inplace(func: Any) -> int:
+    """Place of the parameter ``inplace`` among a function's parameters; -1 without one."""
+    code = getattr(func, "__code__", None)
+    names = () if code is None else code.co_varnames[: code.co_argcount]
+    return names.index("inplace") if "inplace" in names else -1
+
+
+@known_when_traced
+def _is_attribute(func: Any) -> bool:
+    return getattr(func, "__name__", "") == "__get__"
 
 
 @known_when_traced
 def _kind(func: Any) -> str:
-    """Kind of a function by its name: ``"write"``, ``"view"``, ``"perhaps"`` a view, ``"index"``, or else ``"read"``."""
-    name = getattr(func, "__name__", str(func))
-    if name == "__get__":
-        name = func.__self__.__name__
-    if name in _PERHAPS_VIEWS:
-        return "perhaps"
+    """Kind of a function: ``"write"``, ``"view"``, ``"perhaps"`` a view, ``"index"``, ``"parameter"``, or else ``"read"``."""
+    name = _name(func)
+    if name in _OF_PARAMETERS:
+        return "parameter"
     if name == "__getitem__":
         return "index"
-    return "write" if _writes(name) else "view" if name in _VIEWS else "read"
+    if _writes(name):
+        return "write"
+    if name in _VIEWS:
+        return "view"
+    return "perhaps" if name in _PERHAPS_VIEWS or _may_share(name) else "read"
+
+
+def _may_share(name: str) -> bool:
+    """True if an operator of PyTorch's of this name may return its input, or a view of it, by one of its schemas."""
+    packet = cast("object", getattr(torch.ops.aten, name, None))
+    overloads = cast("list[str]", getattr(packet, "overloads", list)())
+    schemas = [getattr(packet, overload)._schema for overload in overloads]  # noqa: SLF001
+    return any(one.alias_info is not None and not one.alias_info.is_write for found in schemas for one in found.returns)
+
+
+@known_when_traced
+def _let_all_writes_be_seen() -> None:
+    """Let Dynamo ask ``__torch_function__`` about functions that write, as PyTorch itself does.
+
+    It asks about those that PyTorch documents as overridable: not about ``torch.relu_``, nor ``torch._foreach_add_``.
+    """
+    from torch._dynamo.variables.torch import get_overridable_functions  # noqa: PLC0415
+
+    rooms = cast("list[Any]", [torch, torch._C._nn])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    written = {getattr(room, name) for room in rooms for name in dir(room) if _writes(name)}
+    get_overridable_functions().update(written, {torch.as_strided})
 
 
 @known_when_traced
@@ -283,18 +360,29 @@ def _basic(index: Any) -> bool:
     )
 
 
-def _untraced(given: Any, weight: Tensor | None, instead: Tensor | None) -> Any:
-    """Arguments with one tensor in the place of a weight, and values in the place of others."""
+def _weights_in_graph(given: Iterable[Any]) -> list[TracedWeight]:
+    return [one for one in _flat(given) if isinstance(one, TracedWeight) and hasattr(one, "tieless_traced")]
+
+
+def _targets_in_graph(written: Any) -> list[TracedWeight]:
+    """Weights among tensors that are written to, refused where the latent weights behind one are not known."""
+    targets = [one for one in _flat((written,)) if isinstance(one, TracedWeight)]
+    for target in targets:
+        if not hasattr(target, "tieless_traced") or target.tieless_traced[1] is None:
+            _refuse_in_graph()
+    return targets
+
+
+def _untraced(given: Any, targets: Sequence[Tensor]) -> Any:
+    """Arguments with latent weights in the place of weights that are written to, and values in the place of others."""
     if isinstance(given, dict):
-        return {name: _untraced(one, weight, instead) for name, one in cast("dict[str, Any]", given).items()}
+        return {name: _untraced(one, targets) for name, one in cast("dict[str, Any]", given).items()}
     if isinstance(given, (list, tuple)):
-        several = [_untraced(one, weight, instead) for one in cast("Sequence[Any]", given)]
+        several = [_untraced(one, targets) for one in cast("Sequence[Any]", given)]
         return several if isinstance(given, list) else tuple(several)
-    if not isinstance(given, TracedWeight):
+    if not isinstance(given, TracedWeight) or not hasattr(given, "tieless_traced"):
         return given
-    if given is weight:
-        return instead
-    return given.tieless_traced[0] if hasattr(given, "tieless_traced") else given
+    return given.tieless_traced[any(given is target for target in targets)]
 
 
 def _traced(values: Tensor, latent: Tensor | None, whole: Tensor, compute: Callable[[], Tensor]) -> Tensor:
@@ -324,16 +412,23 @@ def _flat(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _plain(given: Any, weight: ComputedWeight, instead: Tensor) -> Any:
-    """Arguments with one tensor in the place of a weight, and values in the place of other computed weights."""
+def _plain(given: Any, targets: Sequence[ComputedWeight]) -> Any:
+    """Arguments with latent weights in the place of weights that are written to, and values in the place of others."""
     if isinstance(given, dict):
-        return {name: _plain(one, weight, instead) for name, one in cast("dict[str, Any]", given).items()}
+        return {name: _plain(one, targets) for name, one in cast("dict[str, Any]", given).items()}
     if isinstance(given, (list, tuple)):
-        several = [_plain(one, weight, instead) for one in cast("Sequence[Any]", given)]
+        several = [_plain(one, targets) for one in cast("Sequence[Any]", given)]
         return several if isinstance(given, list) else tuple(several)
-    if given is weight:
-        return instead
-    return _source(given).values if isinstance(given, ComputedWeight) else given
+    if not isinstance(given, ComputedWeight):
+        return given
+    return _source(given).latent if any(given is target for target in targets) else _source(given).values
+
+
+def _again(result: Any, latents: Sequence[Tensor], targets: Sequence[ComputedWeight]) -> Any:
+    """Result of a write, with weights in the place of the latent weights that were written to."""
+    if isinstance(result, list):
+        return [_again(one, latents, targets) for one in cast("Sequence[Any]", result)]
+    return next((target for target, latent in zip(targets, latents, strict=True) if result is latent), result)
 
 
 def _same_memory(one: Any, values: Tensor) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
 from tieless.errors import RuleTypeError, RuleValueError
+from tieless.grammar import shown
 from tieless.nn.weights import inputs_first_class
 
 Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
@@ -33,14 +35,29 @@ def selectors(given: object) -> list[Selector]:
     """Selectors as a list, from one or several.
 
     Raises:
-        RuleTypeError: a selector is neither a name, a class of modules nor a function.
+        RuleTypeError: a selector is neither a name, a class of modules nor a function of a name and a module.
     """
     several = list(cast("Sequence[object]", given)) if isinstance(given, (list, tuple)) else [given]
     for one in several:
         known = issubclass(one, nn.Module) if isinstance(one, type) else isinstance(one, str) or callable(one)
-        if not known:
-            raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {one!r}.")
+        if not known or isinstance(one, nn.Module):
+            raise RuleTypeError(f"A layer is selected by its name, a module class or a function, got {shown(one)}.")
+        if not isinstance(one, (type, str)):
+            _check_takes_two(cast("Callable[..., Any]", one))
     return cast("list[Selector]", several)
+
+
+def _check_takes_two(function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # written in C
+    try:
+        signature.bind("", None)
+    except TypeError:
+        raise RuleTypeError(
+            f"A function that selects layers takes a name and a module, got {shown(function)} which takes {signature}."
+        ) from None
 
 
 def fits(selector: Selector, name: str, module: nn.Module) -> bool:

@@ -258,7 +258,10 @@ def _passing_on(weight: Any) -> property:
         return computed_weight(weight.fget(self), latent_of(self), _steps(self))
 
     def write(self: nn.Module, value: Tensor) -> None:
-        if (latent := assigned(value, latent_of(self))) is not None:
+        latent = assigned(value, latent_of(self), _steps(self))
+        if isinstance(latent, nn.Parameter):
+            _steps(self).register_parameter("original", latent)
+        elif latent is not None:
             weight.fset(self, latent)
 
     return property(read, write)

@@ -1,25 +1,21 @@
 """Forward-mode derivative of a rule: its effect on a tangent.
 
 A rule that is linear in the feedback is the transpose of a Jacobian, so the transposed rule is what goes forward. A
-slope multiplies each element, so it is its own transpose; a function of the user's is transposed by PyTorch.
+slope multiplies each element, so it is its own transpose; any other rule is transposed by PyTorch.
 """
 
 from __future__ import annotations
-
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from tieless import ops
-from tieless.compat.freegrad.underneath import Written, seeded
+from tieless.compat.freegrad.underneath import Written
 from tieless.errors import TransformError
 from tieless.functional import Pair, Part
 from tieless.kernels.layout import memory_order, same_layout
-from tieless.rules import Centralize, Drop, FullJam, PositiveJam, Random, RectangularJam, Rule, Scale
+from tieless.rules import Random
 from tieless.slopes import Codes, Need, Window
-
-__all__ = ["pushed"]
 
 
 def pushed(pair: Pair, tangent: Tensor, z: Tensor, y: Tensor) -> Tensor:
@@ -44,29 +40,18 @@ def _kept(need: Need, z: Tensor, y: Tensor) -> Tensor | None:
 
 
 def _transposed(part: Part, tangent: Tensor, kept: Tensor | None, random: Random | None) -> Tensor:
+    """Gradient of ``<rule(g), tangent>`` by ``g``, at ``g = 0``, where a linear rule sends 0."""
     rule = part.rule
     if part.slope is not None:
         return part.slope.send(tangent, kept)
-    if isinstance(rule, Written):
-        return _transposed_function(rule, tangent, kept, random)
-    if not _is_its_own_transpose(rule):
+    if part.constant and rule.linear:  # a jam: a random slope
+        return rule.feedback(tangent, kept, random)
+    written = isinstance(rule, Written)
+    with torch.enable_grad():
+        feedback = torch.zeros_like(tangent).requires_grad_()
+        sent = rule.feedback(feedback, kept, random) if written or rule.linear else None
+    if sent is None or (not written and bool(sent.any())):
         raise TransformError(
             f"jvp asks for a Jacobian, and the rule {rule} is not linear in the feedback, so it has none. Use vjp."
         )
-    return rule.feedback(tangent, kept, random)
-
-
-def _is_its_own_transpose(rule: Rule) -> bool:
-    if isinstance(rule, FullJam):
-        return rule.replace == "slope"
-    if isinstance(rule, (PositiveJam, RectangularJam)):
-        return rule.replace == "slope" and rule.gate == "preactivation"
-    return isinstance(rule, (Scale, Centralize, Drop))
-
-
-def _transposed_function(rule: Written, tangent: Tensor, z: Tensor | None, random: Random | None) -> Tensor:
-    """Gradient of ``<rule(g), tangent>`` by ``g``."""
-    drawing = nullcontext() if random is None else seeded(int(random.key), random.stream, tangent.device)
-    with torch.enable_grad(), drawing:
-        feedback = torch.zeros_like(tangent).requires_grad_()
-        return torch.autograd.grad(rule.sent(feedback, z), feedback, tangent)[0]
+    return torch.autograd.grad(sent, feedback, tangent)[0]

@@ -15,8 +15,6 @@ from tieless import ops
 from tieless.compat.freegrad.context import Chosen, active
 from tieless.compat.freegrad.registry import RuleError
 
-__all__ = ["Recall"]
-
 # PyTorch tells these only through its private module; torch.utils.checkpoint and the compiler ask for them too.
 _inner: Any = torch._C  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 _backward_pass: Callable[[], int] = _inner._current_graph_task_id  # noqa: SLF001

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from tieless.compat.freegrad.underneath import DRAWING, Composed, RuleFunction
+from tieless.compat.freegrad.underneath import DRAWING, Composed, RuleFunction, Transform
 from tieless.errors import RuleTypeError, SpecError
 from tieless.registry import unknown
 from tieless.rules import Rule
@@ -63,6 +63,23 @@ def register(name: str, *, draws: bool = False) -> Callable[[FunctionT], Functio
         if draws:
             DRAWING.add(function)
         return function
+
+    return deco
+
+
+def transform(
+    name: str, *, without_input: Callable[..., Rule] | Literal["same"] | None = None
+) -> Callable[[Callable[..., Rule]], Transform]:
+    """Register one of freegrad's own rules: a function from its parameters to our rule, under freegrad's signature.
+
+    Args:
+        name: Name in freegrad.
+        without_input: Function for a gradient without ``tin``, as in the hook of a parameter; ``"same"`` for the same
+            function, ``None`` if the rule needs an input.
+    """
+
+    def deco(make: Callable[..., Rule]) -> Transform:
+        return register(name)(Transform(name, make, make if without_input == "same" else without_input))
 
     return deco
 

@@ -22,20 +22,6 @@ from tieless.rules.base import Family
 from tieless.signature import real
 from tieless.slopes import Need
 
-__all__ = [
-    "DRAWING",
-    "Bound",
-    "Composed",
-    "RuleFunction",
-    "Transform",
-    "Written",
-    "WrittenJam",
-    "apply",
-    "bind",
-    "seeded",
-    "transform",
-]
-
 RuleFunction = Callable[..., Any]
 """``(ctx, grad_out, tin, **params) -> grad_in``."""
 
@@ -84,13 +70,6 @@ class Transform:
 
     def __repr__(self) -> str:
         return self.name
-
-
-def transform(
-    name: str, *, without_input: Callable[..., Rule] | None = None
-) -> Callable[[Callable[..., Rule]], Transform]:
-    """Give the function that makes our rule the signature of freegrad's."""
-    return lambda make: Transform(name, make, without_input)
 
 
 def _numbers(params: Mapping[str, Any], takes: Iterable[str]) -> dict[str, Any]:

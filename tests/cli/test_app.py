@@ -35,7 +35,7 @@ def test_every_command_has_help(arguments):
 
 
 def test_the_commands_are_these():
-    assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "forwards", "rules", "study"]
+    assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "export", "forwards", "rules", "study"]
     assert sorted(main.commands["study"].commands) == ["ask", "backup", "export", "list", "report", "run", "status"]
 
 
@@ -88,42 +88,40 @@ def test_within_another_program_errors_stay_exceptions():
         failing(StudyError("not so.")).main(["fail"], standalone_mode=False)
 
 
-# Torch, which takes long to import and is not what is asked about, is there before the process forks.
+# The core, which takes long to import and needs none of these packages, is there before the process forks.
 IMPORTS = """
-import json, os, sys, tempfile, torch
+import json, os, sys, tempfile, tieless
 
-found = {{}}
-for package in {packages}:
+found = []
+for module, package in {pairs}:
     with tempfile.TemporaryFile("w+") as said:
         if not (child := os.fork()):
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
-            sys.modules[package] = None
-            import {module}
+            if package:
+                sys.modules[package] = None
+            __import__(module)
+            print(*sorted({{"jinja2", "matplotlib", "numba", "pyarrow", "scipy"}} & set(sys.modules)))
             sys.exit()
         _, status = os.waitpid(child, 0)
         said.seek(0)
-        found[package] = os.waitstatus_to_exitcode(status), said.read()
+        found.append([os.waitstatus_to_exitcode(status), said.read()])
 print(json.dumps(found))
 """
 
 
-def imported_without(packages, module):
-    """Endings and messages of the import of a module, for each package that is missing."""
-    return json.loads(run_alone(IMPORTS.format(packages=packages, module=module)))
-
-
-def test_without_the_extra_the_command_says_so_in_one_line():
-    found = imported_without(["click", "rich", "yaml", "pydantic", "filelock"], "tieless.cli")
-    assert found == {
-        package: [2, f"Error: This needs {package}, which is not installed: pip install 'tieless[study]'.\n"]
-        for package in found
-    }
-
-
-def test_without_the_extra_studies_cannot_be_imported_and_say_so():
-    for package, (code, said) in imported_without(["yaml", "pydantic", "filelock"], "tieless.study").items():
-        assert code == 1
-        assert said.endswith(
-            f"MissingExtraError: This needs {package}, which is not installed: pip install 'tieless[study]'.\n"
-        )
+def test_without_the_extra_command_and_studies_say_so_and_with_it_they_load_what_they_use():
+    of_command = [("tieless.cli", package) for package in ("click", "rich", "yaml", "pydantic", "filelock")]
+    of_studies = [("tieless.study", package) for package in ("yaml", "pydantic", "filelock")]
+    whole = ("tieless.report", None)  # which imports studies
+    pairs = [*of_command, *of_studies, whole]
+    found = dict(zip(pairs, json.loads(run_alone(IMPORTS.format(pairs=pairs))), strict=True))
+    for module, package in of_command + of_studies:
+        code, said = found[module, package]
+        line = f"This needs {package}, which is not installed: pip install 'tieless[study]'.\n"
+        if module == "tieless.cli":
+            assert (code, said) == (2, f"Error: {line}")
+        else:
+            assert code == 1
+            assert said.endswith(f"MissingExtraError: {line}")
+    assert found[whole] == [0, "\n"]

@@ -18,9 +18,6 @@ from tieless.report.records import Report, Settings, TableCell
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass
 
-with try_import("report") as report_extra:
-    import jinja2
-
 FILE = "report.html"
 """Name of the page in a study's folder."""
 
@@ -56,6 +53,8 @@ def write(source: Path, study: Study | None = None, target: Path | None = None) 
 
 def render(report: Report) -> str:
     """Render the page as text. Equal reports give equal pages."""
+    with try_import("report") as report_extra:
+        import jinja2  # noqa: PLC0415
     report_extra.check()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tieless.report"),

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import sys
 from dataclasses import fields, replace
 
 import pyarrow as pa
@@ -124,7 +125,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(export._parquet_extra, "_missing", "pyarrow")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tieless\[report\]'"):
         export_table(RESULTS, tmp_path / "t.parquet", form="parquet")
     assert list(tmp_path.iterdir()) == []

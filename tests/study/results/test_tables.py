@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tieless.report.collect import assemble
 from tieless.study import Store, export_table, judge, load_table, parse_study, trial_rows
 from tieless.study.judging.pairing import cell
 from tieless.study.judging.verdicts import more_seeds
-from tieless.study.results import export, tables
+from tieless.study.results import export
 from tieless.study.results.plan import planned
 from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, EpochRecord
 
@@ -371,13 +372,9 @@ def test_rows_that_do_not_fit_their_head_or_repeat_a_run_are_refused(tmp_path):
 
 
 def test_parquet_without_its_package_names_the_extra(tmp_path, monkeypatch):
-    class Missing:
-        def check(self):
-            raise MissingExtraError("pip install 'tieless[report]'")
-
     export_table([GOOD], tmp_path / "t.parquet", form="parquet")
-    monkeypatch.setattr(tables, "_parquet_extra", Missing())
-    with pytest.raises(MissingExtraError):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tieless\[report\]'"):
         load_table(tmp_path / "t.parquet")
 
 

@@ -3,9 +3,6 @@
 SciPy does the mathematics: its distributions of t, central and noncentral.
 """
 
-# pyright: reportPossiblyUnboundVariable=false
-# try_import leaves a missing package unbound; check() has raised before any use of it.
-
 from __future__ import annotations
 
 import math
@@ -13,14 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from statistics import fmean, stdev
+from typing import Any
 
 from tieless._imports import try_import
 from tieless.diagnose.gradients.estimates import half_width
 from tieless.errors import StudyError
-
-with try_import("study") as study_extra:
-    # Not scipy.stats, which takes a second to import.
-    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 CONFIDENCE = 0.95
 """Confidence of every interval."""
@@ -31,6 +25,14 @@ POWER = 0.8
 _MOST_SEEDS = 10_000
 _MOST_SAMPLES = 10_000_000
 """Largest size of a test set: accuracies with a larger common denominator are not counts of one."""
+
+
+def _special() -> Any:
+    """Module of SciPy with its distributions; not ``scipy.stats``, which takes a second to import."""
+    with try_import("study") as study_extra:
+        from scipy import special  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+    study_extra.check()
+    return special  # pyright: ignore[reportPossiblyUnbound]
 
 
 def resolution(accuracies: Iterable[float]) -> float:
@@ -155,8 +157,7 @@ class Differences:
         """
         if self.sd == 0:
             return 0.0 if self.mean > threshold else 1.0
-        study_extra.check()
-        return float(special.stdtr(self.n - 1, (threshold - self.mean) / self.error))
+        return float(_special().stdtr(self.n - 1, (threshold - self.mean) / self.error))
 
     def below(self, threshold: float) -> float:
         """p-value of "the true mean is below ``threshold``" against "it is not"."""
@@ -199,7 +200,7 @@ def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
         >>> round(power(50, 0.421637, 1), 4)
         0.8321
     """
-    study_extra.check()
+    special = _special()
     critical, noncentrality = float(special.stdtrit(n - 1, 1 - level)), distance * math.sqrt(n) / sd
     missed = float(special.nctdtr(n - 1, noncentrality, critical))
     if not math.isnan(missed):

@@ -23,10 +23,6 @@ from tieless.errors import StudyError
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
-with try_import("report") as _parquet_extra:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
 Format = Literal["csv", "json", "parquet"]
 _Row = dict[str, Any]
 
@@ -128,7 +124,10 @@ def _json(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
 
 
 def _parquet(rows: Sequence[_Row], columns: Mapping[str, type]) -> bytes:
-    _parquet_extra.check()
+    with try_import("report") as parquet_extra:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    parquet_extra.check()
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
     sink = pa.BufferOutputStream()

@@ -24,10 +24,6 @@ from tieless.study.results import columns
 from tieless.study.study import Study
 from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, SPELLINGS, EpochRecord, Result, Status, Trial
 
-with try_import("report") as _parquet_extra:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
 _Row = Mapping[str, Any]
 _Check = Callable[[Path, Sequence[str], Sequence[object]], None]
 # A table of an earlier version lacks what came later, and an id follows from the settings.
@@ -146,7 +142,10 @@ def _json(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
 
 
 def _parquet(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
-    _parquet_extra.check()
+    with try_import("report") as parquet_extra:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    parquet_extra.check()
     try:
         rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -4,19 +4,23 @@ import importlib.util
 import sys
 import time
 
-start = time.process_time()
-import tieless_runtime  # noqa: E402
 
-seconds = time.process_time() - start
+def main(model, images, scores):
+    start = time.process_time()
+    import tieless_runtime
 
-import numpy as np  # noqa: E402
+    seconds = time.process_time() - start
+    import numpy as np
 
-model, images, scores = sys.argv[1:]
-assert importlib.util.find_spec("torch") is None
-assert "numba" not in sys.modules
-found = tieless_runtime.Model.load(model, threads=2)(np.load(images))
-expected = np.load(scores)
-assert found.dtype == expected.dtype
-assert np.abs(found - expected).max() < 1e-5
-assert (found.argmax(1) == expected.argmax(1)).all()
-print(f"imported in {seconds:.3f} s of the processor, {len(found)} labels equal")
+    assert importlib.util.find_spec("torch") is None
+    assert "numba" not in sys.modules
+    found = tieless_runtime.Model.load(model, threads=2)(np.load(images))
+    expected = np.load(scores)
+    assert found.dtype == expected.dtype
+    assert np.abs(found - expected).max() < 1e-5
+    assert (found.argmax(1) == expected.argmax(1)).all()
+    print(f"imported in {seconds:.3f} s of the processor, {len(found)} labels equal")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -50,14 +50,10 @@ class BinaryLinear(_Binary, nn.Linear):
 
 
 class BinaryConv1d(_Binary, nn.Conv1d):
-    """``nn.Conv1d`` with weights of +1 and -1; see ``BinaryLinear``.
+    """``nn.Conv1d`` with weights of +1 and -1.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv1d``.
-        backward: Backward rule of the sign.
-        scale: Factor on the signs, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, length) -> (n, out_channels, length')``.
+    Arguments are those of ``nn.Conv1d``; ``backward`` and ``scale`` are as in ``BinaryLinear``.
+
     Example:
         >>> from tieless.nn import BinaryConv1d
         >>> BinaryConv1d(3, 4, 3, padding=1)(torch.rand(2, 3, 8)).shape
@@ -68,14 +64,10 @@ class BinaryConv1d(_Binary, nn.Conv1d):
 
 
 class BinaryConv2d(_Binary, nn.Conv2d):
-    """``nn.Conv2d`` with weights of +1 and -1; see ``BinaryLinear``.
+    """``nn.Conv2d`` with weights of +1 and -1.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv2d``.
-        backward: Backward rule of the sign.
-        scale: Factor on the signs, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
+    Arguments are those of ``nn.Conv2d``; ``backward`` and ``scale`` are as in ``BinaryLinear``.
+
     Source:
         Rastegari et al. 2016, "XNOR-Net", arXiv:1603.05279, for ``scale="per-channel"``.
     Example:

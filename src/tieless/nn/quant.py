@@ -49,15 +49,10 @@ class QuantLinear(_Quant, nn.Linear):
 
 
 class QuantConv1d(_Quant, nn.Conv1d):
-    """``nn.Conv1d`` with weights of ``bits`` bits; see ``QuantLinear``.
+    """``nn.Conv1d`` with weights of ``bits`` bits.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv1d``.
-        bits: Bits per weight, 2 to 8.
-        backward: Backward rule of the rounding.
-        scale: Factor on the values, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, length) -> (n, out_channels, length')``.
+    Arguments are those of ``nn.Conv1d``; ``bits``, ``backward`` and ``scale`` are as in ``QuantLinear``.
+
     Example:
         >>> from tieless.nn import QuantConv1d
         >>> QuantConv1d(3, 4, 3, padding=1)(torch.rand(2, 3, 8)).shape
@@ -68,15 +63,10 @@ class QuantConv1d(_Quant, nn.Conv1d):
 
 
 class QuantConv2d(_Quant, nn.Conv2d):
-    """``nn.Conv2d`` with weights of ``bits`` bits; see ``QuantLinear``.
+    """``nn.Conv2d`` with weights of ``bits`` bits.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv2d``.
-        bits: Bits per weight, 2 to 8.
-        backward: Backward rule of the rounding.
-        scale: Factor on the values, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
+    Arguments are those of ``nn.Conv2d``; ``bits``, ``backward`` and ``scale`` are as in ``QuantLinear``.
+
     Example:
         >>> from tieless.nn import QuantConv2d
         >>> QuantConv2d(3, 4, 3, bits=2)(torch.rand(2, 3, 8, 8)).shape

@@ -52,15 +52,10 @@ class TernaryLinear(_Ternary, nn.Linear):
 
 
 class TernaryConv1d(_Ternary, nn.Conv1d):
-    """``nn.Conv1d`` with weights of -s, 0 and +s; see ``TernaryLinear``.
+    """``nn.Conv1d`` with weights of -s, 0 and +s.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv1d``.
-        threshold: Edge of the zero, in mean magnitudes of the latent weights.
-        backward: Backward rule of the step function.
-        scale: Factor on -1, 0 and 1, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, length) -> (n, out_channels, length')``.
+    Arguments are those of ``nn.Conv1d``; ``threshold``, ``backward`` and ``scale`` are as in ``TernaryLinear``.
+
     Example:
         >>> from tieless.nn import TernaryConv1d
         >>> TernaryConv1d(3, 4, 3, padding=1)(torch.rand(2, 3, 8)).shape
@@ -71,15 +66,10 @@ class TernaryConv1d(_Ternary, nn.Conv1d):
 
 
 class TernaryConv2d(_Ternary, nn.Conv2d):
-    """``nn.Conv2d`` with weights of -s, 0 and +s; see ``TernaryLinear``.
+    """``nn.Conv2d`` with weights of -s, 0 and +s.
 
-    Args:
-        sizes, others: Arguments of ``nn.Conv2d``.
-        threshold: Edge of the zero, in mean magnitudes of the latent weights.
-        backward: Backward rule of the step function.
-        scale: Factor on -1, 0 and 1, see ``QuantizedWeight``.
-    Shape:
-        ``(n, in_channels, height, width) -> (n, out_channels, height', width')``.
+    Arguments are those of ``nn.Conv2d``; ``threshold``, ``backward`` and ``scale`` are as in ``TernaryLinear``.
+
     Example:
         >>> from tieless.nn import TernaryConv2d
         >>> TernaryConv2d(3, 4, 3)(torch.rand(2, 3, 8, 8)).shape

@@ -272,13 +272,18 @@ class ByGetattr(nn.Module):
     _act = act
 
 
-class InCompiledForward(nn.Module):
-    @functools.partial(torch.compile, backend="eager")
-    def forward(self, x):
-        return self._act(x)
+def in_compiled_forward():
+    """Model whose class is made when it is asked for: torch.compile loads the compiler, which takes seconds."""
 
-    def _act(self, x):
-        return F.relu(x)
+    class InCompiledForward(nn.Module):
+        @functools.partial(torch.compile, backend="eager")
+        def forward(self, x):
+            return self._act(x)
+
+        def _act(self, x):
+            return F.relu(x)
+
+    return InCompiledForward()
 
 
 class InWrapperOfAnything(nn.Module):
@@ -314,7 +319,7 @@ CONVERTED = [
     *(DefaultOnlyByName, LocalImport, LocalImportOfModule, LocalImportOfHelper, HelperOfModule, GlobalModule),
     *(MadeInForward, MadeAndKept, Operator, Overload, Builtin, PartialOfGlobal, Namespace, PrivateAttribute, Given),
     *(Mapped, Closure, InPlaceMethod, Keywords, SeveralLines, Parametrized, NoWraps, Cooperative, Super, MethodOfChild),
-    *(ByGetattr, InCompiledForward, InWrapperOfAnything, Scalar),
+    *(ByGetattr, in_compiled_forward, InWrapperOfAnything, Scalar),
 ]
 
 

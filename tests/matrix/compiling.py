@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch._dynamo.utils import counters
-from torch._inductor.utils import run_and_get_code
 from torch.utils.checkpoint import checkpoint
 
 from tests.matrix.asking import EQUAL, Check, Outcomes, compared, gradient, in_graphs, input_of, layers
@@ -29,7 +27,7 @@ def _compiled(
     function: Callable[[Tensor], Tensor], backend: str, *, dynamic: bool | None = None
 ) -> Callable[..., Tensor]:
     torch._dynamo.reset()
-    counters.clear()
+    torch._dynamo.utils.counters.clear()
     return torch.compile(function, fullgraph=True, backend=backend, dynamic=dynamic)
 
 
@@ -41,6 +39,8 @@ def _eager_backend(pairs: Sequence[Pair]) -> Outcomes:
 
 def _inductor(pairs: Sequence[Pair]) -> Outcomes:
     """Its CPU kernels take 8 to 25 times as long where they store or convert a bool mask."""
+    from torch._inductor.utils import run_and_get_code  # loads the compiler
+
     function, z = _together(pairs), _inputs(pairs)
     compiled = _compiled(function, "inductor")
     got, sources = run_and_get_code(lambda: gradient(compiled, z))
@@ -67,7 +67,7 @@ def _dynamic(backend: str) -> Callable[[Sequence[Pair]], Outcomes]:
             for i, pair in enumerate(pairs):
                 answer = compared(got[i], expected[i])
                 outcomes[pair] = answer if outcomes[pair] == EQUAL else outcomes[pair]
-        graphs = counters["stats"]["unique_graphs"]
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         return outcomes if graphs == 1 else dict.fromkeys(pairs, f"{graphs} graphs for three shapes")
 
     return in_graphs(ask)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import distributed, fx, multiprocessing, nn
-from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -201,14 +200,14 @@ def test_a_forward_that_draws_fires_again_in_a_checkpoint():
 @pytest.mark.parametrize("objective", ["spread", "alignment"])
 def test_compiled_it_sends_and_learns_the_same(objective):
     torch._dynamo.reset()
-    counters.clear()
+    torch._dynamo.utils.counters.clear()
     model, x = net(objective), numbers(5, 4, dtype=torch.float32)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for _ in range(2):
         assert_same(gradients(model, x, compiled), gradients(model, x), rtol=1e-5, atol=1e-6)
         with torch.no_grad():
             model[1].log_width += 0.5  # no new graph for a new width
-    assert counters["stats"]["unique_graphs"] == 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 def test_a_compiled_transform_does_not_lose_the_slope():

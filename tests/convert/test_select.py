@@ -82,6 +82,15 @@ def test_a_rule_for_the_rest_and_limits_to_it():
     }
 
 
+def test_a_plan_has_the_forward_and_the_limits_that_the_conversion_has():
+    given = {"backward": "rectangular", "forward": "heaviside", "only": ["head.1", "*.act"]}
+    planned = tl.conversion(Net(), **given).converted
+    assert planned == tl.conversion(tl.convert(Net(), **given)).converted
+    assert {one.name: one.forward for one in planned} == dict.fromkeys(
+        ["head.1", "features.0.act", "features.1.act"], "heaviside"
+    )
+
+
 def test_the_ends_can_be_kept():
     """The last activation that there is, nn.PReLU, cannot be converted, and is an end all the same."""
     assert set(rules(tl.convert(Net(), backward="tied", keep_ends=True))) == ALL - {"features.0.relu@1"}

@@ -152,6 +152,25 @@ def test_it_is_the_node_of_spikingjelly_by_its_equations():
     assert seen == [(0, 0.75), (1, 0), (1, 0), (0, 0.25)]
 
 
+def test_a_cell_by_its_time_constant_takes_every_argument_of_one_by_beta():
+    x = _current(4)
+    for options in (
+        {"forward": "logistic"},
+        {"backward": "rectangular(-2, 2)"},
+        {"detach_reset": False},
+        {"delay_reset": True},
+        {"threshold": 0.5, "reset": "none"},
+    ):
+        seen = []
+        for cell in (LIF.from_tau(4.0, **options), LIF(0.75, gain=0.25, **options), LIF(0.75, gain=0.25)):
+            z = (8 * x).requires_grad_()
+            spikes, v = cell.over_time(z)
+            (spikes.sum() + v.sum()).backward()
+            seen.append(torch.stack([spikes.detach(), z.grad]))
+        assert torch.equal(seen[0], seen[1])
+        assert not torch.equal(seen[0], seen[2])
+
+
 @pytest.mark.parametrize("tau", [2.0, 10.0])
 def test_exact_steps_are_the_solution_of_the_equation(tau):
     """A constant input x: ``v(t) = x (1 - exp(-t / tau))``."""

@@ -246,6 +246,7 @@ def test_a_model_is_split_into_binary_weights_and_all_the_rest():
     assert {id(p) for p in binary} | {id(p) for p in others} == {id(p) for p in net.parameters()}
     assert len(binary) + len(others) == len(list(net.parameters()))
     assert [tuple(p.shape) for p in split_parameters(_net(), keep_ends=False)[0]] == [(16, 8), (16, 16), (2, 16)]
+    assert [tuple(p.shape) for p in split_parameters(_net(), "1", keep_ends=False)[0]] == [(16, 8)]
     assert split_parameters(freeze(quantize_weights(_net())))[0]
 
 

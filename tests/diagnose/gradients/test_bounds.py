@@ -108,6 +108,17 @@ def test_known_slopes(forward, rule, low, high, bound):
         assert found.cosine >= found.bound - 1e-9
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1.5])
+def test_a_step_is_smoothed_by_noise_of_sigma(sigma):
+    """Its smoothed twin is the normal distribution's function, whose derivative is highest where z is nearest to 0."""
+    net, (x, labels) = _net("heaviside", "constant", depth=1), _batch()
+    z = net[0](x).detach()
+    scale = sigma * z.std(correction=0).item()
+    quotients = scale * math.sqrt(2 * math.pi) * (z.square() / (2 * scale**2)).exp()
+    (found,) = bounds(net, (x, labels), sigma=sigma).parts
+    assert (found.low, found.high) == pytest.approx((quotients.min().item(), quotients.max().item()), rel=1e-3)
+
+
 def test_a_spiking_cell_has_its_smoothed_twin():
     class Spiking(nn.Module):
         def __init__(self):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
@@ -81,6 +82,18 @@ def test_steps_of_steps_are_those_of_the_model_itself():
     assert step.untied_interval[0] < step.untied < step.untied_interval[1]
     assert step.falls > 0.5
     assert "smoothed by normal noise" in str(found)
+
+
+def test_sigma_is_of_the_reference_and_confidence_of_the_intervals():
+    net, batches = _net("heaviside", "rectangular"), [_batch(seed) for seed in range(4)]
+    (usual,) = descent(net, F.cross_entropy, batches, lengths=[0.01]).steps
+    (wide,) = descent(net, F.cross_entropy, batches, lengths=[0.01], sigma=2.0).steps
+    (half,) = descent(net, F.cross_entropy, batches, lengths=[0.01], confidence=0.5).steps
+    assert (wide.untied, half.untied, half.tied) == (usual.untied, usual.untied, usual.tied)
+    assert wide.tied != usual.tied
+    for one, other in ((half.untied_interval, usual.untied_interval), (half.tied_interval, usual.tied_interval)):
+        narrower = stats.t.ppf(0.75, 3) / stats.t.ppf(0.975, 3)
+        assert (one[1] - one[0]) / (other[1] - other[0]) == pytest.approx(narrower, rel=1e-6)
 
 
 def test_the_model_is_bit_for_bit_as_it_was():

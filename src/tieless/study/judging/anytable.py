@@ -1,8 +1,5 @@
 """Claims about any table of runs, such as one from wandb, Optuna or pandas, with the statistics that it allows."""
 
-# pyright: reportPossiblyUnboundVariable=false
-# try_import leaves a missing package unbound; check() has raised before any use of it.
-
 from __future__ import annotations
 
 import math
@@ -13,17 +10,13 @@ from pathlib import Path
 from statistics import fmean, variance
 from typing import Any, get_args
 
-from tieless._imports import try_import
 from tieless._yaml import write_value
 from tieless.errors import StudyError
 from tieless.registry import unknown
 from tieless.study.claims import MARGIN, Relation
 from tieless.study.judging.comparison import LEAST_PAIRS, Verdict, relation_tests
-from tieless.study.judging.statistics import LEVEL, Differences, holm, least_spread
+from tieless.study.judging.statistics import LEVEL, Differences, holm, least_spread, special_functions
 from tieless.study.results.tables import read_rows
-
-with try_import("study") as _study_extra:
-    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 ROLES = ("rule", "value", "seed", "cell")
 _CLAIM = re.compile(
@@ -189,16 +182,14 @@ class Unpaired:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the difference."""
-        _study_extra.check()
-        half = float(special.stdtrit(self.freedom, 1 - LEVEL)) * self.error
+        half = float(special_functions().stdtrit(self.freedom, 1 - LEVEL)) * self.error
         return self.mean - half, self.mean + half
 
     def above(self, threshold: float) -> float:
         """p-value of "the true difference is above ``threshold``" against "it is not"."""
-        _study_extra.check()
         if self.error == 0:
             return 0.0 if self.mean > threshold else 1.0
-        return float(special.stdtr(self.freedom, (threshold - self.mean) / self.error))
+        return float(special_functions().stdtr(self.freedom, (threshold - self.mean) / self.error))
 
     def below(self, threshold: float) -> float:
         """p-value of "the true difference is below ``threshold``" against "it is not"."""

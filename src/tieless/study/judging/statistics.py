@@ -27,7 +27,7 @@ _MOST_SAMPLES = 10_000_000
 """Largest size of a test set: accuracies with a larger common denominator are not counts of one."""
 
 
-def _special() -> Any:
+def special_functions() -> Any:
     """Module of SciPy with its distributions; not ``scipy.stats``, which takes a second to import."""
     with try_import("study") as study_extra:
         from scipy import special  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
@@ -157,7 +157,7 @@ class Differences:
         """
         if self.sd == 0:
             return 0.0 if self.mean > threshold else 1.0
-        return float(_special().stdtr(self.n - 1, (threshold - self.mean) / self.error))
+        return float(special_functions().stdtr(self.n - 1, (threshold - self.mean) / self.error))
 
     def below(self, threshold: float) -> float:
         """p-value of "the true mean is below ``threshold``" against "it is not"."""
@@ -200,7 +200,7 @@ def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
         >>> round(power(50, 0.421637, 1), 4)
         0.8321
     """
-    special = _special()
+    special = special_functions()
     critical, noncentrality = float(special.stdtrit(n - 1, 1 - level)), distance * math.sqrt(n) / sd
     missed = float(special.nctdtr(n - 1, noncentrality, critical))
     if not math.isnan(missed):

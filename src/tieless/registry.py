@@ -422,6 +422,9 @@ class CataloguePackage(ModuleType, Generic[NamedT]):
         """Classes by name, sorted, read-only."""
         return vars(self)["_catalogue"]()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return importlib.import_module, (self.__name__,)
+
 
 def make_callable(package: str, catalogue: Callable[[], Mapping[str, type[Named]]]) -> None:
     """Make an imported package callable for its catalogue."""

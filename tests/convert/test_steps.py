@@ -3,6 +3,8 @@
 The judge is autograd: where a step is named, the layer below gets no gradient, and it gets one where none is.
 """
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -63,7 +65,16 @@ class InAttribute(Net):
         return self.above(self.step(self.below(x)))
 
 
-READ = [Sign, RoundOfName, FloorOfGiven, Heaviside, Compared, ComparedToType, InAttribute]
+class PartialInAttribute(Net):
+    def __init__(self):
+        super().__init__()
+        self.step = partial(torch.round, decimals=1)
+
+    def forward(self, x):
+        return self.above(self.step(self.below(x)))
+
+
+READ = [Sign, RoundOfName, FloorOfGiven, Heaviside, Compared, ComparedToType, InAttribute, PartialInAttribute]
 
 
 class AfterLoop(Net):

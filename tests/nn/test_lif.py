@@ -348,6 +348,19 @@ def test_a_state_or_beta_that_would_change_the_shape_of_x_is_refused(cell, x, v,
         cell(torch.zeros(x), None if v is None else torch.zeros(v))
 
 
+@pytest.mark.parametrize(
+    ("v", "says"),
+    [
+        (torch.zeros(3, dtype=torch.int64), r"floating dtype, got torch\.int64"),
+        (torch.zeros(3, dtype=torch.complex64), r"floating dtype, got torch\.complex64"),
+        ((torch.zeros(3),), "LIF needs a tensor, got tuple"),
+    ],
+)
+def test_a_state_that_is_no_floating_tensor_is_refused(v, says):
+    with pytest.raises(RuleTypeError, match=says):
+        LIF(0.5)(torch.zeros(3), v)
+
+
 def test_what_is_no_tensor_is_refused():
     for call in (LIF(0.5), LIF(0.5).over_time):
         with pytest.raises(RuleTypeError, match=r"LIF(\.over_time)? needs a tensor, got list"):

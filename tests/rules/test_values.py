@@ -146,6 +146,8 @@ def test_forwards_are_checked_alike(spec):
 
 def test_the_catalogues_are_sorted_complete_and_read_only():
     assert list(tl.rules()) == sorted(tl.rules())
+    assert pickle.loads(pickle.dumps(tl.rules)) is tl.rules
+    assert copy.deepcopy(tl.forwards) is tl.forwards
     assert all(cls.name == name for name, cls in (tl.rules() | tl.forwards()).items() if name != "sign")
     with pytest.raises(TypeError):
         tl.rules()["mine"] = tl.Tied

@@ -227,13 +227,15 @@ _STEPS = {
 
 
 def step_of(value: object) -> str | None:
-    """Name in ``STEPS`` of a function; ``None`` for any other value.
+    """Name in ``STEPS`` of a function, or of a ``functools.partial`` of one; ``None`` for any other value.
 
     Example:
         >>> from tieless.convert.functions import step_of
         >>> step_of(torch.Tensor.sign_), step_of(torch.relu)
         ('sign', None)
     """
+    if isinstance(value, partial):
+        return step_of(cast("partial[Any]", value).func)
     try:
         return _STEPS.get(value)
     except TypeError:  # it has no hash

@@ -176,6 +176,12 @@ class LIF(nn.Module):
 
     def _check(self, x: Tensor, state: Tensor | None) -> None:
         refuse_all_but_tensors(x, "LIF")
+        if state is not None:
+            refuse_all_but_tensors(state, "LIF")
+            if not state.is_floating_point():
+                raise RuleTypeError(
+                    f"LIF: the state must have a floating dtype, got {state.dtype}. Give zeros_like(x)."
+                )
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  a trace has one shape, whose sizes are tensors
             return
         if state is not None and state.shape != x.shape:

@@ -310,6 +310,7 @@ class CallsUntie(nn.Module):
     [
         ({"batch": torch.zeros(3)}, RuleTypeError, "A batch is a pair .* got Tensor"),
         ({"batch": []}, RuleValueError, "got an empty one"),
+        ({"batch": (torch.zeros(0, 4), torch.zeros(0))}, RuleValueError, r"needs samples, got .* shape \(0, 4\)"),
         ({"batch": [(1, 2, 3)]}, RuleTypeError, "got tuple in it"),
         ({"loss_fn": nn.CrossEntropyLoss(reduction="none")}, RuleTypeError, r"scalar, got a tensor of shape \(64,\)"),
         ({"loss_fn": lambda y, _: y.detach().sum()}, RuleValueError, "depends on nothing that has a gradient"),

@@ -319,7 +319,7 @@ def batches_of(batch: object) -> Iterator[Batch]:
         (1, 2)
     """
     if _is_pair(batch):
-        yield cast("Batch", batch)
+        yield _filled(cast("Batch", batch))
         return
     wanted = "A batch is a pair (inputs, targets), or an iterable of such pairs"
     if isinstance(batch, Tensor) or not hasattr(batch, "__iter__"):
@@ -329,9 +329,17 @@ def batches_of(batch: object) -> Iterator[Batch]:
         if not isinstance(one, (tuple, list)) or len(cast("tuple[Any, ...]", one)) != 2:
             raise RuleTypeError(f"{wanted}, got {type(cast('object', one)).__name__} in it.")
         none = False
-        yield cast("Batch", one)
+        yield _filled(cast("Batch", one))
     if none:
         raise RuleValueError(f"{wanted}, got an empty one.")
+
+
+def _filled(batch: Batch) -> Batch:
+    """Return a batch, refused if its inputs have no elements: gradients would be 0, and agree."""
+    inputs: object = batch[0]
+    if isinstance(inputs, Tensor) and inputs.numel() == 0:
+        raise RuleValueError(f"A batch needs samples, got inputs of shape {tuple(inputs.shape)}. Leave it out.")
+    return batch
 
 
 def _is_pair(batch: object) -> bool:

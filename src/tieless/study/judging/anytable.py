@@ -157,7 +157,7 @@ class Unpaired:
 
     Args:
         mean: Difference of the means.
-        error: Its standard error.
+        error: Standard error of the difference.
         freedom: Degrees of freedom, by Satterthwaite.
     Source:
         Welch 1947, doi:10.1093/biomet/34.1-2.28.

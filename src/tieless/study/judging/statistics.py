@@ -32,7 +32,7 @@ def special_functions() -> Any:
     with try_import("study") as study_extra:
         from scipy import special  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
     study_extra.check()
-    return special  # pyright: ignore[reportPossiblyUnbound]
+    return special  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def resolution(accuracies: Iterable[float]) -> float:

@@ -1,8 +1,9 @@
 """Where a driver, its store and its network saturate: the runner's own books against a simulated cluster.
 
 The books that every run keeps, queue, second attempts and results, run on simulated time against a pool of simulated workers.
-What the driver takes for a trial is measured here first: the books, a result written to a store on this disk and synced, and
-the bytes of an order and a result. What a round trip to a worker through Dask takes is given::
+What the driver takes for a trial is measured here first: the books, results written to a store on this disk and synced, one
+by one and many at a time, and the bytes of an order and a result. Those that have arrived at a look are written together.
+What a round trip to a worker through Dask takes is given::
 
     python benchmarks/cluster_scale.py [--trials 1000000] [--nodes 1000] [--message 2.5]
 """
@@ -17,7 +18,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +31,8 @@ from tieless.study.running.books import Books
 from tieless.study.running.pool import Left
 
 SECONDS = (1, 10, 60, 600)
+TOGETHER = 10
+"""Number of results in a transaction of many."""
 LOST = 1e-4
 """Share of trials whose machine is lost under them."""
 STUDY = """
@@ -72,16 +75,17 @@ class SimulatedPool:
         return self._free
 
     def submit(self, trial: Any, state: bytes | None) -> None:
-        self._spend()
+        self.spend(self._message / 2)
         self._free -= 1
         self._number += 1
         takes = self._seconds * self._chance.uniform(0.5, 1.5)
         self.worked += takes
         heapq.heappush(self._ends, (self.now + takes, self._number, trial))
 
-    def _spend(self) -> None:
-        self.now += self._message / 2
-        self.busy += self._message / 2
+    def spend(self, seconds: float) -> None:
+        """Keep the driver busy."""
+        self.now += seconds
+        self.busy += seconds
 
     def events(self, interrupt: Any, timeout: float | None) -> Iterator[Finished | Left]:
         self.now = max(self.now, self._ends[0][0])
@@ -89,7 +93,7 @@ class SimulatedPool:
         while self._ends and self._ends[0][0] <= self.now:
             ended.append(heapq.heappop(self._ends)[2])
         for trial in ended:
-            self._spend()
+            self.spend(self._message / 2)
             self._free += 1
             lost = self._chance.random() < LOST
             yield Left(trial, "has left the cluster") if lost else Finished(Result(trial=trial, status="done"))
@@ -98,17 +102,47 @@ class SimulatedPool:
         return []
 
 
-def simulate(trials: int, nodes: int, seconds: float, message: float) -> tuple[SimulatedPool, float, int]:
-    """Run the books of so many trials; return the pool, the CPU seconds of the books, and the number of results."""
+@dataclass(frozen=True, slots=True)
+class StoreCost:
+    """Wall seconds of a store.
+
+    Args:
+        alone: Seconds of a transaction of one result.
+        together: Seconds of a result among many in one transaction.
+        on_disk: Bytes of a result on the disk.
+    """
+
+    alone: float
+    together: float
+    on_disk: float
+
+    def of(self, results: int) -> float:
+        """Seconds of a transaction of so many results."""
+        return self.alone + (results - 1) * self.together
+
+
+def simulate(
+    trials: int, nodes: int, seconds: float, message: float, store: StoreCost
+) -> tuple[SimulatedPool, float, int, int]:
+    """Run the books of so many trials.
+
+    Returns:
+        Pool, CPU seconds of the books, number of results and number of transactions.
+    """
     pool = SimulatedPool(nodes, seconds, message)
     silent, _ = multiprocessing.Pipe(duplex=False)
-    stored = set[str]()
-    books = Books(
-        cast("Any", pool), lambda result: stored.add(result.trial.id), lambda _: None, silent, clock=pool.clock
-    )
+    stored, transactions = set[str](), 0
+
+    def write(results: Sequence[Result]) -> None:
+        nonlocal transactions
+        transactions += 1
+        pool.spend(store.of(len(results)))
+        stored.update(result.trial.id for result in results)
+
+    books = Books(cast("Any", pool), write, lambda _: None, silent, clock=pool.clock)
     clock = time.process_time()
     books.loop(cast("Any", [Simulated(f"{number:016x}") for number in range(trials)]))
-    return pool, time.process_time() - clock, len(stored)
+    return pool, time.process_time() - clock, len(stored), transactions
 
 
 def a_result(trial: Trial) -> Result:
@@ -118,16 +152,22 @@ def a_result(trial: Trial) -> Result:
     return Result(trial=trial, status="done", epochs=records, predicted_classes=10, classes=10, versions=versions)
 
 
-def store_seconds(folder: Path, count: int) -> tuple[float, float]:
-    """Wall seconds of one synced result, and bytes of it on the disk."""
-    study = parse_study(STUDY, name="cost", overrides=[f"seeds={list(range(count // 2))}"])
+def store_cost(folder: Path, count: int, together: int) -> StoreCost:
+    """Measure a store with ``count`` transactions of one result, and as many results, ``together`` in a transaction."""
+    study = parse_study(STUDY, name="cost", overrides=[f"seeds={list(range(count))}"])
+    results = [a_result(trial) for trial in study.trials]
     with Store.create(folder, study) as store:
         before = (folder / "study.db").stat().st_size
         clock = time.perf_counter()
-        for trial in study.trials:
-            store.add(a_result(trial))
-        seconds = time.perf_counter() - clock
-        return seconds / count, ((folder / "study.db").stat().st_size - before) / count
+        for result in results[:count]:
+            store.add(result)
+        alone = (time.perf_counter() - clock) / count
+        clock = time.perf_counter()
+        for start in range(count, 2 * count, together):
+            store.add_all(results[start : start + together])
+        seconds = (time.perf_counter() - clock) / count
+        bytes_each = ((folder / "study.db").stat().st_size - before) / len(results)
+        return StoreCost(alone, max(0.0, (seconds - alone / together) / (1 - 1 / together)), bytes_each)
 
 
 def main() -> None:
@@ -139,16 +179,25 @@ def main() -> None:
     parser.add_argument("--stored", type=int, default=1_000, help="results that are written to measure the store")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store, on_disk = store_seconds(Path(folder), options.stored)
+        store = store_cost(Path(folder), options.stored, TOGETHER)
     (trial, *_) = parse_study(STUDY, name="cost").trials
     sent, back = len(pickle.dumps(trial.to_dict())), len(pickle.dumps(a_result(trial).to_dict()))
     message = options.message / 1000
     table = Table(title=f"{options.trials:,} trials on {options.nodes:,} workers")
-    for title in ("a trial takes", "hours", "workers busy", "driver busy", "trials a second", "network", "results"):
+    for title in (
+        "a trial takes",
+        "hours",
+        "workers busy",
+        "driver busy",
+        "trials a second",
+        "a transaction",
+        "network",
+        "results",
+    ):
         table.add_column(title, justify="right")
     books = 0.0
     for seconds in SECONDS:
-        pool, cpu, results = simulate(options.trials, options.nodes, seconds, message + store)
+        pool, cpu, results, transactions = simulate(options.trials, options.nodes, seconds, message, store)
         books = max(books, cpu / options.trials)
         rate = options.trials / pool.now
         table.add_row(
@@ -157,14 +206,20 @@ def main() -> None:
             f"{100 * pool.worked / (options.nodes * pool.now):.0f} %",
             f"{100 * pool.busy / pool.now:.1f} %",
             f"{rate:.1f}",
+            f"{results / transactions:.1f}",
             f"{rate * (sent + back) / 1000:.0f} kB/s",
             f"{results:,}",
         )
-    console = Console()
-    console.print(f"books: {1e6 * books:.0f} microseconds of CPU a trial; store: {1e3 * store:.2f} ms a result, synced")
-    console.print(f"an order has {sent} bytes, a result of 20 epochs {back}; it takes {on_disk:.0f} bytes of disk")
+    console = Console(width=130)
+    console.print(f"books: {1e6 * books:.0f} microseconds of CPU a trial")
     console.print(
-        f"all results take {options.trials * on_disk / 1e9:.1f} GB; a message through Dask, as given, {options.message} ms"
+        f"store: {1e3 * store.alone:.2f} ms a result, synced by itself; {1e3 * store.together:.2f} ms more for each with it"
+    )
+    console.print(
+        f"an order has {sent} bytes, a result of 20 epochs {back}; it takes {store.on_disk:.0f} bytes of disk"
+    )
+    console.print(
+        f"all results take {options.trials * store.on_disk / 1e9:.1f} GB; a message through Dask, as given, {options.message} ms"
     )
     console.print(table)
 

@@ -50,7 +50,7 @@ class Database:
     def keep_log(self) -> None:
         """Let others read while this process writes, and have each transaction on the disk when it ends.
 
-        One fsync for each trial costs milliseconds against the seconds or minutes of the trial. With a limit of one
+        The sync costs milliseconds against the seconds or minutes of the trials that end between two. With a limit of one
         page, the log is copied into the file after each transaction.
         """
         self._logs = True

@@ -1,8 +1,8 @@
 """Store of the results of a study: one SQLite file that survives a crash.
 
-Each result is one transaction, synced to the disk before ``add`` returns. SQLite's write-ahead log lets others
-read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are JSON; a
-record that was damaged since is named by its id, and the others stay usable.
+What is added at a time is one transaction, synced to the disk before ``add`` or ``add_all`` returns. SQLite's write-ahead
+log lets others read while a run writes, and rolls a half-written transaction back when the file is next opened. Values are
+JSON; a record that was damaged since is named by its id, and the others stay usable.
 """
 
 from __future__ import annotations
@@ -312,9 +312,14 @@ class Store:
         Raises:
             StudyError: the result cannot be written; the store is as it was before.
         """
-        self._add([result])
+        self.add_all([result])
 
-    def _add(self, results: Iterable[Result]) -> None:
+    def add_all(self, results: Iterable[Result]) -> None:
+        """Store results as ``add`` does, all or none, in one transaction: a sync to the disk takes as long for many.
+
+        Raises:
+            StudyError: the results cannot be written; the store is as it was before.
+        """
         rows = [(result.trial.id, result.status, json.dumps(result.to_dict())) for result in results]
         with self._database.transaction():
             self._database.execute_many(
@@ -335,7 +340,7 @@ class Store:
         if study.most_seeds is not None:
             self.allow_seeds(study.most_seeds)
             self.add_seeds(study.trials[len(study.trials) - study.added :])
-        self._add(results)
+        self.add_all(results)
 
     def results(self, *, planned: bool = True) -> list[Result]:
         """Results of the plan, in its order; with ``planned=False`` all that were ever stored, in order of their id.

@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 
 from tieless.errors import LostResultError, StudyError
@@ -29,7 +29,7 @@ class Books:
 
     Args:
         pool: Pool that runs the trials.
-        store: Function that stores a result and returns when it is on the disk.
+        store: Function that stores results, all or none, and returns when they are on the disk.
         listen: Function called with each event.
         interrupt: Connection that becomes readable with the number of a signal that stops the run.
         deadline: Time of the clock after which no trial begins.
@@ -43,7 +43,7 @@ class Books:
     def __init__(
         self,
         pool: Pool,
-        store: Callable[[Result], None],
+        store: Callable[[Sequence[Result]], None],
         listen: Callable[[Event], None],
         interrupt: Connection,
         *,
@@ -59,6 +59,7 @@ class Books:
         self.stopped_by: int | None = None
         self._queue: deque[Trial] = deque()
         self._running: set[str] = set()
+        self._arrived: list[Result] = []
         self._deaths: Counter[tuple[type, str]] = Counter()
         self._pool = pool
         self._store = store
@@ -82,6 +83,7 @@ class Books:
             left = self._last_moment - self._clock()
             for event in self._pool.events(self._interrupt, None if left == math.inf else max(0.0, left)):
                 self._hear(event)
+            self._end_arrived()
             if self._interrupt.poll() and not self._goes_on_after(self._interrupt.recv()):
                 return False
             if self._running and self._clock() >= self._last_moment:
@@ -125,7 +127,7 @@ class Books:
         trial = event.result.trial if isinstance(event, Finished) else event.trial
         self._running.discard(trial.id)
         if isinstance(event, Finished):
-            self._end(event.result)
+            self._arrived.append(event.result)
             return
         self._deaths[type(event), trial.id] += 1
         most = _ATTEMPTS if isinstance(event, Died) else _DEPARTURES
@@ -134,7 +136,7 @@ class Books:
             self._listen(Retried(trial, event.reason))
         else:
             error = f"Its worker died {most} times, the last time {event.reason}."
-            self._end(Result(trial=trial, status="failed", error=error))
+            self._arrived.append(Result(trial=trial, status="failed", error=error))
 
     def _save(self, event: Saved) -> None:
         assert self._checkpoints is not None
@@ -143,26 +145,27 @@ class Books:
         except StudyError as error:
             self._listen(Notice(f"A trial goes on without a checkpoint. {error}"))
 
-    def _end(self, result: Result) -> None:
-        self._keep(result)
-        self._listen(Finished(result))
-
-    def _keep(self, result: Result) -> None:
+    def _end_arrived(self) -> None:
+        """Store what has arrived since the last look, as one transaction, then tell of it."""
+        results, self._arrived = self._arrived, []
+        if not results:
+            return
         try:
-            self._store(result)
+            self._store(results)
         except StudyError as error:
-            raise LostResultError(f"The run ends, and its latest result is lost. {error}") from error
-        self.ended[result.status] += 1
+            lost = "latest result is" if len(results) == 1 else f"latest {len(results)} results are"
+            raise LostResultError(f"The run ends, and its {lost} lost. {error}") from error
+        self.ended.update(result.status for result in results)
         self.gave_up = self.ended["failed"] >= self._most_failures
-        self.ended_ids.add(result.trial.id)
+        self.ended_ids.update(result.trial.id for result in results)
         if self._checkpoints is not None:
-            self._checkpoints.drop(result.trial.id)
+            for result in results:
+                self._checkpoints.drop(result.trial.id)
+        # All are kept before the first is told: whoever listens may have gone.
+        for result in results:
+            self._listen(Finished(result))
 
     def close(self) -> None:
         """End the pool. A result that was sent before the end is stored."""
-        rescued = self._pool.close()
-        # All are kept before the first is told: whoever listens may have gone.
-        for result in rescued:
-            self._keep(result)
-        for result in rescued:
-            self._listen(Finished(result))
+        self._arrived.extend(self._pool.close())
+        self._end_arrived()

@@ -1,7 +1,8 @@
 """Runner of a study: its rounds, the signals that stop it, and the store that survives a crash.
 
-The runner alone writes to the store, one transaction a trial. So whatever is killed, whenever, a finished trial is
-stored once and an unfinished one not at all; running the study again runs the missing trials.
+The runner alone writes to the store, one transaction for all results that have arrived, and tells of none before. So
+whatever is killed, whenever, a trial that was told of is stored once, and an unfinished one not at all; running the study
+again runs the missing trials.
 
 A run has rounds: first the missing trials of the plan, then those that were added to it because a learning rate is now
 chosen or a claim is undecided. Added trials are in the store before they run.
@@ -149,7 +150,7 @@ def run(
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
             to be added to a study without claims, ``taken`` was begun with another ``most_seeds``, or the script that
             calls this function does so in each worker too.
-        LostResultError: a result cannot be stored, because the disk is full or the store was deleted.
+        LostResultError: results cannot be stored, because the disk is full or the store was deleted.
     """
     if mp.current_process().name == NAME:
         # Not an error, whose traceback would hide that of the process which started this one.
@@ -179,7 +180,7 @@ def run(
             pool = ProcessPool(count, threads, run_trial, trial_timeout)
         running = Books(
             pool,
-            store.add,
+            store.add_all,
             listen,
             interrupt,
             deadline=deadline,

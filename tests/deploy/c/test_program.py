@@ -118,11 +118,19 @@ def convolutional(rng):
     return chain((1, 12, 12), BYTES, stem, signs, conv, signs, conv, (Flatten, {}))
 
 
+def dense(rng):
+    """Perceptron of signs, whose rows are whole words."""
+    signs = {"thresholds": rng.integers(-99, 99, (1, 512)).astype(np.int32), "direction": np.ones(512, np.int8)}
+    layers = [(Linear, {"weight": weight(rng, *shape), "bias": None}) for shape in ((512, 40), (7, 512))]
+    return chain((40,), BYTES, layers[0], (Threshold, {**signs, "low": -1, "step": 2}), layers[1])
+
+
+@pytest.mark.parametrize("made", [convolutional, dense])
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("flags", [("-O3", "-mpopcnt"), ("-O2",)], ids=["popcount", "plain"])
-def test_every_compiler_takes_it_without_a_warning(compiler, flags, tmp_path):
+def test_every_compiler_takes_it_without_a_warning(made, compiler, flags, tmp_path):
     rng = np.random.default_rng(0)
-    network = convolutional(rng)
+    network = made(rng)
     bytes_, images = samples(network, rng, 20)
     flags = [flag for flag in flags if flag != "-mpopcnt" or platform.machine() == "x86_64"]
     (found,) = run([to_c(network, "net")], [bytes_], tmp_path, *flags, compiler=compiler)
@@ -215,18 +223,19 @@ def test_a_sum_takes_the_place_of_what_it_adds_to():
     assert to_c(Network((1, 12, 12), tuple(made), "scores"), "net").scratch == sums + bits + window
 
 
+@pytest.mark.parametrize("made", [convolutional, dense])
 @pytest.mark.parametrize("target", EMBEDDED["EMULATED"], ids=lambda target: target.name)
-def test_emulated_machines_find_the_same_scores(target):
-    """All that `make embedded` does, for a small network."""
+def test_emulated_machines_find_the_same_scores(target, made):
+    """All that `make embedded` does, for small networks."""
     if target.missing:
         pytest.skip(f"{target.name} was not asked: no {', no '.join(target.missing)} (make embedded installs them)")
     rng = np.random.default_rng(0)
-    network = convolutional(rng)
+    network = made(rng)
     bytes_, images = samples(network, rng, 5)
     expected = evaluate(network, images)[network.output].astype(np.int32)
     name, _, equal, _, _, _, count = EMBEDDED["row"](target, to_c(network, "net"), bytes_, expected)
     assert (name, equal) == ("net", "5 of 5")
-    assert int(count.replace(",", "")) > 144 * 8
+    assert int(count.replace(",", "")) > 512 * 20
     assert EMBEDDED["row"](target, to_c(network, "net"), bytes_, expected + 1)[2] == "0 of 5"
 
 

@@ -22,11 +22,10 @@ _COUNT_WORDS = """\
 static uint32_t @_count{suffix}(const uint32_t *x{parameters}, int32_t n)
 {{
     uint32_t sum = 0;
-    int32_t i = 0;
 #ifndef @_POPCOUNT
     /* Four words at a time are added to digits of one, two and four, so that one of five is counted. */
     uint32_t ones = 0, twos = 0;
-    for (; i + 4 <= n; i += 4) {{
+    for (; n >= 4; n -= 4) {{
         const uint32_t a = {first}, b = {second}, c = {third}, d = {fourth};
         const uint32_t ab = ones ^ a, carry1 = (ones & a) | (ab & b);
         const uint32_t abc = ab ^ b, cd = abc ^ c, carry2 = (abc & c) | (cd & d);
@@ -34,10 +33,14 @@ static uint32_t @_count{suffix}(const uint32_t *x{parameters}, int32_t n)
         sum += @_ones((twos & carry1) | (both & carry2));
         twos = both ^ carry2;
         ones = cd ^ d;
+        {moves};
     }}
     sum = 4u * sum + 2u * @_ones(twos) + @_ones(ones);
 #endif
-    for (; i < n; i++) sum += @_ones({rest});
+    for (; n > 0; n--) {{
+        sum += @_ones({rest});
+        {move};
+    }}
     return sum;
 }}"""
 
@@ -105,13 +108,20 @@ static void @_put_{name}(uint8_t *to, int32_t number)
 }}"""
 
 
-def _count_words(suffix: str, parameters: str, expression: str) -> str:
-    index = ("i", "i + 1", "i + 2", "i + 3")
+def _count_words(suffix: str, expression: str) -> str:
+    pointers = re.findall(r"[a-z]+", expression)
     words = {
-        name: expression.replace("[i]", f"[{at}]")
-        for name, at in zip(("first", "second", "third", "fourth"), index, strict=True)
+        name: re.sub(r"[a-z]+", rf"\g<0>[{at}]", expression)
+        for at, name in enumerate(("first", "second", "third", "fourth"))
     }
-    return _COUNT_WORDS.format(suffix=suffix, parameters=parameters, rest=expression, **words)
+    return _COUNT_WORDS.format(
+        suffix=suffix,
+        parameters="".join(f", const uint32_t *{pointer}" for pointer in pointers[1:]),
+        rest=words["first"],
+        moves="; ".join(f"{pointer} += 4" for pointer in pointers),
+        move="; ".join(f"{pointer}++" for pointer in pointers),
+        **words,
+    )
 
 
 def _all() -> dict[str, str]:
@@ -141,9 +151,9 @@ def _all() -> dict[str, str]:
             "    if (shift > 24) words[(at >> 5) + 1] |= bits >> (32 - shift);\n}"
         ),
         "ones": _COUNT,
-        "count": _count_words("", "", "x[i]"),
-        "count_and": _count_words("_and", ", const uint32_t *y", "x[i] & y[i]"),
-        "count_xor": _count_words("_xor", ", const uint32_t *y, const uint32_t *mask", "(x[i] ^ y[i]) & mask[i]"),
+        "count": _count_words("", "x"),
+        "count_and": _count_words("_and", "x & y"),
+        "count_xor": _count_words("_xor", "(x ^ y) & mask"),
     }
     for name, kind in kinds.items():
         found[f"total_{name}"] = _TOTAL.format(name=name, kind=kind)

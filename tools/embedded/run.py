@@ -1,10 +1,10 @@
 """Packed networks as C in emulators: are the scores those of the reference, and what do they cost?
 
-    python tools/embedded/run.py [NET.safetensors ...] [--images 200] [--data fashion-mnist]
+    python tools/embedded/run.py [NET.safetensors ...] [--images 200] [--bytes]
 
 Without networks, three that ship are packed with random weights. Each network is exported and compiled for every target that is installed (`make embedded` installs them), and run on images
 of the test set: 10,000 on this machine, with gcc, with clang and under sanitizers, and as many as asked in each
-emulator. One row a network and target: bytes of flash, of scratch and of stack, and instructions an image, which QEMU counts.
+emulator. With --bytes each is asked again with a byte for every weight and activation. One row a network and target: bytes of flash, of scratch and of stack, and instructions an image, which QEMU counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tieless_runtime import Network, evaluate, read
+from tieless_runtime.operations import Affine, Conv, Linear, Operation, Threshold
+from tieless_runtime.weights import Weight
 
 from tieless.data import Dataset, load
 from tieless.deploy import CProgram, pack, to_c
@@ -194,11 +196,28 @@ def untrained(samples: Dataset) -> dict[str, Network]:
     return found
 
 
+def in_bytes(network: Network) -> Network:
+    """The same network with a byte for every weight and for every activation."""
+    operations: list[Operation] = []
+    for operation in network.operations:
+        if isinstance(operation, (Linear, Conv)):
+            operations.append(replace(operation, weight=Weight("integer", operation.weight.values, 8)))
+        elif isinstance(operation, Threshold):
+            code, channels = f"{operation.output} code", len(operation.direction)
+            operations.append(replace(operation, output=code))
+            same = {"factor": np.ones(channels, np.int32), "offset": np.zeros(channels, np.int32)}
+            operations.append(Affine(name=operation.name, inputs=(code,), output=operation.output, **same))
+        else:
+            operations.append(operation)
+    return Network(network.shape, tuple(operations), network.output, network.score_scale)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", nargs="*", type=Path, help="packed networks of integers [three, not trained]")
     parser.add_argument("--images", type=int, default=200, help="images in each emulator [200]")
+    parser.add_argument("--bytes", action="store_true", help="each network in bytes too")
     parser.add_argument("--data", default="fashion-mnist", help="data set [fashion-mnist]")
     options = parser.parse_args()
     samples = load(options.data, seed=0)
@@ -211,6 +230,8 @@ def main() -> None:
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     failed = False
     networks = {name_in_c(path.stem): read(path) for path in options.networks} or untrained(samples)
+    if options.bytes:
+        networks = {**networks, **{f"{name}_bytes": in_bytes(network) for name, network in networks.items()}}
     for name, network in networks.items():
         program = to_c(network, name, pixel=(1 / 255, 0))
         expected = reference(network, images)

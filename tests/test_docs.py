@@ -76,6 +76,12 @@ def test_each_page_has_one_title():
     assert titles == {page: f"# {name}" for name, page in entries if page in titles}
 
 
+def test_the_home_page_leads_to_each_page():
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (docs / "index.md").read_text(encoding="utf-8")))
+    assert {page.name for page in docs.glob("*.md")} - linked == {"index.md"}
+
+
 def test_the_pictures_of_the_home_page_are_what_the_code_draws():
     """If not: python tools/home_pictures.py."""
     tool = runpy.run_path(str(ROOT / "tools" / "home_pictures.py"))

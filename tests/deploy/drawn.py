@@ -201,7 +201,7 @@ def convolutions(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     chain = Chain(shapes(draw, draw(st.sampled_from([2, 3]))))
     now = chain.quantised(draw)
-    for made in (conv, threshold, lif, conv, pool, threshold, relu, pool, threshold, settle):
+    for made in (conv, threshold, lif, conv, pool, threshold, relu, pool, threshold):
         if made not in (relu, lif, pool) or draw(st.booleans()):
             now = chain.emit(*made(draw, rng, chain.values[now]), now) or now
     now = chain.emit(SumTime, {}, now) or now

@@ -197,6 +197,47 @@ def test_floats_are_refused_by_the_layer_that_has_them():
         to_c(chain((2,), (Quantise, {"scale": 1.0, "low": -999, "high": 999}), (Relu, {})), "net")
 
 
+@pytest.mark.parametrize("channels", [3, 8, 11])
+def test_a_linear_layer_finds_each_place_of_a_flattened_value(channels, tmp_path):
+    """Of bits and of bytes, which lie place by place, while PyTorch's order is channel by channel."""
+    rng = np.random.default_rng(channels)
+    stem = (Conv, {"weight": weight(rng, channels, 1, 3, 3), "bias": None, **SLIDES})
+    steps = {"direction": np.ones(channels, np.int8), "low": -1, "step": 2}
+    head = (Linear, {"weight": weight(rng, 5, channels * 20), "bias": None})
+    networks = [
+        chain((1, 4, 5), BYTES, stem, (Threshold, {"thresholds": levels, **steps}), (Flatten, {}), head)
+        for levels in (rng.integers(-99, 99, (codes, channels)).astype(np.int32) for codes in (1, 2))
+    ]
+    given_ = [samples(network, rng, SAMPLES) for network in networks]
+    programs = [to_c(network, f"net{index}") for index, network in enumerate(networks)]
+    for network, (_, images), found in zip(
+        networks, given_, run(programs, [b for b, _ in given_], tmp_path), strict=True
+    ):
+        assert (found == evaluate(network, images)[network.output][:, None]).all()
+
+
+def test_a_value_that_is_taken_again_is_not_written_over(tmp_path):
+    """Four sums with the first value: it lives until the last one, and each sum until the next."""
+    rng = np.random.default_rng(0)
+    made = [
+        Quantise(name="", inputs=("input",), output="q", scale=1.0, low=0, high=255),
+        Conv(name="", inputs=("q",), output="first", weight=weight(rng, 8, 1, 3, 3), bias=None, **SLIDES),
+    ]
+    for i in range(4):
+        before = f"sum{i - 1}" if i else "first"
+        levels = rng.integers(-99, 99, (1, 8)).astype(np.int32)
+        made += [
+            Threshold(name="", inputs=(before,), output=f"bits{i}", thresholds=levels, **SIGNS),
+            Conv(name="", inputs=(f"bits{i}",), output=f"c{i}", weight=weight(rng, 8, 8, 3, 3), bias=None, **SLIDES),
+            Add(name="", inputs=(f"c{i}", "first"), output=f"other{i}"),
+            Add(name="", inputs=(f"other{i}", before), output=f"sum{i}"),
+        ]
+    network = Network((1, 6, 6), tuple(made), "sum3")
+    bytes_, images = samples(network, rng, SAMPLES)
+    (found,) = run([to_c(network, "net")], [bytes_], tmp_path)
+    assert (found == evaluate(network, images)["sum3"].reshape(SAMPLES, 1, -1)).all()
+
+
 def test_memory_is_reused_between_layers():
     """Of six buffers of 144 places, two live at once: bits of 8 channels in, bits or bytes of them out, and a window."""
     program = to_c(convolutional(np.random.default_rng(0)), "net")

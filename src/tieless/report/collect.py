@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
@@ -38,10 +39,13 @@ from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
 from tieless.study.study import Study
-from tieless.study.trial import BackwardPass, Result, Trial, count, outcome
+from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, count, outcome
 
 BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
+
+_SETTINGS = attrgetter(*(field.name for field in fields(Settings) if field.name != "learning_rate"))
+"""Values of a trial that its section shares."""
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
@@ -87,8 +91,8 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     edges = _edges(choose, made, shown) if choose else None
     found = steps(known)
     sections = tuple(
-        _section(key, trials, results_by_id, rules, flat, edges, found.get(key.data, UNKNOWN))
-        for key, trials in _group(shown, lambda trial: Settings.of(trial).without_rate()).items()
+        _section(trials, results_by_id, rules, flat, edges, found.get(trials[0].data, UNKNOWN))
+        for trials in _group(shown, _SETTINGS).values()
     )
     return Report(
         header=Header.of(study),
@@ -122,7 +126,6 @@ def _edges(choose: Choose, made: Iterable[Choice], shown: Iterable[Trial]) -> di
 
 
 def _section(
-    settings: Settings,
     planned: Sequence[Trial],
     results: Mapping[str, Result],
     rules: Sequence[BackwardPass],
@@ -130,6 +133,7 @@ def _section(
     edges: Mapping[Trial, int] | None,
     step: Step,
 ) -> Section:
+    settings = Settings.of(planned[0]).without_rate()
     chosen = edges is not None
     # Where each cell has the one rate that was chosen for it, all belong in one table.
     by_rate = _group(planned, lambda trial: None if chosen else trial.learning_rate)
@@ -260,10 +264,7 @@ def _curve(cell: TableCell) -> Curve:
 
 
 def _axes(planned: Sequence[Trial]) -> tuple[Axis, ...]:
-    return tuple(
-        Axis(field.name, _distinct(_in_words(getattr(trial, field.name)) for trial in planned))
-        for field in fields(Trial)
-    )
+    return tuple(Axis(name, _distinct(map(_in_words, _distinct(map(attrgetter(name), planned))))) for name in FIELDS)
 
 
 def _in_words(value: object) -> str:

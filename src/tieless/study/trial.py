@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from statistics import fmean
@@ -152,11 +152,9 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """Hash of ``MEANING`` and of all fields that change what is computed: 16 hexadecimal digits."""
-        # Plain values all: asdict would copy each, which takes most of the time.
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
         named = {
             name: value
-            for name, value in values.items()
+            for name, value in self.to_dict().items()
             if name not in DEFAULTS_OF_LATER_FIELDS or value != DEFAULTS_OF_LATER_FIELDS[name]
         }
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
@@ -167,22 +165,32 @@ class Trial:
         """Rule and feedback weights of the run."""
         return BackwardPass(self.backward, self.feedback)
 
+    def with_seed(self, seed: int) -> Trial:
+        """The trial with another seed. Its other fields are not checked again."""
+        return self if seed == self.seed else Trial.from_dict({**self.to_dict(), "seed": seed})
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        # Plain values all: asdict would copy each, which takes most of the time with a large store.
+        return {name: getattr(self, name) for name in FIELDS}
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Trial:
-        """Trial from a dictionary of ``to_dict``, unchecked: a store stays readable if a rule is not registered."""
+    def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Trial:
+        """Trial from a dictionary of ``to_dict``, unchecked: a store stays readable if a rule is not registered.
+
+        Args:
+            record: Dictionary.
+            known_id: Id of the trial, where it need not be computed.
+        """
         trial = object.__new__(cls)
-        for f in fields(cls):
-            object.__setattr__(
-                trial,
-                f.name,
-                record.get(f.name, DEFAULTS_OF_LATER_FIELDS[f.name])
-                if f.name in DEFAULTS_OF_LATER_FIELDS
-                else record[f.name],
-            )
+        values = {**DEFAULTS_OF_LATER_FIELDS, **record}
+        trial.__dict__.update({name: values[name] for name in FIELDS})
+        if known_id is not None:
+            trial.__dict__["id"] = known_id
         return trial
+
+
+FIELDS = tuple(f.name for f in fields(Trial))
+"""Names of the fields of a trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,18 +251,29 @@ class Result:
         return self.status == "done" and self.predicted_classes == 1
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            **{name: getattr(self, name) for name in _RESULT_FIELDS},
+            "trial": self.trial.to_dict(),
+            "epochs": tuple({name: getattr(epoch, name) for name in _EPOCH_FIELDS} for epoch in self.epochs),
+            "versions": dict(self.versions),
+            "hardware": dict(self.hardware),
+            "alignments": tuple(asdict(row) for row in self.alignments),
+        }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Result:
+    def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Result:
+        """Result from a dictionary of ``to_dict``; ``known_id`` is that of its trial, as ``Trial.from_dict`` takes it."""
         # These came after the first stores were written.
-        later = {"alignments", "test_samples"}
-        values = {f.name: record[f.name] for f in fields(cls) if f.name not in later}
-        values["test_samples"] = record.get("test_samples")
-        values["alignments"] = tuple(AlignmentRow(**row) for row in record.get("alignments", ()))
-        values["trial"] = Trial.from_dict(record["trial"])
+        values = {"alignments": (), "test_samples": None, **record}
+        values = {name: values[name] for name in _RESULT_FIELDS}
+        values["alignments"] = tuple(AlignmentRow(**row) for row in values["alignments"])
+        values["trial"] = Trial.from_dict(record["trial"], known_id=known_id)
         values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])
         return cls(**values)
+
+
+_RESULT_FIELDS = tuple(f.name for f in fields(Result))
+_EPOCH_FIELDS = tuple(f.name for f in fields(EpochRecord))
 
 
 class _Run(Protocol):

@@ -39,6 +39,30 @@ def test_results_come_out_as_they_went_in_in_the_order_of_the_plan(tmp_path, stu
         assert store.study() == study
 
 
+def test_results_added_together_are_all_stored_or_none(tmp_path, study):
+    first, second, third, *_ = map(make_result, study.trials)
+    with Store.create(tmp_path, study) as store:
+        store.add_all([first, second])
+        assert store.results() == [first, second]
+        with pytest.raises(StudyError, match="Cannot write"):
+            store.add_all([third, replace(first, status=None)])
+        assert store.results() == [first, second]
+
+
+def test_a_plan_of_an_earlier_meaning_keeps_its_ids_and_is_run_anew(tmp_path, study, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tieless.study.trial.MEANING", 0)
+        before = make_study()
+        with Store.create(tmp_path, before) as store:
+            add_all(store, before.trials)
+    with Store.open(tmp_path) as store:
+        assert [trial.id for trial in store.study().trials] == [trial.id for trial in before.trials]
+        assert [result.trial.id for result in store.results()] == [trial.id for trial in before.trials]
+    with Store.create(tmp_path, study) as store:
+        assert store.results() == []
+        assert not {trial.id for trial in study.trials} & store.finished_ids()
+
+
 def test_a_trial_keeps_its_first_result(tmp_path, study):
     trial = study.trials[0]
     with Store.create(tmp_path, study) as store:

@@ -28,10 +28,11 @@ def expand(blocks: Iterable[Axes], imports: Imports | None = None) -> list[Trial
     sources: Callable[[str], str] = cache(imports.sources) if imports is not None else lambda _: ""
     for axes in blocks:
         cells = {name: values for name, values in axes.items() if name != "seeds"}
+        first = axes["seeds"][0]
+        products = (dict(zip(cells, values, strict=True)) for values in itertools.product(*cells.values()))
+        one_each = [Trial(seed=first, sources=sources(settings["data"]), **settings) for settings in products]
         for turn, seed in enumerate(axes["seeds"]):
-            for values in itertools.product(*cells.values()):
-                settings = dict(zip(cells, values, strict=True))
-                trials[turn, Trial(seed=seed, sources=sources(settings["data"]), **settings)] = None
+            trials.update(dict.fromkeys((turn, trial.with_seed(seed)) for trial in one_each))
     return list(dict.fromkeys(trial for _, trial in sorted(trials, key=lambda pair: pair[0])))
 
 

@@ -219,6 +219,6 @@ def _resolve(model: StudyModel, overrides: Overrides, *, use_fallback: bool) -> 
         for block in picked
     }
     changed = Settings({**written.grid, **everywhere}, blocks, ())
-    cells = changed.trials()
+    cells = changed.trials() if written.exclude else []
     # An exclude that nothing is left for would be an error in the file that Study.yaml writes.
     return replace(changed, exclude=tuple(p for p in written.exclude if drop(cells, [p]) != cells))

@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -65,6 +66,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._written_plan: Study | None = None
 
     @property
     def file(self) -> Path:
@@ -196,7 +198,7 @@ class Store:
     def _fail_damaged(self) -> None:
         """Mark a result that is no longer readable as missing: its trial runs again."""
         for name, text in self._database.rows("SELECT id, json FROM results"):
-            if isinstance(_read(text, Result.from_dict), str):
+            if isinstance(_read_result(text, name), str):
                 self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
 
     def _make(self, tables: str) -> None:
@@ -216,8 +218,10 @@ class Store:
 
     def _plan(self, study: Study) -> Study:
         most = self._database.rows("SELECT most FROM looks")
-        full = planned(study, self.results(planned=False), self._trials("added"), most[0][0] if most else None)
-        self._write_plan(full)
+        results = () if study.choose is None else self.results(planned=False)
+        full = planned(study, results, self._trials("added"), most[0][0] if most else None)
+        if full != self._written_plan:
+            self._write_plan(full)
         return full
 
     def _write_plan(self, full: Study) -> None:
@@ -225,6 +229,7 @@ class Store:
         self._database.execute("DELETE FROM plan")
         rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
         self._database.execute_many("INSERT INTO plan VALUES (?, ?, ?)", rows)
+        self._written_plan = full
 
     def join(self, other: Store) -> int:
         """Take the results of another store of the same study, all or none, and what it plans beyond this one.
@@ -292,15 +297,18 @@ class Store:
 
     def _trials(self, table: Literal["plan", "added"]) -> list[Trial]:
         query = {
-            "plan": "SELECT id, plan.json, results.json FROM plan LEFT JOIN results USING (id) ORDER BY position",
-            "added": "SELECT id, added.json, results.json FROM added LEFT JOIN results USING (id) ORDER BY position",
+            "plan": "SELECT id, json FROM plan ORDER BY position",
+            "added": "SELECT id, json FROM added ORDER BY position",
         }
-        return [self._trial(*row) for row in self._database.rows(query[table])]
+        # An added trial was added under any version of the training code: its id follows from its fields.
+        known = table == "plan"
+        return [self._trial(*row, known=known) for row in self._database.rows(query[table])]
 
-    def _trial(self, name: str, text: str, result: str | None) -> Trial:
-        trial = _read(text, Trial.from_dict)
+    def _trial(self, name: str, text: str, *, known: bool) -> Trial:
+        trial = _read(text, partial(Trial.from_dict, known_id=name if known else None))
         if isinstance(trial, str):
-            ended = "" if result is None else _read(result, Result.from_dict)
+            result = self._database.rows("SELECT json FROM results WHERE id = ?", [name])
+            ended = _read(result[0][0], Result.from_dict) if result else ""
             if isinstance(ended, str):
                 raise StudyError(f"The trial {name} of {self.file} has a damaged record ({trial}): {_ANEW}.")
             return ended.trial
@@ -348,16 +356,23 @@ class Store:
         A result whose record is damaged counts as failed, and its error says so; the next run repeats it. If its trial
         is not in the plan, it is left out.
         """
-        of_plan = "SELECT id, results.json, plan.json FROM plan JOIN results USING (id) ORDER BY position"
-        of_all = "SELECT id, results.json, plan.json FROM results LEFT JOIN plan USING (id) ORDER BY id"
-        found = [self._result(*row) for row in self._database.rows(of_plan if planned else of_all)]
-        return [result for result in found if result is not None]
+        # In the order of the file, which reads each of its pages once.
+        found = {
+            name: result
+            for name, text in self._database.rows("SELECT id, json FROM results ORDER BY id")
+            if (result := self._result(name, text)) is not None
+        }
+        if not planned:
+            return list(found.values())
+        order = self._database.rows("SELECT id FROM plan ORDER BY position")
+        return [found[name] for (name,) in order if name in found]
 
-    def _result(self, name: str, text: str, plan: str | None) -> Result | None:
-        result = _read(text, Result.from_dict)
+    def _result(self, name: str, text: str) -> Result | None:
+        result = _read_result(text, name)
         if not isinstance(result, str):
             return result
-        trial = "" if plan is None else _read(plan, Trial.from_dict)
+        plan = self._database.rows("SELECT json FROM plan WHERE id = ?", [name])
+        trial = _read(plan[0][0], Trial.from_dict) if plan else ""
         if isinstance(trial, str):
             return None
         return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
@@ -387,6 +402,10 @@ def _by_kind(study: Study) -> tuple[list[Trial], list[Trial]]:
     """Trials that were planned, and those with seeds that were added."""
     first = len(study.trials) - study.added
     return list(study.trials[:first]), list(study.trials[first:])
+
+
+def _read_result(text: str, trial_id: str) -> Result | str:
+    return _read(text, partial(Result.from_dict, known_id=trial_id))
 
 
 def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:

@@ -125,7 +125,7 @@ def _list() -> None:
 @click.option(
     "--checkpoint",
     type=click.Choice(["epochs"]),
-    help="Keep the state of running trials after each epoch, and go on from there.",
+    help="Keep the state of running trials after each epoch, and go on from there [as the study's file says].",
 )
 @click.option("--max-failures", type=click.IntRange(min=1), help="Start no new trial after this many failed ones.")
 @click.pass_context

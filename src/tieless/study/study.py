@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 
@@ -40,6 +40,7 @@ class Study:
         most_seeds: Largest number of seeds that a cell may get; ``None`` if it has only those of the file.
         imports: Names of the modules of the user's own that it was given leave to import.
         code: Their sources, for its workers; empty in a study read from its store.
+        checkpoint: Moments at which the state of a running trial is kept, where a run does not say so: ``"epochs"``.
         asked: Requested trials at every learning rate, with ``choose``; empty in a study read from its store.
     """
 
@@ -61,6 +62,7 @@ class Study:
     code: tuple[Code, ...] = field(default=(), repr=False, compare=False)
     added: int = 0
     most_seeds: int | None = None
+    checkpoint: Literal["epochs"] | None = None
     asked: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -84,7 +86,8 @@ class Study:
         """Study as a file that, when read, gives the same trials without overrides or fallback."""
         header = {"title": self.title, "question": self.question, "table": self.table, "core_hours": self.core_hours}
         imports = {"imports": list(self.imports)} if self.imports else {}
-        written: dict[str, Any] = {**header, **imports, **self.settings}
+        checkpoint = {"checkpoint": self.checkpoint} if self.checkpoint else {}
+        written: dict[str, Any] = {**header, **imports, **checkpoint, **self.settings}
         if self.choose is not None:
             written["choose"] = {name: _plain(value) for name, value in asdict(self.choose).items() if value}
         if self.claims:

@@ -264,8 +264,8 @@ class Result:
     def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Result:
         """Result from a dictionary of ``to_dict``; ``known_id`` is that of its trial, as ``Trial.from_dict`` takes it."""
         # These came after the first stores were written.
-        values = {"alignments": (), "test_samples": None, **record}
-        values = {name: values[name] for name in _RESULT_FIELDS}
+        given: dict[str, Any] = {"alignments": (), "test_samples": None, **record}
+        values: dict[str, Any] = {name: given[name] for name in _RESULT_FIELDS}
         values["alignments"] = tuple(AlignmentRow(**row) for row in values["alignments"])
         values["trial"] = Trial.from_dict(record["trial"], known_id=known_id)
         values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])

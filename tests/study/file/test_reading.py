@@ -144,6 +144,16 @@ def test_a_cell_that_cannot_train_may_be_there_if_it_is_excluded():
     assert all((trial.forward, trial.backward) != ("heaviside", "tied") for trial in parse(text).trials)
 
 
+def test_checkpoints_are_a_key_of_the_file_and_no_part_of_a_trial():
+    study = parse(f"checkpoint: epochs\n{FILE}")
+    assert (study.checkpoint, parse().checkpoint) == ("epochs", None)
+    assert [trial.id for trial in study.trials] == [trial.id for trial in parse().trials]
+    assert parse(study.yaml).checkpoint == "epochs"
+    assert Study.from_dict(study.to_dict(), study.trials) == study
+    message = refusal(f"checkpoint: steps\n{FILE}")
+    assert message.startswith("slopes.yaml:1: checkpoint: expected epochs, or null for none, got 'steps'"), message
+
+
 def test_an_override_holds_everywhere():
     study = parse(FILE, "epochs=7", "learning_rate=[0.5, 0.25]", "seeds=4")
     assert {trial.epochs for trial in study.trials} == {7}

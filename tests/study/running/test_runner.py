@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -484,6 +485,12 @@ def test_a_trial_with_checkpoints_loses_the_epoch_in_which_its_worker_dies_and_n
     assert begun_epochs(mark, study) == [[0, 1, 2, 2, 3]] * 2
     assert stored(tmp_path / "out") == [fakes.make_result(trial) for trial in study.trials]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [FILE, "study.lock"]
+
+
+def test_a_study_whose_file_asks_for_checkpoints_has_them(tmp_path, mark):
+    study = fakes.make_study("learning_rate=0.1", "seeds=0", "epochs=4", "backward=tied")
+    assert run(replace(study, checkpoint="epochs"), tmp_path, run_trial=fakes.long).done == 1
+    assert begun_epochs(mark, study) == [[0, 1, 2, 2, 3]]
 
 
 def test_a_run_goes_on_from_the_checkpoints_of_one_that_was_interrupted(tmp_path, mark):

@@ -23,6 +23,7 @@ A study file has a header, a ``grid`` and, where one product is not enough, ``bl
     choose: {validation: 0.1, seeds: [100]}  # each cell gets one of its learning rates, chosen on held out samples
     claims:                               # what the study is to settle; each must match a cell
       - full_jam is non-inferior to tied by 1 point for relu at the chosen rate
+    checkpoint: epochs                    # an interrupted trial goes on from its last epoch; no number depends on it
     imports: [mynet.py]                   # code that it needs: it runs only if the user names it too, with --import
 
 Overrides: ``epochs=1`` holds everywhere, ``adam.epochs=1`` in one block, ``blocks=[adam]`` picks blocks.
@@ -129,6 +130,7 @@ def parse_study(
         asked=tuple(trials) if choose else (),
         imports=tuple(code.name for code in named.named),
         code=settings.all_imports.to_send,
+        checkpoint=model.checkpoint,
     )
 
 

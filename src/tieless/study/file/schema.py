@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -157,6 +157,7 @@ class StudyModel(_Model):
     exclude: list[GridModel] = Field(default_factory=list, description="a list of {field: value} that drop cells")
     fallback: GridModel | None = Field(default=None, description="fields to use where the data cannot be had")
     imports: _Axis[str] = Field(default_factory=list, description="files of code that it needs, such as mynet.py")
+    checkpoint: Literal["epochs"] | None = Field(default=None, description="epochs, or null for none")
     choose: ChooseModel | None = Field(default=None, description="validation and seeds, by which rates are chosen")
     claims: list[Annotated[ClaimModel, BeforeValidator(_as_claim)]] = Field(
         default_factory=list, description="a list of sentences: full_jam is non-inferior to tied by 1 point for relu"

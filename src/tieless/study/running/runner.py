@@ -140,7 +140,8 @@ def run(
         trial_timeout: Number of seconds after which a trial's process is ended, as if it had died.
         most_failures: Number of failed trials at which no further trial begins; running trials are waited for.
         checkpoint: Moments at which the state of a running trial is kept beside the store, so that it goes on from there
-            after an interruption, bit for bit as without one: ``"epochs"``, after each epoch. ``None`` keeps none.
+            after an interruption, bit for bit as without one: ``"epochs"``, after each epoch. ``None`` is as the study
+            says.
         taken: Pairs of a study and results from elsewhere, as ``load_table(file, check_ids=True)`` returns them. They
             are put into the folder first, and so not run.
         run_trial: Function that runs a trial.
@@ -163,7 +164,7 @@ def run(
         check_most_seeds(study, most_seeds)
     if study.code:
         run_trial = Carrying(run_trial, study.code)
-    checkpoints = None if checkpoint is None else _checkpoints(study, folder)
+    checkpoints = None if (checkpoint or study.checkpoint) is None else _checkpoints(study, folder)
     deadline = math.inf if budget is None else time.monotonic() + budget
     with (
         _locked(folder),

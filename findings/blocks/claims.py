@@ -126,7 +126,9 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
             optimiser,
             f"{row.claim.names[1]}: {baseline}",
         )
-        points = words.NOTHING if cell.differences is None else words.points(cell.differences.mean)
+        points = words.NOTHING
+        if cell.differences is not None:
+            points = words.value(cell.differences.mean, cell.metric, 2, signed=True)
         found.setdefault(key, {})[row.claim.candidate] = f"{points} {MARKS[row.verdict.verdict]}"
     body = [[*key, *(said.get(column, words.NOTHING) for column in columns)] for key, said in found.items()]
     once(body, 3)

@@ -404,15 +404,29 @@ def make(cls: type[NamedT], call: Call) -> NamedT:
 
 
 _REGISTRIES: dict[str, Registry[Any]] = {}
+_KNOWN: list[dict[str, Any]] = []
+"""Dictionaries of what is registered by a name alone."""
+
+
+def known_by_name(names: dict[str, T]) -> dict[str, T]:
+    """The same dictionary; ``temporary_registrations`` takes back what is added to it."""
+    _KNOWN.append(names)
+    return names
 
 
 @contextmanager
 def temporary_registrations() -> Generator[None, None, None]:
-    """Context: classes that are registered inside, of whatever kind, are gone afterwards."""
+    """Context: what is registered inside, of whatever kind, is gone afterwards."""
+    before = [dict(known) for known in _KNOWN]
     with ExitStack() as stack:
         for registry in _REGISTRIES.values():
             stack.enter_context(registry.temporary())
-        yield
+        try:
+            yield
+        finally:
+            for known, names in zip(_KNOWN, before, strict=False):
+                known.clear()
+                known.update(names)
 
 
 class CataloguePackage(ModuleType, Generic[NamedT]):

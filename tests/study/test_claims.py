@@ -190,7 +190,7 @@ def test_anything_else_is_refused_in_one_line_that_shows_the_forms(sentence, pro
     with pytest.raises(StudyError, match=problem) as caught:
         parse_claim(sentence)
     assert "\n" not in str(caught.value)
-    assert "A claim reads: RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points]" in str(
+    assert "A claim reads: RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points|UNIT]" in str(
         caught.value
     )
 

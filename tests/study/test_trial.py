@@ -66,6 +66,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "test": "once",
         "denormals": "flushed",
         "sources": "mynet 1a2b3c4d5e6f7a8b",
+        "metric": "macro_f1",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}

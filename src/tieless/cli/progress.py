@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from tieless.study import Epoch, Event, Finished, Notice, Result, Retried, Started, Trial, Waiting
+from tieless.study.settings.metrics import ACCURACY
+from tieless.study.trial import measured
 
 _LATEST = 8
 _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
@@ -33,16 +35,20 @@ class Labels:
 
 
 def outcome(result: Result) -> Text:
-    """End of a trial: its test accuracy, its validation accuracy if it is never tested, or why it has none."""
+    """End of a trial: its metric on the test samples, or on the validation samples if it is never tested, or why not."""
     if result.status == "failed":
         return Text(f"failed: {result.error}", style=_STYLES["failed"])
     if result.status == "diverged":
         return Text(f"diverged in epoch {len(result.epochs) + 1}", style=_STYLES["diverged"])
-    last = result.epochs[-1]
-    if last.test_accuracy is not None:
-        text = Text(f"{last.test_accuracy:7.2%}", style=_STYLES["done"])
-    else:
-        text = Text(f"{last.validation_accuracy:7.2%} of validation", style=_STYLES["done"])
+    trial, last = result.trial, result.epochs[-1]
+    tested, validated = (measured(trial, last, samples) for samples in ("test", "validation"))
+    found = validated if tested is None else tested
+    shown = (
+        f"{found:7.2%}"
+        if trial.metric == ACCURACY
+        else f"{trial.scale.in_units(found or 0.0):.4g} {trial.scale.words(0)}"
+    )
+    text = Text(shown if tested is not None else f"{shown} of validation", style=_STYLES["done"])
     return text.append(" one class", style="yellow") if result.predicted_classes == 1 else text
 
 

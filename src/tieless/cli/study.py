@@ -323,9 +323,7 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
         terminal.console().print(report.table_claim(found))
         context.exit(_CODES[found.verdict])
     if lower:
-        raise click.UsageError(
-            "--lower is for a table with --columns: the accuracy of a study is better if it is higher."
-        )
+        raise click.UsageError("--lower is for a table with --columns: the metric of a study has its direction.")
     if is_file(source):
         try:
             verdicts = judge([parse_claim(sentence)], *load_table(source))

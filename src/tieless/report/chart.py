@@ -13,10 +13,12 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tieless.report.records import Curve, Panel, Section
+from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.trial import BackwardPass
 
 WIDTH, HEIGHT = 300, 220
 LEFT, RIGHT, TOP, BOTTOM = 26, 8, 30, 22
+_MOST_TICKS = 5
 MOST_POINTS = 60
 """Largest number of points of a curve. A longer one has as many epochs, evenly spread, first and last among them."""
 
@@ -35,24 +37,27 @@ class Frame:
 
     Args:
         epochs: Number of the last epoch.
-        low, high: Edges of the accuracy axis, in per cent.
-        step: Distance between its ticks, in per cent.
+        low, high: Edges of the metric's axis, in its unit: of the accuracy in per cent.
+        step: Distance between its ticks, in the unit.
         chance: Accuracy of a guess, as a fraction; ``None`` if the number of classes is not known.
+        metric: Name of the metric.
     """
 
     epochs: int
-    low: int
-    high: int
-    step: int
+    low: float
+    high: float
+    step: float
     chance: float | None
+    metric: str = ACCURACY
 
     def x(self, epoch: float) -> float:
         # One epoch alone stands in the middle.
         share = 0.5 if self.epochs == 1 else (epoch - 1) / (self.epochs - 1)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    def y(self, accuracy: float) -> float:
-        return TOP + (self.high - 100 * accuracy) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+    def y(self, value: float) -> float:
+        share = (self.high - scale_of(self.metric).in_units(value)) / (self.high - self.low)
+        return TOP + share * (HEIGHT - TOP - BOTTOM)
 
     @property
     def x_ticks(self) -> tuple[Tick, ...]:
@@ -61,8 +66,9 @@ class Frame:
 
     @property
     def y_ticks(self) -> tuple[Tick, ...]:
-        ticks = range(self.low, self.high + 1, self.step)
-        return tuple(Tick(round(self.y(tick / 100), 1), str(tick)) for tick in ticks)
+        scale = scale_of(self.metric)
+        found = ticks(self.low, self.high, self.step)
+        return tuple(Tick(round(self.y(scale.of_units(tick)), 1), f"{tick:.6g}") for tick in found)
 
     @property
     def chance_y(self) -> float | None:
@@ -111,12 +117,30 @@ def frame(section: Section) -> Frame:
             *(accuracy for stop in curve.stops for accuracy in stop.history if accuracy is not None),
         )
     ] or [0.0, 1.0]
-    low, high, step = per_cent_axis(values)
-    return Frame(section.settings.epochs, low, high, step, 1 / section.classes if section.classes else None)
+    metric = section.settings.metric
+    guess = 1 / section.classes if section.classes and metric == ACCURACY else None
+    return Frame(section.settings.epochs, *axis(values, metric), guess, metric)
 
 
-def per_cent_axis(values: Sequence[float]) -> tuple[int, int, int]:
-    """Low, high and the distance between ticks of an axis in per cent that holds these fractions: from tick to tick."""
+def axis(values: Sequence[float], metric: str) -> tuple[float, float, float]:
+    """Low, high and the distance between ticks of an axis, in the metric's unit, that holds values: from tick to tick."""
+    scale = scale_of(metric)
+    if scale.in_points:
+        return _per_cent_axis(values)
+    low, high = scale.in_units(min(values)), scale.in_units(max(values))
+    least = (high - low or abs(high) or 1.0) / _MOST_TICKS
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
+    low = step * math.floor(low / step)
+    return low, max(step * math.ceil(high / step), low + step), step
+
+
+def ticks(low: float, high: float, step: float) -> list[float]:
+    """Ticks of an axis."""
+    return [low + i * step for i in range(round((high - low) / step) + 1)]
+
+
+def _per_cent_axis(values: Sequence[float]) -> tuple[int, int, int]:
     # A curve at the level of chance must not lie on the axis, hence the margin below.
     low, high = max(100 * min(values) - 2, 0), 100 * max(values)
     step = 20 if high - low > 40 else 10
@@ -148,7 +172,7 @@ def _stroke(curve: Curve, axes: Frame) -> Stroke:
 def _stop(history: Sequence[float | None], axes: Frame) -> list[tuple[float, float]]:
     # A run that diverged before it was tested has no accuracy at all: its cross stands on the floor.
     return [(axes.x(epoch), axes.y(value)) for epoch, value in enumerate(history, start=1) if value is not None] or [
-        (axes.x(max(1, len(history))), axes.y(axes.low / 100))
+        (axes.x(max(1, len(history))), axes.y(scale_of(axes.metric).of_units(axes.low)))
     ]
 
 

@@ -7,30 +7,35 @@ from collections.abc import Sequence
 from tieless.report import words
 from tieless.study import Arm, ClaimCell, ClaimVerdict
 from tieless.study.judging.anytable import TableCell, TableVerdict
+from tieless.study.settings.metrics import ACCURACY
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
-
-METHOD = (
-    "Differences of test accuracy paired by seed, in points, with 95 % intervals; one-sided t tests at 2.5 % each for and"
-    " against. A run that diverged counts with the accuracy of chance, one that predicts one class with the accuracy it has."
-)
 
 
 def method(verdicts: Sequence[ClaimVerdict]) -> str:
     """Description of the method: the tests, the family, the looks."""
     family = max((verdict.family for verdict in verdicts), default=0)
     looks = max((verdict.looks for verdict in verdicts), default=1)
+    metrics = list(dict.fromkeys(cell.metric for verdict in verdicts for cell in verdict.cells)) or [ACCURACY]
+    named = " and ".join(words.measure(one).replace(", %", "") for one in metrics)
+    unit = "points" if metrics == [ACCURACY] else "the unit of the claim"
+    how = (
+        f"Differences of test {named} paired by seed, in {unit}, with 95 % intervals; one-sided t tests at 2.5 % each for and"
+        f" against. A run that diverged counts with the {words.chance(metrics)}"
+        f"{', one that predicts one class with the accuracy it has' if metrics == [ACCURACY] else ''}."
+    )
     holm = f" p-values are adjusted by Holm for {family} comparisons" if family > 1 else ""
     each = f"{' and' if holm else ' p-values are adjusted'} by Bonferroni for {looks} looks at growing data"
-    return f"{METHOD}{holm}{each if looks > 1 else ''}{'.' if holm or looks > 1 else ''}"
+    return f"{how}{holm}{each if looks > 1 else ''}{'.' if holm or looks > 1 else ''}"
 
 
 def estimate(cell: ClaimCell) -> str:
     """Difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
     if cell.differences is None:
         return words.NOTHING
-    low, high = (words.points(edge) for edge in cell.differences.interval)
-    return f"{words.points(cell.differences.mean)} ({low} to {high})"
+    ends = (cell.differences.mean, *cell.differences.interval)
+    mean, low, high = (words.value(end, cell.metric, 2, signed=True) for end in ends)
+    return f"{mean} ({low} to {high})"
 
 
 def chance_of(p: float) -> str:
@@ -55,14 +60,14 @@ def comparisons(cell: ClaimCell) -> str:
 
 
 def means(cell: ClaimCell) -> str:
-    """Mean accuracies of both sides, with their learning rates if they differ: ``82.3 % against 87.3 %``."""
+    """Means of both sides, with their learning rates if they differ: ``82.3 % against 87.3 %``."""
     rated = cell.candidate.learning_rate != cell.baseline.learning_rate
-    ours, theirs = (_mean(arm, rated=rated) for arm in (cell.candidate, cell.baseline))
+    ours, theirs = (_mean(arm, cell.metric, rated=rated) for arm in (cell.candidate, cell.baseline))
     return f"{ours} against {theirs}"
 
 
-def _mean(arm: Arm, *, rated: bool) -> str:
-    mean = words.NOTHING if arm.mean is None else f"{words.percent(arm.mean)} %"
+def _mean(arm: Arm, metric: str, *, rated: bool) -> str:
+    mean = words.NOTHING if arm.mean is None else words.with_unit(arm.mean, metric)
     return f"{mean} at {words.rate(arm.learning_rate)}" if rated else mean
 
 
@@ -112,7 +117,7 @@ def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:
 
 def cell_line(cell: ClaimCell, claim_verdict: ClaimVerdict) -> str:
     """Comparison in one line."""
-    parts = [f"{estimate(cell)} points, {means(cell)}"] if cell.differences else []
+    parts = [f"{estimate(cell)} {words.unit_of_differences(cell.metric)}, {means(cell)}"] if cell.differences else []
     if cell.differences and cell.differences.effect is not None:
         parts.append(f"g {words.signed(cell.differences.effect)}")
     if cell.differences:

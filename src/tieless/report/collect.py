@@ -38,8 +38,9 @@ from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
+from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.study import Study
-from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, count, outcome
+from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, count, measured, outcome
 
 BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
@@ -91,7 +92,14 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     edges = _edges(choose, made, shown) if choose else None
     found = steps(known)
     sections = tuple(
-        _section(trials, results_by_id, rules, flat, edges, found.get(trials[0].data, UNKNOWN))
+        _section(
+            trials,
+            results_by_id,
+            rules,
+            flat,
+            edges,
+            found.get((trials[0].data, trials[0].metric), UNKNOWN),
+        )
         for trials in _group(shown, _SETTINGS).values()
     )
     return Report(
@@ -177,6 +185,7 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mappi
             runs=runs,
             accuracy=_estimate([run.counted for run in runs if run.counted is not None], step),
             edge=edges.get(trials[0], 0),
+            metric=trials[0].metric,
         )
     return cells
 
@@ -187,7 +196,7 @@ def _run(result: Result) -> Run:
         seed=result.trial.seed,
         status=result.status,
         one_class=result.one_class,
-        history=tuple(epoch.test_accuracy for epoch in result.epochs),
+        history=tuple(measured(result.trial, epoch) for epoch in result.epochs),
         counted=outcome(result),
     )
 
@@ -220,10 +229,10 @@ def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) 
 
 
 def _best(blocks: Iterable[Cells]) -> Cells:
-    """Each cell at the learning rate with the fewest seeds diverged, and of those the highest mean."""
+    """Each cell at the learning rate with the fewest seeds diverged, and of those the best mean."""
 
     def merit(cell: TableCell) -> tuple[int, float]:
-        return -cell.diverged, cell.accuracy.mean if cell.accuracy else -1.0
+        return -cell.diverged, scale_of(cell.metric).rank(cell.accuracy.mean if cell.accuracy else None)
 
     chosen: dict[tuple[BackwardPass, str], TableCell] = {}
     for place, candidates in _group((cell for cells in blocks for cell in cells.values()), _place).items():
@@ -264,7 +273,8 @@ def _curve(cell: TableCell) -> Curve:
 
 
 def _axes(planned: Sequence[Trial]) -> tuple[Axis, ...]:
-    return tuple(Axis(name, _distinct(map(_in_words, _distinct(map(attrgetter(name), planned))))) for name in FIELDS)
+    names = [name for name in FIELDS if name != "metric" or any(trial.metric != ACCURACY for trial in planned)]
+    return tuple(Axis(name, _distinct(map(_in_words, _distinct(map(attrgetter(name), planned))))) for name in names)
 
 
 def _in_words(value: object) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tieless.report.chart import Tick, per_cent_axis, stroke_path
+from tieless.report.chart import Tick, axis, stroke_path, ticks
 from tieless.report.records import Dose, DoseLine
+from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
 
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 30, 14, 10, 36
@@ -57,9 +58,10 @@ class DoseDrawing:
 class _Axes:
     first: float
     last: float
-    low: int
-    high: int
+    low: float
+    high: float
     logarithmic: bool
+    scale: Scale
 
     def x(self, dose: float) -> float:
         first, value, last = (
@@ -69,29 +71,35 @@ class _Axes:
         )
         return round(LEFT + _INSET + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT - 2 * _INSET), 1)
 
-    def y(self, accuracy: float) -> float:
-        share = (self.high - 100 * accuracy) / (self.high - self.low)
+    def y(self, value: float) -> float:
+        share = (self.high - self.scale.in_units(value)) / (self.high - self.low)
         return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
 
 
 def draw_dose(dose: Dose) -> DoseDrawing:
     """Draw the lines of a dose within axes that hold all of them with their intervals."""
     at = sorted({point.dose for line in dose.lines for point in line.points})
-    low, high, step = per_cent_axis([value for line in dose.lines for value in _values(line)] or [0.0, 1.0])
-    axes = _Axes(at[0], at[-1], low, high, at[0] > 0 and at[-1] > _WIDE * at[0])
+    low, high, step = axis(
+        [value for line in dose.lines for value in _values(line, dose.metric)] or [0.0, 1.0], dose.metric
+    )
+    axes = _Axes(at[0], at[-1], low, high, at[0] > 0 and at[-1] > _WIDE * at[0], scale_of(dose.metric))
     return DoseDrawing(
         _x_ticks(at, axes),
-        tuple(Tick(axes.y(tick / 100), str(tick)) for tick in range(low, high + 1, step)),
+        tuple(Tick(axes.y(axes.scale.of_units(tick)), f"{tick:.6g}") for tick in ticks(low, high, step)),
         tuple(_stroke(line, axes, aside) for line, aside in zip(dose.lines, _asides(len(dose.lines)), strict=True)),
         axes.logarithmic,
     )
 
 
-def _values(line: DoseLine) -> list[float]:
+def _values(line: DoseLine, metric: str) -> list[float]:
     found = [point.accuracy for point in line.points] + [line.without]
     ends = [edge for one in found if one is not None for edge in (one.mean, one.low, one.high) if edge is not None]
-    # Student's interval of few seeds may reach beyond what an accuracy can be.
-    return [min(1.0, max(0.0, end)) for end in ends]
+    return [_possible(end, metric) for end in ends]
+
+
+def _possible(end: float, metric: str) -> float:
+    """End of an interval: Student's, of few seeds, may reach beyond what an accuracy can be."""
+    return min(1.0, max(0.0, end)) if metric == ACCURACY else end
 
 
 def _asides(lines: int) -> list[float]:
@@ -107,13 +115,15 @@ def _stroke(line: DoseLine, axes: _Axes, aside: float) -> DoseStroke:
     return DoseStroke(
         line=stroke_path(marks) if len(marks) > 1 else "",
         bars=tuple(
-            (x, axes.y(min(1.0, one.high)), axes.y(max(0.0, one.low)))
+            (x, axes.y(_possible(one.high, axes.scale.name)), axes.y(_possible(one.low, axes.scale.name)))
             for x, one in told
             if one.low is not None and one.high is not None
         ),
         marks=marks,
         crosses=tuple(
-            (round(axes.x(point.dose) + aside, 1), axes.y(axes.low / 100)) for point in line.points if point.diverged
+            (round(axes.x(point.dose) + aside, 1), axes.y(axes.scale.of_units(axes.low)))
+            for point in line.points
+            if point.diverged
         ),
         without=None if line.without is None else axes.y(line.without.mean),
     )

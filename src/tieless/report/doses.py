@@ -32,8 +32,14 @@ class _Family:
 def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
     """Families of three rules or more that differ in one number, over all sections.
 
-    A rule with two numbers may belong to two families.
+    A rule with two numbers may belong to two families. Each metric has its own.
     """
+    metrics = dict.fromkeys(section.settings.metric for section in sections)
+    alike = ([section for section in sections if section.settings.metric == metric] for metric in metrics)
+    return tuple(dose for group in alike for dose in _doses(group))
+
+
+def _doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
     found: dict[_Family, dict[BackwardPass, float]] = {}
     grids = [(section, section.best or section.blocks[0].grid) for section in sections]
     for row in dict.fromkeys(row for _, grid in grids for row in grid.rules):
@@ -45,6 +51,7 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
             family.parameter,
             str(family.without) if any(family.without in grid.rules for _, grid in grids) else None,
             _lines(family, rows, grids),
+            sections[0].settings.metric,
         )
         for family, rows in found.items()
         if len(set(rows.values())) >= LEAST_DOSES

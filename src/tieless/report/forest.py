@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tieless.study import Claim, ClaimCell
+from tieless.study.settings.metrics import scale_of
 
 WIDTH, HEIGHT = 180, 20
 _EDGE = 8
@@ -32,11 +33,13 @@ def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
     if cell.differences is None:
         return None
     low, high = cell.differences.interval
-    margin = claim.margin / 100
+    scale = scale_of(cell.metric)
+    margin = scale.of_units(claim.margin)
+    better = margin if scale.higher else -margin
     thresholds = {
-        "non-inferior to": (-margin,),
-        "superior to": (margin,),
-        "inferior to": (-margin,),
+        "non-inferior to": (-better,),
+        "superior to": (better,),
+        "inferior to": (-better,),
         "equivalent to": (-margin, margin),
     }[claim.relation]
     # Twice the margin at least, so that a narrow interval is not blown up.

@@ -15,6 +15,7 @@ from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.printable import printable
 from tieless.report.records import Report, Settings, TableCell
+from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass
 
@@ -93,8 +94,11 @@ def _styles(rules: Sequence[BackwardPass]) -> dict[BackwardPass, str]:
 
 
 def _heat(cell: TableCell) -> str:
-    """CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline."""
-    if cell.to_tied is None:
+    """CSS class of a cell's tint: ``h0``, or up to four steps above (``p4``) and below (``m4``) its tied baseline.
+
+    The steps are points of accuracy; other metrics have no tint.
+    """
+    if cell.to_tied is None or cell.metric != ACCURACY:
         return ""
     # The tint follows the printed number: a cell that says -1.0 is tinted as one.
     points = round(100 * cell.to_tied.mean, 1)

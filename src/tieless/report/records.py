@@ -2,7 +2,8 @@
 
 A report has sections, one for each setting that is not the learning rate; a section has blocks, one for each
 learning rate; a block has a grid of cells (backward rules down, forwards across) and the curves to it.
-Accuracies are fractions of the test set, seconds are wall time.
+Accuracies are fractions of the test set, seconds are wall time. A study may be judged by another metric than the
+accuracy: then its values stand in the place of accuracies.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from tieless.study.choose import Choice
 from tieless.study.judging.verdicts import ClaimVerdict
+from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass, Status, Trial, count
 
@@ -106,6 +108,7 @@ class TableCell:
             the baseline itself and if no seed ended in both.
         edge: Number -1 or +1 if the cell was chosen from at least three learning rates and this is the lowest or the
             highest of them; 0 otherwise.
+        metric: Name of the metric.
     """
 
     forward: str
@@ -117,6 +120,7 @@ class TableCell:
     to_tied: Estimate | None = None
     to_frozen: Estimate | None = None
     edge: int = 0
+    metric: str = ACCURACY
 
     @property
     def diverged(self) -> int:
@@ -148,6 +152,11 @@ class Grid:
         if backward not in self.rules or forward not in self.forwards:
             return None
         return self.rows[self.rules.index(backward)][self.forwards.index(forward)]
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric of its cells."""
+        return next((cell.metric for cell in self.cells), ACCURACY)
 
     @property
     def cells(self) -> tuple[TableCell, ...]:
@@ -210,6 +219,7 @@ class Settings:
     monitor: int = 0
     denormals: str = "kept"
     sources: str = ""
+    metric: str = ACCURACY
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:
@@ -273,12 +283,14 @@ class Dose:
         parameter: Name of the parameter.
         without: Spec of the rule without that part, if the study has it.
         lines: Lines, one for each section and forward.
+        metric: Name of the metric.
     """
 
     rule: str
     parameter: str
     without: str | None
     lines: tuple[DoseLine, ...]
+    metric: str = ACCURACY
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +346,11 @@ class Report:
     versions: tuple[Fact, ...]
     hardware: tuple[Fact, ...]
     failures: tuple[Failure, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of its sections."""
+        return tuple(dict.fromkeys(section.settings.metric for section in self.sections)) or (ACCURACY,)
 
     @property
     def run(self) -> int:

@@ -22,12 +22,6 @@ with try_import("study") as study_extra:
     from rich.table import Table
     from rich.text import Text
 
-READING = (
-    "Test accuracy after the last epoch, %, mean over seeds ± half of its 95 % interval. Below it, in points: "
-    "to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero. A run that diverged counts with the "
-    "accuracy of chance."
-)
-
 _VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 RULE_WIDTH = 26
@@ -46,7 +40,7 @@ def table(report: Report) -> RenderableType:
     parts: list[RenderableType] = []
     parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold")]
     parts += [claims(report.claims), Text("")] if report.claims else []
-    parts += [Text(READING)]
+    parts += [Text(words.reading(report.metrics))]
     for section in report.sections:
         settings = " · ".join(words.settings_words(section.settings).values())
         if section.chosen:
@@ -164,18 +158,19 @@ def _cell(cell: TableCell, *, rates: bool) -> Text:
     if cell.accuracy is not None:
         lines.append(
             Text.assemble(
-                (words.percent(cell.accuracy.mean), "bold"),
-                f" {words.interval(cell.accuracy)}",
+                (words.value(cell.accuracy.mean, cell.metric), "bold"),
+                f" {words.interval(cell.accuracy, cell.metric)}",
                 f" @{words.rate(cell.learning_rate, cell.edge)}" if rates else "",
             )
         )
         if cell.to_tied or cell.to_frozen:
-            lines.append(Text.assemble(_difference(cell.to_tied), " / ", _difference(cell.to_frozen)))
+            both = (_difference(one, cell.metric) for one in (cell.to_tied, cell.to_frozen))
+            lines.append(Text(" / ").join(both))
     lines += [Text(f"{mark.symbol} {mark.text}") for mark in words.marks(cell)]
     return Text("\n").join(lines)
 
 
-def _difference(estimate: Estimate | None) -> Text:
+def _difference(estimate: Estimate | None, metric: str) -> Text:
     if estimate is None:
         return Text(words.NOTHING, style="dim")
-    return Text(words.difference(estimate), style="bold" if estimate.clear else "dim")
+    return Text(words.difference(estimate, metric=metric), style="bold" if estimate.clear else "dim")

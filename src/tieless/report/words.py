@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tieless._yaml import write_value
 from tieless.report.records import Estimate, Grid, Report, Run, Settings, TableCell
+from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.trial import BackwardPass
 
 MINUS = "\N{MINUS SIGN}"
@@ -28,19 +30,66 @@ def percent(fraction: float, digits: int = 1) -> str:
     return _number(100 * fraction, digits)
 
 
-def interval(estimate: Estimate) -> str:
-    """Half width of an interval in percentage points, or the remark that there is none: ``±1.2``, ``n=1``."""
-    return "n=1" if estimate.half is None else f"±{_number(100 * estimate.half, 1)}"
+def value(found: float, metric: str = ACCURACY, digits: int = 1, *, signed: bool = False) -> str:
+    """Value of a metric, or a difference of two, in its unit: ``78.4``, a fraction in per cent, or ``0.1234``.
+
+    Args:
+        found: Value.
+        metric: Name of the metric.
+        digits: Number of digits behind the point of a fraction; other values have four in all.
+        signed: True for a plus sign before what is above 0.
+    """
+    scale = scale_of(metric)
+    if scale.in_points:
+        return _number(scale.in_units(found), digits, signed=signed)
+    return format(scale.in_units(found) + 0.0, "+.4g" if signed and found else ".4g").replace("-", MINUS)
 
 
-def difference(estimate: Estimate, digits: int = 1) -> str:
-    """Signed difference in percentage points, with a true minus sign: ``+26.8``, ``0.0``."""
-    return _number(100 * estimate.mean, digits, signed=True)
+def with_unit(found: float, metric: str = ACCURACY, digits: int = 1) -> str:
+    """Value of a metric with its unit: ``78.4 %``, ``0.1234 mse``."""
+    scale = scale_of(metric)
+    return f"{value(found, metric, digits)} {'%' if scale.in_points else scale.unit}"
 
 
-def points(fraction: float) -> str:
-    """Signed difference in percentage points, with two digits: ``+0.15``."""
-    return _number(100 * fraction, 2, signed=True)
+def unit_of_differences(metric: str) -> str:
+    """Unit of a difference: ``points``, ``mse``."""
+    return scale_of(metric).words(0)
+
+
+def measure(metric: str = ACCURACY) -> str:
+    """Name of a metric with its direction and unit: ``accuracy, %``, ``mse (lower is better)``."""
+    scale = scale_of(metric)
+    unit = ", %" if scale.in_points else "" if scale.unit == metric else f" in {scale.unit}"
+    return f"{metric}{'' if scale.higher else ' (lower is better)'}{unit}"
+
+
+def interval(estimate: Estimate, metric: str = ACCURACY) -> str:
+    """Half width of an interval in the unit of the metric, or the remark that there is none: ``±1.2``, ``n=1``."""
+    return "n=1" if estimate.half is None else f"±{value(estimate.half, metric)}"
+
+
+def difference(estimate: Estimate, digits: int = 1, metric: str = ACCURACY) -> str:
+    """Signed difference in the unit of the metric, with a true minus sign: ``+26.8``, ``0.0``."""
+    return value(estimate.mean, metric, digits, signed=True)
+
+
+def reading(metrics: Sequence[str]) -> str:
+    """Description of the numbers in a table."""
+    fractions = all(scale_of(metric).in_points for metric in metrics)
+    named = (
+        ACCURACY if list(metrics) == [ACCURACY] else " and ".join(measure(one).replace(", %", "") for one in metrics)
+    )
+    unit = "points" if fractions else "its unit"
+    return (
+        f"Test {named} after the last epoch, {'%, ' if fractions else ''}mean over seeds ± half of its 95 % interval."
+        f" Below it, in {unit}: to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero. A run that"
+        f" diverged counts with the {chance(metrics)}."
+    )
+
+
+def chance(metrics: Sequence[str]) -> str:
+    """Name of the value as which a run counts that diverged."""
+    return "accuracy of chance" if list(metrics) == [ACCURACY] else "metric's chance level"
 
 
 def signed(value: float) -> str:
@@ -74,27 +123,30 @@ def absent(backward: BackwardPass, forward: str, grid: Grid) -> str:
 def tooltip(cell: TableCell) -> str:
     """Source of a cell's numbers, line by line: the seeds' single values, the mean, both differences."""
     lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
-    lines += [seed_words(run) for run in cell.runs]
+    lines += [seed_words(run, cell.metric) for run in cell.runs]
     if cell.accuracy is not None:
-        lines.append(f"mean {percent(cell.accuracy.mean, 2)} %{_range(cell.accuracy, signed=False)}")
+        mean = with_unit(cell.accuracy.mean, cell.metric, 2)
+        lines.append(f"mean {mean}{_range(cell.accuracy, cell.metric, signed=False)}")
     for baseline, estimate in (("tied", cell.to_tied), ("frozen", cell.to_frozen)):
         if estimate is not None:
-            lines.append(f"to {baseline} {difference(estimate, 2)} points{_range(estimate, signed=True)}")
+            unit = unit_of_differences(cell.metric)
+            told = _range(estimate, cell.metric, signed=True)
+            lines.append(f"to {baseline} {difference(estimate, 2, cell.metric)} {unit}{told}")
     return "\n".join(lines)
 
 
-def seed_words(run: Run) -> str:
+def seed_words(run: Run, metric: str = ACCURACY) -> str:
     """Result of a seed: ``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
     if run.status == "failed":
         return f"seed {run.seed}: failed"
     if run.status == "done" and run.accuracy is None:
         return f"seed {run.seed}: not tested"
     if run.accuracy is None:
-        tested = [accuracy for accuracy in run.history if accuracy is not None]
-        before = f", {percent(tested[-1], 2)} % before" if tested else ""
-        counts = "" if run.counted is None else f", counts as {percent(run.counted, 2)} %"
+        tested = [found for found in run.history if found is not None]
+        before = f", {with_unit(tested[-1], metric, 2)} before" if tested else ""
+        counts = "" if run.counted is None else f", counts as {with_unit(run.counted, metric, 2)}"
         return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}{counts}"
-    return f"seed {run.seed}: {percent(run.accuracy, 2)} %{', one class' if run.one_class else ''}"
+    return f"seed {run.seed}: {with_unit(run.accuracy, metric, 2)}{', one class' if run.one_class else ''}"
 
 
 def settings_words(settings: Settings) -> dict[str, str]:
@@ -113,6 +165,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "batch": f"batch {settings.batch}",
         "epochs": f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}",
         "loss": settings.loss,
+        "metric": "" if settings.metric == ACCURACY else f"judged by {settings.metric}",
         "device": settings.device,
         "monitor": f"alignment every {settings.monitor} steps" if settings.monitor else "",
         "sources": settings.sources,
@@ -145,8 +198,8 @@ def _number(value: float, digits: int, *, signed: bool = False) -> str:
     return f"{plus}{rounded:.{digits}f}".replace("-", MINUS)
 
 
-def _range(estimate: Estimate, *, signed: bool) -> str:
+def _range(estimate: Estimate, metric: str, *, signed: bool) -> str:
     if estimate.low is None or estimate.high is None:
         return " (n = 1: no interval)"
-    low, high = (_number(100 * edge, 2, signed=signed) for edge in (estimate.low, estimate.high))
+    low, high = (value(edge, metric, 2, signed=signed) for edge in (estimate.low, estimate.high))
     return f" (n = {estimate.n}, 95 % interval {low} to {high})"

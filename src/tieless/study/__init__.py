@@ -27,6 +27,8 @@ from tieless.study.running.cluster import DaskPool
 from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
 from tieless.study.running.runner import run
+from tieless.study.settings.losses import register_loss
+from tieless.study.settings.metrics import register_metric
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
@@ -65,6 +67,8 @@ __all__ = [
     "parse_claim",
     "parse_study",
     "power",
+    "register_loss",
+    "register_metric",
     "run",
     "seeds_needed",
     "shipped",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -46,18 +47,21 @@ class Choose:
 class Tried:
     """One learning rate of one cell.
 
-    ``accuracy`` is the mean validation accuracy of its seeds, chance for one that diverged, as claims count it;
-    ``diverged`` is the number of those that did.
+    ``accuracy`` is the mean of the metric, most often the accuracy, on the validation samples of its seeds, chance for
+    one that diverged, as claims count it; ``diverged`` is the number of those that did. ``higher`` is True if higher is
+    better.
     """
 
     learning_rate: float
     accuracy: float | None
     diverged: int
+    higher: bool = True
 
     @property
     def worth(self) -> tuple[int, float]:
-        """Rank of a rate: fewer diverged seeds first, then the higher mean accuracy."""
-        return -self.diverged, -1.0 if self.accuracy is None else self.accuracy
+        """Rank of a rate: fewer diverged seeds first, then the better mean."""
+        worst = -math.inf if self.accuracy is None else self.accuracy if self.higher else -self.accuracy
+        return -self.diverged, worst
 
     @property
     def merit(self) -> tuple[int, float, float]:
@@ -72,8 +76,8 @@ class Choice:
     Args:
         trial: One of the choosing runs; all but its rate and seed are the cell's.
         tried: Results of all rates, in ascending order of the rate.
-        learning_rate: Rate with the fewest seeds diverged, then the highest mean validation accuracy after the last
-            epoch, then the smallest.
+        learning_rate: Rate with the fewest seeds diverged, then the best mean of the metric on validation samples after
+            the last epoch, then the smallest.
         confirmed: Rates that had runs as long as the final ones, in ascending order, where choices are confirmed.
             ``learning_rate`` is the best of these.
         confirming: Number of epochs of the confirming runs.
@@ -214,7 +218,8 @@ def _tried(trials: Iterable[Trial], ended: Mapping[str, Result]) -> dict[float, 
 
 
 def _mean(rate: float, results: Sequence[Result]) -> Tried:
-    return Tried(rate, mean_outcome(results, "validation"), count("diverged", results))
+    higher = all(result.trial.scale.higher for result in results)
+    return Tried(rate, mean_outcome(results, "validation"), count("diverged", results), higher)
 
 
 def _cell(trial: Trial) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 A claim is data. It is read by the grammar below and by nothing else::
 
-    claim    = side "is" relation side [ "by" NUMBER ("point" | "points") ] { clause }
+    claim    = side "is" relation side [ "by" NUMBER ("point" | "points" | UNIT) ] { clause }
     side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ] [ "at" RATE ]
     relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
     clause   = "for" FORWARD { "and" FORWARD }
@@ -12,7 +12,8 @@ A claim is data. It is read by the grammar below and by nothing else::
              | "with" MODEL { "and" MODEL }
              | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
 
-Each clause at most once, in any order. Without ``by`` the margin is 1 point. Both sides name a forward or neither, and
+Each clause at most once, in any order. Without ``by`` the margin is 1 point. UNIT is that of a metric, such as ``mse``,
+and picks the cells that are judged by it. Both sides name a forward or neither, and
 so for an optimiser and a rate; where the first side names none, ``under`` and ``at`` are clauses, of both. Where one side
 names feedback weights, those of the other are ``tied`` unless it names others; where none does, both have the same ones. RULE, FORWARD
 and so on are specs as a study writes them; words count as the grammar's only outside of parentheses and quotes.
@@ -30,6 +31,7 @@ from tieless._yaml import read_value, write_value
 from tieless.errors import StudyError, TielessError
 from tieless.registry import unknown
 from tieless.study.settings import spelling
+from tieless.study.settings.metrics import POINT, units
 
 Relation = Literal["non-inferior to", "superior to", "inferior to", "equivalent to"]
 
@@ -37,7 +39,7 @@ MARGIN = 1.0
 """Margin in percentage points of a claim without ``by``: the smallest difference that matters."""
 
 FORMS = (
-    "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points] [for FORWARD] [under OPTIMISER]"
+    "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points|UNIT] [for FORWARD] [under OPTIMISER]"
     " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, RULE"
     " through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
 )
@@ -61,6 +63,7 @@ _SPECS: Mapping[str, Callable[[str], str]] = {
     "optimiser": spelling.optimiser,
     "schedule": spelling.schedule,
     "loss": spelling.loss,
+    "metric": spelling.metric,
     "device": spelling.device,
     "denormals": spelling.denormals,
 }
@@ -76,10 +79,12 @@ class Claim:
     Args:
         candidate, baseline: Specs of the two rules.
         apart: Field of a trial by which the sides differ besides the rule, and its values for candidate and baseline.
-        relation: Relation that is claimed. With ``d`` the true mean difference of test accuracy, candidate less
+        relation: Relation that is claimed. With ``d`` the true mean difference of the metric, candidate less
             baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``, ``inferior
-            to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``.
-        margin: Margin ``m``, in percentage points of accuracy, 0 or more.
+            to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``; where lower is better, ``d`` is the baseline less
+            the candidate.
+        margin: Margin ``m``, in units of the metric, 0 or more.
+        unit: Unit of the margin: ``"point"``, a percentage point, or that of another metric.
         where: Fields of a trial and the values that pick cells; an empty one picks all cells that have both sides.
         chosen: True to take each rule at the learning rate that the study chose for it on validation data.
         label: Name in a report, such as ``"Claim 4"``.
@@ -93,6 +98,7 @@ class Claim:
     where: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     chosen: bool = False
     label: str = ""
+    unit: str = POINT
 
     @property
     def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -113,9 +119,9 @@ class Claim:
         return candidate, baseline
 
     def __str__(self) -> str:
-        points = "point" if self.margin == 1 else "points"
+        unit = "points" if self.unit == POINT and self.margin != 1 else self.unit
         candidate, baseline = self.names
-        words = [candidate, "is", self.relation, baseline, "by", write_value(self.margin), points]
+        words = [candidate, "is", self.relation, baseline, "by", write_value(self.margin), unit]
         named = {field: word for word, field in _CLAUSES.items()}
         for field, values in self.where:
             if field in named:
@@ -138,6 +144,7 @@ class Claim:
             "where": {field: list(values) for field, values in self.where},
             "chosen": self.chosen,
             "label": self.label,
+            "unit": self.unit,
         }
 
     @classmethod
@@ -236,11 +243,12 @@ class _Sentence:
                 ours[field] = self._value(field)
         relation = self._relation()
         theirs = self._baseline(ours)
-        margin, where, chosen = self._clauses()
+        margin, unit, where, chosen = self._clauses()
         if doubled := [field for field in where if field in ours]:
             raise self._error(f"each side has its {doubled[0].replace('_', ' ')}, and a clause gives another")
         if relation == "equivalent to" and margin == 0:
-            raise self._error("no two rules are equivalent by 0 points; give a margin")
+            what = "points" if unit == POINT else unit
+            raise self._error(f"no two rules are equivalent by 0 {what}; give a margin")
         if chosen and "learning_rate" in {*where, *ours}:
             raise self._error("the rate is either chosen or given")
         return Claim(
@@ -252,6 +260,7 @@ class _Sentence:
             where=tuple((field, where[field]) for field in sorted(where, key=_order)),
             chosen=chosen,
             label=label,
+            unit=unit,
         )
 
     def _relation(self) -> Any:
@@ -277,9 +286,9 @@ class _Sentence:
             raise self._error("one side names a forward and the other none; write FORWARD + RULE on both")
         return theirs
 
-    def _clauses(self) -> tuple[float, dict[str, tuple[Any, ...]], bool]:
-        """Margin, fields that pick cells, and True if learning rates are chosen."""
-        margin, chosen = MARGIN, False
+    def _clauses(self) -> tuple[float, str, dict[str, tuple[Any, ...]], bool]:
+        """Margin and its unit, fields that pick cells, and True if learning rates are chosen."""
+        margin, unit, chosen = MARGIN, POINT, False
         where: dict[str, tuple[Any, ...]] = {}
         seen: set[str] = set()
         while word := self._take():
@@ -287,7 +296,7 @@ class _Sentence:
                 raise self._error(f"{word!r} stands there twice")
             seen.add(word)
             if word == "by":
-                margin = self._points()
+                margin, unit = self._margin()
             elif word == "where":
                 self._conditions(where)
             elif word == "at" and self._peek() == "the":
@@ -298,7 +307,7 @@ class _Sentence:
                 raise self._error(
                     f"expected one of {', '.join(sorted(_KEYWORDS - _IN_SIDES - {'is', 'and'}))}, got {word!r}"
                 )
-        return margin, where, chosen
+        return margin, unit, where, chosen
 
     def _side(self) -> dict[str, Any]:
         """Rule, with its forward and its feedback weights if they are named."""
@@ -317,16 +326,21 @@ class _Sentence:
         places = range(self._next, len(self._words))
         return next((place for place in places if self._words[place] in _KEYWORDS - _IN_SIDES), len(self._words))
 
-    def _points(self) -> float:
+    def _margin(self) -> tuple[float, str]:
         word = self._take()
         try:
             margin = float(word)
         except ValueError:
             margin = math.nan
-        if not 0 <= margin < 100:
+        if not 0 <= margin < _TOO_LARGE:
             raise self._error(f"expected a margin of 0 to below 100 points behind 'by', got {word!r}")
+        others = [unit for unit in units() if unit != POINT]
+        if (unit := self._peek()) in others and unit not in _KEYWORDS:
+            return margin, self._take()
         self._expect("'points'", "point", "points")
-        return margin
+        if margin >= 100:
+            raise self._error(f"expected a margin of 0 to below 100 points behind 'by', got {word!r}")
+        return margin, POINT
 
     def _chosen(self) -> bool:
         for word in ("the", "chosen", "rate"):

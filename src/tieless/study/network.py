@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
@@ -16,10 +17,16 @@ from tieless.models import build_model, model_spec
 from tieless.models.spec import WrittenModel
 from tieless.nn import activations
 from tieless.rules import rule as rule_of
+from tieless.study.settings.losses import LOSSES, kind_of
+from tieless.study.settings.metrics import METRICS, check_kind
 from tieless.study.settings.spelling import first_rule
 from tieless.study.settings.weights import WEIGHTS
 from tieless.study.sources import check_data
 from tieless.study.trial import Trial
+
+Measure = Literal["loss", "metric"]
+_A_FEW = 32
+"""Number of samples on which a loss and a metric are tried."""
 
 
 def start_of(trial: Trial) -> tuple[nn.Module, Dataset]:
@@ -91,13 +98,58 @@ def with_halves(model: nn.Module, spec: str, forward: str, rule: str) -> nn.Modu
     return model
 
 
+def check_targets(trial: Trial, data: Dataset, field: Measure) -> None:
+    """Check that the loss or the metric of a trial takes the targets of its data.
+
+    Raises:
+        StudyError: it does not.
+    """
+    name = getattr(trial, field)
+    check_kind(field, name, (LOSSES if field == "loss" else METRICS)[name].only, data.name, data.train_y)
+
+
+def check_measures(trial: Trial, model: nn.Module, data: Dataset, field: Measure) -> None:
+    """Check that the loss or the metric of a trial gives one number for outputs of its network.
+
+    Args:
+        trial: Trial of which to check.
+        model: Network of it, on the CPU. It and the random state are left as they were.
+        data: Data set of it; a few samples are taken.
+        field: Field to check.
+    Raises:
+        StudyError: it gives something else, or the loss fails. A metric that fails on so few samples need not fail on
+            all.
+    """
+    training, targets = model.training, data.test_y[:_A_FEW]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        outputs = model.eval()(data.test_x[:_A_FEW])
+        model.train(training)
+        try:
+            if field == "loss":
+                LOSSES[trial.loss].mean(outputs, targets)
+            else:
+                METRICS[trial.metric].of_kind(outputs, targets)
+        except TielessError:
+            raise
+        except Exception as error:  # noqa: BLE001  a loss of the user's own may raise anything
+            if field == "loss":
+                reason = (str(error).splitlines() or [""])[0]
+                raise StudyError(f"The loss {trial.loss} fails: {type(error).__name__}: {reason}") from None
+
+
 def _check_outputs(spec: str, outputs: object, data: Dataset) -> None:
-    """Check that a model gives a score for each class, or, for two classes, one number."""
-    expected = [(1, data.classes, *data.train_y.shape[1:])]
-    expected += [(1,)] if data.classes == 2 and data.train_y.dim() == 1 else []
+    """Check that a model gives a score for each class, or, for two classes, one number; or each number to predict."""
+    numbers = kind_of(data.train_y) == "numbers"
+    expected = [(1, data.classes)] if numbers else [(1, data.classes, *data.train_y.shape[1:])]
+    expected += [(1,)] if data.train_y.dim() == 1 and data.classes == (1 if numbers else 2) else []
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else None
     if shape not in expected:
         what = f"outputs of shape {shape[1:]}" if shape else shown(outputs)
+        if numbers:
+            raise StudyError(
+                f"{spec} gives {what} for a sample, and {data.name} has {data.classes} number"
+                f"{'' if data.classes == 1 else 's'} to predict: expected the shape {expected[0][1:]}."
+            )
         raise StudyError(
             f"{spec} gives {what} for a sample, and {data.name} has {data.classes} classes: expected the shape"
             f" {expected[0][1:]}, one score for each."

@@ -13,6 +13,7 @@ from tieless.forwards import forward as forward_of
 from tieless.models import model_spec
 from tieless.rules import rule as rule_of, rule_schedule
 from tieless.study.settings.losses import LOSSES
+from tieless.study.settings.metrics import METRICS
 from tieless.study.trial import Trial
 
 MAIN = ("__main__", "__mp_main__")
@@ -88,6 +89,8 @@ def _modules(field: str, values: Sequence[Any]) -> Iterator[str]:
             yield type(source_of(value)).__module__
         elif field == "loss":
             yield LOSSES[value].mean.__module__
+        elif field == "metric":
+            yield METRICS[value].compute.__module__
         elif field == "backward":
             schedule = rule_schedule(value)
             rules = [rule_of(value)] if schedule is None else schedule.kinds()

@@ -12,6 +12,7 @@ import yaml
 from tieless.own import Code
 from tieless.study.choose import Choose
 from tieless.study.claims import Claim
+from tieless.study.settings.metrics import remember, written_scales
 from tieless.study.trial import Trial
 
 SHIPPED = "the package"
@@ -99,12 +100,15 @@ class Study:
     def to_dict(self) -> dict[str, Any]:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"trials", "asked", "code"}}
         record["claims"] = [claim.to_dict() for claim in self.claims]
+        if scales := written_scales(trial.metric for trial in self.trials):
+            record["metrics"] = scales
         record["choose"] = None if self.choose is None else asdict(self.choose)
         return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], trials: Sequence[Trial]) -> Study:
         """Study from a dictionary that ``to_dict`` wrote; fields that an older record lacks are empty."""
+        remember(record.get("metrics", []))
         values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         values["overrides"] = tuple(record["overrides"])
         values["imports"] = tuple(record.get("imports", []))

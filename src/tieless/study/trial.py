@@ -14,12 +14,14 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
 from tieless.study.settings import spelling
+from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
 
 MEANING = 1
 """Version of the computation of the training code. Raise it when the same trial would give other numbers: every id
 changes with it, so a store never mixes results of two meanings."""
 
 Status = Literal["done", "diverged", "failed"]
+Samples = Literal["test", "validation"]
 
 SPELLINGS = {
     "data": spelling.data,
@@ -27,6 +29,7 @@ SPELLINGS = {
     "forward": spelling.forward,
     "backward": spelling.rule,
     "loss": spelling.loss,
+    "metric": spelling.metric,
     "optimiser": spelling.optimiser,
     "device": spelling.device,
     "weights": spelling.weights,
@@ -47,6 +50,7 @@ DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
     "test": "each-epoch",
     "denormals": "kept",
     "sources": "",
+    "metric": ACCURACY,
 }
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
@@ -82,7 +86,7 @@ class Trial:
         feedback: Spec of the weights that carry the feedback (the incoming gradient, ``grad_output``) through linear
             layers and convolutions: ``"tied"``, their own; ``"fa"``, ``"dfa"``, ``"usf"``, ``"brsf"`` and ``"frsf"``
             (feedback alignment), others that follow from ``seed``.
-        loss: Name of the loss: ``"cross_entropy"``, ``"bce"`` or ``"mse"``.
+        loss: Name of the loss: ``"cross_entropy"``, ``"bce"``, ``"mse"``, ``"l1"``, ``"huber"``, or one of your own.
         optimiser: Spec of the optimiser: ``"sgd"``, ``"momentum"`` (0.9), ``"adam"``, ``"adam(weight_decay=0.01)"``,
             ``"direction_first"`` or ``"bop(1e-8, 1e-4)"``.
         learning_rate: Learning rate of the optimiser.
@@ -103,6 +107,8 @@ class Trial:
             thread.
         sources: Code and data of the user's own that the run relies on, each with the beginning of its SHA-256:
             ``"mynet 1a2b3c4d5e6f7a8b"``. Changed code makes another trial.
+        metric: Name of the metric by which the run is judged: ``"accuracy"``, ``"macro_f1"``, ``"mse"``, ``"mae"``, ``"r2"``,
+            or one of your own.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -129,6 +135,7 @@ class Trial:
     monitor: int = 0
     denormals: str = "kept"
     sources: str = ""
+    metric: str = ACCURACY
 
     def __post_init__(self) -> None:
         for name, write in SPELLINGS.items():
@@ -159,6 +166,15 @@ class Trial:
         }
         text = json.dumps({"meaning": MEANING, **named}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def scale(self) -> Scale:
+        """Direction and unit of the metric.
+
+        Raises:
+            StudyError: the metric is not registered.
+        """
+        return scale_of(self.metric)
 
     @property
     def backward_pass(self) -> BackwardPass:
@@ -197,7 +213,8 @@ FIELDS = tuple(f.name for f in fields(Trial))
 class EpochRecord:
     """Figures of one epoch. Accuracies are fractions of the labels; train figures are averages over its updates.
 
-    ``None`` if the trial did not evaluate the test samples or the validation samples.
+    ``None`` if the trial did not evaluate the test samples or the validation samples. Numbers to predict have no
+    accuracy, NaN in training; metrics are there if the trial's is not the accuracy.
     """
 
     train_loss: float
@@ -207,6 +224,8 @@ class EpochRecord:
     seconds: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    test_metric: float | None = None
+    validation_metric: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +240,7 @@ class Result:
         predicted_classes: Number of distinct classes among the predictions on the test set after the last finished
             epoch, or on the validation samples of a run that is never tested; 1 if the network predicts a single class.
             ``None`` if no epoch was finished.
-        classes: Number of classes of the data set.
+        classes: Number of classes of the data set; ``None`` if it has numbers to predict.
         test_samples: Number of labels of its test set, of which an accuracy is a fraction; ``None`` if the data were
             not read, and in results of earlier versions.
         error: Reason of a failure, one line; ``None`` otherwise.
@@ -230,6 +249,8 @@ class Result:
         versions: Versions of python, torch, numba, numpy and tieless.
         hardware: Machine as ``{"device": ..., "processor": ..., "threads": ...}``.
         alignments: Measurements of the monitor, if the trial has one, up to the last epoch that began.
+        chance: Value of the metric as which the run counts if it diverged; ``None`` for the accuracy, whose is 1 over
+            the number of classes.
     """
 
     trial: Trial
@@ -244,6 +265,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
     alignments: tuple[AlignmentRow, ...] = ()
+    chance: float | None = None
 
     @property
     def one_class(self) -> bool:
@@ -251,10 +273,12 @@ class Result:
         return self.status == "done" and self.predicted_classes == 1
 
     def to_dict(self) -> dict[str, Any]:
+        plain = self.trial.metric == ACCURACY
+        names = [name for name in _EPOCH_FIELDS if not (plain and name.endswith("_metric"))]
         return {
-            **{name: getattr(self, name) for name in _RESULT_FIELDS},
+            **{name: getattr(self, name) for name in _RESULT_FIELDS if not (plain and name == "chance")},
             "trial": self.trial.to_dict(),
-            "epochs": tuple({name: getattr(epoch, name) for name in _EPOCH_FIELDS} for epoch in self.epochs),
+            "epochs": tuple({name: getattr(epoch, name) for name in names} for epoch in self.epochs),
             "versions": dict(self.versions),
             "hardware": dict(self.hardware),
             "alignments": tuple(asdict(row) for row in self.alignments),
@@ -264,7 +288,7 @@ class Result:
     def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Result:
         """Result from a dictionary of ``to_dict``; ``known_id`` is that of its trial, as ``Trial.from_dict`` takes it."""
         # These came after the first stores were written.
-        given: dict[str, Any] = {"alignments": (), "test_samples": None, **record}
+        given: dict[str, Any] = {"alignments": (), "test_samples": None, "chance": None, **record}
         values: dict[str, Any] = {name: given[name] for name in _RESULT_FIELDS}
         values["alignments"] = tuple(AlignmentRow(**row) for row in values["alignments"])
         values["trial"] = Trial.from_dict(record["trial"], known_id=known_id)
@@ -288,22 +312,28 @@ def count(status: Status, runs: Iterable[_Run]) -> int:
     return sum(run.status == status for run in runs)
 
 
-def outcome(result: Result, samples: Literal["test", "validation"] = "test") -> float | None:
-    """Accuracy with which a run counts: the last one on these samples; chance, ``1 / classes``, if it diverged.
+def measured(trial: Trial, epoch: EpochRecord, samples: Samples = "test") -> float | None:
+    """Metric of a trial after an epoch; ``None`` if it did not evaluate these samples."""
+    if trial.metric == ACCURACY:
+        return epoch.test_accuracy if samples == "test" else epoch.validation_accuracy
+    return epoch.test_metric if samples == "test" else epoch.validation_metric
+
+
+def outcome(result: Result, samples: Samples = "test") -> float | None:
+    """Value of the metric with which a run counts: the last one on these samples; the chance level if it diverged.
 
     Returns:
-        Accuracy, or ``None`` for a run that raised an error, which says nothing about the rule, or that never
+        Value, or ``None`` for a run that raised an error, which says nothing about the rule, or that never
         evaluated these samples.
     """
     if result.status == "diverged":
-        return 1 / result.classes if result.classes else None
+        return result.chance if result.trial.metric != ACCURACY else 1 / result.classes if result.classes else None
     if result.status == "failed" or not result.epochs:
         return None
-    last = result.epochs[-1]
-    return last.test_accuracy if samples == "test" else last.validation_accuracy
+    return measured(result.trial, result.epochs[-1], samples)
 
 
-def mean_outcome(results: Iterable[Result], samples: Literal["test", "validation"] = "test") -> float | None:
+def mean_outcome(results: Iterable[Result], samples: Samples = "test") -> float | None:
     """Mean of the outcomes of runs; ``None`` where no run has one."""
-    outcomes = [accuracy for result in results if (accuracy := outcome(result, samples)) is not None]
+    outcomes = [value for result in results if (value := outcome(result, samples)) is not None]
     return fmean(outcomes) if outcomes else None

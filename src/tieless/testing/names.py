@@ -10,7 +10,7 @@ from tieless.registry import temporary_registrations
 
 @contextmanager
 def temporary_names() -> Generator[None, None, None]:
-    """Context: rules, forwards, models and data sets that are registered inside are gone afterwards.
+    """Context: rules, forwards, models, data sets, losses and metrics that are registered inside are gone afterwards.
 
     Example:
         >>> from tieless.testing import temporary_names

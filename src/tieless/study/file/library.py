@@ -17,7 +17,7 @@ from tieless.errors import DataError, RuleTypeError, RuleValueError, StudyError
 from tieless.grammar import parse_call
 from tieless.registry import unknown
 from tieless.study.file.reading import parse_study
-from tieless.study.network import check_fit, network_of
+from tieless.study.network import check_fit, check_measures, check_targets, network_of
 from tieless.study.settings.augmentations import augmentations, augmented
 from tieless.study.settings.optimisers import OPTIMISERS
 from tieless.study.study import SHIPPED, Study
@@ -74,8 +74,19 @@ def _check(study: Study, document: Document) -> None:
     for device in dict.fromkeys(trial.device for trial in study.trials):
         with at("device"):
             _check_device(device)
-    networks = {(t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser): t for t in study.trials}
+    networks = {
+        (t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser, t.loss, t.metric): t
+        for t in study.trials
+    }
+    measures = {(t.data, t.loss, t.metric): t for t in study.trials}
     once = cache(partial(load, seed=0))
+    for trial in measures.values():
+        with _memory_left_to_the_trial():
+            with at("data"):
+                data = once(trial.data, subset=None)
+            for field in ("loss", "metric"):
+                with at(field):
+                    check_targets(trial, data, field)
     for trial in networks.values():
         with _memory_left_to_the_trial():
             with at("data" if trial.subset is None else "subset"):
@@ -97,6 +108,9 @@ def _check_network(trial: Trial, data: Dataset, at: Callable[[str], AbstractCont
         OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
     with at("model"):
         check_fit(trial.model, model, data)
+    for field in ("loss", "metric"):
+        with at(field):
+            check_measures(trial, model, data, field)
 
 
 @contextlib.contextmanager

@@ -95,6 +95,7 @@ class GridModel(_Model):
     weights: _Axis[Annotated[str, _spec(spelling.weights)]] = _axis("a kind of weights, such as binary")
     feedback: _Axis[Annotated[str, _spec(spelling.feedback)]] = _axis("a kind of feedback weights, such as fa")
     loss: _Axis[Annotated[str, _spec(spelling.loss)]] = _axis("a loss, such as cross_entropy")
+    metric: _Axis[Annotated[str, _spec(spelling.metric)]] = _axis("a metric, such as accuracy")
     optimiser: _Axis[Annotated[str, _spec(spelling.optimiser)]] = _axis("an optimiser, such as adam")
     learning_rate: _Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = _axis("a finite number > 0")
     schedule: _Axis[Annotated[str, _spec(spelling.schedule)]] = _axis("a schedule, such as cosine")

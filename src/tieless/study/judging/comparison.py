@@ -11,6 +11,7 @@ from tieless._yaml import write_value
 from tieless.study.claims import Claim, Relation
 from tieless.study.judging.pairing import Pairing
 from tieless.study.judging.statistics import LEVEL, Differences, resolution, seeds_needed
+from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.trial import Result, Trial, count, mean_outcome, outcome
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -24,7 +25,7 @@ class Arm:
     """One side of one cell, over the seeds that are compared.
 
     Args:
-        mean: Mean accuracy; ``None`` where no run has one.
+        mean: Mean of the metric; ``None`` where no run has one.
         diverged, one_class, failed: Numbers of runs that diverged, that predict a single class, and that raised an
             error.
         learning_rate: Learning rate of its runs.
@@ -46,13 +47,14 @@ class ClaimCell:
         candidate, baseline: Sides of the comparison.
         pairs: Number of pairs of runs that are compared.
         planned: Number of pairs that are planned.
-        differences: Differences of accuracy, candidate less baseline; ``None`` below two pairs.
+        differences: Differences of the metric, candidate less baseline; ``None`` below two pairs.
         wins, ties, losses: Numbers of seeds in which the candidate is better, equal, worse.
         p_holds, p_fails: p-values for and against the claim, adjusted for all looks and, by Holm, for the family.
         verdict: Verdict on the claim in this cell.
         more: Approximate number of further seeds that decide it with a probability of 80 % if the pilot's numbers are
             the true ones; ``None`` if it is decided, or no number up to ten thousand decides it.
         reason: Further remark on the verdict.
+        metric: Name of the metric.
     """
 
     settings: str
@@ -69,6 +71,7 @@ class ClaimCell:
     verdict: Verdict = "undecided"
     more: int | None = None
     reason: str = ""
+    metric: str = ACCURACY
 
     @property
     def unseen(self) -> float | None:
@@ -94,7 +97,7 @@ def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
 
 
 class Step(NamedTuple):
-    """Smallest change of an accuracy, ``size``: 1 over the number of test samples. ``told`` is False if that number is
+    """Smallest change of a metric, ``size``: that of float32 numbers of its size, or of an accuracy 1 over the number of test samples. ``told`` is False if that number is
     not stored with the results, so that the change is the smallest one between these accuracies.
     """
 
@@ -106,18 +109,26 @@ UNKNOWN = Step(0.0, told=False)
 """Step of a data set that no run was tested on."""
 
 
-def steps(results: Iterable[Result]) -> dict[str, Step]:
-    """Smallest change of the accuracies on each data set."""
-    samples: dict[str, int] = {}
-    accuracies: dict[str, list[float]] = {}
+def steps(results: Iterable[Result]) -> dict[tuple[str, str], Step]:
+    """Smallest change of each metric on each data set: ``(data, metric)``."""
+    samples: dict[tuple[str, str], int] = {}
+    values: dict[tuple[str, str], list[float]] = {}
     for result in results:
-        data = result.trial.data
-        if result.test_samples is not None:
-            samples[data] = min(samples.get(data, result.test_samples), result.test_samples)
-        if result.status == "done" and (accuracy := outcome(result)) is not None:
-            accuracies.setdefault(data, []).append(accuracy)
-    seen = {data: Step(resolution(values), told=False) for data, values in accuracies.items()}
-    return seen | {data: Step(1 / count, told=True) for data, count in samples.items()}
+        key = result.trial.data, result.trial.metric
+        if result.test_samples is not None and result.trial.scale.counted:
+            samples[key] = min(samples.get(key, result.test_samples), result.test_samples)
+        if result.status == "done" and (value := outcome(result)) is not None:
+            values.setdefault(key, []).append(value)
+    seen = {
+        key: Step(resolution(found), told=False) if scale_of(key[1]).counted else Step(_rounding(found), told=True)
+        for key, found in values.items()
+    }
+    return seen | {key: Step(1 / count, told=True) for key, count in samples.items()}
+
+
+def _rounding(values: Sequence[float]) -> float:
+    """Smallest change of a metric that is computed from float32 outputs: below it all differences are noise."""
+    return 2**-23 * max(map(abs, values))
 
 
 def look_sizes(planned: int, most: int | None) -> list[int]:
@@ -200,14 +211,16 @@ class Comparison:
         claim: Claim,
         pairing: Pairing,
         known: Mapping[Trial, Result],
-        steps: Mapping[str, Step],
+        steps: Mapping[tuple[str, str], Step],
         most: int | None,
         varied: Sequence[str],
     ) -> None:
         self.pairing = pairing
         self.sizes = look_sizes(pairing.planned, most)
-        self._for, self._against = relation_tests(claim.relation, claim.margin / 100, higher=True)
-        self._step = steps.get(pairing.settings["data"], UNKNOWN)
+        self._scale = scale_of(pairing.settings["metric"])
+        margin = self._scale.of_units(claim.margin)
+        self._for, self._against = relation_tests(claim.relation, margin, higher=self._scale.higher)
+        self._step = steps.get((pairing.settings["data"], self._scale.name), UNKNOWN)
         self._words = ", ".join(_in_words(name, pairing.settings[name]) for name in varied)
         runs = [(known.get(pairing.candidate[seed]), known.get(pairing.baseline[seed])) for seed in pairing.seeds]
         self._planned = len(runs)
@@ -241,15 +254,16 @@ class Comparison:
             pairs=len(values),
             planned=self._planned,
             differences=found,
-            wins=sum(value > 0 for value in values),
+            wins=sum(self._scale.rank(value) > 0 for value in values),
             ties=sum(value == 0 for value in values),
-            losses=sum(value < 0 for value in values),
+            losses=sum(self._scale.rank(value) < 0 for value in values),
             p_holds=p_holds,
             p_fails=p_fails,
             verdict=verdict,
+            metric=self._scale.name,
         )
         if verdict != "undecided":
-            same = f"the difference is {_points(values[0])} in every seed" if len(set(values)) == 1 else ""
+            same = f"the difference is {self._amount(values[0])} in every seed" if len(set(values)) == 1 else ""
             return replace(cell, reason=same)
         reason = self._stuck(values)
         if reason or found is None:
@@ -258,9 +272,13 @@ class Comparison:
         coarse = self._coarse(values, found)
         return replace(cell, more=more, reason=coarse or ("" if more else "the difference lies at the margin"))
 
+    def _amount(self, difference: float) -> str:
+        number = format(self._scale.in_units(difference), "+.2f" if self._scale.in_points else "+.4g")
+        return f"{number if difference else 0} {self._scale.words(0)}"
+
     def _coarse(self, values: Sequence[float], found: Differences) -> str:
         """Remark that the test set, and not the seeds, limits the interval."""
-        if stdev(values) >= found.sd:
+        if stdev(values) >= found.sd or not self._scale.counted:
             return ""
         if not self._step.told:
             return "the number of test samples is not stored with these runs"
@@ -308,10 +326,6 @@ def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
 def _trained(runs: Iterable[tuple[Result | None, Result | None]]) -> bool:
     """True if some run of either rule neither diverged nor predicts a single class."""
     return any(r is not None and r.status == "done" and not r.one_class for pair in runs for r in pair)
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.2f} points" if fraction else "0 points"
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tieless.errors import StudyError
 from tieless.study.claims import Claim
+from tieless.study.settings.metrics import POINT
 from tieless.study.trial import Trial
 
 _NAMES = tuple(field.name for field in fields(Trial))
@@ -54,6 +55,9 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
     groups: dict[tuple[Any, ...], tuple[dict[int, Trial], dict[int, Trial]]] = {}
     late = set(trials[len(trials) - added :])
     asked = [_having(side) for side in sides]
+    trials, given = [trial for trial in trials if trial.scale.unit == claim.unit], trials
+    if given and not trials:
+        raise StudyError(_other_unit(claim, given))
     for trial in trials:
         for number, has in enumerate(asked):
             if has(trial) and all(getattr(trial, field) in values for field, values in claim.where):
@@ -79,6 +83,19 @@ def _having(values: Mapping[str, Any]) -> Callable[[Trial], bool]:
     # With one name attrgetter gives a value, with several a tuple of them.
     of, wanted = attrgetter("seed", *values), tuple(values.values())
     return lambda trial: of(trial)[1:] == wanted
+
+
+def _other_unit(claim: Claim, trials: Sequence[Trial]) -> str:
+    """Message about a margin in a unit in which no run is judged."""
+    scales = {trial.metric: trial.scale for trial in trials}
+    judged = " and ".join(
+        name if name == scale.unit else f"{name} in {scale.words(0)}" for name, scale in scales.items()
+    )
+    unit = next(iter(scales.values())).words(0)
+    return (
+        f"The claim {str(claim)!r} has a margin in {claim.unit}{'s' if claim.unit == POINT else ''}, and this study judges"
+        f" its runs by {judged}: write the margin as 'by NUMBER {unit}'."
+    )
 
 
 def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
@@ -121,6 +138,6 @@ def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int
         trials = [trial for trial in trials if trial.test != "never"]
         if not trials:
             raise StudyError(
-                f"The claim {str(claim)!r} is about test accuracy, and no run of this study is ever tested."
+                f"The claim {str(claim)!r} is about the test samples, and no run of this study is ever tested."
             )
     return pairings(claim, trials, added)

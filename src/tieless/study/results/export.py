@@ -20,6 +20,7 @@ from tieless._files import write_whole
 from tieless._imports import try_import
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
+from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
@@ -37,7 +38,17 @@ _RECORD = _column_types(EpochRecord)
 _ALIGNMENT = {**_column_types(AlignmentRow), "kind": str}
 _FINAL = {name: kind for name, kind in _RECORD.items() if name != "seconds"}
 _LOOKS = {"added": int, "most_seeds": int}
-_END = {"predicted_classes": int, "classes": int, "test_samples": int, "error": str, "seconds": float, "started": str}
+_END = {
+    "predicted_classes": int,
+    "classes": int,
+    "test_samples": int,
+    "chance": float,
+    "error": str,
+    "seconds": float,
+    "started": str,
+}
+_OF_METRICS = {"metric", "test_metric", "validation_metric", "chance"}
+"""Columns of a table in which some run is judged by another metric than the accuracy."""
 
 
 def _of_trial(result: Result) -> _Row:
@@ -45,11 +56,19 @@ def _of_trial(result: Result) -> _Row:
     return {"id": result.trial.id, **values, "status": result.status}
 
 
+def _told(rows: list[_Row]) -> list[_Row]:
+    """Rows without the columns of metrics, if all are judged by the accuracy."""
+    if any(row["metric"] != ACCURACY for row in rows):
+        return rows
+    return [{name: value for name, value in row.items() if name not in _OF_METRICS} for row in rows]
+
+
 def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_Row]:
     """Rows of a table of trials: their fields, how they ended, and the numbers of their last finished epoch.
 
     ``finished_epochs`` counts finished epochs, ``epochs`` the requested ones. Versions and hardware are columns such as
-    ``version_torch`` and ``hardware_processor``. In a study that may get seeds until its claims are decided,
+    ``version_torch`` and ``hardware_processor``. If some trial is judged by another metric than the accuracy, there are
+    ``metric``, ``test_metric``, ``validation_metric`` and ``chance``. In a study that may get seeds until its claims are decided,
     ``most_seeds`` is their largest number, and ``added`` is 1 for runs of added seeds; both determine the number of
     looks at the data.
     """
@@ -74,21 +93,22 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
                 **hardware,
             }
         )
-    return rows
+    return _told(rows)
 
 
 def epoch_rows(results: Sequence[Result]) -> list[_Row]:
     """Rows of a table of epochs, one per finished epoch: the trial's fields, ``epoch`` from 1, the epoch's numbers."""
-    return [
+    rows = [
         {**_of_trial(result), "epoch": i, **{name: getattr(record, name) for name in _RECORD}}
         for result in results
         for i, record in enumerate(result.epochs, start=1)
     ]
+    return _told(rows)
 
 
 def alignment_rows(results: Sequence[Result]) -> list[_Row]:
     """Rows of a table of alignments: one per layer and measurement; the whole network has an empty ``layer``."""
-    return [{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments]
+    return _told([{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments])
 
 
 def trial_columns() -> dict[str, type]:
@@ -99,10 +119,12 @@ def trial_columns() -> dict[str, type]:
 def _columns(rows: Sequence[_Row], *, per_epoch: bool, alignments: bool = False) -> dict[str, type]:
     """Every column and its type, also if a table has no rows or a column no values."""
     if alignments:
-        return {**_TRIAL, **_ALIGNMENT}
-    if per_epoch:
-        return {**_TRIAL, "epoch": int, **_RECORD}
-    known = trial_columns()
+        known = {**_TRIAL, **_ALIGNMENT}
+    elif per_epoch:
+        known = {**_TRIAL, "epoch": int, **_RECORD}
+    else:
+        known = trial_columns()
+    known = {name: kind for name, kind in known.items() if name not in _OF_METRICS or any(name in row for row in rows)}
     return {**known, **{name: str for row in rows for name in row if name not in known}}
 
 

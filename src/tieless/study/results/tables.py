@@ -21,13 +21,18 @@ from tieless.study.choose import Choose
 from tieless.study.claims import Claim
 from tieless.study.judging.pairing import cells_of
 from tieless.study.results import columns
+from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import DEFAULTS_OF_LATER_FIELDS, SPELLINGS, EpochRecord, Result, Status, Trial
 
 _Row = Mapping[str, Any]
 _Check = Callable[[Path, Sequence[str], Sequence[object]], None]
 # A table of an earlier version lacks what came later, and an id follows from the settings.
-_LATER = {*DEFAULTS_OF_LATER_FIELDS, "validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"}
+_LATER = {
+    *DEFAULTS_OF_LATER_FIELDS,
+    *("validation_loss", "validation_accuracy", "added", "most_seeds", "test_samples"),
+    *("test_metric", "validation_metric", "chance"),
+}
 _NEEDED = frozenset(columns.COLUMNS) - {"id", *_LATER}
 _AGAIN = "export it again with 'tieless study export DIR --format csv'"
 _MOST_EPOCHS = 1_000_000
@@ -213,10 +218,13 @@ def _result(row: _Row) -> Result:
         math.nan,
         columns.or_none(columns.loss(row, "validation_loss")),
         columns.or_none(columns.fraction(row, "validation_accuracy")),
+        columns.or_none(columns.loss(row, "test_metric")),
+        columns.or_none(columns.loss(row, "validation_metric")),
     )
-    looked_at = "validation_accuracy" if trial.test == "never" else "test_accuracy"
+    kind = "accuracy" if trial.metric == ACCURACY else "metric"
+    looked_at = f"validation_{kind}" if trial.test == "never" else f"test_{kind}"
     if status == "done" and getattr(last, looked_at) is None:
-        if (given := columns.fraction(row, looked_at)) is not None:
+        if kind == "accuracy" and (given := columns.fraction(row, looked_at)) is not None:
             raise StudyError(f"{looked_at}: expected a fraction from 0 to 1, got {given:g}.")
         raise StudyError(f"{looked_at}: a run that is done has one, got none.")
     before = EpochRecord(math.nan, math.nan, None, None, math.nan)
@@ -236,6 +244,7 @@ def _result(row: _Row) -> Result:
         started=started,
         versions=_named(row, "version_"),
         hardware=_named(row, "hardware_"),
+        chance=columns.or_none(columns.loss(row, "chance")),
     )
 
 

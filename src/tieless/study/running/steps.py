@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tieless.ops.keys import GraphKeys
 from tieless.optim import DirectionFirst
-from tieless.study.settings.losses import Loss
+from tieless.study.settings.losses import Loss, kind_of
 
 _WARM = 3
 """Updates before the capture: PyTorch requires some, in which libraries choose algorithms and state is made."""
@@ -39,13 +39,18 @@ class Step:
         self.optimisers = optimisers
 
     def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return the loss and the number of correct labels before it, 0-dim and on the device."""
+        """Train on a batch; return the loss and the number of correct labels before it, 0-dim and on the device.
+
+        Of numbers to predict none is counted as correct.
+        """
         outputs = self.model(x)
         loss = self.loss.mean(outputs, labels)
         self.model.zero_grad()
         loss.backward()  # pyright: ignore[reportUnknownMemberType]
         for optimiser in self.optimisers:
             optimiser.step()
+        if kind_of(labels) == "numbers":
+            return loss.detach(), torch.zeros((), dtype=torch.int64, device=labels.device)
         return loss.detach(), (self.loss.classes(outputs.detach()) == labels).sum()
 
 

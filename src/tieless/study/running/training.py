@@ -26,15 +26,17 @@ from tieless.grammar import parse_call
 from tieless.nn import RuleScheduler, latent_weights
 from tieless.optim import clip_after_step
 from tieless.rules import rule_schedule
-from tieless.study.network import start_of
+from tieless.study.network import check_targets, start_of
 from tieless.study.running.steps import step_for
 from tieless.study.settings.augmentations import augmentations, augmented
-from tieless.study.settings.losses import LOSSES
+from tieless.study.settings.losses import LOSSES, kind_of
+from tieless.study.settings.metrics import ACCURACY, METRICS
 from tieless.study.settings.optimisers import OPTIMISERS
 from tieless.study.settings.schedules import SCHEDULES, Scheduled
 from tieless.study.trial import EpochRecord, Result, Status, Trial
 
 EVALUATION_BATCH = 1000
+_NOT_EVALUATED: tuple[None, None, None] = (None, None, None)
 LOOKS = 100
 """Number of updates between two reads of the loss where a read has to wait for a GPU."""
 
@@ -89,6 +91,7 @@ def run_trial(
     predicted: int | None = None
     classes: int | None = None
     test_samples: int | None = None
+    chance: float | None = None
     status: Status = "done"
     error: str | None = None
     threads = torch.get_num_threads()
@@ -96,7 +99,7 @@ def run_trial(
         with torch.random.fork_rng(), _DENORMALS[trial.denormals]():
             threads = torch.get_num_threads()
             run = _Run(trial, on_step)
-            classes, test_samples = run.data.classes, run.data.test_y.numel()
+            classes, test_samples, chance = run.classes, run.data.test_y.numel(), run.chance_level
             if (state := _read_state(resume, trial, threads)) is not None:
                 epochs = [EpochRecord(**record) for record in state["epochs"]]
                 started, clock = state["started"], clock - state["seconds"]
@@ -133,6 +136,7 @@ def run_trial(
         versions=versions(),
         hardware=_hardware(trial.device, threads),
         alignments=alignments,
+        chance=chance,
     )
 
 
@@ -190,12 +194,17 @@ class _Run:
         # So that the order is the same with and without augmentation.
         self.chance = torch.Generator().manual_seed(2**33 + trial.seed)
         self.model, self.data = start_of(trial)
+        check_targets(trial, self.data, "loss")
+        check_targets(trial, self.data, "metric")
         self.held_out: tuple[Tensor, Tensor] | None = None
         if trial.validation is not None:
             self.data, self.held_out = hold_out(self.data, trial.validation, trial.seed)
         self.test = trial.test
         self.batch = trial.batch
         self.loss = LOSSES[trial.loss]
+        self.classes = self.data.classes if kind_of(self.data.train_y) == "classes" else None
+        self.metric = None if trial.metric == ACCURACY else METRICS[trial.metric]
+        self.chance_level = None if self.metric is None else self.metric.chance_of(self.data.train_y)
         self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
         if latent_weights(self.model):
             for optimiser in self.optimisers:
@@ -278,37 +287,51 @@ class _Run:
                 return None
         if not math.isfinite(total.item()):
             return None
-        validation_loss, validation_accuracy = self._evaluate(*self.held_out) if self.held_out else (None, None)
-        test_loss, test_accuracy = None, None
+        validation_loss, validation_accuracy, validation_metric = (
+            self._evaluate(*self.held_out) if self.held_out else _NOT_EVALUATED
+        )
+        test_loss, test_accuracy, test_metric = _NOT_EVALUATED
         if self.test == "each-epoch" or (self.test == "once" and last):
-            test_loss, test_accuracy = self._evaluate(self.data.test_x, self.data.test_y)
+            test_loss, test_accuracy, test_metric = self._evaluate(self.data.test_x, self.data.test_y)
         if not all(math.isfinite(loss) for loss in (validation_loss, test_loss) if loss is not None):
             return None
         labels_seen = self.data.train_y.numel()
         return EpochRecord(
             total.item() / labels_seen,
-            int(correct) / labels_seen,
+            math.nan if self.classes is None else int(correct) / labels_seen,
             test_loss,
             test_accuracy,
             time.perf_counter() - clock,
             validation_loss,
             validation_accuracy,
+            test_metric,
+            validation_metric,
         )
 
     @torch.no_grad()
-    def _evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+    def _evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[float, float | None, float | None]:
+        """Loss, accuracy and, if it is another one, the metric; numbers to predict have no accuracy."""
         self.model.eval()
         total, correct = 0.0, 0
         seen = torch.zeros(self.data.classes, dtype=torch.bool, device=targets.device)
+        kept: list[Tensor] = []
         for start in range(0, len(targets), EVALUATION_BATCH):
             labels = targets[start : start + EVALUATION_BATCH]
             outputs = self.model(inputs[start : start + EVALUATION_BATCH])
-            predicted = self.loss.classes(outputs)
             total += self.loss.mean(outputs, labels).item() * labels.numel()
-            correct += int((predicted == labels).sum())
-            seen[predicted] = True
-        self.predicted_classes = int(seen.sum())
-        return total / targets.numel(), correct / targets.numel()
+            if self.metric is not None:
+                kept.append(outputs)
+            if self.classes is not None:
+                predicted = self.loss.classes(outputs)
+                correct += int((predicted == labels).sum())
+                seen[predicted] = True
+        loss, accuracy, value = total / targets.numel(), None, None
+        if self.classes is not None:
+            accuracy, self.predicted_classes = correct / targets.numel(), int(seen.sum())
+        # A run whose loss is not finite has diverged, and its metric is that of chance.
+        if self.metric is not None and math.isfinite(loss):
+            value = self.metric.of(torch.cat(kept), targets)
+        return loss, accuracy, value
 
 
 def versions() -> dict[str, str]:

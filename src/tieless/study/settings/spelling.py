@@ -21,6 +21,7 @@ from tieless.registry import remembered, unknown
 from tieless.rules import rule as rule_of, rule_schedule
 from tieless.study.settings.augmentations import augmentations
 from tieless.study.settings.losses import LOSSES
+from tieless.study.settings.metrics import METRICS
 from tieless.study.settings.optimisers import OPTIMISERS
 from tieless.study.settings.schedules import SCHEDULES
 from tieless.study.settings.weights import WEIGHTS
@@ -98,6 +99,11 @@ def data(spec: str) -> str:
 def loss(name: str) -> str:
     """Name of a loss, checked."""
     return _chosen("loss", name, LOSSES)
+
+
+def metric(name: str) -> str:
+    """Name of a metric, checked."""
+    return _chosen("metric", name, METRICS)
 
 
 @remembered

@@ -47,6 +47,7 @@ OPTIONS = {
     "packed_networks": "--rounds 1 --only product",
     "passes": "--rounds 1 --sizes 10",
     "peers": "--rounds 1 --sizes 4",
+    "study_throughput": "--rounds 1 --steps 3 --trials 3",
     "verdict_errors": "--simulations 50 --checked 1",
     "vit_memory": "--rounds 1 --blocks 1 --batch 1 --threads 1",
 }
@@ -73,6 +74,7 @@ PRINTS = {
     "packed_networks": r"torch\._int_mm \| [\d.]+ \| [\d.]+ \|",
     "passes": r"relu \+ full_jam +│ +[\d.]+ │\n.* without its passes │ +-?[\d.]+ │",
     "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
+    "study_throughput": r"study: [\d.]+ ms of CPU(.*\n)+1 process: (.*\n)+runner: [\d.]+ ms",
     "verdict_errors": r"│ +1 │ +3 │ +73 │ +[\d.]+ │\n(.*\n)*50 simulated studies a row",
     "vit_memory": r"bfloat16 │(.*\n)+.*gelu \+ regelu2, checkpointed blocks │ +\d+",
 }

@@ -148,6 +148,7 @@ def test_a_monitor_measures_on_codes(data):
 
 @pytest.mark.parametrize("command", ["explain", "diagnose"])
 def test_a_model_that_cannot_read_codes_is_one_line_of_each_command(data, monkeypatch, command):
+    monkeypatch.setattr(network, "build_model", build_model)
     monkeypatch.setattr("tieless.cli.explain.load", lambda spec, **_: data)
     monkeypatch.setattr("tieless.cli.target.load", lambda spec, **_: data)
     result = CliRunner().invoke(main, [command, "mlp(4, 1)", "--data", "brown(7)"])
@@ -160,7 +161,7 @@ def test_a_model_that_cannot_read_codes_is_one_line_of_each_command(data, monkey
 def test_what_was_made_sure_of_leaves_the_model_as_it_was():
     x = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
     numbers = Dataset("numbers", x, torch.arange(20) % 2, x, torch.arange(20) % 2, 2)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), tl.Activation("relu", "full_jam"))
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(), tl.Activation("relu", "full_jam"))
     state, random = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
     check_fit("it", model, numbers)
     assert model.training

@@ -73,7 +73,9 @@ def test_every_module_and_public_name_is_there(theirs):
     for path in MODULES:
         module, ours = sys.modules[f"freegrad.{path}"], importlib.import_module(f"tieless.compat.freegrad.{path}")
         defined = {
-            n for n, v in vars(module).items() if n[0] != "_" and getattr(v, "__module__", "").startswith("freegrad")
+            n
+            for n, v in vars(module).items()
+            if n[0] != "_" and getattr(v, "__module__", "").startswith(module.__name__)
         }
         assert {name for name in defined if not hasattr(ours, name)} == set()
     assert set(theirs.__all__) - set(vars(importlib.import_module("tieless.compat.freegrad"))) == set()

@@ -1,4 +1,4 @@
-"""What a cluster's faults cost: trials lost, repeated, and wrong.
+"""What do the faults of a cluster cost? Trials lost, repeated, and wrong.
 
 A study runs on a Dask cluster of separate processes of this machine while faults are injected into it. It has to end with
 the numbers that it has alone::

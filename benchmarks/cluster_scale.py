@@ -1,4 +1,4 @@
-"""Where a driver, its store and its network saturate: the runner's own books against a simulated cluster.
+"""Where do a driver, its store and its network saturate? The runner's own books against a simulated cluster.
 
 The books that every run keeps, queue, second attempts and results, run on simulated time against a pool of simulated workers.
 What the driver takes for a trial is measured here first: the books, results written to a store on this disk and synced, one

@@ -74,6 +74,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} {shown(name)}.{hint} There are: {', '.join(names) or 'none'}."
 
 
+def snake_case(definition: Any) -> str:
+    """Name of a class or a function in snake case, empty if it has none: ``"two_layers"`` of ``TwoLayers``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", getattr(definition, "__name__", "")).lower()
+
+
 def _bare(name: str) -> str:
     """Letters and digits in lower case, by which names in different styles are compared."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -303,7 +308,7 @@ class Registry(Generic[NamedT]):
             SpecError: the name is taken by another class, or it or a parameter cannot be written in a spec.
             RuleTypeError: the class is no frozen dataclass.
         """
-        name = cls.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        name = cls.__dict__.get("name") or snake_case(cls)
         taken = self._classes.get(name)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise SpecError(f"The {self.kind} {name!r} exists already ({taken.__module__}.{taken.__qualname__}).")

@@ -49,7 +49,7 @@ REFUSED_OF = {
 ELSEWHERE = {"DDP", "threads"}
 """What compares in processes of its own, or in threads, which count wrongly."""
 VALUES_ALONE = {"export", "ONNX", "ONNX (older)", "jit.trace"}
-"""What exported programs have: where they are close, that is the forward's doing."""
+"""Checks of exported programs, which have values alone: where these are close and not equal, the forward is."""
 BY_TITLE = {check.title: check for check in CHECKS}
 
 

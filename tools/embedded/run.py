@@ -41,7 +41,7 @@ class Target:
     """Machine that runs programs in C.
 
     Args:
-        name: What the table calls it.
+        name: Name in the table.
         prefix: Prefix of its compiler and tools.
         flags: Flags of the compiler.
         emulator: Command that runs a program; none for this machine.

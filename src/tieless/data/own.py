@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from tieless.data.dataset import Dataset
 from tieless.data.source import SOURCES, Source, split, stream
 from tieless.errors import DataError, SpecError, TielessError
 from tieless.grammar import parse_call, shown
-from tieless.registry import forget_when_registered, make, remembered
+from tieless.registry import forget_when_registered, make, remembered, snake_case
 from tieless.signature import Maker, class_of, maker_of
 
 with try_import("images") as _images_extra:
@@ -172,8 +171,7 @@ def register_data(definition: DataT) -> DataT:
         >>> data.train_x.shape, data.classes
         (torch.Size([32, 4]), 2)
     """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", getattr(definition, "__name__", "")).lower()
-    SOURCES.register(_class(definition, name))
+    SOURCES.register(_class(definition, snake_case(definition)))
     return definition
 
 

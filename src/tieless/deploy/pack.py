@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tieless.deploy.explained import ExplainedNetwork, explained
 from tieless.deploy.fold import Folder
-from tieless.deploy.graph import read_graph
+from tieless.deploy.operators import read_graph
 from tieless.errors import DeployError
 
 Ends = Literal["float", "int8"]

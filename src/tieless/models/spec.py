@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +12,7 @@ from tieless import own
 from tieless.errors import RuleTypeError, RuleValueError, TielessError
 from tieless.forwards import ForwardLike
 from tieless.grammar import parse_call, shown
-from tieless.registry import Named, Registry, make, remembered
+from tieless.registry import Named, Registry, make, remembered, snake_case
 from tieless.rules import RuleLike
 from tieless.signature import Maker, class_of, maker_of
 
@@ -102,8 +101,7 @@ def register_model(definition: ModelT) -> ModelT:
         >>> build_model("two_layers(width=8)", "relu", "full_jam", features=4, classes=3)(torch.rand(2, 4)).shape
         torch.Size([2, 3])
     """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", getattr(definition, "__name__", "")).lower()
-    MODELS.register(_written(definition, name))
+    MODELS.register(_written(definition, snake_case(definition)))
     return definition
 
 

@@ -12,81 +12,15 @@ from torch import Tensor
 from tieless import ops
 from tieless._tracing import known_when_traced
 from tieless.errors import RuleTypeError
-
-_ASSIGNING = frozenset(
-    f"__{name}__"
-    for name in ("set", "setitem", "iadd", "isub", "imul", "idiv", "itruediv", "ifloordiv", "imod", "ipow")
+from tieless.nn.effects import (
+    OF_PARAMETERS,
+    is_attribute,
+    is_basic,
+    kind_of,
+    let_all_writes_be_seen,
+    name_of,
+    written_by,
 )
-
-
-_OF_PARAMETERS = frozenset({"grad", "register_hook", "register_post_accumulate_grad_hook", "retain_grad"})
-"""Attributes and methods of a parameter that have no use for a tensor that is computed at each reading."""
-_VIEWS = frozenset(
-    {
-        "T",
-        "mT",
-        "H",
-        "mH",
-        "data",
-        "detach",
-        "t",
-        "view",
-        "view_as",
-        "transpose",
-        "swapaxes",
-        "swapdims",
-        "permute",
-        "movedim",
-        "moveaxis",
-        "select",
-        "narrow",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "expand_as",
-        "diagonal",
-        "unfold",
-        "chunk",
-        "split",
-        "tensor_split",
-        "unbind",
-        "unflatten",
-    }
-)
-"""Functions whose results are views of their first argument, for a compiler, to which no memory is known."""
-_PERHAPS_VIEWS = frozenset(
-    {
-        "real",
-        "type",
-        "cpu",
-        "cuda",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "einsum",
-        "meshgrid",
-        "broadcast_tensors",
-        "atleast_1d",
-        "atleast_2d",
-        "atleast_3d",
-        "as_tensor",
-        "asarray",
-        "to_dense",
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "numpy",
-        "__array__",
-        "__dlpack__",
-        "untyped_storage",
-        "data_ptr",
-    }
-)
-"""Functions whose results may be views, or share memory otherwise, of which their schemas do not tell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,14 +68,14 @@ class ComputedWeight(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        keywords, name = kwargs or {}, _name(func)
+        keywords, name = kwargs or {}, name_of(func)
         if name == "__dlpack__":
             raise _lost("What is written to the memory that DLPack shares")
         weights = [one for one in _flat((*args, *keywords.values())) if isinstance(one, ComputedWeight)]
         if not weights:
             return NotImplemented
-        targets = [one for one in _flat((_written(func, args, keywords),)) if isinstance(one, ComputedWeight)]
-        if name in _OF_PARAMETERS and (latent := _source(weights[0]).latent) is not None:
+        targets = [one for one in _flat((written_by(func, args, keywords),)) if isinstance(one, ComputedWeight)]
+        if name in OF_PARAMETERS and (latent := _source(weights[0]).latent) is not None:
             return func(latent, *args[1:], **keywords)
         latents = [_source(target).written(name) for target in targets]
         before = [_version(_source(one).values) for one in weights]
@@ -194,12 +128,12 @@ class TracedWeight(Tensor):
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
-        kind = _kind(func)
+        kind = kind_of(func)
         if kind == "index":
-            kind = "view" if _basic(args[1]) else "read"
+            kind = "view" if is_basic(args[1]) else "read"
         if kind == "parameter" and (weights := _weights_in_graph(args)):
             return func(*_untraced(args, weights), **keywords)
-        written = _written(func, args, keywords)
+        written = written_by(func, args, keywords)
         targets = _targets_in_graph(written)
         if targets:
             result = func(*_untraced(args, targets), **_untraced(keywords, targets))
@@ -215,7 +149,7 @@ class TracedWeight(Tensor):
         weights = [] if kind == "read" else _weights_in_graph((*args, *keywords.values()))
         if not weights:
             return result
-        if _is_attribute(func) and isinstance(result, Tensor):
+        if is_attribute(func) and isinstance(result, Tensor):
             result = result.view_as(result)  # Dynamo fails to make a subclass of an attribute
         weight = weights[0]
         _, latent, whole, compute = weight.tieless_traced
@@ -241,7 +175,7 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
     if ops.written_down():
         return values
     if torch.compiler.is_compiling():
-        _let_all_writes_be_seen()
+        let_all_writes_be_seen()
         return _traced(values, latent, values, compute)
     if type(values) is not Tensor:
         return values
@@ -276,88 +210,9 @@ def assigned(value: Tensor, latent: Tensor, compute: Callable[[], Tensor]) -> Te
     return None if source.latent is latent else source.values.detach().clone()
 
 
-def _name(func: Any) -> str:
-    if isinstance(func, torch._ops.OpOverload):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return func._schema.name.partition("::")[2]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    name = getattr(func, "__name__", str(func))
-    return func.__self__.__name__ if name == "__get__" else name
-
-
-def _written(func: Any, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
-    """Tensor, or list of tensors, to which a call writes; ``None`` if it writes to none that its name tells of."""
-    if keywords.get("out") is not None:
-        return keywords["out"]
-    place = _place_of_inplace(func)
-    if _writes_to_first(func) or keywords.get("inplace") is True or (0 <= place < len(args) and args[place] is True):
-        return args[0] if args else keywords.get("input", next(iter(keywords.values())))
-    return None
-
-
-@known_when_traced
-def _writes_to_first(func: Any) -> bool:
-    return _writes(_name(func))
-
-
-@known_when_traced
-def _place_of_inplace(func: Any) -> int:
-    """Place of the parameter ``inplace`` among a function's parameters; -1 without one."""
-    code = getattr(func, "__code__", None)
-    names = () if code is None else code.co_varnames[: code.co_argcount]
-    return names.index("inplace") if "inplace" in names else -1
-
-
-@known_when_traced
-def _is_attribute(func: Any) -> bool:
-    return getattr(func, "__name__", "") == "__get__"
-
-
-@known_when_traced
-def _kind(func: Any) -> str:
-    """Kind of a function: ``"write"``, ``"view"``, ``"perhaps"`` a view, ``"index"``, ``"parameter"``, or else ``"read"``."""
-    name = _name(func)
-    if name in _OF_PARAMETERS:
-        return "parameter"
-    if name == "__getitem__":
-        return "index"
-    if _writes(name):
-        return "write"
-    if name in _VIEWS:
-        return "view"
-    return "perhaps" if name in _PERHAPS_VIEWS or _may_share(name) else "read"
-
-
-def _may_share(name: str) -> bool:
-    """True if an operator of PyTorch's of this name may return its input, or a view of it, by one of its schemas."""
-    packet = cast("object", getattr(torch.ops.aten, name, None))
-    overloads = cast("list[str]", getattr(packet, "overloads", list)())
-    schemas = [getattr(packet, overload)._schema for overload in overloads]  # noqa: SLF001
-    return any(one.alias_info is not None and not one.alias_info.is_write for found in schemas for one in found.returns)
-
-
-@known_when_traced
-def _let_all_writes_be_seen() -> None:
-    """Let Dynamo ask ``__torch_function__`` about functions that write, as PyTorch itself does.
-
-    It asks about those that PyTorch documents as overridable: not about ``torch.relu_``, nor ``torch._foreach_add_``.
-    """
-    from torch._dynamo.variables.torch import get_overridable_functions  # noqa: PLC0415
-
-    rooms = cast("list[Any]", [torch, torch._C._nn])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    written = {getattr(room, name) for room in rooms for name in dir(room) if _writes(name)}
-    get_overridable_functions().update(written, {torch.as_strided})
-
-
 @known_when_traced
 def _refuse_in_graph() -> NoReturn:
     raise _lost("What compiled code writes to a copy or to several tensors at once")
-
-
-def _basic(index: Any) -> bool:
-    """True if an index gives a view: it has numbers, slices, ``None`` and an ellipsis alone."""
-    places = cast("tuple[Any, ...]", index if isinstance(index, tuple) else (index,))
-    return all(
-        one is None or one is ... or (isinstance(one, (int, slice)) and not isinstance(one, bool)) for one in places
-    )
 
 
 def _weights_in_graph(given: Iterable[Any]) -> list[TracedWeight]:
@@ -371,18 +226,6 @@ def _targets_in_graph(written: Any) -> list[TracedWeight]:
         if not hasattr(target, "tieless_traced") or target.tieless_traced[1] is None:
             _refuse_in_graph()
     return targets
-
-
-def _untraced(given: Any, targets: Sequence[Tensor]) -> Any:
-    """Arguments with latent weights in the place of weights that are written to, and values in the place of others."""
-    if isinstance(given, dict):
-        return {name: _untraced(one, targets) for name, one in cast("dict[str, Any]", given).items()}
-    if isinstance(given, (list, tuple)):
-        several = [_untraced(one, targets) for one in cast("Sequence[Any]", given)]
-        return several if isinstance(given, list) else tuple(several)
-    if not isinstance(given, TracedWeight) or not hasattr(given, "tieless_traced"):
-        return given
-    return given.tieless_traced[any(given is target for target in targets)]
 
 
 def _traced(values: Tensor, latent: Tensor | None, whole: Tensor, compute: Callable[[], Tensor]) -> Tensor:
@@ -401,10 +244,6 @@ def _source(weight: ComputedWeight) -> _Source:
     return object.__getattribute__(weight, "_tieless_source")
 
 
-def _writes(name: str) -> bool:
-    return name in _ASSIGNING or (name.endswith("_") and not name.endswith("__"))
-
-
 def _flat(values: Iterable[Any]) -> list[Any]:
     found: list[Any] = []
     for one in values:
@@ -412,16 +251,36 @@ def _flat(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _plain(given: Any, targets: Sequence[ComputedWeight]) -> Any:
-    """Arguments with latent weights in the place of weights that are written to, and values in the place of others."""
+def _replaced(given: Any, replace: Callable[[Any], Any]) -> Any:
+    """Arguments with each that is no dictionary, list or tuple replaced."""
     if isinstance(given, dict):
-        return {name: _plain(one, targets) for name, one in cast("dict[str, Any]", given).items()}
+        return {name: _replaced(one, replace) for name, one in cast("dict[str, Any]", given).items()}
     if isinstance(given, (list, tuple)):
-        several = [_plain(one, targets) for one in cast("Sequence[Any]", given)]
+        several = [_replaced(one, replace) for one in cast("Sequence[Any]", given)]
         return several if isinstance(given, list) else tuple(several)
-    if not isinstance(given, ComputedWeight):
-        return given
-    return _source(given).latent if any(given is target for target in targets) else _source(given).values
+    return replace(given)
+
+
+def _plain(given: Any, targets: Sequence[Tensor]) -> Any:
+    """Arguments with latent weights in the place of weights that are written to, and values in the place of others."""
+
+    def plain(one: Any) -> Any:
+        if not isinstance(one, ComputedWeight):
+            return one
+        return _source(one).latent if any(one is target for target in targets) else _source(one).values
+
+    return _replaced(given, plain)
+
+
+def _untraced(given: Any, targets: Sequence[Tensor]) -> Any:
+    """The same of weights in code that is traced."""
+
+    def untraced(one: Any) -> Any:
+        if not isinstance(one, TracedWeight) or not hasattr(one, "tieless_traced"):
+            return one
+        return one.tieless_traced[any(one is target for target in targets)]
+
+    return _replaced(given, untraced)
 
 
 def _again(result: Any, latents: Sequence[Tensor], targets: Sequence[ComputedWeight]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tieless.report import words
 from tieless.study import Arm, ClaimCell, ClaimVerdict
-from tieless.study.judging.anytable import TableCell, TableVerdict
+from tieless.study.judging.anytable import ComparedCell, TableVerdict
 from tieless.study.settings.metrics import ACCURACY
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
@@ -71,7 +71,7 @@ def _mean(arm: Arm, metric: str, *, rated: bool) -> str:
     return f"{mean} at {words.rate(arm.learning_rate)}" if rated else mean
 
 
-def table_line(cell: TableCell) -> str:
+def table_line(cell: ComparedCell) -> str:
     """Comparison in a table of any origin, in one line."""
     how = f"{cell.runs[0]} and {cell.runs[1]} runs, unpaired" if cell.pairs is None else f"{cell.pairs} pairs"
     means = f"{cell.means[0]:.6g} against {cell.means[1]:.6g}"

@@ -16,9 +16,6 @@ from tieless.study.settings.losses import LOSSES
 from tieless.study.settings.metrics import METRICS
 from tieless.study.trial import Trial
 
-MAIN = ("__main__", "__mp_main__")
-"""Names of the module of a script: a worker imports it by itself."""
-
 
 @dataclass(frozen=True, slots=True)
 class Imports:

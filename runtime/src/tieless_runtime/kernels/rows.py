@@ -42,6 +42,26 @@ _copy4, _copy8, _clear4, _clear8 = (
 
 
 @numba.njit(nogil=True, cache=True)
+def _copy(target, source, count, size):
+    """Copy ``count`` words of ``size`` bytes, and return the address behind them."""
+    if size == 8:
+        _copy8(target, source, count)
+    else:
+        _copy4(target, source, count)
+    return target + size * count
+
+
+@numba.njit(nogil=True, cache=True)
+def _clear(target, count, size):
+    """Clear ``count`` words of ``size`` bytes, and return the address behind them."""
+    if size == 8:
+        _clear8(target, target, count)
+    else:
+        _clear4(target, target, count)
+    return target + size * count
+
+
+@numba.njit(nogil=True, cache=True)
 def gather(x, kernel, stride, padding, dilation, places, start, out):
     """Windows as rows: of ``x (n, height, width, channels)``, those of the output places ``start`` and on.
 
@@ -64,24 +84,11 @@ def gather(x, kernel, stride, padding, dilation, places, start, out):
                 before = min(run, max(0, -w)) if 0 <= h < height else run
                 inside = max(0, min(run - before, width - w - before))
                 after = run - before - inside
-                if size == 8:
-                    if before > 0:
-                        _clear8(target, target, before * channels)
-                        target += 8 * before * channels
-                    _copy8(target, line_ + (w + before) * channels * 8, inside * channels)
-                    target += 8 * inside * channels
-                    if after > 0:
-                        _clear8(target, target, after * channels)
-                        target += 8 * after * channels
-                else:
-                    if before > 0:
-                        _clear4(target, target, before * channels)
-                        target += 4 * before * channels
-                    _copy4(target, line_ + (w + before) * channels * 4, inside * channels)
-                    target += 4 * inside * channels
-                    if after > 0:
-                        _clear4(target, target, after * channels)
-                        target += 4 * after * channels
+                if before > 0:
+                    target = _clear(target, before * channels, size)
+                target = _copy(target, line_ + (w + before) * channels * size, inside * channels, size)
+                if after > 0:
+                    target = _clear(target, after * channels, size)
         side += 1
         if side == places[1]:
             side = 0

@@ -197,7 +197,7 @@ class Unpaired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableCell:
+class ComparedCell:
     """Comparison within one cell of a table.
 
     Args:
@@ -228,7 +228,7 @@ class TableVerdict:
 
     says: str
     verdict: Verdict
-    cells: tuple[TableCell, ...]
+    cells: tuple[ComparedCell, ...]
     lacks: str
 
 
@@ -257,7 +257,7 @@ def ask_table(runs: Runs, sentence: str, *, lower: bool = False) -> TableVerdict
     ]
     holds, fails = (holm([pair[side] for pair in p_values]) for side in (0, 1))
     judged = tuple(
-        TableCell(
+        ComparedCell(
             cell=cell,
             means=(fmean(run.value for run in sides[0]), fmean(run.value for run in sides[1])),
             runs=(len(sides[0]), len(sides[1])),

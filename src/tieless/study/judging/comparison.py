@@ -97,8 +97,12 @@ def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
 
 
 class Step(NamedTuple):
-    """Smallest change of a metric, ``size``: that of float32 numbers of its size, or of an accuracy 1 over the number of test samples. ``told`` is False if that number is
-    not stored with the results, so that the change is the smallest one between these accuracies.
+    """Smallest change of a metric.
+
+    Args:
+        size: Change: 1 over the number of test samples for an accuracy, the spacing of float32 numbers for other metrics.
+        told: False if the number of test samples is not stored with the results, so that the change is the smallest one
+            between their accuracies.
     """
 
     size: float

@@ -188,6 +188,7 @@ def test_a_study_is_judged_by_its_metric_from_the_file_to_the_table(tmp_path, mo
     assert "test mse (lower is better)</caption>" in page
     assert f"<b>{words.value(tied, 'mse')}</b>" in page
     assert "accuracy" not in words.reading(report.metrics)
+    assert "Tint" not in page, "the steps of the tint are points of accuracy"
     for form in ("csv", "json"):
         export_table(results, tmp_path / f"t.{form}", form=form, study=known)
         table, again = load_table(tmp_path / f"t.{form}", known)

@@ -353,6 +353,11 @@ class Report:
         return tuple(dict.fromkeys(section.settings.metric for section in self.sections)) or (ACCURACY,)
 
     @property
+    def by_accuracy_alone(self) -> bool:
+        """True if no section is judged by another metric."""
+        return self.metrics == (ACCURACY,)
+
+    @property
     def run(self) -> int:
         """Number of trials that ended, in any way."""
         return self.done + self.diverged + len(self.failures)

@@ -78,8 +78,16 @@ def test_seeds_that_do_not_match_are_left_out_or_not_used(tmp_path):
     partly = [*rows_of(), ("new", 9, 0.5)]
     (cell,) = ask_table(Runs.read(table(tmp_path, partly), PAIRED), "new is superior to base by 0").cells
     assert (cell.pairs, cell.lacks) == (5, ("1 run without a partner of the same seed left out",))
+    assert cell.means == pytest.approx((sum(OURS) / 5, sum(THEIRS) / 5))
+    assert cell.means[0] - cell.means[1] == pytest.approx(cell.found.mean)
     apart = [(name, i + 10 * (name == "new"), v) for name, i, v in rows_of()]
     assert ask_table(Runs.read(table(tmp_path, apart), PAIRED), "new is superior to base by 0").cells[0].pairs is None
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    file = table(tmp_path, [(*row, 0.1) for row in rows_of()], ("method", "run", "f1", "f1"))
+    with pytest.raises(StudyError, match=r"^Cannot read \S+t\.csv: it has the column f1 twice; rename one\.$"):
+        Runs.read(file, PAIRED)
 
 
 def test_too_few_runs_are_undecided(tmp_path):

@@ -202,7 +202,7 @@ class ComparedCell:
 
     Args:
         cell: Values of the columns of the cell.
-        means: Means of both sides.
+        means: Means of both sides, of the runs that are compared.
         runs: Numbers of runs of both sides.
         pairs: Number of pairs; ``None`` if the runs are not paired.
         found: Difference; ``None`` if there are too few runs for a test.
@@ -259,7 +259,7 @@ def ask_table(runs: Runs, sentence: str, *, lower: bool = False) -> TableVerdict
     judged = tuple(
         ComparedCell(
             cell=cell,
-            means=(fmean(run.value for run in sides[0]), fmean(run.value for run in sides[1])),
+            means=means,
             runs=(len(sides[0]), len(sides[1])),
             pairs=pairs,
             found=found,
@@ -268,7 +268,7 @@ def ask_table(runs: Runs, sentence: str, *, lower: bool = False) -> TableVerdict
             verdict="undecided" if min(p_holds, p_fails) > LEVEL else "holds" if p_holds < p_fails else "does not hold",
             lacks=lacks,
         )
-        for (cell, sides, found, pairs, lacks), p_holds, p_fails in zip(compared, holds, fails, strict=True)
+        for (cell, sides, means, found, pairs, lacks), p_holds, p_fails in zip(compared, holds, fails, strict=True)
     )
     verdicts = {cell.verdict for cell in judged}
     verdict: Verdict = (
@@ -314,8 +314,8 @@ def _claim(runs: Runs, sentence: str) -> tuple[str, str, Relation, float, str]:
 
 def _compared(
     runs: Runs, sides: tuple[list[Run], list[Run]]
-) -> tuple[Differences | Unpaired | None, int | None, tuple[str, ...]]:
-    """Difference of the sides, the number of pairs, and what is lacking."""
+) -> tuple[tuple[float, float], Differences | Unpaired | None, int | None, tuple[str, ...]]:
+    """Means and difference of the sides, the number of pairs, and what is lacking."""
     seeds = [[run.seed for run in side] for side in sides]
     for side, given in zip(sides, seeds, strict=True):
         named = [seed for seed in given if seed is not None]
@@ -327,21 +327,22 @@ def _compared(
             )
     common = [seed for seed in seeds[0] if seed is not None and seed in set(seeds[1])]
     if len(common) >= LEAST_PAIRS or (common and len(common) == len(seeds[0]) == len(seeds[1])):
-        values = [{run.seed: run.value for run in side} for side in sides]
+        ours, theirs = ([{run.seed: run.value for run in side}[seed] for seed in common] for side in sides)
+        means = fmean(ours), fmean(theirs)
         alone = len(seeds[0]) + len(seeds[1]) - 2 * len(common)
         lacks = (
             (f"{alone} run{'' if alone == 1 else 's'} without a partner of the same seed left out",) if alone else ()
         )
         if len(common) < LEAST_PAIRS:
-            return None, len(common), (f"a test needs {LEAST_PAIRS} pairs",)
-        differences = [values[0][seed] - values[1][seed] for seed in common]
+            return means, None, len(common), (f"a test needs {LEAST_PAIRS} pairs",)
+        differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
         # A difference of two rounded numbers is one too, but for the noise of its computation.
-        return Differences.of([round(value, 12) for value in differences], runs.step), len(common), lacks
-    few = min(map(len, seeds))
-    if few < LEAST_PAIRS:
-        return None, None, (f"a test needs {LEAST_PAIRS} runs of each side",)
-    found = Unpaired.of([run.value for run in sides[0]], [run.value for run in sides[1]], runs.step)
-    return found, None, ()
+        return means, Differences.of([round(value, 12) for value in differences], runs.step), len(common), lacks
+    ours, theirs = ([run.value for run in side] for side in sides)
+    means = fmean(ours), fmean(theirs)
+    if min(map(len, seeds)) < LEAST_PAIRS:
+        return means, None, None, (f"a test needs {LEAST_PAIRS} runs of each side",)
+    return means, Unpaired.of(ours, theirs, runs.step), None, ()
 
 
 def _lacks(runs: Runs) -> str:

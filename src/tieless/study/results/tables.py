@@ -124,11 +124,14 @@ def _csv(content: bytes, file: Path, check: _Check) -> list[dict[str, Any]]:
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"Cannot read {file}: it is no CSV of UTF-8 text ({error}).") from None
-    check(file, reader.fieldnames or [], rows)
+    names = list(reader.fieldnames or [])
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise StudyError(f"Cannot read {file}: it has the column {twice} twice; rename one.")
+    check(file, names, rows)
     for place, row in enumerate(rows, start=1):
         # DictReader puts surplus values under None, and None in place of missing ones.
         if None in row or None in row.values():
-            raise StudyError(f"{file}, row {place}: expected {len(reader.fieldnames or [])} values, one a column.")
+            raise StudyError(f"{file}, row {place}: expected {len(names)} values, one a column.")
     return [{name: value or None for name, value in row.items()} for row in rows]
 
 
@@ -174,8 +177,6 @@ def _check_columns(file: Path, names: Sequence[str], rows: Sequence[object]) -> 
     if lacking := sorted(_NEEDED - set(names)):
         what = f"no column {lacking[0]}" if names else "no rows"
         raise StudyError(f"Cannot read {file}: it has {what}; {_AGAIN}.")
-    if twice := [name for name in columns.COLUMNS if names.count(name) > 1]:
-        raise StudyError(f"Cannot read {file}: it has the column {twice[0]} twice; {_AGAIN}.")
     if not rows:
         raise StudyError(f"Cannot read {file}: it has no rows; run its study first, then {_AGAIN}.")
 

@@ -53,6 +53,7 @@ def _masked(layer):
     layer.weight.data[torch.eye(6, 4) > 0] = 0.0
 
 
+_INDICES = torch.zeros(SHAPE, dtype=torch.long)
 WRITES = {
     "reset_parameters": lambda layer: layer.reset_parameters(),
     "apply": lambda layer: nn.Sequential(layer).apply(_initialise),
@@ -83,6 +84,8 @@ WRITES = {
     "an operator": lambda layer: torch.ops.aten.mul_.Tensor(layer.weight.data, torch.tensor(-2.0)),
     "each of a list": lambda layer: torch._foreach_add_([layer.bias.detach(), layer.weight.data], 1.5),
     "lists": lambda layer: torch._foreach_copy_([layer.weight.detach()], [torch.full(SHAPE, 0.5)]),
+    "each of a tuple": lambda layer: torch._foreach_mul_((layer.bias.detach(), layer.weight.data), -1.5),
+    "one of several": lambda layer: torch.max(torch.ones(2, *SHAPE), 0, out=(layer.weight.data, _INDICES.clone())),
     "an optimiser": lambda layer: _sgd([layer.weight.data], [torch.ones(SHAPE)]),
 }
 
@@ -283,6 +286,8 @@ TRACEABLE = [
     "hardtanh, by place",
     "an operator",
     "each of a list",
+    "each of a tuple",
+    "one of several",
 ]
 
 

@@ -5,7 +5,7 @@ Dynamo calls these functions while it traces, so each takes a function and retur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -154,13 +154,33 @@ def _may_share(name: str) -> bool:
 def let_all_writes_be_seen() -> None:
     """Let Dynamo ask ``__torch_function__`` about functions that write, as PyTorch itself does.
 
-    It asks about those that PyTorch documents as overridable: not about ``torch.relu_``, nor ``torch._foreach_add_``.
+    It asks about those that PyTorch documents as overridable: not about ``torch.relu_``, nor ``torch._foreach_add_``. And
+    it looks for tensors in lists, not in tuples, such as the ``out`` of ``torch.max``.
     """
+    from torch._dynamo.variables import torch_function  # noqa: PLC0415
     from torch._dynamo.variables.torch import get_overridable_functions  # noqa: PLC0415
+
+    flatten = torch_function._flatten_vts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if flatten is not _flatten_tuples_too:
+        _flattening.append(flatten)
+        torch_function._flatten_vts = _flatten_tuples_too  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     rooms = cast("list[Any]", [torch, torch._C._nn])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     written = {getattr(room, name) for room in rooms for name in dir(room) if _writes(name)}
     get_overridable_functions().update(written, {torch.as_strided})
+
+
+_flattening: list[Callable[[Iterable[Any]], list[Any]]] = []
+"""Dynamo's own function that looks for tensors in lists, once it is replaced."""
+
+
+def _flatten_tuples_too(variables: Iterable[Any]) -> list[Any]:
+    from torch._dynamo.variables.lists import TupleVariable  # noqa: PLC0415
+
+    found: list[Any] = []
+    for one in _flattening[0](variables):
+        found += _flatten_tuples_too(one.items) if one.is_realized() and isinstance(one, TupleVariable) else [one]
+    return found
 
 
 def is_basic(index: Any) -> bool:

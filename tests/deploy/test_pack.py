@@ -244,6 +244,15 @@ class Odd(nn.Module):
         (lambda net, x: net.layer(x) if x.sum() > 0 else x, "torch.export cannot read the model"),
         (lambda net, x: tl.untie(net.layer(x), "sign", "rectangular"), "No packed network can do"),
         (lambda net, x: nn.functional.batch_norm(net.layer(x), None, None, training=True), "running statistics"),
+        (lambda net, x: net.act(net.layer(x).int().float()), "turns numbers into torch.int32"),
+        (lambda net, x: net.act(net.layer(x).bool().float()), "turns numbers into torch.bool"),
+        (lambda net, x: net.act(net.layer(x).half().float()), "turns numbers into torch.float16"),
+        (lambda net, x: nn.functional.dropout(net.layer(x), 0.5, training=True), "drops numbers in evaluation mode"),
+        (lambda net, x: net.act(net.layer(x).double()).float(), "turns numbers into torch.float64"),
+        (lambda net, x: net.layer(x) + net.layer(x).mean(), "over dimensions [0, 1]"),
+        (lambda net, x: torch.div(net.layer(x), 2, rounding_mode="floor"), "an alpha or a rounding_mode"),
+        (lambda net, x: net.act(net.layer(x) * float("nan")), "mul has numbers that are NaN or infinite"),
+        (lambda net, x: net.act(net.layer(x) / 0.0), "div divides by 0, or has a negative variance"),
     ],
 )
 def test_what_cannot_be_packed_is_refused_in_one_line(function, message):
@@ -253,12 +262,80 @@ def test_what_cannot_be_packed_is_refused_in_one_line(function, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("ends", ["float", "int8"])
+@pytest.mark.parametrize("broken", ["0.weight", "1.weight", "1.running_var", "3.weight", "3.bias", "5.weight"])
+def test_a_model_with_nan_is_refused(broken, ends):
+    """The model's scores are NaN; a packed network would give labels all the same."""
+    net = nn.Sequential(
+        nn.Linear(4, 4),
+        nn.BatchNorm1d(4),
+        tl.Activation("sign", "rectangular"),
+        nn.Linear(4, 4),
+        tl.Activation("sign", "rectangular"),
+        nn.Linear(4, 2),
+    ).eval()
+    pack(net, torch.rand(3, 4), ends)
+    net.state_dict()[broken].flatten()[0] = float("nan")
+    with pytest.raises(DeployError, match=r"^\d has numbers that are NaN or infinite\.$"):
+        pack(net, torch.rand(3, 4), ends)
+
+
+@pytest.mark.parametrize("hook", ["forward", "forward_pre"])
+def test_an_activation_that_gives_something_else_is_refused(hook):
+    net = BinaryMLP(4, (8, 8), 2)
+    name, act = next((name, act) for name, act in net.named_modules() if isinstance(act, tl.Activation))
+    if hook == "forward":
+        act.register_forward_hook(lambda _, __, y: 1 - y)
+    else:
+        act.register_forward_pre_hook(lambda _, given: (-given[0],))
+    with pytest.raises(DeployError, match=rf"^{name} does not give what its forward \S+ says: remove its hooks"):
+        pack(net, torch.randn(16, 4))
+
+
+def test_an_activation_in_two_places_is_packed():
+    act = tl.Activation("sign", "rectangular")
+    net = nn.Sequential(nn.Linear(4, 8), act, nn.Linear(8, 8), act, nn.Linear(8, 2)).eval()
+    x = torch.randn(16, 4)
+    assert torch.allclose(pack(net, x)(x), net(x), atol=1e-5)
+
+
+def test_a_hook_that_changes_nothing_is_packed():
+    net = BinaryMLP(4, (8, 8), 2).eval()
+    for act in net.modules():
+        act.register_forward_hook(lambda *_: None)
+    x = torch.randn(16, 4)
+    assert torch.allclose(pack(net, x)(x), net(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("slope", [2.0**16, 2.0**17, 1e9])
+def test_a_slope_that_32_bits_do_not_hold_is_refused(slope):
+    act = tl.Activation("sign", "rectangular")
+    net = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4), nn.PReLU(init=slope), act, nn.Linear(4, 2))
+    with pytest.raises(DeployError, match="do not fit in integers of 32 bits"):
+        pack(net, torch.randn(16, 4), "int8")
+
+
+def test_a_part_of_the_time_steps_is_not_taken_for_all():
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = LIF(beta=0.5), nn.Linear(4, 2)
+
+        def forward(self, x):
+            spikes, _ = self.cell.over_time(x.expand(5, -1, -1))
+            return self.head(torch.stack(spikes.unbind(0)[:3]).sum(0))
+
+    with pytest.raises(DeployError, match="not all time steps of one"):
+        pack(Late(), torch.rand(3, 4))
+
+
 def test_wrong_arguments_are_refused():
     net, x = BinaryMLP(4, (4,), 2), torch.rand(3, 4)
     for arguments, message in (
         ((net, x, "int4"), "ends must be one of float, int8, got 'int4'"),
         ((net, x[0]), "must be a batch of samples"),
         ((net, None), "must be a batch of samples"),
+        ((net, x * float("nan")), "The example has numbers that are NaN or infinite"),
         ((lambda y: y, x), "A model is packed, a torch.nn.Module; got function"),
     ):
         with pytest.raises(DeployError, match=message):

@@ -152,7 +152,8 @@ def test_changed_bytes_are_refused_or_read(path):
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 8, 8)), np.zeros((1, 1, 8, 9)), np.array("text"), np.zeros((1, 8, 8), complex)]
+    "images",
+    [np.zeros((2, 8, 8)), np.zeros((1, 1, 8, 9)), np.array("text"), np.zeros((1, 8, 8), complex), [[1, 2], [3]]],
 )
 def test_samples_of_another_shape_or_kind_are_refused(path, images):
     with pytest.raises(tieless_runtime.PackedInputError, match="The samples must"):

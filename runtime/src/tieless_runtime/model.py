@@ -92,7 +92,10 @@ class Model:
         return max(1, min(PART_BYTES // each, -(-count // self.threads)))
 
     def _batch(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
-        given = np.asarray(images)
+        try:
+            given = np.asarray(images)
+        except ValueError as error:
+            raise PackedInputError(f"The samples must be one array of numbers: {error}") from None
         if given.dtype.kind not in "fiub":
             raise PackedInputError(f"The samples must be numbers, got an array of {given.dtype}.")
         shape = self.network.shape

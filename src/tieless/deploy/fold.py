@@ -103,6 +103,10 @@ class _Number:
         return replace(self, pending=(*self.pending, *functions))
 
 
+def _finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
 def _scaled(scale: float) -> _Map:
     return _Map(lambda x: x * scale, torch.tensor([scale], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
 
@@ -136,6 +140,17 @@ def _constant(settings: dict[str, Any]) -> _Map:
     one = torch.ones(1, dtype=torch.float64)
     factor, offset = {"add": (one, wide), "sub": (one, -wide), "mul": (wide, zero), "div": (1 / wide, zero)}[operator]
     return _Map(lambda x: function(x, _spread(vector, x)), factor, offset)
+
+
+_NOT_FINITE = "{} has numbers that are NaN or infinite."
+
+
+def _whole(real: Tensor, layer: str) -> Tensor:
+    """Nearest integers, which 32 bits hold."""
+    found = torch.round(real)
+    if bool((found.abs() > LARGEST).any()):
+        raise OverflowError(layer)
+    return found.int()
 
 
 _SAMPLES = "{} changes samples that are float. With ends='int8' a linear layer or a convolution comes first."
@@ -184,7 +199,12 @@ class Folder:
             PackedFileError: integers do not fit in 32 bits.
         """
         for layer in self._graph.layers:
+            tensors = [each for each in layer.settings.values() if isinstance(each, Tensor)]
+            if not all(map(_finite, tensors)):
+                raise DeployError(_NOT_FINITE.format(layer.name))
             number = cast("Callable[[Layer], _Number]", getattr(self, f"_{layer.kind}"))(layer)
+            if not all(_finite(each.factor) for each in number.pending if isinstance(each, _Map)):
+                raise DeployError(f"{layer.name} divides by 0, or has a negative variance.")
             uses = self._uses.get(layer.output, [])
             if number.pending and len(uses) > 1 and _NEEDS_THE_VALUE & set(uses) and self._code_of(number) is None:
                 number = self._computed(number, layer.name)
@@ -231,10 +251,7 @@ class Folder:
 
     def _rounded(self, real: Tensor, what: str) -> Tensor:
         """Numbers in units of the last binary place."""
-        found = torch.round(real * 2.0 ** cast("int", self._fraction))
-        if bool((found.abs() > LARGEST).any()):
-            raise OverflowError(what)
-        return found
+        return _whole(real * 2.0 ** cast("int", self._fraction), what)
 
     # Results that are needed as they are.
 
@@ -272,14 +289,14 @@ class Folder:
         wanted, offsets = factor * 2.0**self._fraction, self._rounded(offset, layer)
         if bool((wanted == 1).all()) and not bool(offsets.any()):
             return source
-        whole = torch.round(wanted)
+        whole = _whole(wanted, layer)
         lost = (wanted - whole).abs() * max(-value.low, value.high) * 2.0**-self._fraction
         if float(lost.max()) > 2.0**-10:
             shift = min(62, 24 - int(np.floor(np.log2(float(wanted.abs().max())))))
-            factors = torch.round(wanted * 2.0**shift).int().numpy()
+            factors = _whole(wanted * 2.0**shift, layer).numpy()
             source = self._emit(Rescale, layer, source, factor=factors, shift=shift, low=-LARGEST, high=LARGEST)
             whole = torch.ones_like(whole)
-        return self._emit(Affine, layer, source, factor=whole.int().numpy(), offset=offsets.int().numpy())
+        return self._emit(Affine, layer, source, factor=whole.numpy(), offset=offsets.numpy())
 
     def _scores(self, number: _Number) -> tuple[str, float]:
         scale = self._code_of(number)
@@ -344,7 +361,7 @@ class Folder:
         factor = grid.scale.double() * scale
         if last and bool((factor == factor[0]).all()):
             # All scores have one scale, so that they can be compared.
-            added = None if bias is None else torch.round(bias.double() / factor[0]).int().numpy()
+            added = None if bias is None else _whole(bias.double() / factor[0], layer.name).numpy()
             return _Number(self._sum(layer, number.source, grid.weight, added), (_scaled(float(factor[0])),))
         source = self._sum(layer, number.source, grid.weight, None)
         return _Number(source, self._scale_and_bias(grid, scale, bias))
@@ -480,7 +497,7 @@ class Folder:
         slope = cast("Tensor", layer.settings["slope"]).detach()
         if self._fraction is None:
             return _Number(self._emit(Prelu, layer.name, number.source, slope=slope.numpy(), shift=0))
-        slopes = torch.round(slope.double() * 2**PLACES).int().numpy()
+        slopes = _whole(slope.double() * 2**PLACES, layer.name).numpy()
         return replace(number, source=self._emit(Prelu, layer.name, number.source, slope=slopes, shift=PLACES))
 
     def _relu(self, layer: Layer) -> _Number:
@@ -512,6 +529,8 @@ class Folder:
             if isinstance(cell.beta, Tensor)
             else torch.tensor([cell.beta], dtype=torch.float64)
         )
+        if not _finite(beta):
+            raise DeployError(_NOT_FINITE.format(layer.name))
         channels = self._channels(number.source)
         if beta.numel() not in (1, channels) or (beta.numel() > 1 and beta.shape[0] != channels):
             raise DeployError(
@@ -520,7 +539,7 @@ class Folder:
         beta, shift, threshold = beta.reshape(-1), 0, cell.threshold
         if self._fraction is not None:
             shift = PLACES
-            beta = torch.round(beta * 2**shift).int()
+            beta = _whole(beta * 2**shift, layer.name)
             threshold = float(self._rounded(torch.tensor(threshold, dtype=torch.float64), layer.name))
         settings = {
             "beta": (beta if self._fraction is not None else beta.float()).numpy(),

@@ -89,7 +89,7 @@ class Reader:
         example: Tensor,
         operators: Mapping[str, Callable[[Reader, fx.Node, str], None]],
     ) -> None:
-        self._modules = dict(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))
+        self._modules = dict(cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False)))
         self._graph = exported.graph
         self._operators = operators
         self.batch, self._example = len(example), example
@@ -112,18 +112,17 @@ class Reader:
 
     def read(self) -> Graph:
         """Layers of the model."""
-        groups = self._groups()
-        ranges = self._ranges()
-        done: set[str] = set()
+        calls = self._calls()
+        ranges = self._ranges(calls)
+        inside = {node for nodes in calls for node in nodes}
+        first = {nodes[0]: nodes for nodes in calls}
         for node in self._graph.nodes:
-            group = groups.get(node)
             if node.op == "placeholder":
                 if node.name in self._inputs:
                     self.seen[node] = Seen(INPUT)
-            elif group is not None:
-                if group not in done:
-                    done.add(group)
-                    self._read_group([other for other in self._graph.nodes if groups.get(other) == group])
+            elif node in inside:
+                if node in first:
+                    self._read_call(first[node])
             elif node.op == "call_function":
                 self._read_node(node)
         if len(self._outputs) != 1 or len(self._inputs) != 1:
@@ -136,24 +135,43 @@ class Reader:
         found = {seen.name: ranges[node.name] for node, seen in self.seen.items() if node.name in ranges}
         return Graph(tuple(self._example.shape[1:]), self.layers, self.seen[last].name, found)
 
-    def _groups(self) -> dict[fx.Node, str]:
-        """Call of an ``Activation`` or a ``LIF`` that each node is from; the outer one, where one calls the other."""
-        found: dict[fx.Node, str] = {}
+    def _calls(self) -> list[list[fx.Node]]:
+        """Nodes of each call of an ``Activation`` or a ``LIF``; of the outer one, where one calls the other."""
+        found: dict[str, list[fx.Node]] = {}
         for node in self._graph.nodes:
+            # Nodes of a LIF's spike name the LIF's call too, so the outer call is the first of the two.
             for key, path in _modules_of(node):
                 if isinstance(self._modules.get(path), (Activation, LIF)):
-                    found[node] = f"{key} {path}"
+                    found.setdefault(f"{key} {path}", []).append(node)
                     break
-        # Nodes of a LIF's spike name the LIF's call too, so the outer call is the first of the two.
-        return found
+        return list(found.values())
 
-    def _ranges(self) -> dict[str, tuple[float, float]]:
-        """Range of each value on the example."""
+    def _ranges(self, calls: Sequence[Sequence[fx.Node]]) -> dict[str, tuple[float, float]]:
+        """Range of each value on the example, on which each activation gives what its forward says.
+
+        Raises:
+            DeployError: a hook or a method of its own makes an activation give something else.
+        """
         found: dict[str, tuple[float, float]] = {}
+        activations = {
+            result: (source, path, module.forward_fn)
+            for nodes in calls
+            for source, result, path, module in self._activation(nodes)
+        }
+        sources = {source for source, _, _ in activations.values()}
+        kept: dict[fx.Node, Tensor] = {}
+        wrong: list[str] = []
 
         class Watching(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
                 result = super().run_node(n)
+                if n in activations:
+                    source, path, forward = activations[n]
+                    expected = forward.value(kept[source])
+                    if not torch.allclose(result, expected, rtol=1e-4, atol=1e-6, equal_nan=True):
+                        wrong.append(f"{path} does not give what its forward {forward} says")
+                if n in sources:
+                    kept[n] = result.clone()
                 if isinstance(result, Tensor) and result.is_floating_point() and result.numel():
                     found[n.name] = (float(result.min()), float(result.max()))
                 return result
@@ -162,13 +180,15 @@ class Reader:
         arguments = [self._constants.get(node.name, self._example) for node in places]
         with torch.no_grad():
             Watching(nn.Module(), graph=self._graph).run(*arguments)
+        if wrong:
+            raise DeployError(f"{wrong[0]}: remove its hooks, or what replaces its forward.")
         return found
 
-    def _read_group(self, nodes: Sequence[fx.Node]) -> None:
+    def _ends_of(self, nodes: Sequence[fx.Node]) -> tuple[str, nn.Module, list[fx.Node], list[fx.Node]]:
+        """Path and module of a call, the nodes that it takes from outside, and its own that are used there."""
         inside = set(nodes)
         paths = [path for _, path in _modules_of(nodes[0])]
         path = next(path for path in paths if isinstance(self._modules.get(path), (Activation, LIF)))
-        module = self._modules[path]
         outside: list[fx.Node] = []
         for node in nodes:
             outside += [
@@ -177,11 +197,23 @@ class Reader:
                 if other not in inside and other not in outside and other not in self._fixed
             ]
         used = [node for node in nodes if node not in self._fixed and any(user not in inside for user in node.users)]
+        return path, self._modules[path], outside, used
+
+    def _activation(self, nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, fx.Node, str, Activation]]:
+        """Source, result, path and module of a call, or nothing if it is one of a LIF."""
+        path, module, outside, used = self._ends_of(nodes)
         if isinstance(module, Activation):
-            (source,), (result,) = outside, used
-            self.add(result, "activation", path, [self.value(source, path)], forward=module.forward_fn)
-        else:
-            self._read_cell(path, cast("LIF", module), outside, used)
+            if len(outside) != 1 or len(used) != 1:
+                raise DeployError(f"{path} must take one value and give one: remove its hooks.")
+            yield outside[0], used[0], path, module
+
+    def _read_call(self, nodes: Sequence[fx.Node]) -> None:
+        path, module, outside, used = self._ends_of(nodes)
+        if isinstance(module, LIF):
+            self._read_cell(path, module, outside, used)
+            return
+        for source, result, _, activation in self._activation(nodes):
+            self.add(result, "activation", path, [self.value(source, path)], forward=activation.forward_fn)
 
     def _read_cell(self, path: str, cell: LIF, outside: Sequence[fx.Node], used: Sequence[fx.Node]) -> None:
         state = [node for node in outside if node in self._states]
@@ -241,20 +273,29 @@ class Reader:
                 "linear layers, convolutions, batch norm, pooling, PReLU and ReLU, sums, joining, flattening, and LIF.over_time."
             )
         read(self, node, path or node.name)
+        made = node.meta["val"]
+        if node in self.seen and isinstance(made, Tensor) and made.dtype != torch.float32:
+            raise DeployError(
+                f"{path or node.name} turns numbers into {made.dtype}, which no packed network can do: they are float32."
+            )
 
     def constant(self, argument: object) -> Tensor | None:
         """Tensor of a parameter or buffer; ``None`` if it is a value that depends on a sample, or absent."""
         return self._constants.get(argument.name) if isinstance(argument, fx.Node) else None
 
-    def parts(self, node: fx.Node) -> list[Any]:
-        """Arguments of a node, those that were left out included."""
+    def settings(self, node: fx.Node) -> dict[str, Any]:
+        """Arguments of a node by name, those that were left out included."""
         schema = cast("Any", node.target)._schema  # noqa: SLF001  (PyTorch has no other name for it)
-        return [
-            node.args[i]
+        return {
+            a.name: node.args[i]
             if i < len(node.args)
             else node.kwargs.get(a.name, a.default_value if a.has_default_value() else None)
             for i, a in enumerate(schema.arguments)
-        ]
+        }
+
+    def parts(self, node: fx.Node) -> list[Any]:
+        """Arguments of a node in their order, those that were left out included."""
+        return list(self.settings(node).values())
 
 
 def _modules_of(node: fx.Node) -> list[tuple[str, str]]:

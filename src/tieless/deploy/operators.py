@@ -29,6 +29,14 @@ def _same(reader: Reader, node: fx.Node, path: str) -> None:
         reader.alias(node, reader.seen[source])
 
 
+def _dropout(reader: Reader, node: fx.Node, path: str) -> None:
+    if reader.parts(node)[2]:
+        raise DeployError(
+            f"{path} drops numbers in evaluation mode too, which no packed network can do. Give it training=self.training."
+        )
+    _same(reader, node, path)
+
+
 def _nothing(reader: Reader, node: fx.Node, path: str) -> None:
     pass
 
@@ -144,10 +152,12 @@ def _adaptive(reader: Reader, node: fx.Node, path: str) -> None:
 
 
 def _mean(reader: Reader, node: fx.Node, path: str) -> None:
-    x, dims, keep, *_ = reader.parts(node)
-    x = cast("fx.Node", x)
+    x = cast("fx.Node", node.args[0])
     seen, rank = reader.value(x, path), len(_shape(x))
-    dims = sorted(dim % rank for dim in _sizes(dims, 1))
+    # Without dimensions PyTorch takes all.
+    settings = reader.settings(node)
+    dims, keep = settings.get("dim"), settings.get("keepdim", False)
+    dims = sorted(dim % rank for dim in (_sizes(dims, 1) if dims is not None else range(rank)))
     if seen.layout == "time" and dims == [0] and not keep:
         reader.add(node, "mean_time" if "mean" in str(node.target) else "sum_time", path, [seen])
         reader.seen[node] = Seen(node.name)
@@ -169,7 +179,7 @@ def _binary(reader: Reader, node: fx.Node, path: str) -> None:
     first, second, *rest = reader.parts(node)
     operator = operator_of(node)
     if rest and rest[0] != 1:
-        raise DeployError(f"{path} adds a multiple (alpha), which no packed network can do.")
+        raise DeployError(f"{path} has an alpha or a rounding_mode, which no packed network can do.")
     seen = [reader.seen[each] for each in (first, second) if isinstance(each, fx.Node) and each in reader.seen]
     if len(seen) == 2:
         if operator not in ("add", "add_"):
@@ -280,18 +290,20 @@ def _stack(reader: Reader, node: fx.Node, path: str) -> None:
     whole = {step.name for step in steps}
     if (
         len(whole) != 1
+        or len(steps) != steps[0].times
         or any(step.layout != "step" or step.index != i for i, step in enumerate(steps))
         or reader.parts(node)[1] != 0
     ):
-        raise DeployError(f"{path} stacks values that are not the time steps of one, which no packed network can do.")
+        raise DeployError(f"{path} stacks values that are not all time steps of one, which no packed network can do.")
     reader.alias(node, Seen(steps[0].name, "time", len(steps)))
 
 
 OPERATORS: dict[str, Callable[[Reader, fx.Node, str], None]] = {
     **dict.fromkeys(
-        ("alias", "clone", "contiguous", "detach", "detach_", "dropout", "feature_dropout", "to", "lift_fresh_copy"),
+        ("alias", "clone", "contiguous", "detach", "detach_", "to", "lift_fresh_copy"),
         _same,
     ),
+    **dict.fromkeys(("dropout", "feature_dropout"), _dropout),
     **dict.fromkeys(("_assert_tensor_metadata", "zeros_like", "sym_size"), _nothing),
     **dict.fromkeys(("conv1d", "conv2d"), _conv),
     **dict.fromkeys(("max_pool1d", "max_pool2d"), _max_pool),
@@ -327,6 +339,8 @@ def read_graph(model: nn.Module, example: Tensor) -> Graph:
         raise DeployError(f"A model is packed, a torch.nn.Module; got {type(model).__name__}.")
     if not isinstance(example, Tensor) or example.dim() < 2 or len(example) == 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeployError("The example must be a batch of samples, a tensor (n, ...).")
+    if not bool(example.isfinite().all()):
+        raise DeployError("The example has numbers that are NaN or infinite.")
     frozen = freeze(copy.deepcopy(model)).eval().float().cpu().requires_grad_(False)
     sample = example.detach().cpu().float()
     try:

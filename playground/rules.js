@@ -67,7 +67,7 @@ function levelsAt(z, { low, high, open, inside, outside, boundaries, values, eve
 
 function jam(g, passes, u, { minimum, maximum, replace }) {
   const multiplier = u * (maximum - minimum) + minimum;
-  return passes ? (replace === "magnitude" ? Math.sign(g) : g) * multiplier : 0;
+  return passes ? { slope: g, magnitude: Math.sign(g), feedback: 1 }[replace] * multiplier : 0;
 }
 
 const tested = (g, z, p) => (p.gate === "feedback" ? g : z);
@@ -177,7 +177,7 @@ export const draws = (rule) => rule.some(({ name }) => CATALOGUE.rules[name].dra
 function slopeOf({ name, values }, forward) {
   if (name === "tied") return FORWARDS[forward].slope;
   if (SLOPES[name]) return (z) => SLOPES[name](z, values);
-  const levels = CATALOGUE.rules[name].levels?.[values.bits ?? ""]?.[forward];
+  const levels = CATALOGUE.rules[name].levels?.[values.bits ?? values.where ?? ""]?.[forward];
   return levels ? (z) => levelsAt(z, levels) : null;
 }
 
@@ -215,7 +215,7 @@ export function refusal(rule, forward) {
   for (const part of rule) {
     const { name, values } = part;
     const { levels } = CATALOGUE.rules[name];
-    if (levels && !levels[values.bits ?? ""]?.[forward]) {
+    if (levels && !levels[values.bits ?? values.where ?? ""]?.[forward]) {
       return `${formatRule([part])} follows the derivative of a forward, and has nothing to follow beside ${forward}.`;
     }
     if (name === "tied" && !FORWARDS[forward].slope) {

@@ -83,7 +83,9 @@ def _rule(cls: type[Any]) -> dict[str, Any]:
         for one in dataclasses.fields(cls)
     ]
     found = {"family": cls.family, "draws": cls.draws, "words": _words(cls), "parameters": parameters}
-    if cls.name in {"gated", "regelu2", "resilu2"}:
+    if cls.name == "gated":
+        found["levels"] = {where: _levels(cls(where)) for where in ("large", "nonzero")}
+    elif cls.name in {"regelu2", "resilu2"}:
         found["levels"] = {"": _levels(cls())}
     elif cls.name == "few_bit":
         found["levels"] = {str(bits): _levels(cls(bits)) for bits in range(1, 5)}

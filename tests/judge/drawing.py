@@ -63,7 +63,7 @@ _VALUES: dict[str, Draw] = {
     "per": _of("sample", "tensor"),
     "period": _POSITIVE,
     "power": _of(0.5, 1, 2, 3),
-    "replace": _of("slope", "magnitude"),
+    "replace": _of("slope", "magnitude", "feedback"),
     "sigma": _of(0, 0.1, 2),
     "step": _POSITIVE,
     "steps": lambda chance: chance.randint(1, 9),
@@ -72,6 +72,7 @@ _VALUES: dict[str, Draw] = {
     "threshold": _near(0, 5, 0, 0.5, 1),
     "value": _ANY,
     "variance": _POSITIVE,
+    "where": _of("large", "nonzero"),
     "width": _POSITIVE,
 }
 _PAIRS = {"low": "high", "minimum": "maximum"}

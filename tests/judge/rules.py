@@ -107,7 +107,25 @@ def _levels(steps_of: Callable[[Sending], levels.Steps]) -> Callable[[Sending, N
     return send
 
 
+# Where smooth forwards have their minimum.
+_MINIMA = {"gelu": -0.7517915246935645, "silu": -1.2784645427610738}
+
+
+def _sign_of_derivative(call: Sending) -> Array:
+    name, parameters = call.forward
+    if name in _MINIMA:
+        return np.where(call.z >= call.format.nearest(np.float64(_MINIMA[name])), 1.0, -1.0)
+    if name in {"elu", "logistic", "softplus", "tanh"}:
+        return np.ones(call.z.shape)
+    slope = FORWARDS[name].slope
+    assert slope is not None
+    return np.sign(slope(Call(call.z, call.dtype, call.key, parameters), call.y.loose()).low)
+
+
 def _gated(call: Sending, g: Near) -> Near:
+    if call.parameters["where"] == "nonzero":
+        values = _sign_of_derivative(call)
+        return (g * Near(values, None, call.arithmetic, 0)).where(values != 0, 0.0)
     steps = levels.gate(*call.forward)
     values = np.array(steps.values)[_codes(call, steps, call.format)]
     if steps.boundaries:
@@ -129,7 +147,7 @@ def _slopes(call: Sending, low: float, high: float) -> Near:
 def _jam(passes: Callable[[Sending, Near], tuple[Array, Array]]) -> Callable[[Sending, Near], Near]:
     def send(call: Sending, g: Near) -> Near:
         u = _slopes(call, call.parameters["minimum"], call.parameters["maximum"])
-        kept = g.sign() if call.parameters["replace"] == "magnitude" else g
+        kept = {"slope": g, "magnitude": g.sign(), "feedback": call.constant(1)}[call.parameters["replace"]]
         return (kept.exact() * u).either(*passes(call, g), 0.0)
 
     return send
@@ -344,7 +362,7 @@ RULES: dict[str, Judged] = {
     "flip": Judged(_flip, {"p": None}, draws=True),
     "frozen": Judged(lambda call, g: call.constant(0)),
     "full_jam": Judged(_jam(_everywhere), {"minimum": 0.0, "maximum": 1.0, "replace": "slope"}, draws=True),
-    "gated": Judged(_gated, flat=False),
+    "gated": Judged(_gated, {"where": "large"}, flat=False),
     "leaky_relu": Judged(
         _two(lambda call: call.z > 0, _number("height"), _number("leak")), {"leak": 0.0, "height": 1.0}
     ),

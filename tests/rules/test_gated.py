@@ -104,3 +104,74 @@ def test_nan_is_on_no_side_of_an_edge(forward):
     untie(z, forward, "gated").sum().backward()
     assert (z.grad[:9] == 0).all()
     assert z.grad[9].abs() == float(forward not in {"relu", "gelu"})
+
+
+def _feedback_for(z):
+    return torch.cos(torch.arange(len(z), dtype=torch.float64)).to(z.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("forward", "function"),
+    [
+        ("abs", torch.abs),
+        ("clamp(-1, 2)", lambda z: z.clamp(-1, 2)),
+        ("elu(2)", lambda z: torch.nn.functional.elu(z, 2)),
+        ("gelu", torch.nn.functional.gelu),
+        ("hard_sigmoid", torch.nn.functional.hardsigmoid),
+        ("hard_tanh", torch.nn.functional.hardtanh),
+        ("leaky_relu(-0.1)", lambda z: torch.nn.functional.leaky_relu(z, -0.1)),
+        ("leaky_relu(0)", torch.relu),
+        ("linear", lambda z: z * 1),
+        ("logistic", torch.sigmoid),
+        ("relu", torch.relu),
+        ("relu6", torch.nn.functional.relu6),
+        ("silu", torch.nn.functional.silu),
+        ("softplus", torch.nn.functional.softplus),
+        ("tanh", torch.tanh),
+    ],
+)
+def test_where_it_is_not_zero_the_derivative_keeps_its_sign_alone(forward, function, dtype):
+    z = torch.linspace(-9, 9, 1000, dtype=torch.float64).to(dtype)
+    z = z[z.abs() > 0.01]  # kinks are asked below
+    wide = z.to(torch.float64, copy=True).requires_grad_()
+    function(wide).sum().backward()
+    feedback = _feedback_for(z)
+    assert torch.equal(_sent(forward, 'gated(where="nonzero")', z, feedback), feedback * wide.grad.sign().to(dtype))
+
+
+@pytest.mark.parametrize("forward", ["elu", "logistic", "softplus", "tanh"])
+def test_a_derivative_that_underflows_keeps_its_sign(forward):
+    z = torch.tensor([-1e4, -200.0, 200.0, 1e4])
+    assert _sent(forward, 'gated(where="nonzero")', z, torch.ones(4)).tolist() == [1.0] * 4
+
+
+def test_kinks_are_those_of_the_derivative():
+    z = torch.tensor([0.0, -1.0, 1.0])
+    for forward in ("relu", "hard_tanh", "abs", "clamp"):
+        one = torch.ones(3)
+        assert torch.equal(_sent(forward, 'gated(where="nonzero")', z, one), _sent(forward, "tied", z, one))
+    blocked = _sent("relu", 'gated(where="nonzero")', -torch.ones(2), torch.tensor([torch.inf, torch.nan]))
+    assert blocked.tolist() == [0.0, 0.0]
+
+
+def test_any_callable_has_the_sign_of_its_derivative_too():
+    z = torch.linspace(-9, 9, 100, dtype=torch.float64)
+    feedback = _feedback_for(z)
+    assert torch.equal(_sent(torch.sin, 'gated(where="nonzero")', z, feedback), feedback * torch.cos(z).sign())
+    with pytest.raises(UntrainableError):
+        untie(z, "heaviside", 'gated(where="nonzero")')
+
+
+@pytest.mark.parametrize("forward", ["relu", "logistic", "gelu", "abs"])
+def test_a_jam_keeps_the_sign_of_the_derivative(forward):
+    """The reading ``sign(phi'(z)) U``: the numbers U of the jam alone, times the sign."""
+    z = torch.linspace(-5, 5, 100)
+    feedback = _feedback_for(z)
+    sign = _sent(forward, "tied", z, torch.ones(100)).sign()
+    alone = _sent(forward, "full_jam", z, feedback)
+    assert torch.equal(_sent(forward, 'full_jam >> gated(where="nonzero")', z, feedback), alone * sign)
+
+
+def test_the_sign_is_checked_as_a_rule_is():
+    check_rule('gated(where="nonzero")')

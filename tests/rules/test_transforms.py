@@ -186,6 +186,11 @@ def _u(seed=0):
         ("rectangular_jam", lambda g, z, u: g * u * ((z >= -5) & (z <= 5))),
         ('rectangular_jam(gate="feedback")', lambda g, z, u: g * u * ((g >= -5) & (g <= 5))),
         ('rectangular_jam(gate="feedback", replace="magnitude")', lambda g, z, u: g.sign() * u * (g.abs() <= 5)),
+        (
+            'rectangular_jam(gate="feedback", replace="feedback", minimum=-1)',
+            lambda g, z, u: (2 * u - 1) * (g.abs() <= 5),
+        ),
+        ('full_jam(replace="feedback")', lambda g, z, u: u),
         ("full_jam(minimum=-1, maximum=3)", lambda g, z, u: g * (4 * u - 1)),
     ],
 )

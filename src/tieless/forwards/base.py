@@ -32,6 +32,8 @@ class Forward(Named):
     """True if ``y`` is random, so that the call needs a key."""
     elementwise: ClassVar[bool] = True
     """True if each element of ``y`` follows from one of ``z``."""
+    rises_from: ClassVar[float | None] = None
+    """Place below which ``y`` falls and above which it rises; -infinity if it rises everywhere, ``None`` if unknown."""
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]] | None:
         """Name of the function for kernels, with its parameters in ``dtype``; ``None`` if no kernel knows it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ class Elu(Forward):
         tensor([-0.6321,  2.0000])
     """
 
+    rises_from: ClassVar[float | None] = -math.inf
     alpha: float = 1.0
 
     def check(self) -> None:
@@ -53,6 +55,8 @@ class Gelu(Forward):
         tensor([-0.1587,  1.9545])
     """
 
+    rises_from: ClassVar[float | None] = -0.7517915246935645
+
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "gelu", ()
 
@@ -75,6 +79,7 @@ class Silu(Forward):
         tensor([-0.2689,  1.7616])
     """
 
+    rises_from: ClassVar[float | None] = -1.2784645427610738
     known_as: ClassVar[tuple[str, ...]] = ("swish",)
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
@@ -97,6 +102,8 @@ class Softplus(Forward):
         tensor([0.3133, 2.1269])
     """
 
+    rises_from: ClassVar[float | None] = -math.inf
+
     def value(self, z: Tensor) -> Tensor:
         return F.softplus(z)
 
@@ -118,6 +125,8 @@ class Tanh(Forward):
         tensor([-0.7616,  0.9640])
     """
 
+    rises_from: ClassVar[float | None] = -math.inf
+
     def value(self, z: Tensor) -> Tensor:
         return torch.tanh(z)
 
@@ -135,6 +144,7 @@ class Logistic(Forward):
         tensor([0.2689, 0.8808])
     """
 
+    rises_from: ClassVar[float | None] = -math.inf
     known_as: ClassVar[tuple[str, ...]] = ("sigmoid",)
 
     def value(self, z: Tensor) -> Tensor:

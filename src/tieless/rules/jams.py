@@ -2,9 +2,10 @@
 
 The paper's text and its authors' code differ on two points, so each is a parameter. ``gate`` names the tensor that is
 tested: ``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``. ``replace`` names the random part:
-``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``. U is uniform on [minimum,
-maximum), drawn for each element from the call's key; with the defaults its mean is 0.5, so a jam also halves the
-gradient on average.
+``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``, ``"feedback"`` sends ``U``. U is
+uniform on [minimum, maximum), drawn for each element from the call's key; with the defaults its mean is 0.5, so a jam
+also halves the gradient on average. One more reading keeps the sign of the derivative: ``full_jam >>
+gated(where="nonzero")`` sends ``grad_output * sign(phi'(z)) * U``.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from tieless import ops
 from tieless.draws import Random
 from tieless.forwards import Forward
+from tieless.kernels.layout import laid_out_like
 from tieless.registry import hidden_at_default
 from tieless.rules.base import Family, Rule, register_rule
 from tieless.slopes import Window
 
 Gate = Literal["preactivation", "feedback"]
-Replace = Literal["slope", "magnitude"]
+Replace = Literal["slope", "magnitude", "feedback"]
 
 
 class _Jam(Rule):
@@ -50,6 +53,8 @@ class _Jam(Rule):
     def jam(self, grad_output: Tensor, bits: Tensor | None, random: Random | None) -> Tensor:
         assert random is not None
         low, high, magnitude = float(self.minimum), float(self.maximum), self.replace == "magnitude"
+        if self.replace == "feedback":
+            grad_output = laid_out_like(torch.ones_like(grad_output), grad_output)
         return ops.jam(grad_output, random.key, random.stream, low, high, magnitude, bits)
 
 
@@ -79,7 +84,8 @@ class FullJam(_Jam):
 
     Args:
         minimum, maximum: Bounds of U, which is uniform on [minimum, maximum); its mean scales the gradient.
-        replace: ``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``.
+        replace: ``"slope"`` sends ``grad_output * U``, ``"magnitude"`` sends ``sign(grad_output) * U``, ``"feedback"``
+            sends ``U``.
     Shape:
         ``grad_output``: ``(...)``, floating. Result: laid out like ``z``.
     Raises:
@@ -114,7 +120,7 @@ class PositiveJam(_GatedJam):
     Args:
         gate: ``"preactivation"`` passes where ``z >= 0``, ``"feedback"`` where ``grad_output >= 0``.
         minimum, maximum: Bounds of U, which is uniform on [minimum, maximum).
-        replace: ``"slope"`` or ``"magnitude"``; the sign of a gradient of 0 is 0.
+        replace: ``"slope"``, ``"magnitude"`` or ``"feedback"``, as in ``FullJam``; the sign of a gradient of 0 is 0.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
@@ -151,7 +157,7 @@ class RectangularJam(_GatedJam):
         low, high: Edges of the window, in units of ``z``, or of ``grad_output`` if ``gate="feedback"``.
         gate: ``"preactivation"`` tests ``z``, ``"feedback"`` tests ``grad_output``.
         minimum, maximum: Bounds of U, which is uniform on [minimum, maximum).
-        replace: ``"slope"`` or ``"magnitude"``.
+        replace: ``"slope"``, ``"magnitude"`` or ``"feedback"``, as in ``FullJam``.
     Shape:
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:

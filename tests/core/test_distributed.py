@@ -12,6 +12,7 @@ from torch import distributed, nn
 import tieless as tl
 from tests.alone import in_ranks
 from tieless.errors import RuleTypeError
+from tieless.nn import BinaryLinear, latent_weights
 
 pytestmark = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available()), reason="this PyTorch has no gloo"
@@ -138,9 +139,40 @@ def _tensor_parallel(mesh):
         torch.testing.assert_close(x.grad, expected, msg=f"{forward} {rule}")
 
 
+def _written(mesh):
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor, distribute_module
+
+    writes = {
+        "init": lambda layer: nn.init.constant_(layer.weight, -0.25),
+        "data": lambda layer: layer.weight.data.mul_(-2),
+        "a view": lambda layer: layer.weight.data.t().fill_(3.0),
+    }
+    for spread in (lambda layer: fully_shard(layer, mesh=mesh), lambda layer: distribute_module(layer, mesh)):
+        for name, write in writes.items():
+            torch.manual_seed(0)
+            layer, plain = BinaryLinear(4, 6), nn.Linear(4, 6)
+            plain.load_state_dict({"weight": latent_weights(layer)[0], "bias": layer.bias})
+            spread(layer)
+            write(layer)
+            write(plain)
+            latent = latent_weights(layer)[0]
+            assert isinstance(latent, DTensor)
+            assert torch.equal(latent.full_tensor(), plain.weight), name
+            assert repr(layer.weight).startswith("DTensor")
+            assert torch.equal(layer.weight.full_tensor(), torch.where(plain.weight >= 0, 1.0, -1.0)), name
+            held = layer.weight.data
+            held.fill_(0.5)
+            assert (held == 1).full_tensor().all()
+
+
 def test_a_dtensor_is_untied_as_the_whole_tensor(tmp_path):
     in_ranks(_in_a_mesh, str(tmp_path), _dtensors)
 
 
 def test_tensor_parallel_layers_send_the_gradient_of_one_process(tmp_path):
     in_ranks(_in_a_mesh, str(tmp_path), _tensor_parallel)
+
+
+def test_what_writes_to_a_quantised_weight_that_is_spread_writes_to_its_latent_weights(tmp_path):
+    in_ranks(_in_a_mesh, str(tmp_path), _written)

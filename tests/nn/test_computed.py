@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensor, FakeTensorMode
 
 from tieless import untie
 from tieless.errors import RuleTypeError
@@ -178,6 +179,18 @@ def test_an_assigned_tensor_that_would_get_no_gradient_is_refused():
     with pytest.raises(RuleTypeError, match=r"would get none.*torch\.nn\.Parameter"):
         torch.func.functional_call(layer, {"weight": weight * 2}, (torch.ones(2, 4),))
     assert torch.equal(latent_weights(layer)[0], plain.weight)
+
+
+def test_a_weight_of_another_tensor_class_passes_writes_on():
+    with FakeTensorMode():
+        layer = BinaryLinear(4, 6)
+        latent = latent_weights(layer)[0]
+        before = latent._version
+        nn.init.constant_(layer.weight, -0.3)
+        assert latent._version > before
+        assert isinstance(layer.weight * 1, FakeTensor)
+        assert layer.weight.device == torch.device("cpu")
+        assert layer(torch.ones(2, 4)).shape == (2, 6)
 
 
 def test_gradients_and_hooks_of_a_weight_are_those_of_the_latent_weights():

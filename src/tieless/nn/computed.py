@@ -8,6 +8,8 @@ from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from tieless import ops
 from tieless._tracing import known_when_traced
@@ -96,11 +98,16 @@ class ComputedWeight(Tensor):
         behind = None if source.latent is None else func(*_plain(args, [weight]), **_plain(keywords, [weight]))
         return _views(result, behind, source)
 
+    def __repr__(self, **settings: Any) -> str:
+        return cast("str", _source(self).values.__repr__(**settings))
+
     def __getattr__(self, name: str) -> Any:
-        latent = _source(self).latent
-        if latent is None or name.startswith("__"):
+        source = _source(self)
+        if hasattr(type(source.values), name):
+            return getattr(source.values, name)  # of another class, such as ``full_tensor``
+        if source.latent is None or name.startswith("__"):
             raise AttributeError(name)
-        return getattr(latent, name)
+        return getattr(source.latent, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         source = _source(self)
@@ -177,8 +184,6 @@ def computed_weight(values: Tensor, latent: Tensor, compute: Callable[[], Tensor
     if torch.compiler.is_compiling():
         let_all_writes_be_seen()
         return _traced(values, latent, values, compute)
-    if type(values) is not Tensor:
-        return values
     return _weight(_Source(values, latent, values, compute, latent.detach()))
 
 
@@ -235,7 +240,12 @@ def _traced(values: Tensor, latent: Tensor | None, whole: Tensor, compute: Calla
 
 
 def _weight(source: _Source) -> ComputedWeight:
-    weight = source.values.as_subclass(ComputedWeight)
+    values = source.values
+    if type(values) is not Tensor:
+        # A tensor of another class, such as a distributed one, cannot be of this class too. All functions get the values.
+        with no_dispatch():
+            values = torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta")
+    weight = values.as_subclass(ComputedWeight)
     object.__setattr__(weight, "_tieless_source", source)
     return weight
 
@@ -293,8 +303,15 @@ def _again(result: Any, latents: Sequence[Tensor], targets: Sequence[ComputedWei
 def _same_memory(one: Any, values: Tensor) -> bool:
     if not isinstance(one, Tensor) or one.layout != torch.strided:
         return False
-    one, values = ops.unwrapped(one), ops.unwrapped(values)
-    return one.untyped_storage() is values.untyped_storage()
+    return _innermost(one).untyped_storage() is _innermost(values).untyped_storage()
+
+
+def _innermost(tensor: Tensor) -> Tensor:
+    """Tensor inside the wrappers of transforms and of classes such as the distributed tensors, whose first part it is."""
+    tensor = ops.unwrapped(tensor)
+    while is_traceable_wrapper_subclass(tensor):
+        tensor = getattr(tensor, tensor.__tensor_flatten__()[0][0])
+    return tensor
 
 
 def _views(result: Any, behind: Any, source: _Source) -> Any:

@@ -60,6 +60,10 @@ class RuleValueError(TielessError, ValueError):
     """Parameter with a value outside its domain."""
 
 
+class DimensionError(RuleValueError, IndexError):
+    """Dimension that a tensor does not have, as PyTorch's ``IndexError`` says of its own functions."""
+
+
 class RuleTypeError(TielessError, TypeError):
     """Parameter or argument of the wrong type."""
 

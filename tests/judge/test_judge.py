@@ -30,7 +30,7 @@ REFUSALS = (
     "RuleValueError: One bit cannot follow",
     "RuleValueError: The rule N follows the derivative of",
     "UntrainableError: N is flat",
-    "IndexError: Dimension out of range",
+    "DimensionError: Expected dim from N to N",
 )
 NEEDED = {
     "bits": 3,

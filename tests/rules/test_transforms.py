@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from tieless import untie
-from tieless.errors import RuleValueError
+from tieless.errors import DimensionError, RuleValueError
 
 
 def _send(rule, feedback, z=None):
@@ -211,7 +211,7 @@ def test_gates_include_their_edges():
 def test_centralize_looks_for_its_dimension_in_an_empty_tensor_too(shape, dim):
     z = torch.zeros(shape, requires_grad=True)
     y = untie(z, "linear", f"centralize(dim={dim})")
-    with pytest.raises(IndexError, match="Dimension out of range"):
+    with pytest.raises(DimensionError, match=rf"Expected dim from -\d to \d for a tensor of shape .*, got {dim}\."):
         y.backward(torch.ones(shape))
 
 

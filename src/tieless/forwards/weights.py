@@ -11,9 +11,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tieless.errors import DimensionError
 from tieless.forwards.base import Forward, register_forward
 from tieless.kernels.reductions import mean_over
 from tieless.kernels.reference import arithmetic_dtype
+
+
+def existing_dim(tensor: Tensor, dim: int) -> int:
+    """Dimension, counted from the first; of a 0-dim tensor 0 and -1 are one, as for PyTorch.
+
+    Raises:
+        DimensionError: the tensor has no such dimension.
+    """
+    count = max(tensor.dim(), 1)
+    if not -count <= dim < count:
+        raise DimensionError(
+            f"Expected dim from {-count} to {count - 1} for a tensor of shape {tuple(tensor.shape)}, got {dim}."
+        )
+    return dim % count
 
 
 def channel_magnitude(z: Tensor, dim: int) -> Tensor:
@@ -21,10 +36,10 @@ def channel_magnitude(z: Tensor, dim: int) -> Tensor:
     magnitude = z.abs().to(arithmetic_dtype(z.dtype))
     if z.dim() == 0:
         return magnitude
-    z.size(dim)  # an IndexError in PyTorch's words, if there is no such dimension
+    dim = existing_dim(z, dim)
     if z.numel() == 0:
         return magnitude
-    others = [other for other in range(z.dim()) if other != dim % z.dim()]
+    others = [other for other in range(z.dim()) if other != dim]
     return mean_over(magnitude, others) if others else magnitude
 
 
@@ -38,7 +53,7 @@ class MagnitudeAwareSign(Forward):
     Args:
         dim: Dimension of the output channels: 0 in PyTorch's weights.
     Raises:
-        IndexError: ``z`` has no such dimension, as PyTorch says it.
+        DimensionError: ``z`` has no such dimension.
     Source:
         Liu et al. 2018, arXiv:1808.00278, section 3.3.
     Example:

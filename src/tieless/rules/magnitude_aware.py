@@ -30,7 +30,7 @@ class MagnitudeAware(Rule):
         ``grad_output`` and ``z``: ``(...)``, one floating dtype and device. Result: laid out like ``z``.
     Raises:
         RuleValueError: the clip is not finite or not positive.
-        IndexError: ``z`` has no such dimension, as PyTorch says it.
+        DimensionError: ``z`` has no such dimension.
     Source:
         Liu et al. 2018, arXiv:1808.00278, section 3.3; Larq's MagnitudeAwareSign, whose channels are the last
         dimension.

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
+from tieless.forwards.weights import existing_dim
 from tieless.kernels.reductions import mean_over, of_order_one, root_mean_square
 from tieless.registry import hidden_at_default
 from tieless.rules.base import register_rule
@@ -143,7 +144,7 @@ class Centralize(LinearTransform):
     Args:
         dim: Dimension, the last unless given. A 0-dim gradient is its own mean and becomes 0.
     Raises:
-        IndexError: the gradient has no such dimension, as PyTorch says it.
+        DimensionError: the gradient has no such dimension.
     Source:
         Yong et al. 2020, arXiv:2004.01461, for gradients of weights.
     Use:
@@ -158,7 +159,7 @@ class Centralize(LinearTransform):
     dim: int = -1
 
     def transform(self, grad_output: Tensor) -> Tensor:
-        return grad_output - mean_over(grad_output, (self.dim,))
+        return grad_output - mean_over(grad_output, (existing_dim(grad_output, self.dim),))
 
 
 @register_rule

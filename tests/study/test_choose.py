@@ -1,5 +1,6 @@
 """Learning rates chosen on validation samples: what is held out, what is chosen, and that the test set is seen once."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ from tieless.data import load
 from tieless.errors import StudyError
 from tieless.report import html
 from tieless.report.collect import assemble
-from tieless.study.choose import Choose, choices, confirmations, finals, pilots
+from tieless.study.choose import Choose, choices, confirmations, extensions, finals, pilots, summary
 from tieless.study.claims import parse_claim
 from tieless.study.file.reading import parse_study
 from tieless.study.judging.verdicts import judge
@@ -116,10 +117,14 @@ def chosen(*results):
     return choices([result.trial for result in results], results, PLAIN)
 
 
-def test_the_best_mean_is_chosen_then_the_lowest_rate():
+def test_the_mean_and_the_worst_seed_choose_together_then_the_lowest_rate():
+    """By hand: 0.1 has the mean 0.8 and the worst seed 0.7, middle 0.75; 1 has 0.79 and 0.79. A mean alone takes 0.1."""
     (choice,) = chosen(*(judged(r, s, a) for r, s, a in [(0.1, 0, 0.7), (0.1, 1, 0.9), (1, 0, 0.79), (1, 1, 0.79)]))
-    assert choice.learning_rate == 0.1
+    assert choice.learning_rate == 1
     assert [(one.learning_rate, one.accuracy) for one in choice.tried] == [(0.1, pytest.approx(0.8)), (1, 0.79)]
+    # The worst seed alone would take 1: 0.55, against middles of 0.7 and 0.575.
+    (mean,) = chosen(*(judged(r, s, a) for r, s, a in [(0.1, 0, 0.5), (0.1, 1, 0.9), (1, 0, 0.55), (1, 1, 0.65)]))
+    assert mean.learning_rate == 0.1
     (tie,) = chosen(judged(1, 0, 0.8), judged(0.1, 0, 0.8), judged(0.3, 0, 0.8))
     assert (tie.learning_rate, tie.edge) == (0.1, 0)
 
@@ -139,6 +144,29 @@ def test_the_edge_of_the_grid_is_marked():
     (down,) = chosen(*(judged(rate, 0, 1 - rate) for rate in (0.1, 0.2, 0.3)))
     (two,) = chosen(judged(0.1, 0, 0.1), judged(0.2, 0, 0.2))
     assert (up.edge, down.edge, two.edge) == (1, -1, 0)
+
+
+def three(rate, *values):
+    return [judged(rate, seed, value) for seed, value in enumerate(values)]
+
+
+def test_a_runner_up_within_two_standard_errors_is_told():
+    """By hand: differences 0.01, 0.02, 0.03 have the mean 0.02 and the error 0.01 / sqrt(3) = 0.0058; 0.04 > 0.0115."""
+    (apart,) = chosen(*three(0.1, 0.8, 0.8, 0.8), *three(1, 0.79, 0.78, 0.77))
+    (near,) = chosen(*three(0.1, 0.8, 0.8, 0.8), *three(1, 0.79, 0.75, 0.80))
+    assert (apart.runner_up.learning_rate, apart.within_noise) == (1, False)
+    assert (near.runner_up.learning_rate, near.within_noise) == (1, True)
+    (alone,) = chosen(judged(0.1, 0, 0.8), judged(1, 0, 0.7))
+    assert (alone.runner_up.learning_rate, alone.within_noise) == (1, None), "one seed has no error"
+    (single,) = chosen(*three(0.1, 0.8, 0.8, 0.8))
+    assert (single.runner_up, single.within_noise) == (None, None)
+    (lost,) = chosen(*three(0.1, 0.8, 0.8, 0.8), *three(1, 0.8, 0.8), judged(1, 2, 0, "diverged"))
+    assert lost.within_noise is False, "a rate that diverges is no equal"
+    assert summary([apart, near, alone, single]) == (
+        "4 learning rates chosen: 1 with a runner-up within two standard errors, 1 by too few seeds to tell."
+    )
+    (end,) = chosen(*(judged(rate, 0, rate) for rate in (0.1, 0.2, 0.3)))
+    assert summary([end]) == "1 learning rate chosen: 1 at an end of their grid, 1 by too few seeds to tell."
 
 
 def test_a_cell_waits_for_all_of_its_runs():
@@ -255,6 +283,81 @@ def test_what_is_confirmed_is_no_worse_than_the_rate_below_it(short, long):
     assert not below or worth[below[-1]] <= worth[choice.learning_rate], "it was tried"
 
 
+EXTEND = Choose(0.1, (0, 1), extend=(1e-4, 30))
+
+
+def extended(value, rates=RATES, choose=EXTEND, confirm=None):
+    """Rates tried beyond the grid, by rounds, and the choice, where a run at a rate gets the value of a function."""
+    asked = [make_trial(learning_rate=rate, seed=7, epochs=5) for rate in rates]
+    first, results, rounds = pilots(asked, choose), [], []
+    while True:
+        choosing = [*first, *extensions(asked, choose, results)]
+        choosing += confirmations(asked, choose, choosing, results)
+        ended = {result.trial for result in results}
+        if not (missing := [trial for trial in choosing if trial not in ended]):
+            (choice,) = choices(choosing, results, choose)
+            return rounds[1:], choice, finals(asked, choose, [choice])
+        assert choices(choosing, results, choose) == [], "nothing is chosen before the grid has ended"
+        rounds.append(sorted({trial.learning_rate for trial in missing}))
+        results += [judged(t.learning_rate, t.seed, value(t.learning_rate, t.epochs), epochs=t.epochs) for t in missing]
+
+
+def test_a_grid_goes_on_while_its_best_rate_lies_at_an_end():
+    rounds, choice, final = extended(lambda rate, epochs: 1 - abs(math.log10(rate / 10)) / 10)
+    assert (rounds, choice.learning_rate, choice.edge) == ([[10]], 10, 1), "30 is as far as it may, 100 is beyond"
+    assert [(t.learning_rate, t.seed, t.epochs, t.test) for t in final] == [(10, 7, 5, "once")]
+    rounds, choice, _ = extended(lambda rate, epochs: 1 - abs(math.log10(rate / 1e-3)) / 10)
+    assert (rounds, choice.learning_rate, choice.edge) == ([[1e-3], [1e-4]], 1e-3, 0)
+    rounds, choice, _ = extended(lambda rate, epochs: 1 - abs(math.log10(rate / 1e-9)) / 10)
+    assert (rounds, choice.learning_rate, choice.edge) == ([[1e-3], [1e-4]], 1e-4, -1), "the limit, which is marked"
+    rounds, choice, _ = extended(lambda rate, epochs: 1 - abs(math.log10(rate / 0.1)) / 10)
+    assert (rounds, choice.learning_rate) == ([], 0.1)
+    rounds, choice, _ = extended(lambda rate, epochs: 0.1)
+    assert (rounds, choice.learning_rate) == ([], 0.01), "where all are equal, none lies beyond the best"
+    rounds, choice, _ = extended(lambda rate, epochs: rate, choose=PLAIN)
+    assert (rounds, choice.learning_rate, choice.edge) == ([], 1, 1)
+
+
+def test_a_grid_goes_on_by_its_own_ratio():
+    rising = [one for (one,) in extended(lambda rate, epochs: rate, rates=(1e-3, 3e-3, 1e-2))[0]]
+    assert rising == [0.03, 0.1, 0.3, 1, 3, 10, 30]
+    falling = [one for (one,) in extended(lambda rate, epochs: -rate, rates=(1e-3, 3e-3, 1e-2))[0]]
+    assert falling == [3e-4, 1e-4]
+    assert [one for (one,) in extended(lambda rate, epochs: rate, rates=(1, 2))[0]] == [4, 8, 16]
+    assert extended(lambda rate, epochs: rate, rates=(1,))[0] == [], "one rate has no ratio"
+
+
+def test_confirming_goes_down_beyond_the_grid_too():
+    choose = replace(EXTEND, epochs=1, confirm=True)
+    best = {1: 0.01, 5: 1e-3}  # short runs flatter large rates
+    rounds, choice, final = extended(
+        lambda rate, epochs: 1 - abs(math.log10(rate / best[epochs])) / 10, rates=(0.01, 0.03, 0.1), choose=choose
+    )
+    assert rounds == [[0.003], [0.003, 0.01], [0.001], [0.0003]]
+    assert (choice.learning_rate, choice.edge, choice.confirming) == (0.001, 0, 5)
+    assert [trial.learning_rate for trial in final] == [0.001]
+
+
+def test_a_study_extends_its_grid_in_one_run_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "ProcessPool", Inline)
+    monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
+    text = CHOOSING.replace("learning_rate: [0.01, 0.1, 1]", "learning_rate: [1, 10, 100]")
+    study = parse_study(text.replace("seeds: [100, 3]}", "seeds: [100, 3], extend: [0.05, 1000]}"), name="choosing")
+    plain = parse_study(text, name="choosing")
+    assert study.trials == plain.trials, "no trial has another id"
+    run(study, tmp_path / "out", run_trial=noisy_and_marked)
+    with Store.open(tmp_path / "out") as store:
+        kept, report = store.study(), assemble(store.study(), store.results())
+    ran = (tmp_path / "mark").read_text().split()
+    assert len(ran) == len(set(ran)) == len(kept.trials)
+    assert (kept.choose, kept.waiting) == (study.choose, 0)
+    assert {tuple(one.learning_rate for one in choice.tried) for choice in report.choices} == {(0.1, 1, 10, 100)}
+    assert {(choice.learning_rate, choice.edge) for choice in report.choices} == {(0.1, -1)}
+    assert "4 at an end of their grid" in html.render(report)
+    again = parse_study(study.yaml, name="choosing")
+    assert (again.trials, again.asked, again.choose) == (study.trials, study.asked, study.choose)
+
+
 def test_a_study_confirms_in_one_run_and_shows_what_it_confirmed(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "ProcessPool", Inline)
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
@@ -310,6 +413,9 @@ def test_runs_of_one_length_do_not_choose_for_several():
         ("validation: 0.1", "validation: 0.1, confirm: true", "choose.confirm: takes choose.epochs below the grid's 1"),
         ("validation: 0.1", "validation: 0.1, epochs: 1, confirm: true", "choose.confirm: takes choose.epochs below"),
         ("validation: 0.1", "validation: 0.1, confirm: 1", "choose.confirm: expected true or false, got 1"),
+        ("validation: 0.1", "validation: 0.1, extend: [1, 0.1]", r"choose.extend: expected two rates, the lower first"),
+        ("validation: 0.1", "validation: 0.1, extend: 1", r"choose.extend: expected two rates, the lower first"),
+        ("validation: 0.1", "validation: 0.1, extend: [0, 1]", r"choose.extend\[0\]: expected the lowest and the highest"),
         ("validation: 0.1", "validatin: 0.1", "choose.validatin: unknown key; did you mean 'validation'"),
         ("tied by 1 point at the chosen rate", "tied by 1 point", r"claims\[0\]: .*say 'at the chosen rate'"),
         ("tied by 1 point at the chosen rate", "tied for relu at the chosen rate", r"claims\[0\]: .*no run has the fo"),

@@ -38,6 +38,7 @@ from tieless.study import (
     run,
     shipped,
 )
+from tieless.study.choose import choices, summary
 from tieless.study.judging.anytable import Columns, Runs, ask_table
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
@@ -251,6 +252,8 @@ def _status(folder: Path, *, as_json: bool) -> None:
     console.print(table)
     if plan.choose is not None and all(trial.test == "never" for trial in plan.trials):
         console.print(Text("These choose learning rates; the runs at the rates chosen follow."))
+    if plan.choose is not None and (made := choices(plan.choosing, results, plan.choose)):
+        console.print(Text(summary(made)), soft_wrap=True)
     for claim in plan.emptied:
         console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
     for verdict in judge(plan.claims, plan, results):

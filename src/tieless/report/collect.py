@@ -88,7 +88,7 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
     flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
     rules = _rules_in_order(planned)
     choose = study.choose
-    made = tuple(choices((trial for trial in planned if trial.test == "never"), known, choose)) if choose else ()
+    made = tuple(choices(study.choosing, known, choose)) if choose else ()
     edges = _edges(choose, made, shown) if choose else None
     found = steps(known)
     sections = tuple(

@@ -15,6 +15,7 @@ from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.printable import printable
 from tieless.report.records import Report, Settings, TableCell
+from tieless.study.choose import summary
 from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass
@@ -74,6 +75,7 @@ def render(report: Report) -> str:
         "forest": forest,
         "heat": _heat,
         "heat_key": _heat_key(),
+        "summary_of": summary,
         "style": _styles(report.rules),
         "words": words,
     }

@@ -12,6 +12,7 @@ from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
 from tieless.report.records import Estimate, Grid, Report, TableCell
+from tieless.study.choose import summary
 from tieless.study.judging.anytable import Runs, TableVerdict, summary_rows
 from tieless.study.judging.verdicts import ClaimVerdict
 
@@ -41,6 +42,7 @@ def table(report: Report) -> RenderableType:
     parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold")]
     parts += [claims(report.claims), Text("")] if report.claims else []
     parts += [Text(words.reading(report.metrics))]
+    parts += [Text(f"\n{summary(report.choices)}")] if report.choices else []
     for section in report.sections:
         settings = " · ".join(words.settings_words(section.settings).values())
         if section.chosen:

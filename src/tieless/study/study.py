@@ -67,6 +67,11 @@ class Study:
     asked: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
 
     @property
+    def choosing(self) -> tuple[Trial, ...]:
+        """Trials of the plan that choose learning rates."""
+        return () if self.choose is None else tuple(trial for trial in self.trials if trial.test == "never")
+
+    @property
     def waiting(self) -> int:
         """Number of trials that follow once learning rates are chosen, as far as they are not planned yet."""
         if self.choose is None:
@@ -115,8 +120,13 @@ class Study:
         values["emptied"] = tuple(record.get("emptied", []))
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
         if (choose := record.get("choose")) is not None:
+            extend = choose.get("extend")
             values["choose"] = Choose(
-                choose["validation"], tuple(choose["seeds"]), choose.get("epochs"), choose.get("confirm", False)
+                choose["validation"],
+                tuple(choose["seeds"]),
+                choose.get("epochs"),
+                choose.get("confirm", False),
+                None if extend is None else tuple(extend),
             )
         return cls(**values, trials=tuple(trials))
 

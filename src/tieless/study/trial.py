@@ -333,7 +333,7 @@ def outcome(result: Result, samples: Samples = "test") -> float | None:
     return measured(result.trial, result.epochs[-1], samples)
 
 
-def mean_outcome(results: Iterable[Result], samples: Samples = "test") -> float | None:
+def mean_outcome(results: Iterable[Result]) -> float | None:
     """Mean of the outcomes of runs; ``None`` where no run has one."""
-    outcomes = [value for result in results if (value := outcome(result, samples)) is not None]
+    outcomes = [value for result in results if (value := outcome(result)) is not None]
     return fmean(outcomes) if outcomes else None

@@ -20,7 +20,7 @@ A study file has a header, a ``grid`` and, where one product is not enough, ``bl
     exclude:                              # drops the cells that match; one that matches none is an error
       - {forward: logistic, optimiser: sgd, learning_rate: 0.01}
     fallback: {data: digits, model: mlp}  # instead, where the data cannot be had; said and recorded
-    choose: {validation: 0.1, seeds: [100]}  # each cell gets one of its learning rates, chosen on held out samples
+    choose: {validation: 0.1, seeds: [100, 101, 102]}  # each cell gets one of its rates, chosen on held out samples
     claims:                               # what the study is to settle; each must match a cell
       - full_jam is non-inferior to tied by 1 point for relu at the chosen rate
     checkpoint: epochs                    # an interrupted trial goes on from its last epoch; no number depends on it
@@ -194,7 +194,8 @@ def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> C
     shorter = model.choose.epochs is not None and model.choose.epochs < trials[0].epochs
     # Where overrides leave no shorter runs, those that choose have the full length already.
     confirm = model.choose.confirm and shorter
-    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs, confirm)
+    low_high = None if model.choose.extend is None else (model.choose.extend[0], model.choose.extend[1])
+    choose = Choose(model.choose.validation, tuple(model.choose.seeds), model.choose.epochs, confirm, low_high)
     if choose.epochs is not None and len(lengths := sorted({trial.epochs for trial in trials})) > 1:
         problem = (
             f"the grid has {lengths[0]} epochs and {lengths[-1]}; runs of one length can choose for one length only"

@@ -113,6 +113,12 @@ class GridModel(_Model):
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
+def _two_ascending(values: list[float]) -> list[float]:
+    if len(values) != 2 or values[0] >= values[1]:
+        raise ValueError(f"expected two rates, the lower first, such as [1e-5, 1], got {values}")
+    return values
+
+
 class ChooseModel(_Model):
     """Settings by which learning rates are chosen."""
 
@@ -120,6 +126,9 @@ class ChooseModel(_Model):
     seeds: _Seeds = Field(description="an integer >= 0, a list of them, or a range such as 0..9")
     epochs: Annotated[int, Field(ge=1)] | None = Field(default=None, description="an integer >= 1")
     confirm: bool = Field(default=False, description="true or false")
+    extend: (
+        Annotated[_Axis[Annotated[float, Field(gt=0, allow_inf_nan=False)]], AfterValidator(_two_ascending)] | None
+    ) = Field(default=None, description="the lowest and the highest rate that may be tried, such as [1e-5, 1]")
 
 
 def _as_claim(value: object) -> object:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tieless.study.choose import choices, confirmations, finals
+from tieless.study.choose import choices, confirmations, extensions, finals
 from tieless.study.judging.pairing import cell
 from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
 
 
 def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], most_seeds: int | None) -> Study:
-    """Study with its current plan, which includes confirming runs, runs at the chosen rates, and added seeds.
+    """Study with its current plan, which includes runs beyond the grid, confirming runs, runs at the chosen rates, and added seeds.
 
     Args:
         study: Study as ``parse_study`` returns it.
@@ -23,7 +23,8 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
     trials = study.trials
     if study.choose is not None:
         results = list(results)
-        choosing = [*trials, *confirmations(study.asked, study.choose, trials, results)]
+        first = [*trials, *extensions(study.asked, study.choose, results)]
+        choosing = [*first, *confirmations(study.asked, study.choose, first, results)]
         trials = (*choosing, *finals(study.asked, study.choose, choices(choosing, results, study.choose)))
     known, cells = set(trials), {cell(trial) for trial in trials}
     kept = [trial for trial in added if cell(trial) in cells and trial not in known]

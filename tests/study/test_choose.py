@@ -415,7 +415,11 @@ def test_runs_of_one_length_do_not_choose_for_several():
         ("validation: 0.1", "validation: 0.1, confirm: 1", "choose.confirm: expected true or false, got 1"),
         ("validation: 0.1", "validation: 0.1, extend: [1, 0.1]", r"choose.extend: expected two rates, the lower first"),
         ("validation: 0.1", "validation: 0.1, extend: 1", r"choose.extend: expected two rates, the lower first"),
-        ("validation: 0.1", "validation: 0.1, extend: [0, 1]", r"choose.extend\[0\]: expected the lowest and the highest"),
+        (
+            "validation: 0.1",
+            "validation: 0.1, extend: [0, 1]",
+            r"choose.extend\[0\]: expected the lowest and the highest",
+        ),
         ("validation: 0.1", "validatin: 0.1", "choose.validatin: unknown key; did you mean 'validation'"),
         ("tied by 1 point at the chosen rate", "tied by 1 point", r"claims\[0\]: .*say 'at the chosen rate'"),
         ("tied by 1 point at the chosen rate", "tied for relu at the chosen rate", r"claims\[0\]: .*no run has the fo"),

@@ -249,12 +249,13 @@ def test_a_table_and_a_claim_of_the_same_runs_say_the_same_numbers(ends):
         assert cell.to_tied is None or cell.to_tied.n == 1
         return
     assert (cell.to_tied.n, cell.to_tied.mean) == (claimed.pairs, claimed.differences.mean)
-    assert (cell.to_tied.low, cell.to_tied.high) == claimed.differences.interval
+    interval = claimed.differences.interval if claimed.pairs > 2 else (None, None)
+    assert (cell.to_tied.low, cell.to_tied.high) == interval
 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    counts=st.lists(st.integers(0, 360), min_size=2, max_size=8).filter(lambda counts: max(counts) - min(counts) > 9)
+    counts=st.lists(st.integers(0, 360), min_size=3, max_size=8).filter(lambda counts: max(counts) - min(counts) > 9)
 )
 def test_the_interval_of_a_mean_is_that_of_scipy(counts):
     values = [count / 360 for count in counts]
@@ -272,6 +273,18 @@ def test_one_value_has_no_interval_and_a_pair_needs_both_seeds(trial, result, re
     one = grid.cell("tied", "relu").accuracy
     assert (one.n, one.mean, one.half, one.low, one.high, one.clear) == (1, 0.75, None, None, None, False)
     assert grid.cell("constant(1)", "relu").to_tied is None
+
+
+def test_two_values_are_both_kept_and_have_no_interval(trial, result, report_of):
+    made = [
+        result(trial(seed=seed, backward=rule), 0.5, end)
+        for rule, ends in (("tied", (0.5, 0.7)), ("constant", (0.75, 0.76)))
+        for seed, end in enumerate(ends)
+    ]
+    cell = report_of(made).sections[0].blocks[0].grid.cell("constant(1)", "relu")
+    assert (cell.accuracy.n, cell.accuracy.half, cell.accuracy.values) == (2, None, (0.75, 0.76))
+    assert cell.accuracy.mean == pytest.approx(0.755)
+    assert (cell.to_tied.n, cell.to_tied.half, cell.to_tied.clear) == (2, None, False)
 
 
 def test_a_difference_is_clear_where_its_interval_leaves_out_zero(trial, result, report_of):

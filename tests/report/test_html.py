@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from itertools import product
@@ -10,6 +11,7 @@ from tieless.errors import StudyError
 from tieless.report import html, write
 from tieless.report.collect import assemble
 from tieless.report.records import Estimate, TableCell
+from tieless.study import parse_claim
 from tieless.study.results.store import Store
 from tieless.study.trial import BackwardPass
 
@@ -137,10 +139,46 @@ def test_a_cell_whose_seeds_all_diverged_shows_chance_and_says_so(page):
     assert [text.strip() for text in row[4:7]] == ["10.0 ±0.0✕ 3/3 diverged", f"{minus}61.0", f"{minus}21.0"]
 
 
-def test_every_number_gives_its_seeds(page):
-    titles = [a["title"] for a in page.of("td") if "title" in a]
-    assert len(titles) == 11
-    assert any("seed 0: 70.00 %\nseed 1: 78.00 %\nseed 2: 77.00 %\nmean 75.00 %" in title for title in titles)
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_every_number_gives_its_seeds(typical, report_of):
+    text = html.render(report_of(typical))
+    cells = data_of(text)["cells"]
+    numbers = [int(a["data-i"]) for a in Page(text).of("td") if "data-i" in a]
+    assert sorted(numbers) == list(range(len(cells))) == list(range(11))
+    (cell,) = [cell for cell in cells if (cell["rule"], cell["forward"]) == ("constant(1)", "relu")]
+    assert "seed 0: 70.00 %\nseed 1: 78.00 %\nseed 2: 77.00 %\nmean 75.00 %" in cell["told"]
+    assert cell["runs"] == [[0, "done", 70.0], [1, "done", 78.0], [2, "done", 77.0]]
+    assert cell["epochs"] == [37.5, 35.0, 39.0, 75.0, 70.0, 78.0]
+
+
+def test_a_page_can_be_filtered_by_the_axes_that_vary(trial, result, report_of):
+    made = [
+        result(trial(optimiser=optimiser, learning_rate=rate), 0.5, 0.5)
+        for optimiser, rate in product(("sgd", "adam"), (1.0, 0.1))
+    ]
+    filters = data_of(html.render(report_of(made)))["filters"]
+    assert filters == [
+        {"name": "learning rate", "values": ["0.1", "1"]},
+        {"name": "optimiser", "values": ["sgd", "adam"]},
+    ]
+
+
+def test_two_seeds_show_both_values_and_nowhere_an_interval(trial, result, study):
+    runs = [
+        result(trial(seed=seed, backward=rule), 0.5, end)
+        for rule, ends in (("tied", (0.8, 0.9)), ("constant", (0.7, 0.85)))
+        for seed, end in enumerate(ends)
+    ]
+    claims = (parse_claim("constant is non-inferior to tied by 1 point"),)
+    text = html.render(assemble(study([run.trial for run in runs], claims=claims), runs))
+    row = next(row for row in Page(text).rows if row[0].endswith("constant(1)"))
+    assert [cell.strip() for cell in row[1:]] == ["77.5 70.0, 85.0", "\N{MINUS SIGN}7.5"]
+    assert "±" not in text[text.index("<section") :].replace(">±1.2<", "")
+    assert "undecided: 2 pairs, and a test needs 3" in text
+    assert "77.5 % against 85.0 %, \N{MINUS SIGN}7.50 points, 2 pairs." in text
 
 
 def test_one_seed_says_that_it_has_no_interval(trial, result, report_of):
@@ -211,6 +249,7 @@ def test_everything_from_outside_is_escaped(trial, result, study):
     # Page title, name, table, title, question, fallback, error; name and value of a version and of the hardware; and
     # title, question, table and data in the YAML.
     assert page.text.count(HOSTILE) == 15
+    assert len(data_of(text)["cells"]) == 1
     # The shell's quotes stand between in the command, which has it twice.
     assert page.text.count("<script>alert(1)</script>") == 17
 

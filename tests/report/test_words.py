@@ -16,7 +16,8 @@ def test_a_difference_has_a_sign_unless_it_is_nothing(mean, text):
 
 def test_an_interval_is_a_half_width_or_says_that_there_is_none():
     assert words.interval(Estimate(3, 0.5, 0.0123)) == "±1.2"
-    assert words.interval(Estimate(1, 0.5, None)) == "n=1"
+    assert words.interval(Estimate(1, 0.5, None, (0.5,))) == "n=1"
+    assert words.interval(Estimate(2, 0.5, None, (0.4, 0.6))) == "40.0, 60.0"
 
 
 def test_a_rate_says_at_which_edge_it_lies():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tieless.report import words
 from tieless.study import Arm, ClaimCell, ClaimVerdict
 from tieless.study.judging.anytable import ComparedCell, TableVerdict
+from tieless.study.judging.comparison import LEAST_PAIRS
 from tieless.study.settings.metrics import ACCURACY
 
 SYMBOLS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
@@ -30,9 +31,11 @@ def method(verdicts: Sequence[ClaimVerdict]) -> str:
 
 
 def estimate(cell: ClaimCell) -> str:
-    """Difference with its interval: ``+0.15 (-0.29 to +0.59)``."""
+    """Difference with its interval: ``+0.15 (-0.29 to +0.59)``. Two pairs give no interval, as they give no test."""
     if cell.differences is None:
         return words.NOTHING
+    if cell.pairs < LEAST_PAIRS:
+        return words.value(cell.differences.mean, cell.metric, 2, signed=True)
     ends = (cell.differences.mean, *cell.differences.interval)
     mean, low, high = (words.value(end, cell.metric, 2, signed=True) for end in ends)
     return f"{mean} ({low} to {high})"
@@ -115,12 +118,41 @@ def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:
     return said
 
 
+def sentence(claim_verdict: ClaimVerdict) -> str:
+    """Numbers behind a verdict in one sentence, of the comparison that decides it or is nearest to being decided.
+
+    ``It fails in 2 of 4 cells, most clearly in relu, sgd: 70.1 % against 87.5 %, -17.42 (-20.86 to -13.99) points.``
+    """
+    verdict, cells = claim_verdict.verdict, claim_verdict.cells
+    alike = [cell for cell in cells if cell.verdict == verdict]
+    if not alike:
+        return ""
+    shown = {
+        "holds": max(alike, key=lambda cell: cell.p_holds),
+        "does not hold": min(alike, key=lambda cell: cell.p_fails),
+        "undecided": min(alike, key=lambda cell: min(cell.p_holds, cell.p_fails)),
+    }[verdict]
+    lead = ""
+    if len(cells) > 1:
+        what, which = {
+            "holds": ("It holds", "the nearest to the margin is"),
+            "does not hold": ("It fails", "most clearly in"),
+            "undecided": ("It is undecided", "the nearest to a verdict is"),
+        }[verdict]
+        every = f"all {len(cells)} cells" if len(alike) == len(cells) else f"{len(alike)} of {len(cells)} cells"
+        lead = f"{what} in {every}, {which} {shown.settings}: "
+    if shown.differences is None:
+        return f"{lead}{means(shown)}." if shown.pairs else ""
+    difference = f"{estimate(shown)} {words.unit_of_differences(shown.metric)}"
+    return f"{lead}{means(shown)}, {difference}, {shown.pairs} pairs."
+
+
 def cell_line(cell: ClaimCell, claim_verdict: ClaimVerdict) -> str:
     """Comparison in one line."""
     parts = [f"{estimate(cell)} {words.unit_of_differences(cell.metric)}, {means(cell)}"] if cell.differences else []
-    if cell.differences and cell.differences.effect is not None:
+    if cell.differences and cell.pairs >= LEAST_PAIRS and cell.differences.effect is not None:
         parts.append(f"g {words.signed(cell.differences.effect)}")
-    if cell.differences:
+    if cell.differences and cell.pairs >= LEAST_PAIRS:
         parts.append(chances(cell))
     parts.append(comparisons(cell))
     return "; ".join([*parts, *notes(cell, claim_verdict)])

@@ -32,7 +32,7 @@ from tieless.report.records import (
     TableCell,
 )
 from tieless.study.choose import Choice, Choose, choices
-from tieless.study.judging.comparison import UNKNOWN, Step, paired, steps
+from tieless.study.judging.comparison import LEAST_PAIRS, UNKNOWN, Step, paired, steps
 from tieless.study.judging.statistics import Differences
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
@@ -202,11 +202,11 @@ def _run(result: Result) -> Run:
 
 
 def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
-    """Mean and its interval, as for claims; ``None`` for no values. A single value gives no interval."""
+    """Mean and its interval, as for claims; ``None`` for no values."""
     if not values:
         return None
-    if len(values) == 1:
-        return Estimate(1, values[0], None)
+    if len(values) < LEAST_PAIRS:
+        return Estimate(len(values), fmean(values), None, tuple(values))
     found = Differences.of(values, step.size)
     return Estimate(found.n, found.mean, found.half)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tieless.study import Claim, ClaimCell
+from tieless.study.judging.comparison import LEAST_PAIRS
 from tieless.study.settings.metrics import scale_of
 
 WIDTH, HEIGHT = 180, 20
@@ -29,8 +30,8 @@ class Forest:
 
 
 def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
-    """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
-    if cell.differences is None:
+    """Drawing of a comparison, zero in the middle; ``None`` if it has too few pairs for an interval."""
+    if cell.differences is None or cell.pairs < LEAST_PAIRS:
         return None
     low, high = cell.differences.interval
     scale = scale_of(cell.metric)

@@ -13,6 +13,7 @@ from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
+from tieless.report.figure_data import FigureData
 from tieless.report.printable import printable
 from tieless.report.records import Report, Settings, TableCell
 from tieless.study.choose import summary
@@ -67,19 +68,21 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    titles, styles = _titles(report), _styles(report.rules)
     shared = {
         "baselines": BASELINES,
         "chart": chart,
         "claim_words": claim_words,
         "dose_chart": dose_chart,
+        "figures": FigureData(report, titles),
         "forest": forest,
         "heat": _heat,
         "heat_key": _heat_key(),
         "summary_of": summary,
-        "style": _styles(report.rules),
+        "style": styles,
         "words": words,
     }
-    return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=_titles(report))
+    return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=titles)
 
 
 def _text(value: object) -> object:

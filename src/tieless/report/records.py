@@ -50,11 +50,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Mean over ``n`` seeds and the half width of its 95 % interval; ``None`` if one seed gives no interval."""
+    """Mean over ``n`` seeds and the half width of its 95 % interval.
+
+    One or two seeds give no interval, as they give no test: ``half`` is ``None``, and ``values`` has them.
+    """
 
     n: int
     mean: float
     half: float | None
+    values: tuple[float, ...] = ()
 
     @property
     def low(self) -> float | None:

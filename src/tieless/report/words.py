@@ -64,8 +64,10 @@ def measure(metric: str = ACCURACY) -> str:
 
 
 def interval(estimate: Estimate, metric: str = ACCURACY) -> str:
-    """Half width of an interval in the unit of the metric, or the remark that there is none: ``±1.2``, ``n=1``."""
-    return "n=1" if estimate.half is None else f"±{value(estimate.half, metric)}"
+    """Half width of an interval in the unit of the metric, ``±1.2``; the values of two seeds; or ``n=1``."""
+    if estimate.half is not None:
+        return f"±{value(estimate.half, metric)}"
+    return "n=1" if estimate.n == 1 else ", ".join(value(each, metric) for each in estimate.values)
 
 
 def difference(estimate: Estimate, digits: int = 1, metric: str = ACCURACY) -> str:
@@ -81,7 +83,7 @@ def reading(metrics: Sequence[str]) -> str:
     )
     unit = "points" if fractions else "its unit"
     return (
-        f"Test {named} after the last epoch, {'%, ' if fractions else ''}mean over seeds ± half of its 95 % interval."
+        f"Test {named} after the last epoch, {'%, ' if fractions else ''}mean over seeds ± half of its 95 % interval, or both values of two seeds."
         f" Below it, in {unit}: to tied / to frozen, paired by seed; bold where the 95 % interval leaves out zero. A run that"
         f" diverged counts with the {chance(metrics)}."
     )
@@ -200,6 +202,6 @@ def _number(value: float, digits: int, *, signed: bool = False) -> str:
 
 def _range(estimate: Estimate, metric: str, *, signed: bool) -> str:
     if estimate.low is None or estimate.high is None:
-        return " (n = 1: no interval)"
+        return f" (n = {estimate.n}: no interval)"
     low, high = (value(edge, metric, 2, signed=signed) for edge in (estimate.low, estimate.high))
     return f" (n = {estimate.n}, 95 % interval {low} to {high})"

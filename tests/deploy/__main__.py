@@ -3,7 +3,8 @@
 Each network of the zoo with steps or signs is trained by its own recipe, but shortly: ``--epochs`` and ``--subset`` say how long and on how many images. Then
 it is packed, with float ends and with integer ends, and both are asked for the labels of all test images. A network with
 float weights behind its steps is packed with weights of ``--bits`` bits; its labels are those of the PyTorch network with the
-same rounded weights, and the accuracy of both is printed beside that of the float weights.
+same rounded weights, and the accuracy of both is printed beside that of the float weights. With float ends the bits behind each
+activation are compared too: they may differ where a sum lies within rounding of its threshold, and where such a bit is an input.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
-from tieless_runtime import Model
-from tieless_runtime.operations import Conv, Linear
+from tieless_runtime import Model, Network
+from tieless_runtime.network import INPUT
+from tieless_runtime.operations import Conv, Lif, Linear, Threshold
+from tieless_runtime.plan import Plan
 from torch import Tensor, nn
 
 from tieless.data import load
 from tieless.deploy import Packed, pack
 from tieless.deploy.grids import rounded_grid
-from tieless.nn import freeze
+from tieless.deploy.thresholds import steps_of
+from tieless.nn import Activation, freeze
 from tieless.study import load_study
 from tieless.study.running.training import run_trial
 from tieless.study.trial import Trial
@@ -66,6 +71,50 @@ def labels(call: object, images: Tensor) -> Tensor:
         return torch.cat([torch.as_tensor(call(part)).argmax(1) for part in images.split(1000)])  # pyright: ignore[reportCallIssue]
 
 
+def codes_of_network(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """Codes behind each activation of a packed network, by the activation's name; time steps first."""
+    plan = Plan(network, Model(network).path)
+    held = {
+        INPUT: np.ascontiguousarray(images.numpy().reshape(len(images), -1, *images.shape[2:]).transpose(0, 2, 3, 1))
+    }
+    for _, inputs, output, step in plan.steps:
+        held[output] = step([held[name] for name in inputs])
+    found = {}
+    for operation in network.operations:
+        if isinstance(operation, (Threshold, Lif)):
+            value = network.values[operation.output]
+            numbers = torch.from_numpy(plan._numbers(held[operation.output], operation.output))
+            found[operation.name] = (numbers - value.low) // value.step
+    return found
+
+
+def codes_of_model(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Codes behind each activation of a model, by the name of the activation or of the cell whose spike it is."""
+    found: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        steps = steps_of(module.forward_fn) if isinstance(module, Activation) else None
+        if steps is not None:
+            calls = found.setdefault(name.removesuffix(".spike"), [])
+            hooks.append(module.register_forward_hook(lambda _, __, y, c=calls, s=steps: c.append(s.code(y))))
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.cat(calls) for name, calls in found.items()}
+
+
+def different_bits(model: nn.Module, network: Network, images: Tensor) -> tuple[int, int]:
+    """Number of codes of a packed network that are not the model's, and of all."""
+    different, count = 0, 0
+    for part in images.split(500):
+        expected, found = codes_of_model(model, part), codes_of_network(network, part)
+        assert expected.keys() == found.keys()
+        different += sum(int((found[name] != code).sum()) for name, code in expected.items())
+        count += sum(code.numel() for code in expected.values())
+    return different, count
+
+
 def file_bytes(packed: Packed) -> int:
     """Bytes of the file of a packed network."""
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +139,10 @@ def rows(recipe: str, trial: Trial, bits: list[int]) -> list[str]:
         accuracies = [100 * float((each == data.test_y).float().mean()) for each in (float_labels, packed_labels)]
         what = f"{trial.forward}, {trial.optimiser.partition('(')[0]}"
         size = file_bytes(packed)
+        bits_apart = "{} of {}".format(*different_bits(judge, packed.network, test)) if ends == "float" else "-"
         found.append(
             f"| {recipe} ({what}) | {ends} | {k or '-'} | {accuracies[0]:.2f} | {accuracies[1]:.2f} | {same} of {len(test)} | "
-            f"{size} | 1/{float_bytes / size:.1f} |"
+            f"{bits_apart} | {size} | 1/{float_bytes / size:.1f} |"
         )
         print(found[-1], flush=True)
     return found
@@ -106,8 +156,10 @@ def main() -> None:
     parser.add_argument("--subset", type=int, default=5000, help="images of training")
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 4, 3, 2], help="bits of rounded weights")
     given = parser.parse_args()
-    print("| network | ends | bits | accuracy, PyTorch | packed | equal labels | bytes | of float32 |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| network | ends | bits | accuracy, PyTorch | packed | equal labels | bits that differ | bytes | of float32 |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for recipe in given.recipes:
         for trial in trials(recipe):
             short = dataclasses.replace(trial, epochs=given.epochs, subset=given.subset)

@@ -13,7 +13,7 @@ import tieless as tl
 from tests.deploy.quantised import sequential
 from tieless.deploy import pack
 from tieless.deploy.grids import rounded_grid
-from tieless.errors import DeployError
+from tieless.errors import DeployError, RuleTypeError
 from tieless.models import MLP, BinaryLeNet5, BinaryMLP, LeNet5, ResidualCNN, SpikingCNN
 from tieless.nn import LIF, BinaryLinear, TernaryConv2d, freeze, quantize_weights
 
@@ -220,6 +220,9 @@ def test_explain_prints_bytes_and_bit_operations():
     assert layer.stored_bytes == 64 * 32 // 8
     assert "1/32.0" in printed
     assert "1 stays float: it is the first layer" in printed
+    assert tl.explain(packed) == packed.explain()
+    with pytest.raises(RuleTypeError, match="explain takes no inputs for a Packed"):
+        tl.explain(packed, EXAMPLE)
 
 
 class Odd(nn.Module):

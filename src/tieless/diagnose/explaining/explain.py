@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 import torch
 from torch import nn
@@ -18,7 +18,15 @@ from tieless.diagnose.explaining.records import ActivationRun, ExplainedActivati
 from tieless.diagnose.slopes.gate import gate_of
 from tieless.diagnose.watching.sites import Place, inside
 from tieless.diagnose.watching.untouched import devices_of
-from tieless.errors import RuleValueError
+from tieless.errors import RuleTypeError, RuleValueError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ExplainsItself(Protocol[T_co]):
+    """What has an explanation of its own, such as a packed network."""
+
+    def explain(self) -> T_co: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,11 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
+@overload
+def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation: ...
+@overload
+def explain(model: ExplainsItself[T_co]) -> T_co: ...
+def explain(model: nn.Module | ExplainsItself[Any], *inputs: Any, **keywords: Any) -> Any:
     """Explain each ``Activation`` of a model: its halves, its memory for the backward pass, and how often it fires.
 
     Activations that ``convert`` has untied are included, also calls of functions: ``"block.relu@1"`` is the first
@@ -76,13 +88,15 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
       those of its last call.
     - Tensors that a forward changes in place, and that are no buffers, stay changed.
 
+    A network that ``tieless.deploy.pack`` has made is explained by its own ``explain``: bytes and bit operations.
+
     Args:
-        model: Model with at least one ``Activation`` or ``LearnableActivation``.
+        model: Model with at least one ``Activation`` or ``LearnableActivation``, or a packed network.
         inputs, keywords: Arguments for a call of the model; without any, bytes and fractions are left out.
     Returns:
         Record that prints as a table.
     Raises:
-        RuleTypeError: the model is no module.
+        RuleTypeError: the model is no module, or is packed and inputs were given.
         RuleValueError: the model has no ``Activation``, or has a lazy layer that has not seen any input yet.
     Example:
         >>> net = torch.nn.Sequential(
@@ -96,6 +110,8 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
         >>> tl.explain(net, torch.rand(64, 4)).activations[0].run.kept_bytes  # 64 x 8 bits
         64
     """
+    if not isinstance(model, nn.Module):
+        return _by_itself(model, inputs or keywords)
     places = inside(model, "explain")
     ours = [place for place in places if not place.native]
     natives = [place for place in places if place.native]
@@ -111,6 +127,14 @@ def explain(model: nn.Module, *inputs: Any, **keywords: Any) -> Explanation:
             run, parts = measure(model, ours, (inputs, keywords))
         rows = [_row(place, model, part) for place, part in zip(ours, parts, strict=True)]
     return Explanation(type(model).__name__, tuple(rows), run, tuple(map(_named, natives)))
+
+
+def _by_itself(model: ExplainsItself[T_co], given: object) -> T_co:
+    if isinstance(model, type) or not hasattr(model, "explain"):
+        raise RuleTypeError(f"explain needs a torch.nn.Module or a packed network, got {model!r}.")
+    if given:
+        raise RuleTypeError(f"explain takes no inputs for a {type(model).__name__}: nothing of it is measured.")
+    return model.explain()
 
 
 def _row(place: Place, model: nn.Module, part: tuple[ActivationRun, Measured] | None) -> ExplainedActivation:

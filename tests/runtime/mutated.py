@@ -137,7 +137,8 @@ def _change_tensor(rng: Generator, tensors: dict[str, Any]) -> None:
             if array.dtype.kind == "f"
             else [np.iinfo(array.dtype).min, np.iinfo(array.dtype).max, 0]
         )
-        array.flat[rng.integers(array.size)] = extreme[rng.integers(3)]
+        with np.errstate(all="ignore"):
+            array.flat[rng.integers(array.size)] = extreme[rng.integers(3)]
         tensors[name] = array
     else:
         tensors[name] = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)

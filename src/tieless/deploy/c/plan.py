@@ -139,7 +139,7 @@ class Plan:
         first = operation.inputs[0]
         seen = self.view(first)
         of_input = seen.base == INPUT
-        if isinstance(operation, Quantise) and of_input:
+        if isinstance(operation, Quantise):
             self.views[operation.output] = View(INPUT, operation, seen.flat)
             return True
         if isinstance(operation, Flatten) and (of_input or self._only_for_products(operation)):
@@ -150,7 +150,7 @@ class Plan:
     def _only_for_products(self, operation: Flatten) -> bool:
         """True if all that take a flattened value are linear layers, whose weights can be in any order."""
         takers = self._users.get(operation.output, [])
-        return bool(takers) and operation.output != self.network.output and all(isinstance(t, Linear) for t in takers)
+        return operation.output != self.network.output and all(isinstance(taker, Linear) for taker in takers)
 
     def _place(self, index: int, operation: Operation) -> None:
         if self.network.values[operation.output].kind == "float":
@@ -174,7 +174,6 @@ class Plan:
                 stage.inner.append(Link(operation, operation.inputs[1]))
             elif not isinstance(operation, Concat):
                 stage.inner.append(Link(operation))
-        self._makers.pop(stage.output, None)
         self._makers[operation.output] = stage
         stage.output, stage.last = operation.output, index
         stage.names.append(f"{operation.kind} {operation.name}".strip())
@@ -186,7 +185,7 @@ class Plan:
             stage = self._makers.get(name)
             if stage is not None and self._uses[name] == 1 and self._takes(stage, operation, other):
                 found.append((stage.last, stage, other if isinstance(operation, Add) else None))
-        if not found or isinstance(operation, Concat):
+        if not found:
             return None
         _, stage, other = max(found, key=lambda each: each[0])
         if isinstance(operation, (MaxPool, SumPool)):
@@ -200,19 +199,15 @@ class Plan:
 
     def _takes(self, stage: Stage, operation: Operation, other: str) -> bool:
         values = self.network.values
-        timed = values[stage.output].times > 0
+        timed = isinstance(operation, Lif) or (isinstance(operation, Add) and values[other].times > 0)
         summed = any(isinstance(link.operation, SumTime) for link in stage.links)
-        if stage.flat or stage.output == self.network.output:
+        if stage.flat:
             return False
         if isinstance(operation, (MaxPool, SumPool)):
             # Windows that overlap would compute numbers twice; what happens over time comes behind the pool.
             once = all(size <= step for size, step in zip(operation.kernel, operation.stride, strict=True))
             spiking = any(isinstance(link.operation, (Lif, SumTime)) for link in stage.links)
             return once and stage.pool is None and not spiking and len(stage.sources) == 1
-        if isinstance(operation, Add):
-            timed = timed or values[other].times > 0
-        if isinstance(operation, (Lif, SumTime)):
-            timed = True
         return isinstance(operation, (*_CHAINED, Flatten)) and not (summed and timed)
 
     def _end(self) -> None:
@@ -220,6 +215,5 @@ class Plan:
         output = self.network.output
         if self.network.values[output].kind == "float":
             raise DeployError("The scores are float, and a C file computes in integers alone: pack with ends='int8'.")
-        stage = self._makers.get(output)
-        if stage is None or self._uses[output]:
+        if output not in self._makers:
             self.stages.append(Stage((output,), output, last=len(self.network.operations), names=["scores"]))

@@ -190,7 +190,8 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_file(words: list[str]) -> None:
-    assert (ROOT / words[0]).is_file()
+    named = f"{words[1].replace('.', '/')}/__main__.py" if words[0] == "-m" else words[0]
+    assert (ROOT / named).is_file()
 
 
 def check_python(words: list[str]) -> None:

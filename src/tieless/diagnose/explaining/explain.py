@@ -24,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ExplainsItself(Protocol[T_co]):
-    """What has an explanation of its own, such as a packed network."""
+    """Network with an explanation of its own, such as a packed one."""
 
     def explain(self) -> T_co: ...
 

@@ -30,6 +30,7 @@ fields = {
     "learning_rate": some(rates),
     "data": some(st.sampled_from(["ones(10, 0.5, 2000)", "digits", "fashion-mnist"])),
     "model": some(st.sampled_from(['lenet5(norm="batch")', "mlp(64, 2)"])),
+    "init": some(st.sampled_from(["default", "gain_matched", "orthogonal"])),
     "weights": some(st.sampled_from(["float", "binary", "k_bit(4)"])),
     "feedback": some(st.sampled_from(["tied", "fa", "dfa"])),
     "augment": some(st.sampled_from(["none", "shift(2) >> flip", "flip"])),

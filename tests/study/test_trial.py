@@ -57,6 +57,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "epochs": 3,
         "seed": 1,
         "device": "cuda",
+        "init": "gain_matched",
         "weights": "binary",
         "feedback": "fa",
         "schedule": "cosine",
@@ -83,7 +84,7 @@ def test_the_id_stays_what_it_was():
 
 def test_fields_that_came_later_are_read_as_what_was_done_before_them():
     record = make_trial().to_dict()
-    for name in ("weights", "feedback", "schedule", "augment", "monitor", "denormals"):
+    for name in ("weights", "init", "feedback", "schedule", "augment", "monitor", "denormals"):
         del record[name]
     assert Trial.from_dict(record) == make_trial()
     assert Trial.from_dict(record).id == "398e1dfca840df11"
@@ -109,6 +110,8 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("schedule", "cosine(warmup=1)"),
         ("schedule", "step"),
         ("weights", "k_bit(9)"),
+        ("init", "normal(gain=0)"),
+        ("init", "gain_matched(keeps='back')"),
         ("weights", "binary(scale='max')"),
         ("weights", "ternary(threshold=-1)"),
         ("feedback", "fb"),

@@ -224,6 +224,7 @@ class Settings:
     denormals: str = "kept"
     sources: str = ""
     metric: str = ACCURACY
+    init: str = "default"
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

@@ -155,6 +155,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
     """Settings in words, by the name of the field."""
     words = {
         "model": settings.model,
+        "init": "" if settings.init == "default" else f"{settings.init} initial weights",
         "weights": "" if settings.weights == "float" else f"{settings.weights} weights",
         "data": settings.data,
         "subset": "all training samples" if settings.subset is None else f"{settings.subset:,} training samples",

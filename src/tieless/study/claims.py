@@ -57,6 +57,7 @@ _SPECS: Mapping[str, Callable[[str], str]] = {
     "data": spelling.data,
     "model": spelling.model,
     "forward": spelling.forward,
+    "init": spelling.init,
     "weights": spelling.weights,
     "feedback": spelling.feedback,
     "augment": spelling.augment,

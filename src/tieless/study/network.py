@@ -17,6 +17,7 @@ from tieless.models import build_model, model_spec
 from tieless.models.spec import WrittenModel
 from tieless.nn import activations
 from tieless.rules import rule as rule_of
+from tieless.study.settings.initial import INITIALS, Circumstances
 from tieless.study.settings.losses import LOSSES, kind_of
 from tieless.study.settings.metrics import METRICS, check_kind
 from tieless.study.settings.spelling import first_rule
@@ -51,6 +52,9 @@ def network_of(trial: Trial, data: Dataset) -> nn.Module:
         SpecError, RuleValueError: a name is no longer registered, or a model does not fit the shape of the data.
     """
     model = fitting(trial.model, trial.forward, first_rule(trial.backward), data)
+    INITIALS.build(parse_call(trial.init)).apply(
+        model, Circumstances(trial.forward, first_rule(trial.backward), data.train_x)
+    )
     model.to(trial.device)
     # Convolutions and pooling of small images are a tenth faster so, on a CPU.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form

@@ -32,6 +32,7 @@ SPELLINGS = {
     "metric": spelling.metric,
     "optimiser": spelling.optimiser,
     "device": spelling.device,
+    "init": spelling.init,
     "weights": spelling.weights,
     "feedback": spelling.feedback,
     "schedule": spelling.schedule,
@@ -51,6 +52,7 @@ DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
     "denormals": "kept",
     "sources": "",
     "metric": ACCURACY,
+    "init": "default",
 }
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
@@ -109,6 +111,8 @@ class Trial:
             ``"mynet 1a2b3c4d5e6f7a8b"``. Changed code makes another trial.
         metric: Name of the metric by which the run is judged: ``"accuracy"``, ``"macro_f1"``, ``"mse"``, ``"mae"``, ``"r2"``,
             or one of your own.
+        init: Spec of the initial weights of linear layers and convolutions: ``"default"``, as the model makes them,
+            ``"gain_matched"``, ``"orthogonal"`` or ``"normal(gain=4, center=0.5)"``.
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
@@ -136,6 +140,7 @@ class Trial:
     denormals: str = "kept"
     sources: str = ""
     metric: str = ACCURACY
+    init: str = "default"
 
     def __post_init__(self) -> None:
         for name, write in SPELLINGS.items():

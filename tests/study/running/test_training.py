@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tieless.data import is_available, load
+from tieless.errors import RuleValueError
 from tieless.grammar import parse_call
 from tieless.models import MLP, build_model
 from tieless.study import network
@@ -230,6 +231,8 @@ def test_a_result_tells_of_how_many_test_samples_its_accuracy_is():
         {"optimiser": "sign_sgd", "learning_rate": 1e-3, "schedule": "linear"},
         {"optimiser": "lion", "learning_rate": 1e-3, "schedule": "linear"},
         {"optimiser": "lars(trust=1)", "learning_rate": 0.02, "schedule": "linear"},
+        {"optimiser": "muon", "learning_rate": 1e-2},
+        {"init": "orthogonal", "optimiser": "adam", "learning_rate": 1e-2},
     ],
     ids=lambda change: next(iter(change.values())).partition("(")[0],
 )
@@ -257,6 +260,24 @@ def test_the_optimisers_of_the_library_take_the_published_step(spec, step):
     before = weight.detach().clone()
     OPTIMISERS.build(parse_call(spec)).over([weight], 0.1).step()
     torch.testing.assert_close(before - weight.detach(), 0.1 * step(before, weight.grad))
+
+
+def test_muon_makes_updates_of_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
+    """Judged by singular values: about 1 each (0.7 to 1.2), times 0.2 sqrt(40) as arXiv:2502.16982 has it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 5, 1), nn.Conv2d(5, 5, 1), nn.Flatten(), nn.Linear(20, 40), nn.Linear(40, 3))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    for optimiser in OPTIMISERS.build(parse_call("muon")).build(model, 0.1):
+        optimiser.step()
+    steps = {name: value.detach() - before[name] for name, value in model.named_parameters()}
+    values = torch.linalg.svdvals(steps.pop("3.weight")) / (0.1 * 0.2 * math.sqrt(40))
+    assert bool((values > 0.6).all() and (values < 1.3).all())
+    for name, step in steps.items():  # Adam's first step has one size
+        torch.testing.assert_close(step.abs(), torch.full_like(step, 0.1), rtol=1e-2, atol=0, msg=name)
+    with pytest.raises(RuleValueError, match="matrices of hidden linear layers, and the model has none"):
+        OPTIMISERS.build(parse_call("muon")).check_model(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
 
 
 def test_bop_flips_binary_weights_and_leaves_the_ends_to_adam(monkeypatch):
@@ -365,6 +386,7 @@ IMAGES = {"data": "fashion-mnist", "subset": 128, "validation": 0.2, "test": "ne
             "augment": "shift(1) >> flip",
         },
         {"optimiser": "bop(1e-7, 1e-3)", "model": "mlp(16, 3)", "schedule": "cosine"},
+        {"optimiser": "muon", "model": "mlp(16, 3)", "init": "gain_matched"},
         {"backward": 'alternate("tied", "full_jam", every=2)', "monitor": 3, "optimiser": "lion"},
         {"backward": 'anneal("atan(2)", "atan(1)", steps=12)', "forward": "heaviside", "optimiser": "lars"},
         {"denormals": "flushed", "optimiser": "sign_sgd", "forward": "bernoulli", "backward": "atan"},

@@ -75,7 +75,7 @@ def _check(study: Study, document: Document) -> None:
         with at("device"):
             _check_device(device)
     networks = {
-        (t.data, t.subset, t.augment, t.model, t.weights, t.feedback, t.optimiser, t.loss, t.metric): t
+        (t.data, t.subset, t.augment, t.model, t.init, t.weights, t.feedback, t.optimiser, t.loss, t.metric): t
         for t in study.trials
     }
     measures = {(t.data, t.loss, t.metric): t for t in study.trials}
@@ -97,8 +97,8 @@ def _check(study: Study, document: Document) -> None:
 def _check_network(trial: Trial, data: Dataset, at: Callable[[str], AbstractContextManager[None]]) -> None:
     with at("augment"):
         augmented(data.train_x[:1], augmentations(trial.augment), torch.Generator())
-    model, made = None, replace(trial, device="cpu", weights="float", feedback="tied")
-    for field in ("model", "weights", "feedback"):
+    model, made = None, replace(trial, device="cpu", init="default", weights="float", feedback="tied")
+    for field in ("model", "init", "weights", "feedback"):
         if model is None or getattr(made, field) != getattr(trial, field):
             made = made if model is None else replace(made, **{field: getattr(trial, field)})
             with at(field), torch.random.fork_rng(devices=[]):

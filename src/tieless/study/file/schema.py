@@ -92,6 +92,7 @@ class GridModel(_Model):
     model: _Axis[Annotated[str, _spec(spelling.model)]] = _axis("a model, such as lenet5")
     forward: _Axis[Annotated[str, _spec(spelling.forward)]] = _axis("a forward, such as relu")
     backward: _Axis[Annotated[str, _spec(spelling.rule)]] = _axis("a rule, such as full_jam")
+    init: _Axis[Annotated[str, _spec(spelling.init)]] = _axis("initial weights, such as gain_matched")
     weights: _Axis[Annotated[str, _spec(spelling.weights)]] = _axis("a kind of weights, such as binary")
     feedback: _Axis[Annotated[str, _spec(spelling.feedback)]] = _axis("a kind of feedback weights, such as fa")
     loss: _Axis[Annotated[str, _spec(spelling.loss)]] = _axis("a loss, such as cross_entropy")

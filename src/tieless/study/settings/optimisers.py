@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
 
 from tieless._imports import try_import
+from tieless.errors import RuleValueError
+from tieless.nn.select import between_ends, linear_layers
 from tieless.optim import Bop, DirectionFirst, split_parameters
 from tieless.registry import Named, Registry, hidden_at_default
 
@@ -56,6 +58,42 @@ class _Adam(Optimiser):
         if self.weight_decay:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.weight_decay, fused=True)
         return torch.optim.Adam(parameters, lr=rate, fused=True)
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, slots=True)
+class _Muon(Optimiser):
+    """Muon, ``torch.optim.Muon``, for the matrices of the hidden layers; Adam for the rest, as its authors say.
+
+    Muon makes each update of a matrix orthogonal, so that no size of the gradient is left in it. The first and the last
+    layer, biases, norms and convolutions, whose weights are no matrices, are Adam's. One learning rate serves both: the
+    updates have the mean square of Adam's (Liu et al. 2025, arXiv:2502.16982). There is no weight decay.
+    """
+
+    name: ClassVar[str] = "muon"
+    momentum: float = hidden_at_default(0.95)
+
+    def check(self) -> None:
+        self.require(0 <= self.momentum < 1, "momentum from 0 to below 1")
+
+    def build(self, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+        matrices = self._matrices(model)
+        mine = set(map(id, matrices))
+        others = [parameter for parameter in model.parameters() if id(parameter) not in mine]
+        muon = torch.optim.Muon(
+            matrices, lr=rate, weight_decay=0.0, momentum=self.momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        return [muon, torch.optim.Adam(others, lr=rate, fused=True)]
+
+    def check_model(self, model: nn.Module) -> None:
+        self._matrices(model)
+
+    def _matrices(self, model: nn.Module) -> list[nn.Parameter]:
+        hidden = between_ends(list(linear_layers(model)), keep_ends=True)
+        found = [cast("nn.Parameter", layer.weight) for _, layer in hidden]
+        if not (matrices := [weight for weight in found if weight.dim() == 2]):
+            raise RuleValueError("muon trains the matrices of hidden linear layers, and the model has none. Take adam.")
+        return matrices
 
 
 @OPTIMISERS.register

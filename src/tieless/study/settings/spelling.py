@@ -20,6 +20,7 @@ from tieless.own import split
 from tieless.registry import remembered, unknown
 from tieless.rules import rule as rule_of, rule_schedule
 from tieless.study.settings.augmentations import augmentations
+from tieless.study.settings.initial import INITIALS
 from tieless.study.settings.losses import LOSSES
 from tieless.study.settings.metrics import METRICS
 from tieless.study.settings.optimisers import OPTIMISERS
@@ -116,6 +117,12 @@ def optimiser(spec: str) -> str:
 def schedule(spec: str) -> str:
     """Normalised spec of a schedule."""
     return _plain(str(SCHEDULES.build(parse_call(spec))))
+
+
+@remembered
+def init(spec: str) -> str:
+    """Normalised spec of initial weights."""
+    return _plain(str(INITIALS.build(parse_call(spec))))
 
 
 @remembered

@@ -252,6 +252,7 @@ class Odd(nn.Module):
         (lambda net, x: net.act(net.layer(x).half().float()), "turns numbers into torch.float16"),
         (lambda net, x: nn.functional.dropout(net.layer(x), 0.5, training=True), "drops numbers in evaluation mode"),
         (lambda net, x: net.act(net.layer(x).double()).float(), "turns numbers into torch.float64"),
+        (lambda net, x: net.layer(x) + torch.rand(4, generator=torch.Generator()), "which is no tensor"),
         (lambda net, x: net.layer(x) + net.layer(x).mean(), "over dimensions [0, 1]"),
         (lambda net, x: torch.div(net.layer(x), 2, rounding_mode="floor"), "an alpha or a rounding_mode"),
         (lambda net, x: net.act(net.layer(x) * float("nan")), "mul has numbers that are NaN or infinite"),
@@ -293,6 +294,55 @@ def test_an_activation_that_gives_something_else_is_refused(hook):
         act.register_forward_pre_hook(lambda _, given: (-given[0],))
     with pytest.raises(DeployError, match=rf"^{name} does not give what its forward \S+ says: remove its hooks"):
         pack(net, torch.randn(16, 4))
+
+
+class Spiking(nn.Module):
+    def __init__(self, cell):
+        super().__init__()
+        self.front, self.cell, self.head = nn.Linear(4, 8), cell, nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.cell.over_time(self.front(x).unsqueeze(0).repeat(4, 1, 1))[0].mean(0))
+
+
+class Leaking(LIF):
+    def forward(self, x, state=None):
+        spikes, v = super().forward(x, state)
+        return spikes, v / 2
+
+
+HOOKS = {
+    "spike": lambda cell: cell.spike.register_forward_hook(lambda _, __, y: 1 - y),
+    "pre": lambda cell: cell.register_forward_pre_hook(lambda _, given: (-given[0], *given[1:])),
+    "gives": lambda cell: cell.register_forward_hook(lambda _, __, y: (1 - y[0], y[1])),
+    "nothing": lambda cell: cell.register_forward_hook(lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("hook", [*HOOKS, "class"])
+def test_a_cell_that_gives_something_else_is_refused(hook):
+    torch.manual_seed(0)
+    cell = Leaking(0.5) if hook == "class" else LIF(0.5)
+    HOOKS.get(hook, lambda _: None)(cell)
+    net, x = Spiking(cell), torch.randn(16, 4)
+    if hook == "nothing":
+        assert torch.allclose(pack(net, x)(x), net(x), atol=1e-5)
+    else:
+        with pytest.raises(DeployError, match=r"^cell (does not give what LIF says|must take one value).*hooks"):
+            pack(net, x)
+
+
+def test_an_activation_that_draws_is_refused_by_its_name():
+    with pytest.raises(DeployError, match=r"^1 has the forward bernoulli\(1\), which no packed network can do"):
+        pack(nn.Sequential(nn.Linear(4, 8), tl.Activation("bernoulli", "sigmoid")), torch.rand(5, 4))
+
+
+def test_what_cannot_be_packed_in_integers_says_why():
+    net = nn.Sequential(nn.Linear(4, 8), tl.Activation("sign", "rectangular"), nn.Linear(8, 2))
+    with pytest.raises(
+        DeployError, match=r"^The model cannot be packed in integers: 0: weights of shape \(8, 4\) do not fit"
+    ):
+        pack(net, torch.rand(5, 3, 4), "int8")
 
 
 def test_an_activation_in_two_places_is_packed():

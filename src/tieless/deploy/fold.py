@@ -529,8 +529,6 @@ class Folder:
             if isinstance(cell.beta, Tensor)
             else torch.tensor([cell.beta], dtype=torch.float64)
         )
-        if not _finite(beta):
-            raise DeployError(_NOT_FINITE.format(layer.name))
         channels = self._channels(number.source)
         if beta.numel() not in (1, channels) or (beta.numel() > 1 and beta.shape[0] != channels):
             raise DeployError(

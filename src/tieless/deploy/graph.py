@@ -14,8 +14,11 @@ import torch
 from tieless_runtime.network import INPUT
 from torch import Tensor, fx, nn
 
-from tieless.errors import DeployError
+from tieless.errors import DeployError, RuleValueError
 from tieless.nn import LIF, Activation
+
+CHECKED = 64
+"""Number of samples of the example on which calls are compared with what their modules say."""
 
 
 @dataclass(slots=True)
@@ -72,6 +75,63 @@ class Seen:
     index: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Call of an ``Activation`` or of a ``LIF`` cell, with the nodes of what it takes and gives.
+
+    Args:
+        nodes: Nodes that it is made of.
+        path: Path of the module.
+        module: Module.
+        source: Numbers that it takes.
+        state: State that a cell takes; ``None`` at its first time step.
+        result: Numbers that it gives, or spikes; ``None`` if nothing takes them.
+        left: State that a cell leaves; ``None`` if nothing takes it.
+    """
+
+    nodes: Sequence[fx.Node]
+    path: str
+    module: Activation | LIF
+    source: fx.Node
+    state: fx.Node | None
+    result: fx.Node | None
+    left: fx.Node | None
+
+    @property
+    def outside(self) -> list[fx.Node]:
+        """Nodes of all that it takes and gives."""
+        return [node for node in (self.source, self.state, self.result, self.left) if node is not None]
+
+    def check(self, held: Mapping[fx.Node, Tensor]) -> None:
+        """Compare what it gave with what its forward, or the equations of ``LIF``, say.
+
+        Raises:
+            DeployError: it gave something else.
+        """
+        x, state = held[self.source], None if self.state is None else held[self.state]
+        if isinstance(self.module, Activation):
+            says, expected = f"its forward {self.module.forward_fn} says", (self.module.forward_fn.value(x), None)
+        else:
+            says, expected = "LIF says", _plain(self.path, self.module)(x, state)
+        for node, numbers in zip((self.result, self.left), expected, strict=True):
+            if node is None or numbers is None:
+                continue
+            if held[node].shape != numbers.shape or not torch.allclose(held[node], numbers, 1e-4, 1e-6, equal_nan=True):
+                raise DeployError(
+                    f"{self.path} does not give what {says}: remove its hooks, or what replaces its forward."
+                )
+
+
+def _plain(path: str, cell: LIF) -> LIF:
+    """Cell with the same settings, and without hooks."""
+    beta = cell.beta.detach() if isinstance(cell.beta, Tensor) else cell.beta
+    settings: dict[str, Any] = {name: getattr(cell, name) for name in ("gain", "threshold", "reset", "delay_reset")}
+    try:
+        return LIF(beta, forward=cell.spike.forward_fn, backward=cell.spike.rule, **settings)
+    except RuleValueError as error:
+        raise DeployError(f"{path} cannot be packed: {error}") from None
+
+
 class Reader:
     """Reader of one exported model.
 
@@ -114,8 +174,8 @@ class Reader:
         """Layers of the model."""
         calls = self._calls()
         ranges = self._ranges(calls)
-        inside = {node for nodes in calls for node in nodes}
-        first = {nodes[0]: nodes for nodes in calls}
+        inside = {node for call in calls for node in call.nodes}
+        first = {call.nodes[0]: call for call in calls}
         for node in self._graph.nodes:
             if node.op == "placeholder":
                 if node.name in self._inputs:
@@ -135,110 +195,103 @@ class Reader:
         found = {seen.name: ranges[node.name] for node, seen in self.seen.items() if node.name in ranges}
         return Graph(tuple(self._example.shape[1:]), self.layers, self.seen[last].name, found)
 
-    def _calls(self) -> list[list[fx.Node]]:
-        """Nodes of each call of an ``Activation`` or a ``LIF``; of the outer one, where one calls the other."""
-        found: dict[str, list[fx.Node]] = {}
+    def _calls(self) -> list[_Call]:
+        """Calls of an ``Activation`` or a ``LIF``; the outer one, where one calls the other."""
+        found: dict[tuple[str, str], list[fx.Node]] = {}
         for node in self._graph.nodes:
             # Nodes of a LIF's spike name the LIF's call too, so the outer call is the first of the two.
             for key, path in _modules_of(node):
                 if isinstance(self._modules.get(path), (Activation, LIF)):
-                    found.setdefault(f"{key} {path}", []).append(node)
+                    found.setdefault((key, path), []).append(node)
                     break
-        return list(found.values())
+        states: set[fx.Node] = set()
+        calls: list[_Call] = []
+        for (_, path), nodes in found.items():
+            call = self._call(path, nodes, states)
+            calls.append(call)
+            if call.left is not None:
+                states.add(call.left)
+        return calls
 
-    def _ranges(self, calls: Sequence[Sequence[fx.Node]]) -> dict[str, tuple[float, float]]:
-        """Range of each value on the example, on which each activation gives what its forward says.
+    def _call(self, path: str, nodes: Sequence[fx.Node], states: set[fx.Node]) -> _Call:
+        inside, module = set(nodes), cast("Activation | LIF", self._modules[path])
+        taken = dict.fromkeys(other for node in nodes for other in node.all_input_nodes)
+        outside = [node for node in taken if node not in inside and node not in self._fixed]
+        used = [node for node in nodes if node not in self._fixed and any(user not in inside for user in node.users)]
+        results, left = used, list[fx.Node]()
+        if isinstance(module, LIF):
+            # The spikes are what the last call of the spike's activation returns, or what is made of nothing else.
+            results = [node for node in used if f"{path}.spike" in [inner for _, inner in _modules_of(node)]]
+            left = [node for node in used if node not in results]
+        sources, state = [node for node in outside if node not in states], [node for node in outside if node in states]
+        if len(sources) != 1 or max(len(state), len(results), len(left)) > 1 or not used:
+            raise DeployError(
+                f"{path} must take one value that depends on a sample, or a cell its own state too, and give one: remove its hooks, "
+                "and begin without a state."
+            )
+        return _Call(nodes, path, module, sources[0], *(next(iter(each), None) for each in (state, results, left)))
+
+    def _ranges(self, calls: Sequence[_Call]) -> dict[str, tuple[float, float]]:
+        """Range of each value on the example, on which each call gives what its module says.
 
         Raises:
-            DeployError: a hook or a method of its own makes an activation give something else.
+            DeployError: a hook or a method of its own makes a module give something else.
         """
         found: dict[str, tuple[float, float]] = {}
-        activations = {
-            result: (source, path, module.forward_fn)
-            for nodes in calls
-            for source, result, path, module in self._activation(nodes)
-        }
-        sources = {source for source, _, _ in activations.values()}
-        kept: dict[fx.Node, Tensor] = {}
-        wrong: list[str] = []
+        wanted = {node for call in calls for node in call.outside}
+        held: dict[fx.Node, Tensor] = {}
 
         class Watching(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
                 result = super().run_node(n)
-                if n in activations:
-                    source, path, forward = activations[n]
-                    expected = forward.value(kept[source])
-                    if not torch.allclose(result, expected, rtol=1e-4, atol=1e-6, equal_nan=True):
-                        wrong.append(f"{path} does not give what its forward {forward} says")
-                if n in sources:
-                    kept[n] = result.clone()
+                if n in wanted:
+                    held[n] = result[:CHECKED].clone() if result.dim() else result.clone()
                 if isinstance(result, Tensor) and result.is_floating_point() and result.numel():
                     found[n.name] = (float(result.min()), float(result.max()))
                 return result
 
         places = [node for node in self._graph.nodes if node.op == "placeholder"]
+        others = [node.name for node in places if node.name not in self._constants and node.name not in self._inputs]
+        if others:
+            raise DeployError(f"The model takes {others[0]}, which is no tensor: no packed network can do that.")
         arguments = [self._constants.get(node.name, self._example) for node in places]
         with torch.no_grad():
             Watching(nn.Module(), graph=self._graph).run(*arguments)
-        if wrong:
-            raise DeployError(f"{wrong[0]}: remove its hooks, or what replaces its forward.")
+            for call in calls:
+                # What draws is refused by its name, later.
+                if isinstance(call.module, LIF) or not call.module.forward_fn.draws:
+                    call.check(held)
         return found
 
-    def _ends_of(self, nodes: Sequence[fx.Node]) -> tuple[str, nn.Module, list[fx.Node], list[fx.Node]]:
-        """Path and module of a call, the nodes that it takes from outside, and its own that are used there."""
-        inside = set(nodes)
-        paths = [path for _, path in _modules_of(nodes[0])]
-        path = next(path for path in paths if isinstance(self._modules.get(path), (Activation, LIF)))
-        outside: list[fx.Node] = []
-        for node in nodes:
-            outside += [
-                other
-                for other in node.all_input_nodes
-                if other not in inside and other not in outside and other not in self._fixed
-            ]
-        used = [node for node in nodes if node not in self._fixed and any(user not in inside for user in node.users)]
-        return path, self._modules[path], outside, used
+    def _read_call(self, call: _Call) -> None:
+        if isinstance(call.module, LIF):
+            self._read_cell(call, call.module)
+        elif call.result is not None:
+            source = self.value(call.source, call.path)
+            self.add(call.result, "activation", call.path, [source], forward=call.module.forward_fn)
 
-    def _activation(self, nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, fx.Node, str, Activation]]:
-        """Source, result, path and module of a call, or nothing if it is one of a LIF."""
-        path, module, outside, used = self._ends_of(nodes)
-        if isinstance(module, Activation):
-            if len(outside) != 1 or len(used) != 1:
-                raise DeployError(f"{path} must take one value and give one: remove its hooks.")
-            yield outside[0], used[0], path, module
-
-    def _read_call(self, nodes: Sequence[fx.Node]) -> None:
-        path, module, outside, used = self._ends_of(nodes)
-        if isinstance(module, LIF):
-            self._read_cell(path, module, outside, used)
-            return
-        for source, result, _, activation in self._activation(nodes):
-            self.add(result, "activation", path, [self.value(source, path)], forward=activation.forward_fn)
-
-    def _read_cell(self, path: str, cell: LIF, outside: Sequence[fx.Node], used: Sequence[fx.Node]) -> None:
-        state = [node for node in outside if node in self._states]
-        (source,) = [node for node in outside if node not in self._states]
-        seen = self.value(source, path)
-        if seen.layout != "step" or len(state) > 1:
+    def _read_cell(self, call: _Call, cell: LIF) -> None:
+        path, seen = call.path, self.value(call.source, call.path)
+        if seen.layout != "step":
             raise DeployError(
                 f"{path} is called for one time step by itself. Call LIF.over_time on all steps, so that it can be packed."
             )
-        if state:
-            layer = self._states[state[0]]
-            if layer.inputs != (seen.name,) or layer.settings["times"] != seen.index:
+        if call.state is not None:
+            layer = self._states[call.state]
+            if layer.inputs != (seen.name,) or layer.settings["times"] != seen.index or layer.name != path:
                 raise DeployError(
                     f"{path} is called out of the order of its time steps. Call LIF.over_time, so that it can be packed."
                 )
         else:
-            layer = Layer("lif", path, (seen.name,), used[0].name, {"cell": cell, "times": 0})
+            layer = Layer(
+                "lif", path, (seen.name,), (call.result or call.left or call.source).name, {"cell": cell, "times": 0}
+            )
             self.layers.append(layer)
         layer.settings["times"] += 1
-        for node in used:
-            # The spikes are what the last call of the spike's activation returns, or what is made of nothing else.
-            if f"{path}.spike" in [inner for _, inner in _modules_of(node)]:
-                self.seen[node] = Seen(layer.output, "step", seen.times, layer.settings["times"] - 1)
-            else:
-                self._states[node] = layer
+        if call.result is not None:
+            self.seen[call.result] = Seen(layer.output, "step", seen.times, layer.settings["times"] - 1)
+        if call.left is not None:
+            self._states[call.left] = layer
 
     def value(self, node: fx.Node, user: str) -> Seen:
         """Value that a node makes, for the layer ``user``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from tieless.deploy.explained import ExplainedNetwork, explained
 from tieless.deploy.fold import Folder
+from tieless.deploy.graph import Graph
 from tieless.deploy.operators import read_graph
 from tieless.errors import DeployError
 
@@ -97,7 +97,19 @@ def pack(model: nn.Module, example: Tensor, ends: Ends = "float", *, weight_bits
             return Packed(Folder(graph, weight_bits, None).fold())
         except PackedFileError as error:
             raise DeployError(f"The model cannot be packed: {error}.") from None
+    found = ""
     for fraction in FRACTIONS:
-        with suppress(PackedFileError, OverflowError):
-            return Packed(Folder(graph, weight_bits, fraction).fold())
-    raise DeployError("The model's numbers do not fit in integers of 32 bits. Take ends='float'.")
+        found = _in_integers(graph, weight_bits, fraction)
+        if isinstance(found, Packed):
+            return found
+    raise DeployError(f"The model cannot be packed in integers: {found}.")
+
+
+def _in_integers(graph: Graph, weight_bits: int | None, fraction: int) -> Packed | str:
+    """Packed network with this number of binary places, or the reason for which there is none."""
+    try:
+        return Packed(Folder(graph, weight_bits, fraction).fold())
+    except OverflowError as error:
+        return f"the numbers of {error} do not fit in integers of 32 bits, take ends='float'"
+    except PackedFileError as error:
+        return str(error)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import nbformat
 import pytest
 from click.testing import CliRunner
 
@@ -22,7 +23,10 @@ from tieless.cli import main
 from tieless.study import load_study, parse_study, shipped
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Pages of notebooks are written when the site is built, and asked for by tests of their own.
+NOTEBOOKS = {f"notebooks/{path.stem}.md": path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "notebooks"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*).*?\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"bibtex", "console", "make", "pycon", "python", "text", "yaml"}
 DOCTEST_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -64,22 +68,28 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def test_each_page_is_in_the_navigation():
-    docs = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    docs = {page.relative_to(ROOT / "docs").as_posix() for page in WRITTEN} | NOTEBOOKS.keys()
     assert set(re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))) == docs
 
 
 def test_each_page_has_one_title():
     """The name of a page in the navigation is the title that it has itself."""
     entries = re.findall(r'"([^"]+)" = "([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
-    titles = {page: (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n", 1)[0] for _, page in entries}
+
+    def text(page: str) -> str:
+        if page in NOTEBOOKS:
+            return nbformat.read(NOTEBOOKS[page], as_version=4).cells[0].source
+        return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+    titles = {page: text(page).split("\n", 1)[0] for _, page in entries}
     del titles["index.md"], titles["changelog.md"]
     assert titles == {page: f"# {name}" for name, page in entries if page in titles}
 
 
 def test_the_home_page_leads_to_each_page():
     docs = ROOT / "docs"
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (docs / "index.md").read_text(encoding="utf-8")))
-    assert {page.name for page in docs.glob("*.md")} - linked == {"index.md"}
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (docs / "index.md").read_text(encoding="utf-8")))
+    assert ({page.name for page in docs.glob("*.md")} | NOTEBOOKS.keys()) - linked == {"index.md"}
 
 
 def test_the_pictures_of_the_home_page_are_what_the_code_draws():

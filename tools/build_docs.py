@@ -1,4 +1,4 @@
-"""Build the site into site/, the playground included. Every warning is an error: Zensical's, and those that Griffe has about docstrings."""
+"""Build the site into site/, with playground and notebooks. Every warning is an error: Zensical's, and those that Griffe has about docstrings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import build_playground
 
+import notebooks
+
 
 def main() -> int:
     """Run Zensical strictly, pass on what it prints, and fail where it or Griffe complained."""
@@ -15,6 +17,7 @@ def main() -> int:
     if not zensical.exists():
         sys.exit("Zensical is not installed. It needs Python 3.11 or newer: make PYTHON=python3.12 in a fresh clone.")
     build_playground.main()
+    notebooks.pages()
     command = [str(zensical), "build", "--strict", "--clean"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as build:
         complaints = 0

@@ -37,6 +37,7 @@ fields = {
     "schedule": some(st.sampled_from(["constant", "linear(warmup=0.1)"])),
     "loss": some(st.sampled_from(["mse", "cross_entropy"])),
     "device": some(st.sampled_from(["cpu", "cuda:0"])),
+    "compile": some(st.sampled_from(["no", "inductor"])),
     "denormals": some(st.sampled_from(["kept", "flushed"])),
     "batch": some(st.integers(1, 10**12)),
     "epochs": some(st.integers(1, 1000)),

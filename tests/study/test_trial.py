@@ -68,6 +68,7 @@ def test_an_id_names_every_field_and_the_meaning(monkeypatch):
         "denormals": "flushed",
         "sources": "mynet 1a2b3c4d5e6f7a8b",
         "metric": "macro_f1",
+        "compile": "inductor",
     }
     assert set(others) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in others.items()} | {base.id}
@@ -84,7 +85,7 @@ def test_the_id_stays_what_it_was():
 
 def test_fields_that_came_later_are_read_as_what_was_done_before_them():
     record = make_trial().to_dict()
-    for name in ("weights", "init", "feedback", "schedule", "augment", "monitor", "denormals"):
+    for name in ("weights", "init", "feedback", "schedule", "augment", "monitor", "denormals", "compile"):
         del record[name]
     assert Trial.from_dict(record) == make_trial()
     assert Trial.from_dict(record).id == "398e1dfca840df11"
@@ -100,6 +101,7 @@ def test_fields_that_came_later_are_read_as_what_was_done_before_them():
         ("data", "fashion"),
         ("loss", "l2"),
         ("denormals", "dropped"),
+        ("compile", "nvcc"),
         ("optimiser", "adamm"),
         ("optimiser", "adam(weight_decay=-1)"),
         ("optimiser", "bop(gamma=0)"),

@@ -225,6 +225,7 @@ class Settings:
     sources: str = ""
     metric: str = ACCURACY
     init: str = "default"
+    compile: str = "no"
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

@@ -171,6 +171,7 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "metric": "" if settings.metric == ACCURACY else f"judged by {settings.metric}",
         "device": settings.device,
         "monitor": f"alignment every {settings.monitor} steps" if settings.monitor else "",
+        "compile": "" if settings.compile == "no" else f"compiled by {settings.compile}",
         "sources": settings.sources,
         "denormals": "" if settings.denormals == "kept" else f"denormal numbers {settings.denormals}",
     }

@@ -67,6 +67,7 @@ _SPECS: Mapping[str, Callable[[str], str]] = {
     "metric": spelling.metric,
     "device": spelling.device,
     "denormals": spelling.denormals,
+    "compile": spelling.compiler,
 }
 _NUMBERS = ("learning_rate", "batch", "epochs", "subset", "validation")
 _FIELDS = (*_SPECS, *_NUMBERS)

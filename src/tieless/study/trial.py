@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from tieless.diagnose import AlignmentRow
 from tieless.errors import StudyError
+from tieless.rules import rule_schedule
 from tieless.study.settings import spelling
 from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
 
@@ -39,6 +40,7 @@ SPELLINGS = {
     "augment": spelling.augment,
     "test": spelling.test,
     "denormals": spelling.denormals,
+    "compile": spelling.compiler,
 }
 """Fields that are specs, and the functions that normalise them."""
 DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
@@ -53,6 +55,7 @@ DEFAULTS_OF_LATER_FIELDS: dict[str, Any] = {
     "sources": "",
     "metric": ACCURACY,
     "init": "default",
+    "compile": "no",
 }
 """Fields that came after the first stores were written. At these values they have no part in the id, which stays what it was."""
 
@@ -107,6 +110,8 @@ class Trial:
         denormals: Treatment on a CPU of numbers below 1.2e-38, which take it many times longer than others: ``"kept"``,
             or ``"flushed"`` to 0. PyTorch flushes those of the calling thread alone, so that such a run takes one
             thread.
+        compile: Name of the compiler of the network, for ``torch.compile``: ``"no"``, or ``"inductor"``. Fused arithmetic
+            rounds otherwise, so it is another trial.
         sources: Code and data of the user's own that the run relies on, each with the beginning of its SHA-256:
             ``"mynet 1a2b3c4d5e6f7a8b"``. Changed code makes another trial.
         metric: Name of the metric by which the run is judged: ``"accuracy"``, ``"macro_f1"``, ``"mse"``, ``"mae"``, ``"r2"``,
@@ -141,6 +146,7 @@ class Trial:
     sources: str = ""
     metric: str = ACCURACY
     init: str = "default"
+    compile: str = "no"
 
     def __post_init__(self) -> None:
         for name, write in SPELLINGS.items():
@@ -160,6 +166,8 @@ class Trial:
             raise StudyError(f"Trial: validation must be a number above 0 to below 1, or None, got {part!r}.")
         if self.test == "never" and part is None:
             raise StudyError("Trial: a run that is never tested needs a validation part to be judged by.")
+        if self.compile != "no" and rule_schedule(self.backward) is not None:
+            raise StudyError(f"Trial: compile needs a rule that stays the same, got {self.backward!r}.")
 
     @cached_property
     def id(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tieless.data import is_available, load
-from tieless.errors import RuleValueError
+from tieless.errors import RuleValueError, StudyError
 from tieless.grammar import parse_call
 from tieless.models import MLP, build_model
 from tieless.study import network
@@ -82,6 +82,24 @@ def test_denormal_numbers_are_flushed_for_the_run_and_no_longer():
     assert seen == [(True, 1)] * steps + [(False, 2)] * steps
     assert after == (False, 2)
     assert (result.hardware["threads"], kept.hardware["threads"]) == ("1", "2")
+
+
+def test_a_compiled_trial_runs_in_a_graph_and_learns_what_the_eager_one_learns():
+    trial = _change(epochs=2, subset=200, backward="rectangular(-1, 1)")
+    eager = run_trial(trial)
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
+    compiled = run_trial(dataclasses.replace(trial, compile="inductor"))
+    assert compiled.status == "done", compiled.error
+    assert graphs["unique_graphs"] > before
+    assert [record.train_loss for record in compiled.epochs] == pytest.approx(
+        [record.train_loss for record in eager.epochs], rel=1e-4
+    )
+
+
+def test_a_rule_that_changes_is_not_compiled():
+    with pytest.raises(StudyError, match=r"compile needs a rule that stays the same, got 'alternate"):
+        _change(backward='alternate("tied", "full_jam")', compile="inductor")
 
 
 def test_a_caller_that_flushes_goes_on_so():

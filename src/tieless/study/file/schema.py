@@ -76,6 +76,11 @@ def _axis(expected: str) -> Any:
     return Field(default_factory=list, description=expected)
 
 
+def _compiler(given: Any) -> Any:
+    """``true`` and ``false`` of YAML, as the names that they stand for."""
+    return {True: "inductor", False: "no"}[given] if isinstance(given, bool) else given
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -107,6 +112,7 @@ class GridModel(_Model):
     seeds: _Seeds = _axis("an integer >= 0, or a range such as 0..9")
     device: _Axis[Annotated[str, _spec(spelling.device)]] = _axis("a torch device, such as cpu")
     monitor: _Axis[Annotated[int, Field(ge=0)]] = _axis("steps between two measurements, an integer >= 0")
+    compile: _Axis[Annotated[str, BeforeValidator(_compiler), _spec(spelling.compiler)]] = _axis("true or false")
     denormals: _Axis[Annotated[str, _spec(spelling.denormals)]] = _axis("kept or flushed")
 
     def given(self) -> dict[str, list[Any]]:

@@ -211,7 +211,7 @@ class _Run:
                 clip_after_step(optimiser, self.model)
         rules = rule_schedule(trial.backward)
         self.rules = None if rules is None else RuleScheduler(self.model, rules)
-        self.step = step_for(self.model, self.loss, self.optimisers, changing=rules is not None)
+        self.step = step_for(self.model, self.loss, self.optimisers, changing=rules is not None, compiler=trial.compile)
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
         self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
         self.changes = augmentations(trial.augment)

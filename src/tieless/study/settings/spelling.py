@@ -30,6 +30,8 @@ from tieless.study.settings.weights import WEIGHTS
 TESTS = ("each-epoch", "once", "never")
 """Times at which a run may look at the test samples."""
 
+COMPILERS = ("no", "inductor")
+"""Backends of ``torch.compile`` that a trial may have."""
 DENORMALS = ("kept", "flushed")
 """Treatments of numbers that are too small for the full precision of their type."""
 
@@ -151,6 +153,11 @@ def test(name: str) -> str:
 def denormals(name: str) -> str:
     """Name of the treatment of denormal numbers, checked."""
     return _chosen("treatment of denormal numbers", name, DENORMALS)
+
+
+def compiler(name: str) -> str:
+    """Name of the compiler, checked."""
+    return _chosen("compiler", name, COMPILERS)
 
 
 def device(name: str) -> str:

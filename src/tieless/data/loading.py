@@ -12,7 +12,7 @@ import torch
 from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
-from tieless.data.own import is_path, source_of
+from tieless.data.own import Files, is_path, source_of
 from tieless.data.places import find, found
 from tieless.data.published import Tell
 from tieless.data.source import SOURCES, Source, stream
@@ -136,13 +136,18 @@ def missing(spec: str) -> str | None:
 
 
 def files(name: str) -> dict[str, bytes]:
-    """Contents of the files of a data set by their names, each checked by its SHA-256; empty if it needs none.
+    """Contents of the files of a data set by their names; empty if it needs none.
+
+    Published ones are checked by their SHA-256.
 
     Raises:
         SpecError: there is no such data set.
         DataError: the files are not on this machine, or not the published ones.
     """
-    publication = source_of(name).publication
+    source = source_of(name)
+    if isinstance(source, Files):
+        return source.files()
+    publication = source.publication
     return {} if publication is None else dict(read_all(publication, found(publication).folder))
 
 

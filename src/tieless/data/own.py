@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from torch import Tensor
 from tieless import own
 from tieless._imports import try_import
 from tieless.data.dataset import Dataset
+from tieless.data.places import cache_folder
 from tieless.data.source import SOURCES, Source, split, stream
 from tieless.errors import DataError, SpecError, TielessError
 from tieless.grammar import parse_call, shown
@@ -94,10 +97,75 @@ class Files(OwnSource):
         return self.path
 
     def arrays(self, seed: int) -> _Arrays:
-        return _content(self.path, _stamp(Path(self.path)))[0]
+        return self._content()[0]
 
     def sha256(self) -> str:
-        return _content(self.path, _stamp(Path(self.path)))[1]
+        return self._content()[1]
+
+    def files(self) -> dict[str, bytes]:
+        """Contents of its files by their names: those below a folder have its name before theirs.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        place = Path(self.path)
+        contents: dict[str, bytes] = {}
+        for file in map(Path, (name for name, _, _ in _stamp(place))):
+            with _explained(file):
+                contents[file.relative_to(place.parent).as_posix()] = file.read_bytes()
+        return contents
+
+    def _content(self) -> tuple[_Arrays, str]:
+        place = _elsewhere.get(self.path, self.path)
+        return _content(place, _stamp(Path(place)))
+
+
+_elsewhere: dict[str, str] = {}
+"""Paths that are read in the place of others, by those: the files that were sent to this machine."""
+
+
+def keep(spec: str, files: Mapping[str, bytes], sources: str) -> None:
+    """Keep the files of a path that is not on this machine in the user's cache, by their SHA-256.
+
+    Args:
+        spec: Path.
+        files: Contents, as ``Files.files`` gives them.
+        sources: Sources of a trial, of which the files must be one.
+    Raises:
+        DataError: they are not those of the trial.
+    """
+    folder = cache_folder() / "own"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        for name, content in files.items():
+            file = Path(made, "files", name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        found = Files(str(Path(made, "files", Path(spec).name)))
+        if found.label != _label_in(sources, spec):
+            raise DataError(f"{spec} has changed since the study was read: run the study again.")
+        with suppress(OSError):  # another process has put the same there
+            Path(made, "files").rename(folder / found.label.rpartition(" ")[2])
+
+
+def place_of(spec: str, sources: str) -> str | None:
+    """Path that has the files of a trial: its own, or that of files which were sent; ``None`` if there is none."""
+    label = _label_in(sources, spec)
+    if label is None or Files(spec).label == label:
+        return spec
+    sent = cache_folder() / "own" / label.rpartition(" ")[2] / Path(spec).name
+    return str(sent) if sent.exists() else None
+
+
+def read_from(spec: str, place: str) -> None:
+    """Read the files of a path from another place, in this process."""
+    _elsewhere[_written(spec)] = place
+
+
+def _label_in(sources: str, spec: str) -> str | None:
+    """Label of a path among the sources of a trial."""
+    found = re.search(rf"(?:^|, )({re.escape(Path(spec).name)} [0-9a-f]{{16}})(?:,|$)", sources)
+    return None if found is None else found[1]
 
 
 class WrittenData(OwnSource):

@@ -56,19 +56,29 @@ class Place:
         return DataError(f"{error} {self.remedy}")
 
 
-def cache(publication: Publication) -> Place:
-    """Cache of the user, into which ``get`` puts the files that it fetches.
+def cache_folder() -> Path:
+    """Folder in the user's cache for the files of data sets.
 
     Raises:
         DataError: the user has no home folder, and no variable names a cache.
     """
     _study_extra.check()
     try:
-        folder = user_cache_path("tieless") / "data" / publication.name  # pyright: ignore[reportPossiblyUnboundVariable]
+        folder = user_cache_path("tieless") / "data"  # pyright: ignore[reportPossiblyUnboundVariable]
     except RuntimeError:
         raise DataError(_HOMELESS) from None
     if not folder.is_absolute():  # an older platformdirs, which would make a folder that is called ~
         raise DataError(_HOMELESS)
+    return folder
+
+
+def cache(publication: Publication) -> Place:
+    """Cache of the user, into which ``get`` puts the files that it fetches.
+
+    Raises:
+        DataError: the same as in ``cache_folder``.
+    """
+    folder = cache_folder() / publication.name
     return Place(folder, f"Fetch it again: tieless data get {publication.name}", ours=True)
 
 

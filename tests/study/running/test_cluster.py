@@ -1,13 +1,17 @@
 """Runs on a Dask cluster of separate processes: nothing is lost, and nothing is run twice to another number."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.study import cluster as clusters, fakes
 from tieless.data import is_available, locate
 from tieless.errors import StudyError
-from tieless.study import DaskPool, Epoch, Finished, Notice, Retried, Store, run
+from tieless.study import DaskPool, Epoch, Finished, Notice, Retried, Store, load_study, run
+from tieless.study.running.training import run_trial
 
 pytest.importorskip("distributed")
 
@@ -101,3 +105,46 @@ def test_files_that_a_worker_lacks_are_sent_and_checked(cluster, tmp_path):
     assert summary.done == 4
     (here,), (there,) = locate("brown").iterdir(), (tmp_path / "cache/tieless/data/brown").iterdir()
     assert here.read_bytes() == there.read_bytes()
+
+
+STUDY_OF_OWN_DATA = """
+title: Own data
+question: Do they reach a worker?
+core_hours: 0.01
+grid:
+  data: {data}
+  model: mlp(4, 1)
+  forward: relu
+  backward: [tied, constant]
+  optimiser: sgd
+  learning_rate: 0.1
+  batch: 16
+  epochs: 1
+  seeds: [0]
+"""
+
+
+def test_own_data_that_a_worker_lacks_are_sent_and_checked(cluster, tmp_path, monkeypatch):
+    cluster.start_worker(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    here = tmp_path / "here"
+    (here / "arrays").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    drawn = np.random.default_rng(0)
+    arrays = {"train_x": drawn.random((64, 3)).astype("float32"), "train_y": drawn.integers(0, 2, 64)}
+    np.savez("my data.npz", **arrays)
+    np.save("x.npy", arrays["train_x"])
+    np.save("y.npy", arrays["train_y"])
+    for name, values in arrays.items():
+        np.save(f"arrays/{name}.npy", values)
+    Path("own.yaml").write_text(STUDY_OF_OWN_DATA.format(data='["./my data.npz", ./x.npy, ./arrays]'))
+    study = load_study("own.yaml")
+    assert run(study, tmp_path / "out", pool=DaskPool(cluster.address)).done == 6
+    for result in stored(tmp_path / "out")[::2]:
+        assert result.epochs[-1].test_accuracy == run_trial(result.trial).epochs[-1].test_accuracy
+    kept = {folder.name for folder in (tmp_path / "cache/tieless/data/own").iterdir()}
+    assert kept == {trial.sources.rpartition(" ")[2] for trial in study.trials}
+    more = load_study("own.yaml", ["seeds=[2]", "data=./x.npy"])
+    np.save("x.npy", arrays["train_x"] + 1)
+    shutil.rmtree(tmp_path / "cache/tieless/data/own")
+    assert run(more, tmp_path / "more", pool=DaskPool(cluster.address)).failed == 2
+    assert "x.npy has changed since the study was read" in stored(tmp_path / "more")[0].error

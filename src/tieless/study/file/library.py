@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -138,7 +139,11 @@ def _memory_left_to_the_trial() -> Generator[None]:
 
 
 def load_study(
-    name_or_file: str, overrides: Sequence[str] = (), *, imports: Sequence[str] = (), check: bool = True
+    name_or_file: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    imports: Sequence[str] = (),
+    check: bool = True,
 ) -> Study:
     """Read a study, and check that it can run here.
 
@@ -159,9 +164,10 @@ def load_study(
         >>> load_study("paper/suc-ones", ["seeds=[0]", "epochs=1"]).table
         'Study 1'
     """
-    name, file = _find(name_or_file)
+    named = os.fspath(name_or_file)
+    name, file = _find(named)
     text = _text(file)
-    path = None if file.is_relative_to(_SHIPPED) else name_or_file
+    path = None if file.is_relative_to(_SHIPPED) else named
     source = SHIPPED if path is None else str(file.resolve())
 
     def parse(fallback: str | None = None) -> Study:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from tieless._imports import try_import
 from tieless.data.loading import files
-from tieless.errors import StudyError
+from tieless.errors import DataError, StudyError
 from tieless.own import Code
 from tieless.study.running import remote
 from tieless.study.running.carrying import Carrying
@@ -249,7 +249,10 @@ class DaskPool:
             if name not in self._sent:
                 # Workers get it from each other after the first.
                 self._sent[name] = self._client.scatter(files(name), hash=False)
-            future = self._submit(task.node, then, remote.put, name, self._sent[name])
+            future = self._submit(task.node, then, remote.put, name, self._sent[name], task.trial.sources)
+        except DataError as error:
+            self._tasks[task.trial.id] = task
+            self._hear_task(task.trial.id, {"died": str(error)})
         except (OSError, TimeoutError):
             self._lose(task, "could not be reached")
         else:

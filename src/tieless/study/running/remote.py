@@ -27,6 +27,7 @@ import torch
 
 from tieless.data import get
 from tieless.data.loading import missing
+from tieless.data.own import is_path, keep, place_of
 from tieless.study.running.processes import how_it_died, over, pipe, received, worker_environment
 from tieless.study.running.training import versions
 from tieless.study.running.worker import Checkpoint, Order, work
@@ -52,8 +53,17 @@ def look_around() -> dict[str, Any]:
     return {**about(), "gpus": torch.cuda.device_count()}
 
 
-def put(name: str, files: Mapping[str, bytes]) -> None:
-    """Put the files of a data set into the cache of this machine's user, each checked by its SHA-256."""
+def put(name: str, files: Mapping[str, bytes], sources: str) -> None:
+    """Put the files of a data set into the cache of this machine's user, checked by their SHA-256.
+
+    Args:
+        name: Name of the data set, or path of the user's own data.
+        files: Contents of the files by their names.
+        sources: Sources of the trial that needs them.
+    """
+    if is_path(name):
+        keep(name, files, sources)
+        return
     with tempfile.TemporaryDirectory(prefix="tieless-") as folder:
         for file, content in files.items():
             Path(folder, file).write_bytes(content)
@@ -158,11 +168,14 @@ def run_there(order: Mapping[str, Any]) -> dict[str, Any]:
         ended; ``lacks``, the name of the data set whose files this machine does not have.
     """
     trial = Trial.from_dict(order["trial"])
-    if (name := missing(trial.data)) is not None:
+    place = place_of(trial.data, trial.sources) if is_path(trial.data) else ""
+    if (name := trial.data if place is None else missing(trial.data)) is not None:
         return {"lacks": name}
     try:
         with _borrowed(order["run_trial"], order["threads"], order["gpu"]) as child:
-            result = _watched(child, Order(trial, order["state"], stages=True), order["limit"], order["topic"])
+            result = _watched(
+                child, Order(trial, order["state"], stages=True, place=place or ""), order["limit"], order["topic"]
+            )
     except _EndedError as error:
         return {"died": str(error)}
     except _UnwantedError:

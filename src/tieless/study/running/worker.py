@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from tieless.data.own import read_from
 from tieless.study.trial import EpochRecord, Result, Trial
 
 NAME = "tieless-worker"
@@ -39,11 +40,13 @@ class Order:
         trial: Trial to run.
         state: Checkpoint from which it goes on, empty for its start; ``None`` if it makes no checkpoints.
         stages: True if it ends at each checkpoint, to go on by another order.
+        place: Path from which it reads data that the trial names by a path; empty for that path.
     """
 
     trial: Trial
     state: bytes | None = None
     stages: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connect
 
 
 def _run(run_trial: Callable[..., Result | None], order: Order, channel: Connection) -> Result | None:
+    if order.place:
+        read_from(order.trial.data, order.place)
     if order.state is None:
         return run_trial(order.trial, on_epoch=channel.send)
 

@@ -10,7 +10,7 @@ from tieless_runtime import evaluate, read
 from torch import nn
 
 import tieless as tl
-from tests.deploy.quantised import sequential
+from tests.deploy.quantised import residual, sequential, spiking
 from tieless.deploy import pack
 from tieless.deploy.grids import rounded_grid
 from tieless.errors import DeployError, RuleTypeError
@@ -18,6 +18,10 @@ from tieless.models import MLP, BinaryLeNet5, BinaryMLP, LeNet5, ResidualCNN, Sp
 from tieless.nn import LIF, BinaryLinear, TernaryConv2d, freeze, quantize_weights
 
 EXAMPLE = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+PLACES = {4: 20, 16: 18}
+"""Binary places of numbers between layers, the most with which sums fit in 32 bits, by a network's width."""
 
 
 def with_statistics(model, example=EXAMPLE):
@@ -147,17 +151,38 @@ def test_a_falling_norm_behind_a_pool_takes_the_minimum():
     assert torch.equal(packed(x).float(), net(x).detach())
 
 
-def test_a_spiking_network_in_integers_spikes_as_the_model_does():
+@pytest.mark.parametrize("width", [4, 16])
+def test_a_residual_network_in_integers_is_the_quantised_models(width):
+    torch.manual_seed(width)
+    model = with_statistics(binary(ResidualCNN("sign", "rectangular", width=width, bend=True)))
+    for name, parameter in model.named_parameters():
+        if "bend" in name:
+            nn.init.normal_(parameter, std=0.3)
+    packed, x = pack(model, EXAMPLE, "int8"), torch.rand(40, 1, 28, 28)
+    assert not packed.kept_float
+    expected, scores, scale = residual(model, x, EXAMPLE, PLACES[width])
+    found, packed_scores = packed_activations(packed, x)
+    for layer, signs in expected.items():
+        assert torch.equal(found[layer].float(), signs), layer
+    assert torch.equal(packed_scores.double(), scores)
+    assert packed.network.score_scale == pytest.approx(scale)
+
+
+def test_a_spiking_network_in_integers_is_the_quantised_models():
     torch.manual_seed(1)
     model = with_statistics(SpikingCNN(width=4))
-    packed = pack(model, EXAMPLE, "int8")
+    model.flat[1].weight.data.mul_(8)
+    packed, x = pack(model, EXAMPLE, "int8"), torch.rand(40, 1, 28, 28)
     assert not packed.kept_float
-    found, _ = packed_activations(packed, EXAMPLE)
-    with torch.no_grad():
-        spikes, _ = model.first.over_time(model.seen(EXAMPLE).expand(4, 64, 4, 14, 14))
-    assert (found["first"].float() != spikes).float().mean() < 0.01
-    scores = packed(EXAMPLE).float() * packed.network.score_scale
-    assert (scores.argmax(1) == model(EXAMPLE).argmax(1)).float().mean() > 0.9
+    expected, scores, scale = spiking(model, x, EXAMPLE, 20)
+    found, packed_scores = packed_activations(packed, x)
+    for cell, spikes in expected.items():
+        assert 0 < spikes.float().mean() < 1
+        assert torch.equal(found[cell].long(), spikes), cell
+    assert torch.equal(packed_scores.double(), scores)
+    assert packed.network.score_scale == pytest.approx(scale)
+    labels, trained = packed(EXAMPLE).argmax(1), model(EXAMPLE).argmax(1)
+    assert (labels == trained).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("settings", [{"reset": "zero"}, {"reset": "none"}, {"delay_reset": True, "gain": 0.5}])

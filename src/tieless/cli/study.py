@@ -1,4 +1,4 @@
-"""Command ``tieless study``: list, run, status, ask, report and export."""
+"""Command ``tieless study``: list, run, status, watch, ask, report and export."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from tieless import own, report
 from tieless._files import is_file, write_whole
 from tieless.cli import terminal
 from tieless.cli.options import imported, imports
-from tieless.cli.progress import Labels, show_progress
+from tieless.cli.progress import show_progress
 from tieless.errors import SpecError, StudyError, TielessError
+from tieless.report.words import Labels
 from tieless.study import (
     DaskPool,
     Result,
@@ -392,6 +393,22 @@ def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: s
         what = str(error).split(". ")[0]
         raise StudyError(f"{what}. If code of yours registers it: --import FILE.py") from None
     console.print(Text(str(page)), soft_wrap=True)
+
+
+@study.command("watch")
+@_FOLDER
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine, 127.0.0.1 [one that is free]."
+)
+def _watch(folder: Path, port: int) -> None:
+    """Show the study in DIR as a live page, while it runs and after.
+
+    The page is served to this machine alone, under an address with a random token, until Ctrl-C. It tells of progress, the time
+    left, running trials with their curves, results as they come and failures, and changes nothing.
+    """
+    with report.Watch(folder, port) as watch:
+        terminal.say(watch.address)
+        watch.serve_forever()
 
 
 @study.command("export")

@@ -11,11 +11,13 @@ from tieless.report.records import Report
 from tieless.report.rule_curve import Line, RuleCurve, curve_of
 from tieless.report.rule_plot import draw_rule
 from tieless.report.terminal import claims, table, table_claim, table_summary
+from tieless.report.watch import Watch
 
 __all__ = [
     "Line",
     "Report",
     "RuleCurve",
+    "Watch",
     "claims",
     "collect",
     "curve_of",

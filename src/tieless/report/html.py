@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tieless._files import is_file, write_whole
 from tieless._imports import try_import
@@ -54,12 +55,16 @@ def write(source: Path, study: Study | None = None, target: Path | None = None) 
     return target
 
 
-def render(report: Report) -> str:
-    """Render the page as text. Equal reports give equal pages."""
+def environment() -> Any:
+    """Environment of Jinja2 with our templates, which escapes every expression.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
     with try_import("report") as report_extra:
         import jinja2  # noqa: PLC0415
     report_extra.check()
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("tieless.report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
@@ -68,6 +73,11 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(report: Report) -> str:
+    """Render the page as text. Equal reports give equal pages."""
+    templates = environment()
     titles, styles = _titles(report), _styles(report.rules)
     shared = {
         "baselines": BASELINES,
@@ -82,7 +92,7 @@ def render(report: Report) -> str:
         "style": styles,
         "words": words,
     }
-    return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=titles)
+    return templates.get_template("page.html.j2", globals=shared).render(report=report, titles=titles)
 
 
 def _text(value: object) -> object:

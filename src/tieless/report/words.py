@@ -203,6 +203,18 @@ def settings_words(settings: Settings) -> dict[str, str]:
     return {name: word for name, word in words.items() if word}
 
 
+def titles(report: Report) -> dict[Settings, str]:
+    """Title of each section: its model and data, then the other settings in which it differs from the others."""
+    settings = [section.settings for section in report.sections]
+    spoken = [settings_words(each) for each in settings]
+    names = dict.fromkeys(name for each in spoken for name in each if name not in {"model", "data"})
+    varied = [name for name in names if len({each.get(name) for each in spoken}) > 1]
+    return {
+        key: ", ".join([f"{each['model']} on {each['data']}", *(each[name] for name in varied)])
+        for key, each in zip(settings, spoken, strict=True)
+    }
+
+
 def state(report: Report) -> str:
     """Progress of the study: ``all 96 trials have run``, ``40 of 96 trials have run``."""
     if report.run == report.planned:

@@ -71,12 +71,14 @@ class Row:
         settings: Settings of this cell, by the names of ``SAID``; the learning rate is ``None`` where each rule has its
             own.
         verdict: Verdict about this cell alone, judged in the family of all.
+        asked: True if the claim is not in the study's file, but was asked after its runs.
     """
 
     data: str
     claim: Claim
     settings: dict[str, Any]
     verdict: ClaimVerdict
+    asked: bool = False
 
 
 def runs(name: str) -> tuple[Study, list[Result]]:
@@ -137,7 +139,11 @@ def _judged(name: str, file: Path, claims: tuple[Claim, ...]) -> Sequence[Row]:
             settings = {field: pairing.settings.get(field) for field in SAID}
             single.append((claim, settings, replace(claim, where=where)))
     verdicts = judge([one for _, _, one in single], study, results)
-    return [Row(name, claim, settings, verdict) for (claim, settings, _), verdict in zip(single, verdicts, strict=True)]
+    planned = set(study.claims)
+    return [
+        Row(name, claim, settings, verdict, asked=claim not in planned)
+        for (claim, settings, _), verdict in zip(single, verdicts, strict=True)
+    ]
 
 
 def varied(rows: Sequence[Row]) -> list[str]:

@@ -236,7 +236,7 @@ def test_a_study_of_ones_own_network_runs_as_it_stands(tmp_path, monkeypatch):
         codes[" ".join(words)] = result
     ran = [result.output for line, result in codes.items() if line.startswith("study run")]
     for output, told in zip(ran, blocks(page, "text"), strict=True):
-        assert "30 done, 0 diverged, 0 failed" in output
+        assert "90 done, 0 diverged, 0 failed" in output
         assert told.body in output
     asked = [result for line, result in codes.items() if line.startswith("study ask")]
     assert [result.exit_code for result in asked] == [0, 0, 0]

@@ -46,10 +46,12 @@ def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     by_claim: dict[str, list[str]] = {}
     for row in judged(name):
         by_claim.setdefault(f"{row.claim.label}: {_claim(row.claim)}", []).append(row.verdict.verdict)
-    kinds = ("holds", "does not hold", "undecided")
+    kinds = ("holds", "does not hold", "undecided", "identical")
     body = [[claim, *(str(verdicts.count(kind)) for kind in kinds)] for claim, verdicts in by_claim.items()]
     family = sum(map(len, by_claim.values()))
-    return f"{table(['Claim', *kinds], body)}\n\np-values are adjusted for the {family} comparisons of this family."
+    return (
+        f"{table(['Claim', *kinds], body)}\n\nThe {family} comparisons share one error rate ([how](../statistics.md))."
+    )
 
 
 def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -97,7 +99,7 @@ def cosines(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     return table(["Expected cosine", "Feedback", *(f"Points, {column}" for column in columns)], body)
 
 
-MARKS = {"holds": "✓", "does not hold": "✕", "undecided": "?"}
+MARKS = claim_words.SYMBOLS
 
 
 def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
@@ -128,16 +130,16 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
         )
         points = words.NOTHING
         if cell.differences is not None:
-            points = words.value(cell.differences.mean, cell.metric, 2, signed=True)
+            points = words.value(cell.differences.median, cell.metric, 2, signed=True)
         found.setdefault(key, {})[row.claim.candidate] = f"{points} {MARKS[row.verdict.verdict]}"
     body = [[*key, *(said.get(column, words.NOTHING) for column in columns)] for key, said in found.items()]
     once(body, 3)
     head = ["Network", "Data", "Activation", "Optimiser", "Baseline", *(f"`{column}`" for column in columns)]
     legend = ", ".join(f"{mark} {verdict}" for verdict, mark in MARKS.items())
-    asked_after = f", and for the {len(beyond)} that were asked after the runs" if beyond else ""
+    asked_after = f", and so do the {len(beyond)} that were asked after the runs" if beyond else ""
     return (
-        f"{table(head, body)}\n\nPoints of test accuracy, candidate less baseline; {legend}. p-values are adjusted for the "
-        f"{len(own)} comparisons of this family{asked_after} ([how](../statistics.md))."
+        f"{table(head, body)}\n\nMedian points of test accuracy, candidate less baseline; {legend}. The {len(own)} comparisons "
+        f"share one error rate{asked_after} ([how](../statistics.md))."
     )
 
 
@@ -152,6 +154,7 @@ def asked(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
 def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: bool) -> str:
     shown.setdefault(name, []).extend(rows)
     apart = varied(rows)
+    asked_after = not labelled
     labelled = labelled and any(row.claim.label for row in rows)
     lines: list[list[str]] = []
     for row in rows:
@@ -170,15 +173,16 @@ def _verdict_table(name: str, rows: Sequence[Row], shown: Judged, *, labelled: b
                 f"**{cell.verdict}**",
                 claim_words.estimate(cell),
                 claim_words.means(cell),
-                "; ".join([claim_words.chances(cell), f"{cell.pairs} pairs", *map(_code_rules, notes)]),
+                "; ".join([f"{cell.pairs} pairs", claim_words.collapses(cell), *map(_code_rules, notes)]),
             ]
         )
     if apart:
         once(lines, 1)
-    head = ["Claim", *(["Where"] if apart else []), "Verdict", "Points, 95 %", "Accuracy", "p, pairs, notes"]
+    head = ["Claim", *(["Where"] if apart else []), "Verdict", "Points", "Accuracy", "Pairs, collapses, notes"]
     family, looks = rows[0].verdict.family, rows[0].verdict.looks
-    adjusted = f"p-values are adjusted for the {family} comparisons of this family" if family > 1 else "One comparison"
-    return f"{table(head, lines)}\n\n{adjusted}{f' and {looks} looks' if looks > 1 else ''} ([how](../statistics.md))."
+    shared = f"The {family} comparisons share one error rate" if family > 1 else "One comparison"
+    after = ", asked after the runs" if asked_after else ""
+    return f"{table(head, lines)}\n\n{shared}{f' over {looks} looks' if looks > 1 else ''}{after} ([how](../statistics.md))."
 
 
 def _claim(claim: Claim) -> str:
@@ -189,9 +193,6 @@ def _claim(claim: Claim) -> str:
 
 def _code_rules(note: str) -> str:
     """Note such as ``full_jam: 3 one class`` with its rule as code."""
-    note = re.sub(
-        r"^no run of .+ diverged or collapsed; up to (\d+) % may .*", r"up to \1 % of runs may fail unseen", note
-    )
     return re.sub(r"^(.+)(: \d+ )", r"`\1`\2", note)
 
 
@@ -223,7 +224,8 @@ def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
 
 
 def _short(verdict: ClaimVerdict) -> str:
-    return verdict.verdict if verdict.verdict != "undecided" or verdict.more else "undecided, neither trains"
+    stuck = verdict.verdict == "undecided" and "neither rule trains" in verdict.cells[0].reason
+    return "undecided, neither trains" if stuck else verdict.verdict
 
 
 def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
@@ -238,14 +240,14 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
                 label = f"{row.claim.label}: " if row.claim.label else ""
                 body.append(
                     [
-                        f"[{label}{_claim(row.claim)}]({page})",
+                        f"[{label}{_claim(row.claim)}]({page}){', asked after the runs' if row.asked else ''}",
                         _where(row, apart),
                         f"**{row.verdict.verdict}**",
                         claim_words.estimate(row.verdict.cells[0]),
                     ]
                 )
     once(body, 1)
-    return table(["Claim", "Where", "Verdict", "Points, 95 %"], body)
+    return table(["Claim", "Where", "Verdict", "Points"], body)
 
 
 def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
@@ -257,5 +259,5 @@ def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
         body.append([f"{_claim(ours.claim)}, {NAMES[ours.settings['forward']]}", *told[0], *told[1]])
     seeds = [sorted({result.trial.seed for result in runs(name)[1]}) for name in given]
     heads = [f"seeds {own[0]} to {own[-1]}" for own in seeds]
-    head = ["Claim", f"Verdict, {heads[0]}", "Points, 95 %", f"Verdict, {heads[1]}", "Points, 95 %"]
+    head = ["Claim", f"Verdict, {heads[0]}", "Points", f"Verdict, {heads[1]}", "Points"]
     return table(head, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,20 +14,28 @@ from findings.figures.axes import OPTIMISERS, QUIET, bare, key_below, names_down
 from findings.tables import STUDIES, Row, cosine, dose, runs, varied
 from tieless.report.plots import COLOURS, MARKS
 
-VERDICTS = {"holds": (COLOURS[2], "o"), "does not hold": (COLOURS[1], "X"), "undecided": (QUIET, "s")}
+VERDICTS = {
+    "holds": (COLOURS[2], "o"),
+    "does not hold": (COLOURS[1], "X"),
+    "undecided": (QUIET, "s"),
+    "identical": (QUIET, "D"),
+}
 
 
 def _mark(axes: Any, row: Row, place: float) -> None:
     cell = row.verdict.cells[0]
     if cell.differences is None:
         return
-    low, high = (100 * max(-1.0, min(1.0, edge)) for edge in cell.differences.interval)
+    # Where too few pairs give no interval, the point stands alone.
+    known = math.isfinite(cell.differences.low)
+    low, high = (100 * edge if known else 100 * cell.differences.median for edge in cell.differences.interval)
+    low, high = max(-100.0, low), min(100.0, high)
     colour, mark = VERDICTS[row.verdict.verdict]
     margin = row.claim.margin * (-1 if row.claim.relation in {"non-inferior to", "inferior to"} else 1)
     axes.plot([margin], [place], color=QUIET, marker="|", markersize=8, linestyle="", clip_on=False)
     axes.plot([low, high], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt", clip_on=False)
-    mean = 100 * cell.differences.mean
-    axes.plot([mean], [place], color=colour, marker=mark, markersize=5, linestyle="", clip_on=False)
+    median = 100 * cell.differences.median
+    axes.plot([median], [place], color=colour, marker=mark, markersize=5, linestyle="", clip_on=False)
 
 
 def _key(figure: Any) -> None:
@@ -56,7 +65,7 @@ def forest(rows: Sequence[Row]) -> Figure:
         bare(axes, "left")
         if titled:
             axes.set_title(runs(name)[0].title, fontsize=8, loc="left")
-    grid[-1, 0].set_xlabel("points of test accuracy, candidate less baseline, 95 % interval", loc="right")
+    grid[-1, 0].set_xlabel("points of test accuracy, candidate less baseline, with its interval", loc="right")
     _key(figure)
     return figure
 
@@ -167,7 +176,10 @@ def _by_cosine(
 def _costs(axes: Any, points: Sequence[tuple[float, Row]], look: dict[str, Any], label: str) -> None:
     costs = [(x, row.verdict.cells[0].differences) for x, row in sorted(points, key=lambda point: point[0])]
     found = [(x, cost) for x, cost in costs if cost is not None]
-    means = [100 * cost.mean for _, cost in found]
-    below = [100 * (cost.mean - cost.interval[0]) for _, cost in found]
-    above = [100 * (cost.interval[1] - cost.mean) for _, cost in found]
-    axes.errorbar([x for x, _ in found], means, yerr=[below, above], elinewidth=0.8, markersize=4, label=label, **look)
+    medians = [100 * cost.median for _, cost in found]
+    ends = [cost.interval if math.isfinite(cost.low) else (cost.median, cost.median) for _, cost in found]
+    below = [median - 100 * max(-1.0, low) for median, (low, _) in zip(medians, ends, strict=True)]
+    above = [100 * min(1.0, high) - median for median, (_, high) in zip(medians, ends, strict=True)]
+    axes.errorbar(
+        [x for x, _ in found], medians, yerr=[below, above], elinewidth=0.8, markersize=4, label=label, **look
+    )

@@ -30,7 +30,7 @@ def stored(folder, seeds):
     ],
 )
 def test_the_exit_code_is_the_verdict(tmp_path, sentence, code):
-    stored(tmp_path / "s", "0..4")
+    stored(tmp_path / "s", "0..9")
     assert invoke("ask", tmp_path / "s", sentence).exit_code == code
     invoke("export", tmp_path / "s", "--format", "csv")
     assert invoke("ask", tmp_path / "s" / "trials.csv", sentence).exit_code == code

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -54,11 +55,11 @@ def test_a_study_without_claims_has_none_on_its_page(typical, report_of):
 
 @pytest.mark.parametrize("relation", ["non-inferior", "superior", "inferior", "equivalent"])
 def test_a_drawing_puts_everything_in_its_order(relation):
-    study = claiming("seeds=[0,1,2,3,4]")
+    study = claiming("seeds=0..9")
     claim = parse_claim(f"full_jam is {relation} to tied by 2 points")
     (verdict,) = judge([claim], study, [noisy(trial) for trial in study.trials])
     drawn = forest(verdict.cells[0], claim)
-    assert 0 <= drawn.low < drawn.mean < drawn.high < drawn.zero == WIDTH / 2
+    assert 0 <= drawn.low < drawn.median < drawn.high < drawn.zero == WIDTH / 2
     assert all((edge < drawn.zero) == (points < 0) for edge, points in zip(drawn.margins, (-1, 1), strict=False)) or (
         relation == "superior"
     )
@@ -94,10 +95,25 @@ def test_choices_are_shown_with_what_was_tried():
     assert "None is chosen yet." in before
 
 
-def test_a_collapse_that_may_go_unseen_is_told():
-    study = claiming("seeds=[0,1,2,3,4,5,6,7,8,9]")
-    holds = assemble(study, [noisy(trial) for trial in study.trials]).claims[0]
-    assert holds.verdict == "holds"
-    assert "no run of constant(1) diverged or collapsed; up to 26 % may (95 %)" in claim_words.cell_line(
-        holds.cells[0], holds
-    )
+def test_both_questions_are_told_with_their_numbers():
+    study = replace(claiming("seeds=0..9"), claims=(parse_claim("constant is non-inferior to tied by 4 points"),))
+    found = assemble(study, [noisy(trial) for trial in study.trials]).claims[0]
+    line = claim_words.cell_line(found.cells[0], found)
+    (cell,) = found.cells
+    low, high = (words.whole(100 * end) for end in (cell.excess.low, cell.excess.high))
+    assert f"; collapsed 0 and 0 of 10 (excess {low} to {high} %); " in line
+    assert f"the difference: {cell.of_differences}; collapses, 20 % more allowed: undecided; needs about " in line
+    assert cell.of_differences == "holds"
+
+
+def test_an_identity_is_shown_apart():
+    study = claiming("seeds=0..9")
+    results = [replace(noisy(trial.with_seed(trial.seed)), trial=trial) for trial in study.trials]
+    same = {result.trial.seed: result.epochs for result in results if result.trial.backward == "tied"}
+    results = [replace(r, epochs=same[r.trial.seed]) if r.trial.backward == "constant(1)" else r for r in results]
+    report = assemble(study, results)
+    assert report.claims[0].text == "identical runs, which are no evidence"
+    page = html.render(report)
+    assert 'class="claim v-identical"' in page
+    assert claim_words.SYMBOLS["identical"] in page
+    assert "identical runs" in printed(claims(report.claims))

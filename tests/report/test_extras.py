@@ -9,10 +9,9 @@ sys.modules.update(jinja2=None, rich=None, scipy=None)
 from tieless.errors import MissingExtraError
 from tieless.report import html, terminal
 from tieless.study import Differences, power
-judged = Differences.of([0.1, 0.2], step=0.01)
-judged.interval  # needs none of them
+Differences.of([0.1, 0.2]).interval  # needs none of them
 for call in (
-    lambda: html.render(None), lambda: terminal.table(None), lambda: judged.above(0), lambda: power(3, 1.0, 1.0)
+    lambda: html.render(None), lambda: terminal.table(None), lambda: Differences.of([0.1] * 5), lambda: power(5, 1.0, 1.0)
 ):
     try:
         call()

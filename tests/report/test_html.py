@@ -117,7 +117,7 @@ def test_a_row_shows_each_cell_with_its_baselines_beside_it(page):
     assert [" ".join(text.split()) for text in row] == [
         "constant(1)",
         "75.0 ±10.8",
-        f"{minus}6.0",
+        f"{minus}4.0",
         "+23.0",
         "10.0 ±0.0◐ 3/3 one class",
         f"{minus}61.0",
@@ -177,8 +177,8 @@ def test_two_seeds_show_both_values_and_nowhere_an_interval(trial, result, study
     row = next(row for row in Page(text).rows if row[0].endswith("constant(1)"))
     assert [cell.strip() for cell in row[1:]] == ["77.5 70.0, 85.0", "\N{MINUS SIGN}7.5"]
     assert "±" not in text[text.index("<section") :].replace(">±1.2<", "")
-    assert "undecided: 2 pairs, and a test needs 3" in text
-    assert "77.5 % against 85.0 %, \N{MINUS SIGN}7.50 points, 2 pairs." in text
+    assert "undecided: 2 pairs, and a verdict needs 5" in text
+    assert "77.5 % against 85.0 %, \N{MINUS SIGN}7.50 (no interval) points, 2 pairs, collapsed 0 and 0 of 2" in text
 
 
 def test_one_seed_says_that_it_has_no_interval(trial, result, report_of):

@@ -22,7 +22,7 @@ def test_the_table_has_the_numbers_of_the_records(typical, report_of):
     minus = "\N{MINUS SIGN}"
     assert lines[at].split() == ["constant(1)", "75.0", "±10.8", "10.0", "±0.0", "62.0", "±2.5"]
     assert lines[at + 1].replace(" / ", "/").split() == [
-        f"{minus}6.0/+23.0",
+        f"{minus}4.0/+23.0",
         f"{minus}61.0/{minus}21.0",
         "\N{EN DASH}/+12.0",
     ]

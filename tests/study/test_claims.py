@@ -171,7 +171,7 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("relu + is superior to linear + tied", "expected a rule, got 'is'"),
         ("+ tied is superior to linear + tied", r"expected a forward, got '\+'"),
         ("relu + tied + tied is superior to linear + tied", r"expected 'is', got '\+'"),
-        ("relu + tied is superior to linear + tied + 3", r"expected one of at, by, for, .*, got '\+'"),
+        ("relu + tied is superior to linear + tied + 3", r"expected one of allowing, at, by, for, .*, got '\+'"),
         ("tied under sgd is superior to tied", "expected 'under' and the baseline's optimiser, .*, got the end"),
         ("tied under sgd is superior to tied under sgd", "tied under sgd is compared with itself"),
         ("tied at 0.1 is superior to tied at 0.1", r"tied at 0\.1 is compared with itself"),

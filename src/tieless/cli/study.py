@@ -1,4 +1,4 @@
-"""Command ``tieless study``: list, run, status, plot, watch, ask, report and export."""
+"""Command ``tieless study``: list, run, status, ask, report and export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +24,10 @@ from tieless import own, report
 from tieless._files import is_file, write_whole
 from tieless.cli import terminal
 from tieless.cli.options import imported, imports
-from tieless.cli.progress import show_progress
+from tieless.cli.progress import Labels, show_progress
+from tieless.data import load
 from tieless.errors import SpecError, StudyError, TielessError
-from tieless.report.words import Labels
+from tieless.report import claim_words
 from tieless.study import (
     DaskPool,
     Result,
@@ -32,6 +35,7 @@ from tieless.study import (
     Study,
     Summary,
     export_table,
+    foresee,
     judge,
     load_study,
     load_table,
@@ -41,6 +45,7 @@ from tieless.study import (
 )
 from tieless.study.choose import choices, summary
 from tieless.study.judging.anytable import Columns, Runs, ask_table
+from tieless.study.judging.verdicts import comparisons_of
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
 from tieless.study.running.workers import is_running, set_workers
@@ -175,6 +180,9 @@ def _run(
         )
     for claim in found.emptied:
         console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
+    if found.claims:
+        told = claim_words.foresight_line(foresee(found, test_samples=_test_samples()))
+        console.print(Text(f"{told} More: tieless study plan {shlex.quote(found.run_as)}"), soft_wrap=True)
     again = f"To continue: {found.command} --out {shlex.quote(str(folder))}{_options(context)}"
     try:
         with show_progress(console, found.trials) as listen:
@@ -211,6 +219,53 @@ def _run(
         context.exit(1)
 
 
+def _test_samples() -> Callable[[str], int | None]:
+    """Function from data to the number of their test samples, each loaded once; ``None`` if they cannot be."""
+
+    @cache
+    def samples(data: str) -> int | None:
+        try:
+            return len(load(data, seed=0).test_y)
+        except (TielessError, MemoryError):
+            return None
+
+    return samples
+
+
+@study.command("plan")
+@click.argument("name_or_file")
+@imported
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder of results [runs/NAME].")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, as of run.")
+@click.option(
+    "--sd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Standard deviation of the differences, in points or the metric's unit.",
+)
+def _plan(
+    name_or_file: str, imports: tuple[str, ...], out: Path | None, overrides: tuple[str, ...], sd: float | None
+) -> None:
+    """Say what each claim of a study can show with its planned seeds, before it runs.
+
+    Printed is the distance of the true median from the margin that is shown with a probability of 80 %. It takes the
+    standard deviation of the differences: --sd, else that of the results in DIR, else that of the test samples alone.
+    """
+    found = load_study(name_or_file, overrides, imports=imports)
+    if not found.claims:
+        raise StudyError(f"{found.name} has no claims to plan for: give it some, as 'claims:' in its file.")
+    folder = out or Path("runs", found.name)
+    results: list[Result] = []
+    if is_file(folder / STORE):
+        with Store.open(folder) as store:
+            results = store.results(planned=False)
+    console = terminal.console()
+    foreseen = foresee(found, results, sd=sd, test_samples=_test_samples())
+    for one in foreseen:
+        console.print(Text.assemble((f"{one.claim}: ", "bold"), claim_words.foresight(one)), soft_wrap=True)
+    shared = f"The {foreseen[0].family} comparisons share one error rate; seeds that are added later are further looks."
+    console.print(Text(shared), soft_wrap=True)
+
+
 @study.command("workers")
 @_FOLDER
 @click.argument("number", metavar="N", type=click.IntRange(min=0))
@@ -239,7 +294,7 @@ def _status(folder: Path, *, as_json: bool) -> None:
     table.add_column(justify="right")
     table.add_row(str(len(plan.trials)), "planned")
     if plan.added:
-        table.add_row(str(plan.added), "of them added to decide claims")
+        table.add_row(str(plan.added), "of them added after the first results")
     for name in ("done", "diverged", "failed"):
         table.add_row(str(counts[name]), name)
     table.add_row(str(len(plan.trials) - len(results)), "left")
@@ -299,7 +354,7 @@ _COLUMNS = click.option(
     metavar="ROLE=COLUMN,...",
     help="Of a table of any origin: rule=backward,value=f1, and seed=COLUMN, cell=COLUMN+COLUMN if it has them.",
 )
-_CODES = {"holds": 0, "does not hold": 3, "undecided": 4}
+_CODES = {"holds": 0, "does not hold": 3, "undecided": 4, "identical": 5}
 """Exit code of ``ask`` for each verdict."""
 
 
@@ -314,13 +369,14 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
     """Test a claim in the study in DIR, or in a table: one that was exported from a study, or any with --columns.
 
     SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". The claim is
-    judged by itself; the claims of the study's file share one error rate and are in its report.
+    judged by itself, and shares its error with no other question; the claims of the study's file share one error rate, and
+    one of them is judged among the others.
 
     With --columns the table is any CSV, JSON or parquet with a row for each run, such as wandb, Optuna and pandas
     write, and the names are those in it: "new is superior to base by 1 point", or "by 0.1" in the values' own unit.
     Runs are paired by seed where both sides have the same seeds.
 
-    Exit code 0: the claim holds; 3: it does not hold; 4: it is undecided.
+    Exit code 0: the claim holds; 3: it does not hold; 4: it is undecided; 5: the runs of both sides are identical.
     """
     if columns is not None:
         found = ask_table(Runs.read(source, Columns.parse(columns)), sentence, lower=lower)
@@ -330,7 +386,7 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
         raise click.UsageError("--lower is for a table with --columns: the metric of a study has its direction.")
     if is_file(source):
         try:
-            verdicts = judge([parse_claim(sentence)], *load_table(source))
+            verdicts, others = judge([parse_claim(sentence)], *load_table(source)), 0
         except StudyError as error:
             said = str(error).split(". ")[0].rstrip(".")
             raise StudyError(
@@ -340,8 +396,16 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
         with _advice(source):
             claim = parse_claim(sentence)
         with Store.open(source) as store:
-            verdicts = judge([claim], store.study(), store.results())
+            plan, results = store.study(), store.results()
+        if any(str(claim) == str(own) for own in plan.claims):
+            verdicts = [one for one in judge(plan.claims, plan, results) if str(one.claim) == str(claim)]
+            others = None
+        else:
+            verdicts = judge([claim], replace(plan, batches=()), results)
+            others = sum(comparisons_of(own, plan) for own in plan.claims)
     terminal.console().print(report.claims(verdicts))
+    if others is not None:
+        terminal.console().print(Text(claim_words.separate(others), "italic"), soft_wrap=True)
     context.exit(_CODES[verdicts[0].verdict])
 
 
@@ -393,54 +457,6 @@ def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: s
         what = str(error).split(". ")[0]
         raise StudyError(f"{what}. If code of yours registers it: --import FILE.py") from None
     console.print(Text(str(page)), soft_wrap=True)
-
-
-@study.command("plot")
-@_SOURCE
-@imported
-@click.option(
-    "--kind", type=click.Choice(["curves", "table", "heatmap", "forest"]), required=True, help="Figure of the report."
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["svg", "pdf", "png", "tex"]),
-    required=True,
-    help="Of the file; tex: a table.",
-)
-@click.option("--study", "name", metavar="NAME_OR_FILE", help="Of a table: the study whose claims to draw.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The file [DIR/KIND.FORMAT].")
-def _plot(
-    source: Path,
-    imports: tuple[str, ...],
-    kind: report.Kind,
-    form: report.FigureFormat,
-    name: str | None,
-    out: Path | None,
-) -> None:
-    """Write a figure of the study in DIR, or of a table that was exported from one, for a paper."""
-    if form == "tex" and kind != "table":
-        raise click.UsageError("--format tex is for --kind table: the others are svg, pdf or png.")
-    found = None if name is None else load_study(name, imports=imports, check=False)
-    with _advice(source):
-        file = report.write_figure(source, kind, form, out, found)
-    terminal.console().print(Text(str(file)), soft_wrap=True)
-
-
-@study.command("watch")
-@_FOLDER
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine, 127.0.0.1 [one that is free]."
-)
-def _watch(folder: Path, port: int) -> None:
-    """Show the study in DIR as a live page, while it runs and after.
-
-    The page is served to this machine alone, under an address with a random token, until Ctrl-C. It tells of progress, the time
-    left, running trials with their curves, results as they come and failures, and changes nothing.
-    """
-    with report.Watch(folder, port) as watch:
-        terminal.say(watch.address)
-        watch.serve_forever()
 
 
 @study.command("export")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from math import isfinite
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
@@ -32,8 +33,8 @@ from tieless.report.records import (
     TableCell,
 )
 from tieless.study.choose import Choice, Choose, choices
-from tieless.study.judging.comparison import LEAST_PAIRS, UNKNOWN, Step, paired, steps
-from tieless.study.judging.statistics import Differences
+from tieless.study.judging.comparison import UNKNOWN, Step, compared, differences, steps
+from tieless.study.judging.statistics import Differences, Mean
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
@@ -45,6 +46,8 @@ from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, count, meas
 BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
 
+_LEAST_VALUES = 3
+"""Smallest number of values whose mean has an interval: two are shown themselves."""
 _SETTINGS = attrgetter(*(field.name for field in fields(Settings) if field.name != "learning_rate"))
 """Values of a trial that its section shares."""
 
@@ -151,7 +154,7 @@ def _section(
     }
 
     def against(cells: Cells) -> Cells:
-        return _against_baselines(cells, results, step)
+        return _against_baselines(cells, results)
 
     def grid(cells: Cells) -> Grid:
         down = tuple(rule for rule in rules if any(rule == backward for backward, _ in cells))
@@ -202,16 +205,16 @@ def _run(result: Result) -> Run:
 
 
 def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
-    """Mean and its interval, as for claims; ``None`` for no values."""
+    """Mean and its interval; ``None`` for no values. One or two values give no interval."""
     if not values:
         return None
-    if len(values) < LEAST_PAIRS:
+    if len(values) < _LEAST_VALUES:
         return Estimate(len(values), fmean(values), None, tuple(values))
-    found = Differences.of(values, step.size)
+    found = Mean.of(values, step.size)
     return Estimate(found.n, found.mean, found.half)
 
 
-def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) -> Cells:
+def _against_baselines(cells: Cells, results: Mapping[str, Result]) -> Cells:
     runs = {place: {run.seed: results[run.trial] for run in cell.runs} for place, cell in cells.items()}
 
     def difference(cell: TableCell, baseline: BackwardPass) -> Estimate | None:
@@ -219,7 +222,11 @@ def _against_baselines(cells: Cells, results: Mapping[str, Result], step: Step) 
             return None
         theirs = runs.get((baseline, cell.forward), {})
         ours = runs[cell.backward, cell.forward]
-        return _estimate(paired((result, theirs.get(seed)) for seed, result in ours.items()), step)
+        values = differences(compared((result, theirs.get(seed)) for seed, result in ours.items()))
+        if not values:
+            return None
+        found = Differences.of(values)
+        return Estimate(found.n, found.median, None, ends=found.interval if isfinite(found.low) else None)
 
     tied, frozen = BASELINES
     return {

@@ -10,7 +10,7 @@ from typing import Any
 
 from tieless.report import words
 from tieless.report.printable import printable
-from tieless.report.records import Block, Dose, Estimate, Report, Section, Settings, TableCell
+from tieless.report.records import Block, Dose, Estimate, Grid, Report, Section, Settings, TableCell
 from tieless.study.settings.metrics import scale_of
 from tieless.study.trial import BackwardPass
 
@@ -96,7 +96,7 @@ class FigureData:
             styles: CSS class of each rule's curve.
         """
         sections = {section.settings: place for place, section in enumerate(self._report.sections)}
-        best = {self.number(section, cell) for section in self._report.sections for cell in section.table.cells}
+        best = {self.number(section, cell) for section in self._report.sections for cell in _main(section).cells}
         drawn = {
             (block.settings, panel.forward, curve.backward): curve.points
             for section in self._report.sections
@@ -166,19 +166,25 @@ def _settings(section: Section) -> dict[str, str]:
     return {name.replace("_", " "): value for name, value in spoken.items()}
 
 
+def _main(section: Section) -> Grid:
+    return section.best or section.blocks[0].grid
+
+
 def _claims(report: Report) -> list[list[Any]]:
     head = ["claim", "verdict", "cell", "verdict in the cell", "difference", "low", "high"]
-    rows: list[list[Any]] = [[*head, "p for", "p against", "pairs"]]
+    rows: list[list[Any]] = [[*head, "collapsed", "baseline collapsed", "excess low", "excess high", "pairs"]]
     for verdict in report.claims:
         for cell in verdict.cells:
             units = scale_of(cell.metric).in_units
             found = cell.differences
-            ends = [] if found is None else [_short(units(end)) for end in (found.mean, *found.interval)]
+            ends = [] if found is None else [_short(units(end)) for end in (found.median, *found.interval)]
             rows.append(
                 [
                     *(str(verdict.claim), verdict.verdict, cell.settings, cell.verdict),
                     *(ends or [None] * 3),
-                    *(_short(cell.p_holds), _short(cell.p_fails), cell.pairs),
+                    *(cell.candidate.collapsed, cell.baseline.collapsed),
+                    *((_short(cell.excess.low), _short(cell.excess.high)) if cell.excess else (None, None)),
+                    cell.pairs,
                 ]
             )
     return rows

@@ -52,26 +52,28 @@ class Header:
 class Estimate:
     """Mean over ``n`` seeds and the half width of its 95 % interval.
 
-    One or two seeds give no interval, as they give no test: ``half`` is ``None``, and ``values`` has them.
+    One or two seeds give no interval: ``half`` is ``None``, and ``values`` has them. A difference is a median, and has the
+    ``ends`` of its interval if there is one.
     """
 
     n: int
     mean: float
     half: float | None
     values: tuple[float, ...] = ()
+    ends: tuple[float, float] | None = None
 
     @property
     def low(self) -> float | None:
-        return None if self.half is None else self.mean - self.half
+        return self.ends[0] if self.ends else None if self.half is None else self.mean - self.half
 
     @property
     def high(self) -> float | None:
-        return None if self.half is None else self.mean + self.half
+        return self.ends[1] if self.ends else None if self.half is None else self.mean + self.half
 
     @property
     def clear(self) -> bool:
         """True if the interval exists and does not contain zero."""
-        return self.half is not None and abs(self.mean) > self.half
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,8 @@ class TableCell:
         runs: Runs of its seeds, in order of the seed.
         accuracy: Test accuracy over the seeds, chance for one that diverged, as claims count it; ``None`` if no run has
             ended, or all failed.
-        to_tied, to_frozen: Difference of this cell less the baseline of the same forward, paired by seed; ``None`` in
-            the baseline itself and if no seed ended in both.
+        to_tied, to_frozen: Median difference of this cell less the baseline of the same forward, paired by seed, as claims
+            take it; ``None`` in the baseline itself and if no seed trained in either.
         edge: Number -1 or +1 if the cell was chosen from at least three learning rates and this is the lowest or the
             highest of them; 0 otherwise.
         metric: Name of the metric.
@@ -259,11 +261,6 @@ class Section:
     blocks: tuple[Block, ...]
     classes: int | None
     chosen: bool = False
-
-    @property
-    def table(self) -> Grid:
-        """Cells of the section, each at its best or chosen rate."""
-        return self.best or self.blocks[0].grid
 
 
 @dataclass(frozen=True, slots=True)

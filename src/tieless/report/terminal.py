@@ -23,7 +23,7 @@ with try_import("study") as study_extra:
     from rich.table import Table
     from rich.text import Text
 
-_VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
+_VERDICT_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow", "identical": "cyan"}
 
 RULE_WIDTH = 26
 """Number of columns that a rule may take before it is folded: most fit."""

@@ -18,7 +18,8 @@ from tieless.study.claims import Claim, parse_claim
 from tieless.study.file.library import load_study, shipped
 from tieless.study.file.reading import parse_study
 from tieless.study.judging.comparison import Arm, ClaimCell
-from tieless.study.judging.statistics import Differences, holm, power, seeds_needed
+from tieless.study.judging.foresight import Foresight, foresee
+from tieless.study.judging.statistics import Differences, Excess, Mean, power, seeds_needed
 from tieless.study.judging.verdicts import ClaimVerdict, judge
 from tieless.study.results.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.results.store import Store
@@ -29,11 +30,12 @@ from tieless.study.running.pool import Pool
 from tieless.study.running.runner import run
 from tieless.study.settings.losses import register_loss
 from tieless.study.settings.metrics import register_metric
-from tieless.study.study import Study
+from tieless.study.study import Batch, Study
 from tieless.study.trial import EpochRecord, Result, Trial
 
 __all__ = [
     "Arm",
+    "Batch",
     "Choice",
     "Choose",
     "Claim",
@@ -44,7 +46,10 @@ __all__ = [
     "Epoch",
     "EpochRecord",
     "Event",
+    "Excess",
     "Finished",
+    "Foresight",
+    "Mean",
     "Notice",
     "Pool",
     "Result",
@@ -60,7 +65,7 @@ __all__ = [
     "choices",
     "epoch_rows",
     "export_table",
-    "holm",
+    "foresee",
     "judge",
     "load_study",
     "load_table",

@@ -10,6 +10,7 @@ A claim is data. It is read by the grammar below and by nothing else::
              | "at" RATE { "and" RATE }  |  "at the chosen rate"
              | "on" DATA { "and" DATA }
              | "with" MODEL { "and" MODEL }
+             | "allowing" NUMBER "% collapses"
              | "where" FIELD "=" VALUE { "and" FIELD "=" VALUE }
 
 Each clause at most once, in any order. Without ``by`` the margin is 1 point. UNIT is that of a metric, such as ``mse``,
@@ -35,13 +36,22 @@ from tieless.study.settings.metrics import POINT, units
 
 Relation = Literal["non-inferior to", "superior to", "inferior to", "equivalent to"]
 
+TOLERANCES: Mapping[Relation, float] = {
+    "non-inferior to": 0.2,
+    "equivalent to": 0.2,
+    "superior to": 0.5,
+    "inferior to": 0.5,
+}
+"""Excess of collapses that a claim allows its better side unless it says otherwise: one run in five where it says that
+no harm is done, one in two where it says which side wins."""
+
 MARGIN = 1.0
 """Margin in percentage points of a claim without ``by``: the smallest difference that matters."""
 
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points|UNIT] [for FORWARD] [under OPTIMISER]"
-    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [where FIELD=VALUE]; a side may also be FORWARD + RULE, RULE"
-    " through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
+    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [allowing NUMBER % collapses] [where FIELD=VALUE]; a side may"
+    " also be FORWARD + RULE, RULE through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
 )
 """Accepted forms of a claim, for messages."""
 
@@ -50,7 +60,7 @@ _BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at")}
 _APART = ("forward", "feedback", *_BEHIND_SIDES.values())
 """Fields in which the sides may differ, in one order."""
 _IN_SIDES = frozenset({"+", "through"})
-_KEYWORDS = frozenset({"is", "by", "where", "and", *_IN_SIDES, *_CLAUSES})
+_KEYWORDS = frozenset({"is", "by", "where", "and", "allowing", *_IN_SIDES, *_CLAUSES})
 # A quote that has no end belongs to its word, so that the reader of the word refuses it.
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"']|["'])+""")
 _SPECS: Mapping[str, Callable[[str], str]] = {
@@ -81,12 +91,14 @@ class Claim:
     Args:
         candidate, baseline: Specs of the two rules.
         apart: Field of a trial by which the sides differ besides the rule, and its values for candidate and baseline.
-        relation: Relation that is claimed. With ``d`` the true mean difference of the metric, candidate less
+        relation: Relation that is claimed. With ``d`` the true median difference of the metric, candidate less
             baseline, and ``m`` the margin: ``non-inferior to`` is ``d > -m``, ``superior to`` is ``d > m``, ``inferior
             to`` is ``d < -m``, ``equivalent to`` is ``-m < d < m``; where lower is better, ``d`` is the baseline less
             the candidate.
         margin: Margin ``m``, in units of the metric, 0 or more.
         unit: Unit of the margin: ``"point"``, a percentage point, or that of another metric.
+        allowing: Part of the runs by which its better side may collapse more often than the other; ``None`` for that of
+            ``TOLERANCES``.
         where: Fields of a trial and the values that pick cells; an empty one picks all cells that have both sides.
         chosen: True to take each rule at the learning rate that the study chose for it on validation data.
         label: Name in a report, such as ``"Claim 4"``.
@@ -101,6 +113,12 @@ class Claim:
     chosen: bool = False
     label: str = ""
     unit: str = POINT
+    allowing: float | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """Part of the runs by which its better side may collapse more often than the other."""
+        return TOLERANCES[self.relation] if self.allowing is None else self.allowing
 
     @property
     def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -130,6 +148,8 @@ class Claim:
                 words += [named[field], " and ".join(map(write_value, values))]
         if self.chosen:
             words.append("at the chosen rate")
+        if self.allowing is not None:
+            words += ["allowing", f"{100 * self.allowing:g} % collapses"]
         others = [
             f"{field}={write_value(value)}" for field, values in self.where if field not in named for value in values
         ]
@@ -147,6 +167,7 @@ class Claim:
             "chosen": self.chosen,
             "label": self.label,
             "unit": self.unit,
+            "allowing": self.allowing,
         }
 
     @classmethod
@@ -175,6 +196,8 @@ def parse_claim(text: str, label: str = "") -> Claim:
         'constant(1) is superior to frozen by 1 point at 0.1 where batch=64'
         >>> parse_claim("heaviside + triangular is non-inferior to relu + tied by 1 point").apart
         (('forward', 'heaviside', 'relu'),)
+        >>> parse_claim("constant is non-inferior to tied allowing 30 % collapses").tolerance
+        0.3
         >>> str(parse_claim("constant at 0.01 is inferior to tied at 0.1 by 2 points under sgd"))
         'constant(1) at 0.01 is inferior to tied at 0.1 by 2 points under sgd'
     """
@@ -245,7 +268,7 @@ class _Sentence:
                 ours[field] = self._value(field)
         relation = self._relation()
         theirs = self._baseline(ours)
-        margin, unit, where, chosen = self._clauses()
+        margin, unit, where, chosen, allowing = self._clauses()
         if doubled := [field for field in where if field in ours]:
             raise self._error(f"each side has its {doubled[0].replace('_', ' ')}, and a clause gives another")
         if relation == "equivalent to" and margin == 0:
@@ -263,6 +286,7 @@ class _Sentence:
             chosen=chosen,
             label=label,
             unit=unit,
+            allowing=allowing,
         )
 
     def _relation(self) -> Any:
@@ -288,9 +312,9 @@ class _Sentence:
             raise self._error("one side names a forward and the other none; write FORWARD + RULE on both")
         return theirs
 
-    def _clauses(self) -> tuple[float, str, dict[str, tuple[Any, ...]], bool]:
-        """Margin and its unit, fields that pick cells, and True if learning rates are chosen."""
-        margin, unit, chosen = MARGIN, POINT, False
+    def _clauses(self) -> tuple[float, str, dict[str, tuple[Any, ...]], bool, float | None]:
+        """Margin and its unit, fields that pick cells, True if learning rates are chosen, and collapses allowed."""
+        margin, unit, chosen, allowing = MARGIN, POINT, False, None
         where: dict[str, tuple[Any, ...]] = {}
         seen: set[str] = set()
         while word := self._take():
@@ -301,6 +325,8 @@ class _Sentence:
                 margin, unit = self._margin()
             elif word == "where":
                 self._conditions(where)
+            elif word == "allowing":
+                allowing = self._allowing()
             elif word == "at" and self._peek() == "the":
                 chosen = self._chosen()
             elif word in _CLAUSES:
@@ -309,7 +335,7 @@ class _Sentence:
                 raise self._error(
                     f"expected one of {', '.join(sorted(_KEYWORDS - _IN_SIDES - {'is', 'and'}))}, got {word!r}"
                 )
-        return margin, unit, where, chosen
+        return margin, unit, where, chosen, allowing
 
     def _side(self) -> dict[str, Any]:
         """Rule, with its forward and its feedback weights if they are named."""
@@ -343,6 +369,18 @@ class _Sentence:
         if margin >= 100:
             raise self._error(f"expected a margin of 0 to below 100 points behind 'by', got {word!r}")
         return margin, POINT
+
+    def _allowing(self) -> float:
+        word = self._take()
+        try:
+            part = float(word) / 100
+        except ValueError:
+            part = math.nan
+        if not 0 < part < 1:
+            raise self._error(f"expected a number above 0 to below 100 behind 'allowing', got {word!r}")
+        for following in ("%", "collapses"):
+            self._expect("'% collapses'", following)
+        return part
 
     def _chosen(self) -> bool:
         for word in ("the", "chosen", "rate"):

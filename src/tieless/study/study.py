@@ -19,6 +19,17 @@ SHIPPED = "the package"
 """Source of a study that comes with tieless."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Claims that entered a folder's plan together, and the number of their comparisons at that time.
+
+    The first batch was planned before any result was there; each later one was added after that.
+    """
+
+    claims: tuple[Claim, ...]
+    comparisons: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """Question and the trials that answer it.
@@ -39,6 +50,7 @@ class Study:
             follow when they have ended.
         added: Number of trials, the last ones, with seeds that were added to those of the file.
         most_seeds: Largest number of seeds that a cell may get; ``None`` if it has only those of the file.
+        batches: Claims as they entered the plan of this folder; empty as long as no result is there.
         imports: Names of the modules of the user's own that it was given leave to import.
         code: Their sources, for its workers; empty in a study read from its store.
         checkpoint: Moments at which the state of a running trial is kept, where a run does not say so: ``"epochs"``.
@@ -63,6 +75,7 @@ class Study:
     code: tuple[Code, ...] = field(default=(), repr=False, compare=False)
     added: int = 0
     most_seeds: int | None = None
+    batches: tuple[Batch, ...] = ()
     checkpoint: Literal["epochs"] | None = None
     asked: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
 
@@ -105,6 +118,10 @@ class Study:
     def to_dict(self) -> dict[str, Any]:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"trials", "asked", "code"}}
         record["claims"] = [claim.to_dict() for claim in self.claims]
+        record["batches"] = [
+            {"claims": [claim.to_dict() for claim in batch.claims], "comparisons": batch.comparisons}
+            for batch in self.batches
+        ]
         if scales := written_scales(trial.metric for trial in self.trials):
             record["metrics"] = scales
         record["choose"] = None if self.choose is None else asdict(self.choose)
@@ -119,6 +136,10 @@ class Study:
         values["imports"] = tuple(record.get("imports", []))
         values["emptied"] = tuple(record.get("emptied", []))
         values["claims"] = tuple(Claim.from_dict(claim) for claim in record.get("claims", []))
+        values["batches"] = tuple(
+            Batch(tuple(map(Claim.from_dict, batch["claims"])), batch["comparisons"])
+            for batch in record.get("batches", [])
+        )
         if (choose := record.get("choose")) is not None:
             extend = choose.get("extend")
             values["choose"] = Choose(

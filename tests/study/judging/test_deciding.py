@@ -8,6 +8,7 @@ import pytest
 from tests.study import fakes
 from tests.study.fakes import Inline, choosing, claiming, make_result, make_study, noisy, noisy_and_marked
 from tieless.errors import StudyError
+from tieless.report import claim_words
 from tieless.study import export_table, load_table
 from tieless.study.file.reading import parse_study
 from tieless.study.judging.verdicts import judge, more_seeds
@@ -55,16 +56,16 @@ def apart(trial, *, on_epoch=None):
     return replace(found, epochs=(record,) * trial.epochs)
 
 
-@pytest.mark.parametrize(("every_cell", "seeds"), [(False, 3), (True, 6)])
+@pytest.mark.parametrize(("every_cell", "seeds"), [(False, 6), (True, 12)])
 def test_undecided_cells_of_a_settled_claim_get_seeds_where_every_cell_is_asked_for(
     tmp_path, inline, every_cell, seeds
 ):
-    run(claiming("forward=[relu,logistic]"), tmp_path, most_seeds=6, every_cell=every_cell, run_trial=apart)
+    run(claiming("forward=[relu,logistic]"), tmp_path, most_seeds=12, every_cell=every_cell, run_trial=apart)
     study, results = stored(tmp_path)
     settled = judge(study.claims, study, results)[0]
     assert settled.verdict == "does not hold"
     assert settled.cells[0].verdict == "does not hold", "ReLU settles it"
-    for forward, most in (("relu", 3), ("logistic", seeds)):
+    for forward, most in (("relu", 6), ("logistic", seeds)):
         ran = {trial.seed for trial in study.trials if (trial.forward, trial.backward) == (forward, "constant(1)")}
         assert ran == set(range(most))
 
@@ -73,7 +74,7 @@ def test_a_run_until_decided_decides_and_remembers(tmp_path, monkeypatch):
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
     told = []
     out = tmp_path / "out"
-    summary = run(claiming(), out, most_seeds=12, run_trial=noisy_and_marked, listen=told.append)
+    summary = run(claiming(), out, most_seeds=48, run_trial=noisy_and_marked, listen=told.append)
     assert verdicts(out) == ["holds", "does not hold", "holds"]
     study, results = stored(out)
     assert summary.added == study.added == len(study.trials) - 12 > 0
@@ -81,7 +82,7 @@ def test_a_run_until_decided_decides_and_remembers(tmp_path, monkeypatch):
     assert (summary.left, summary.spent, summary.interrupted) == (0, False, False)
     ran = (tmp_path / "mark").read_text().split()
     assert len(ran) == len(set(ran))
-    again = run(claiming(), out, most_seeds=12, run_trial=noisy_and_marked)
+    again = run(claiming(), out, most_seeds=48, run_trial=noisy_and_marked)
     assert (again.done, again.added, again.skipped) == (0, 0, len(study.trials))
     plain = run(claiming(), out, run_trial=noisy_and_marked)
     assert (plain.done, plain.skipped) == (0, len(study.trials)), "added seeds belong to the store"
@@ -89,22 +90,22 @@ def test_a_run_until_decided_decides_and_remembers(tmp_path, monkeypatch):
 
 
 def test_it_stops_at_the_most_seeds(tmp_path, inline):
-    run(claiming("backward=[tied, constant]"), tmp_path, most_seeds=4, run_trial=noisy)
+    run(claiming("backward=[tied, constant]"), tmp_path, most_seeds=7, run_trial=noisy)
     study, _ = stored(tmp_path)
-    assert {trial.seed for trial in study.trials} == {0, 1, 2, 3}
+    assert {trial.seed for trial in study.trials} == set(range(6)), "the last look at seven or less"
 
 
-def test_the_most_seeds_are_fixed_once(tmp_path, inline):
-    run(claiming(), tmp_path, most_seeds=4, run_trial=noisy)
-    with pytest.raises(StudyError, match=r"was begun with at most 4 seeds.*go on with --max-seeds 4"):
-        run(claiming(), tmp_path, most_seeds=8, run_trial=noisy)
+def test_another_number_of_most_seeds_goes_on_from_there(tmp_path, inline):
+    run(claiming(), tmp_path, most_seeds=6, run_trial=noisy)
+    run(claiming(), tmp_path, most_seeds=12, run_trial=noisy)
+    assert max(trial.seed for trial in stored(tmp_path)[0].trials) == 11
 
 
 def test_a_spent_budget_begins_nothing_and_can_be_continued(tmp_path, inline):
-    nothing = run(claiming(), tmp_path, most_seeds=12, budget=1e-9, run_trial=noisy)
+    nothing = run(claiming(), tmp_path, most_seeds=48, budget=1e-9, run_trial=noisy)
     assert (nothing.done, nothing.spent, nothing.left) == (0, True, 12)
     assert verdicts(tmp_path) == ["undecided"] * 3
-    rest = run(claiming(), tmp_path, most_seeds=12, budget=3600, run_trial=noisy)
+    rest = run(claiming(), tmp_path, most_seeds=48, budget=3600, run_trial=noisy)
     assert not rest.spent
     assert verdicts(tmp_path) == ["holds", "does not hold", "holds"]
 
@@ -112,7 +113,7 @@ def test_a_spent_budget_begins_nothing_and_can_be_continued(tmp_path, inline):
 def test_a_run_that_was_cut_off_goes_on_with_its_added_seeds(tmp_path, inline):
     run(claiming(), tmp_path, run_trial=noisy)
     with Store.create(tmp_path, claiming()) as store:
-        store.allow_seeds(12)
+        store.allow_seeds(48)
         plan = store.plan(claiming())
         store.add_seeds(more_seeds(plan, store.results()))
         added = store.plan(claiming()).added
@@ -122,7 +123,7 @@ def test_a_run_that_was_cut_off_goes_on_with_its_added_seeds(tmp_path, inline):
 
 
 def test_a_table_carries_its_added_seeds_and_their_looks_to_another_folder(tmp_path, inline):
-    run(claiming(), tmp_path / "one", most_seeds=12, run_trial=noisy)
+    run(claiming(), tmp_path / "one", most_seeds=48, run_trial=noisy)
     study, results = stored(tmp_path / "one")
     export_table(results, tmp_path / "t.csv", form="csv", study=study)
     taken = [load_table(tmp_path / "t.csv", check_ids=True)]
@@ -130,10 +131,6 @@ def test_a_table_carries_its_added_seeds_and_their_looks_to_another_folder(tmp_p
     assert (summary.done, summary.skipped) == (0, len(study.trials))
     assert stored(tmp_path / "two")[0] == study
     assert verdicts(tmp_path / "two") == ["holds", "does not hold", "holds"]
-    with pytest.raises(
-        StudyError, match=r"begun with at most 12 seeds, and with 8 the looks.*go on with --max-seeds 12"
-    ):
-        run(claiming(), tmp_path / "three", most_seeds=8, taken=taken, run_trial=noisy)
 
 
 def test_a_run_of_a_table_that_failed_is_made_again(tmp_path, inline):
@@ -177,17 +174,58 @@ def test_a_store_of_the_first_format_is_read_and_goes_on(tmp_path, inline):
     connection.close()
     study, results = stored(tmp_path)
     assert (study.claims, study.choose, study.added, len(results)) == ((), None, 0, 12)
-    summary = run(claiming(), tmp_path, most_seeds=12, run_trial=noisy)
+    summary = run(claiming(), tmp_path, most_seeds=48, run_trial=noisy)
     assert (summary.skipped, verdicts(tmp_path)) == (12, ["holds", "does not hold", "holds"])
 
 
 def test_rules_that_share_added_seeds_only_have_looks_too():
     study = planned(claiming("backward=[tied, constant]"), [], (), None)
     apart = [t for t in study.trials if (t.seed == 0) == (t.backward == "tied")]
-    shared = [replace(t, seed=seed) for seed in (10, 11, 12, 13) for t in (study.trials[0], study.trials[1])]
+    shared = [replace(t, seed=seed) for seed in range(10, 16) for t in (study.trials[0], study.trials[1])]
     both = replace(study, trials=(*apart, *shared), added=len(shared), most_seeds=8)
     (found,) = judge(study.claims, both, [noisy(trial) for trial in both.trials])
-    assert (found.looks, found.cells[0].pairs) == (3, 3)
+    assert (found.looks, found.cells[0].pairs) == (1, 5)
+
+
+def test_seeds_that_the_file_gets_after_the_first_results_are_a_look(tmp_path, inline):
+    """The look is at twice as many seeds as were planned, whichever the file has, and has a smaller part of the level."""
+    for seeds, looks, pairs in ((5, 1, 5), (9, 1, 5), (10, 2, 10), (12, 2, 10)):
+        wider = claiming(f"seeds=0..{seeds - 1}")
+        run(wider, tmp_path, run_trial=noisy)
+        study, results = stored(tmp_path)
+        assert {trial.seed for trial in study.trials} == set(range(seeds))
+        assert study.added == 4 * (seeds - 5)
+        found = judge(study.claims, study, results)[0]
+        assert (found.looks, found.cells[0].pairs) == (looks, pairs)
+    export_table(results, tmp_path / "t.csv", form="csv", study=study)
+    table, again = load_table(tmp_path / "t.csv", study)
+    assert judge(study.claims, table, again)[0].looks == 2
+    run(claiming("seeds=0..11"), tmp_path / "planned", run_trial=noisy)
+    assert judge(study.claims, *stored(tmp_path / "planned"))[0].cells[0].pairs == 12
+
+
+def test_a_plan_too_small_for_any_verdict_may_grow_before_the_first_look(tmp_path, inline):
+    run(claiming("seeds=0"), tmp_path, run_trial=noisy)
+    run(claiming("seeds=0..9"), tmp_path, run_trial=noisy)
+    study, results = stored(tmp_path)
+    assert (study.added, judge(study.claims, study, results)[0].cells[0].pairs) == (0, 10)
+
+
+def test_claims_that_the_file_gets_after_the_first_results_are_marked(tmp_path, inline):
+    first, later = claiming().claims[:1], claiming().claims
+    run(replace(claiming(), claims=first), tmp_path, budget=1e-9, run_trial=noisy)
+    run(replace(claiming(), claims=later[:2]), tmp_path, run_trial=noisy)
+    assert [len(batch.claims) for batch in stored(tmp_path)[0].batches] == [2], "nothing had run before the second came"
+    run(replace(claiming(), claims=later[1:]), tmp_path, run_trial=noisy)
+    study, results = stored(tmp_path)
+    assert [(len(batch.claims), batch.comparisons) for batch in study.batches] == [(2, 2), (1, 1)]
+    found = judge(study.claims, study, results)
+    # The claim that was dropped still counts in its family.
+    assert [(verdict.batch, verdict.family) for verdict in found] == [(0, 2), (1, 1)]
+    assert "added after the first results" in claim_words.notes(found[1].cells[0], found[1])
+    assert "and by" not in claim_words.method(found[:1])
+    with Store.open(tmp_path) as store:
+        assert store.study().batches == study.batches
 
 
 def test_a_claim_about_runs_that_are_never_tested_is_refused():

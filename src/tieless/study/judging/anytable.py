@@ -1,21 +1,22 @@
-"""Claims about any table of runs, such as one from wandb, Optuna or pandas, with the statistics that it allows."""
+"""Claims about any table of runs, such as one from wandb, Optuna or pandas, as far as it tells what they need."""
 
 from __future__ import annotations
 
 import math
+import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any, get_args
 
 from tieless._yaml import write_value
 from tieless.errors import StudyError
 from tieless.registry import unknown
 from tieless.study.claims import MARGIN, Relation
-from tieless.study.judging.comparison import LEAST_PAIRS, Verdict, relation_tests
-from tieless.study.judging.statistics import LEVEL, Differences, holm, least_spread, special_functions
+from tieless.study.judging.questions import Verdict, relation_question, together
+from tieless.study.judging.statistics import LEAST_PAIRS, LEVEL, Differences, Mean, share
 from tieless.study.results.tables import read_rows
 
 ROLES = ("rule", "value", "seed", "cell")
@@ -151,51 +152,6 @@ def _digits(value: float) -> int:
     return len(behind)
 
 
-@dataclass(frozen=True, slots=True)
-class Unpaired:
-    """Difference of two means of runs that nothing pairs, by Welch's t test.
-
-    Args:
-        mean: Difference of the means.
-        error: Standard error of the difference.
-        freedom: Degrees of freedom, by Satterthwaite.
-    Source:
-        Welch 1947, doi:10.1093/biomet/34.1-2.28.
-    """
-
-    mean: float
-    error: float
-    freedom: float
-
-    @classmethod
-    def of(cls, ours: Sequence[float], theirs: Sequence[float], step: float) -> Unpaired:
-        """Difference of two samples of at least two values, whose spread is never taken to be below rounding's."""
-        parts = [
-            max(variance(side), least_spread(len(side), step) ** 2 if step else 0.0) / len(side)
-            for side in (ours, theirs)
-        ]
-        total = sum(parts)
-        terms = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (ours, theirs), strict=True))
-        freedom = total**2 / terms if terms else float(len(ours) + len(theirs) - 2)
-        return cls(fmean(ours) - fmean(theirs), math.sqrt(total), freedom)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference."""
-        half = float(special_functions().stdtrit(self.freedom, 1 - LEVEL)) * self.error
-        return self.mean - half, self.mean + half
-
-    def above(self, threshold: float) -> float:
-        """p-value of "the true difference is above ``threshold``" against "it is not"."""
-        if self.error == 0:
-            return 0.0 if self.mean > threshold else 1.0
-        return float(special_functions().stdtr(self.freedom, (threshold - self.mean) / self.error))
-
-    def below(self, threshold: float) -> float:
-        """p-value of "the true difference is below ``threshold``" against "it is not"."""
-        return Unpaired(-self.mean, self.error, self.freedom).above(-threshold)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedCell:
     """Comparison within one cell of a table.
@@ -204,9 +160,8 @@ class ComparedCell:
         cell: Values of the columns of the cell.
         means: Means of both sides, of the runs that are compared.
         runs: Numbers of runs of both sides.
-        pairs: Number of pairs; ``None`` if the runs are not paired.
-        found: Difference; ``None`` if there are too few runs for a test.
-        p_holds, p_fails: p-values for and against the claim, adjusted by Holm for all cells.
+        pairs: Number of pairs of a seed; ``None`` if the runs are paired at random.
+        found: Differences of the pairs; ``None`` without a pair.
         verdict: Verdict on the claim in this cell.
         lacks: Remarks on what the table lacks.
     """
@@ -215,9 +170,7 @@ class ComparedCell:
     means: tuple[float, float]
     runs: tuple[int, int]
     pairs: int | None
-    found: Differences | Unpaired | None
-    p_holds: float
-    p_fails: float
+    found: Differences | None
     verdict: Verdict
     lacks: tuple[str, ...]
 
@@ -233,7 +186,7 @@ class TableVerdict:
 
 
 def ask_table(runs: Runs, sentence: str, *, lower: bool = False) -> TableVerdict:
-    """Judge a claim about a table. Runs are paired by seed where both sides have the same ones.
+    """Judge a claim about a table. Runs are paired by seed where both sides have the same ones, else at random.
 
     Args:
         runs: Rows of the table.
@@ -250,31 +203,27 @@ def ask_table(runs: Runs, sentence: str, *, lower: bool = False) -> TableVerdict
     whole = {cell: sides for cell, sides in cells.items() if all(sides)}
     if not whole:
         raise StudyError(f"No cell of the table has runs of both {ours} and {theirs}.")
-    tests = relation_tests(relation, margin, higher=not lower)
-    compared = [(cell, sides, *_compared(runs, sides)) for cell, sides in whole.items()]
-    p_values = [
-        (1.0, 1.0) if found is None else (tests[0].p_all(found), tests[1].p_any(found)) for *_, found, _, _ in compared
-    ]
-    holds, fails = (holm([pair[side] for pair in p_values]) for side in (0, 1))
-    judged = tuple(
-        ComparedCell(
-            cell=cell,
-            means=means,
-            runs=(len(sides[0]), len(sides[1])),
-            pairs=pairs,
-            found=found,
-            p_holds=p_holds,
-            p_fails=p_fails,
-            verdict="undecided" if min(p_holds, p_fails) > LEVEL else "holds" if p_holds < p_fails else "does not hold",
-            lacks=lacks,
+    question = relation_question(relation, margin, higher=not lower)
+    levels = question.levels(LEVEL * share(0) ** 2 / len(whole), question.refutations)
+    judged: list[ComparedCell] = []
+    for cell, sides in whole.items():
+        pairs, by_seed, lacks = _paired(runs, sides)
+        # A difference of two rounded numbers is one too, but for the noise of its computation.
+        found = Differences.of([round(ours - theirs, 12) for ours, theirs in pairs], *levels) if pairs else None
+        judged.append(
+            ComparedCell(
+                cell=cell,
+                means=(fmean(ours for ours, _ in pairs), fmean(theirs for _, theirs in pairs)),
+                runs=(len(sides[0]), len(sides[1])),
+                pairs=len(pairs) if by_seed else None,
+                found=found,
+                verdict=question.answer(*found.interval) if found else "undecided",
+                lacks=lacks,
+            )
         )
-        for (cell, sides, means, found, pairs, lacks), p_holds, p_fails in zip(compared, holds, fails, strict=True)
+    return TableVerdict(
+        says=says, verdict=together(cell.verdict for cell in judged), cells=tuple(judged), lacks=_lacks(runs)
     )
-    verdicts = {cell.verdict for cell in judged}
-    verdict: Verdict = (
-        "does not hold" if "does not hold" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
-    )
-    return TableVerdict(says=says, verdict=verdict, cells=judged, lacks=_lacks(runs))
 
 
 def _claim(runs: Runs, sentence: str) -> tuple[str, str, Relation, float, str]:
@@ -312,10 +261,8 @@ def _claim(runs: Runs, sentence: str) -> tuple[str, str, Relation, float, str]:
     return match["ours"], match["theirs"], relation, margin * size, says
 
 
-def _compared(
-    runs: Runs, sides: tuple[list[Run], list[Run]]
-) -> tuple[tuple[float, float], Differences | Unpaired | None, int | None, tuple[str, ...]]:
-    """Means and difference of the sides, the number of pairs, and what is lacking."""
+def _paired(runs: Runs, sides: tuple[list[Run], list[Run]]) -> tuple[list[tuple[float, float]], bool, tuple[str, ...]]:
+    """Pairs of values, True if they are those of a seed, and what is lacking."""
     seeds = [[run.seed for run in side] for side in sides]
     for side, given in zip(sides, seeds, strict=True):
         named = [seed for seed in given if seed is not None]
@@ -326,31 +273,26 @@ def _compared(
                 " values apart with cell=COLUMN; if not, name another column as the seed."
             )
     common = [seed for seed in seeds[0] if seed is not None and seed in set(seeds[1])]
-    if len(common) >= LEAST_PAIRS or (common and len(common) == len(seeds[0]) == len(seeds[1])):
-        ours, theirs = ([{run.seed: run.value for run in side}[seed] for seed in common] for side in sides)
-        means = fmean(ours), fmean(theirs)
-        alone = len(seeds[0]) + len(seeds[1]) - 2 * len(common)
-        lacks = (
-            (f"{alone} run{'' if alone == 1 else 's'} without a partner of the same seed left out",) if alone else ()
-        )
-        if len(common) < LEAST_PAIRS:
-            return means, None, len(common), (f"a test needs {LEAST_PAIRS} pairs",)
-        differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
-        # A difference of two rounded numbers is one too, but for the noise of its computation.
-        return means, Differences.of([round(value, 12) for value in differences], runs.step), len(common), lacks
-    ours, theirs = ([run.value for run in side] for side in sides)
-    means = fmean(ours), fmean(theirs)
-    if min(map(len, seeds)) < LEAST_PAIRS:
-        return means, None, None, (f"a test needs {LEAST_PAIRS} runs of each side",)
-    return means, Unpaired.of(ours, theirs, runs.step), None, ()
+    by_seed = len(common) >= LEAST_PAIRS or (bool(common) and len(common) == len(seeds[0]) == len(seeds[1]))
+    if by_seed:
+        values = [{run.seed: run.value for run in side} for side in sides]
+        pairs = [(values[0][seed], values[1][seed]) for seed in common]
+    else:
+        # Any order that does not depend on the values pairs independent runs; that of the rows may depend on them.
+        shuffled = [random.Random(side).sample(own, len(own)) for side, own in enumerate(sides)]  # noqa: S311 - no secrets
+        pairs = [(ours.value, theirs.value) for ours, theirs in zip(*shuffled, strict=False)]
+    alone = len(seeds[0]) + len(seeds[1]) - 2 * len(pairs)
+    lacks = [f"{alone} run{'' if alone == 1 else 's'} without a partner left out"] if alone else []
+    lacks += [f"a verdict needs {LEAST_PAIRS} pairs"] if len(pairs) < LEAST_PAIRS else []
+    return pairs, by_seed, tuple(lacks)
 
 
 def _lacks(runs: Runs) -> str:
     """Line that says what the table does not tell."""
     lacking = [] if runs.columns.seed else ["seeds, by which runs would be paired (seed=COLUMN)"]
-    lacking += ["the number of test samples (which limits what a difference can show)", "which runs diverged"]
+    lacking += ["which runs diverged or collapsed"]
     left = f" {runs.without} row{'' if runs.without == 1 else 's'} without a value left out." if runs.without else ""
-    return f"The table lacks {', '.join(lacking[:-1])} and {lacking[-1]}.{left}"
+    return f"The table does not tell {' nor '.join(lacking)}: the claim is judged by its differences alone.{left}"
 
 
 def summary_rows(runs: Runs) -> list[Mapping[str, Any]]:
@@ -364,7 +306,7 @@ def summary_rows(runs: Runs) -> list[Mapping[str, Any]]:
             "rule": rule,
             "runs": len(values),
             "mean": fmean(values),
-            "half": Differences.of(values, runs.step).half if len(values) > 1 else None,
+            "half": Mean.of(values, runs.step).half if len(values) > 1 else None,
         }
         for (cell, rule), values in groups.items()
     ]

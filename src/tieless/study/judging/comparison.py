@@ -1,23 +1,35 @@
-"""Comparison in one cell of a claim: runs of two rules under the same seeds, and tests for and against the claim."""
+"""Comparison in one cell of a claim: how two rules differ under the same seeds, and how often each collapses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import stdev
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass, fields, replace
+from itertools import count as integers
+from statistics import median, stdev
+from typing import Any, NamedTuple
 
 from tieless._yaml import write_value
-from tieless.study.claims import Claim, Relation
+from tieless.study.claims import Claim
 from tieless.study.judging.pairing import Pairing
-from tieless.study.judging.statistics import LEVEL, Differences, resolution, seeds_needed
+from tieless.study.judging.questions import Questions, Tests, Verdict, together
+from tieless.study.judging.statistics import (
+    LEAST_PAIRS,
+    POWER,
+    Differences,
+    Excess,
+    power,
+    resolution,
+    share,
+    special_functions,
+)
 from tieless.study.settings.metrics import ACCURACY, scale_of
-from tieless.study.trial import Result, Trial, count, mean_outcome, outcome
+from tieless.study.trial import EpochRecord, Result, Trial, count, mean_outcome, outcome
 
-Verdict = Literal["holds", "does not hold", "undecided"]
-
-LEAST_PAIRS = 3
-"""Smallest number of pairs for a test: two differences say nothing about their distribution."""
+Runs = Sequence[tuple[Result, Result]]
+"""Pairs of runs under the same seeds, candidate and baseline."""
+_MOST_SEEDS = 10_000
+_FIGURES = tuple(field.name for field in fields(EpochRecord) if field.name != "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,7 @@ class Arm:
         mean: Mean of the metric; ``None`` where no run has one.
         diverged, one_class, failed: Numbers of runs that diverged, that predict a single class, and that raised an
             error.
+        collapsed: Number of runs that collapsed: those that diverged, predict a single class, or end near chance.
         learning_rate: Learning rate of its runs.
     """
 
@@ -35,6 +48,7 @@ class Arm:
     diverged: int
     one_class: int
     failed: int
+    collapsed: int
     learning_rate: float
 
 
@@ -47,10 +61,14 @@ class ClaimCell:
         candidate, baseline: Sides of the comparison.
         pairs: Number of pairs of runs that are compared.
         planned: Number of pairs that are planned.
-        differences: Differences of the metric, candidate less baseline; ``None`` below two pairs.
+        differences: Differences of the metric, candidate less baseline, of the pairs of which one run at least did not
+            collapse; ``None`` without any.
+        excess: Difference of the rates of collapse; ``None`` without a pair.
+        tolerance: Excess of collapses that the claim allows.
         wins, ties, losses: Numbers of seeds in which the candidate is better, equal, worse.
-        p_holds, p_fails: p-values for and against the claim, adjusted for all looks and, by Holm, for the family.
-        verdict: Verdict on the claim in this cell.
+        of_differences, of_collapses: Verdicts on the two questions.
+        verdict: Verdict on the claim in this cell: it holds if both hold, and does not hold if one does not.
+            ``identical`` if the runs of both sides are the same in every seed, which is no evidence.
         more: Approximate number of further seeds that decide it with a probability of 80 % if the pilot's numbers are
             the true ones; ``None`` if it is decided, or no number up to ten thousand decides it.
         reason: Further remark on the verdict.
@@ -63,37 +81,64 @@ class ClaimCell:
     pairs: int
     planned: int
     differences: Differences | None
+    excess: Excess | None
+    tolerance: float
     wins: int
     ties: int
     losses: int
-    p_holds: float
-    p_fails: float
+    of_differences: Verdict = "undecided"
+    of_collapses: Verdict = "undecided"
     verdict: Verdict = "undecided"
     more: int | None = None
     reason: str = ""
     metric: str = ACCURACY
 
-    @property
-    def unseen(self) -> float | None:
-        """Upper 95 % limit of the candidate's failure rate if no run failed to train: ``1 - 0.05 ** (1 / n)``.
 
-        Source:
-            Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for 0 of ``n``.
-        """
-        if self.pairs == 0 or self.candidate.diverged or self.candidate.one_class:
-            return None
-        return float(1 - (2 * LEVEL) ** (1 / self.pairs))
+def collapsed(result: Result) -> bool:
+    """True for a run that did not train: it diverged, predicts a single class, or ends near chance.
+
+    Near chance is below twice the accuracy of chance and less than a tenth of the way from there to 1; with another metric,
+    no better than its chance level. The rule is the same for every study and looks at no other run.
+    """
+    if result.status != "done" or result.one_class:
+        return True
+    value = outcome(result)
+    if result.trial.metric == ACCURACY:
+        chance = 1 / result.classes if result.classes else 0.0
+        return value is not None and value < min(2 * chance, chance + (1 - chance) / 10)
+    rank = result.trial.scale.rank
+    return value is not None and result.chance is not None and rank(value) <= rank(result.chance)
 
 
-def paired(runs: Iterable[tuple[Result | None, Result | None]]) -> list[float]:
-    """Differences of outcomes, first less second, of the pairs of runs that both have one."""
-    values: list[float] = []
-    for ours, theirs in runs:
-        if ours is not None and theirs is not None:
-            candidate, baseline = outcome(ours), outcome(theirs)
-            if candidate is not None and baseline is not None:
-                values.append(candidate - baseline)
-    return values
+def compared(runs: Iterable[tuple[Result | None, Result | None]]) -> list[tuple[Result, Result]]:
+    """Pairs of runs that both have an outcome."""
+    return [
+        (ours, theirs)
+        for ours, theirs in runs
+        if ours is not None and theirs is not None and outcome(ours) is not None and outcome(theirs) is not None
+    ]
+
+
+def differences(runs: Runs) -> list[float]:
+    """Differences of outcomes, first less second, of the pairs of which one run at least did not collapse."""
+    outcomes = [tuple(map(outcome, pair)) for pair in runs if not all(map(collapsed, pair))]
+    return [_difference(ours, theirs) for ours, theirs in outcomes if ours is not None and theirs is not None]
+
+
+def _difference(ours: float, theirs: float) -> float:
+    # What is computed from float32 has noise of its spacing, and a difference of two fractions is one but for rounding.
+    equal = abs(ours - theirs) <= 2**-23 * max(abs(ours), abs(theirs))
+    return 0.0 if equal else round(ours - theirs, 12)
+
+
+def identical(runs: Runs) -> bool:
+    """True if both runs of every pair end with the same numbers to the last bit: losses, accuracies, classes."""
+    return bool(runs) and all(_ending(ours) == _ending(theirs) for ours, theirs in runs)
+
+
+def _ending(result: Result) -> tuple[object, ...]:
+    last = [getattr(result.epochs[-1], name) for name in _FIGURES] if result.epochs else []
+    return result.status, result.predicted_classes, *map(str, last)
 
 
 class Step(NamedTuple):
@@ -135,79 +180,47 @@ def _rounding(values: Sequence[float]) -> float:
     return 2**-23 * max(map(abs, values))
 
 
-def look_sizes(planned: int, most: int | None) -> list[int]:
-    """Numbers of pairs at the looks: the planned number, then twice as many each time, up to ``most``.
+def looks(planned: int) -> Iterable[int]:
+    """Numbers of pairs at which a cell is judged: the planned number, and each time twice as many.
 
-    If seeds may be added, numbers too small for a test are no looks.
+    Numbers too small for any verdict are no looks.
 
     Example:
-        >>> look_sizes(5, None), look_sizes(5, 40), look_sizes(5, 24), look_sizes(1, 8)
-        ([5], [5, 10, 20, 40], [5, 10, 20, 24], [4, 8])
+        >>> from itertools import islice
+        >>> list(islice(looks(10), 3)), list(islice(looks(5), 3))
+        ([10, 20, 40], [5, 10, 20])
     """
-    # Seeds that were all added, for other claims, are no plan: then the first look is the smallest that tests.
-    sizes = [planned or LEAST_PAIRS]
-    while most is not None and sizes[-1] < most:
-        sizes.append(min(2 * sizes[-1], most))
-    return [size for size in sizes if size >= LEAST_PAIRS] or sizes
+    # Seeds that were all added, for other claims, are no plan.
+    return (size for i in integers() if (size := (planned or LEAST_PAIRS) * 2**i) >= LEAST_PAIRS)
 
 
-class Tested(Protocol):
-    """Difference that has one-sided tests."""
+class Found(NamedTuple):
+    """Two intervals."""
 
-    def above(self, threshold: float) -> float: ...
-    def below(self, threshold: float) -> float: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tests:
-    """One-sided tests of which a relation consists: the thresholds that the difference is ``above`` and ``below``."""
-
-    above: tuple[float, ...] = ()
-    below: tuple[float, ...] = ()
-
-    def p_all(self, found: Tested) -> float:
-        """p-value that all of them hold: an intersection-union test."""
-        return max([*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)])
-
-    def p_any(self, found: Tested) -> float:
-        """p-value that one of them holds, by Bonferroni."""
-        p_values = [*(found.above(t) for t in self.above), *(found.below(t) for t in self.below)]
-        return min(1.0, len(p_values) * min(p_values))
-
-    def distances(self, mean: float) -> list[float]:
-        return [*(mean - t for t in self.above), *(t - mean for t in self.below)]
+    differences: Differences | None
+    excess: Excess
 
 
-def relation_tests(relation: Relation, margin: float, *, higher: bool) -> tuple[Tests, Tests]:
-    """Tests for a relation (all must hold) and against it (any suffices).
-
-    Args:
-        relation: Relation that is claimed.
-        margin: Margin, in units of the values.
-        higher: True if higher values are better.
-    """
-    # Where lower values are better, superior is what inferior is elsewhere.
-    superior = (Tests(above=(margin,)), Tests(below=(margin,)))
-    inferior = (Tests(below=(-margin,)), Tests(above=(-margin,)))
-    no_less = inferior if higher else superior
-    return {
-        "non-inferior to": (no_less[1], no_less[0]),
-        "superior to": superior if higher else inferior,
-        "inferior to": inferior if higher else superior,
-        "equivalent to": (Tests(above=(-margin,), below=(margin,)), Tests(above=(margin,), below=(-margin,))),
-    }[relation]
+def _measure(questions: Questions, runs: Runs, level: float) -> Found:
+    """Intervals of the differences and of the excess of collapses, over pairs of runs."""
+    of_differences, of_collapses = questions.levels(level)
+    values = differences(runs)
+    alone = [(collapsed(ours), collapsed(theirs)) for ours, theirs in runs]
+    return Found(
+        Differences.of(values, *of_differences) if values else None,
+        Excess.of(len(runs), alone.count((True, False)), alone.count((False, True)), *of_collapses),
+    )
 
 
 class Comparison:
-    """Comparison of one cell before its family is known: p-values for and against, adjusted for all looks.
+    """Comparison of one cell, judged at the last look that its runs have reached.
 
     Args:
         claim: Claim to judge.
-        pairing: ClaimCell with its paired runs.
+        pairing: Cell with its paired runs.
         known: Results by their trial.
-        steps: Smallest change of the accuracies on each data set.
-        most: Largest number of pairs to which seeds may be added; ``None`` if only the planned ones are run.
         varied: Settings by which the claim's cells differ.
+        level: Part of the level that this comparison has, over all its looks.
     """
 
     def __init__(
@@ -215,102 +228,132 @@ class Comparison:
         claim: Claim,
         pairing: Pairing,
         known: Mapping[Trial, Result],
-        steps: Mapping[tuple[str, str], Step],
-        most: int | None,
         varied: Sequence[str],
+        level: float,
     ) -> None:
         self.pairing = pairing
-        self.sizes = look_sizes(pairing.planned, most)
+        self._level = level
+        self._claim = claim
         self._scale = scale_of(pairing.settings["metric"])
-        margin = self._scale.of_units(claim.margin)
-        self._for, self._against = relation_tests(claim.relation, margin, higher=self._scale.higher)
-        self._step = steps.get((pairing.settings["data"], self._scale.name), UNKNOWN)
+        self._questions = Questions.of(claim, self._scale.name)
         self._words = ", ".join(_in_words(name, pairing.settings[name]) for name in varied)
         runs = [(known.get(pairing.candidate[seed]), known.get(pairing.baseline[seed])) for seed in pairing.seeds]
         self._planned = len(runs)
-        self.ended = next((i for i, (ours, theirs) in enumerate(runs) if ours is None or theirs is None), len(runs))
-        reached = [size for size in self.sizes if size <= self.ended]
-        # Before the first look the numbers are shown and not tested: a test at any moment would be a look more.
-        seen = runs[: max(reached, default=self.ended)]
-        self._runs = [(ours, theirs) for ours, theirs in seen if ours is not None and theirs is not None]
-        self._arms = tuple(_arm([pair[side] for pair in self._runs], rule) for side, rule in enumerate(_rates(pairing)))
-        p_values = [self._p_values(runs[:size]) for size in reached]
-        self.trained = _trained(self._runs)
-        looks = len(self.sizes)
-        self.p_holds = min([1.0, *(looks * p for p, _ in p_values)])
-        self.p_fails = min([1.0, *(looks * p for _, p in p_values)])
+        self.ended = next((i for i, pair in enumerate(runs) if None in pair), len(runs))
+        self.look, seen = -1, self.ended
+        for self.next_look in looks(pairing.planned):
+            if self.next_look > self.ended:
+                break
+            self.look, seen = self.look + 1, self.next_look
+        # Before the first look the numbers are shown and not judged: a verdict at any moment would be a look more.
+        self._ran = [(ours, theirs) for ours, theirs in runs[:seen] if ours is not None and theirs is not None]
+        self._runs = compared(self._ran)
+        self.trained = bool(differences(self._runs))
+        self.cell = self._judged()
 
-    def _p_values(self, runs: Sequence[tuple[Result | None, Result | None]]) -> tuple[float, float]:
-        values = paired(runs)
-        if len(values) < LEAST_PAIRS or not _trained(runs):
-            return 1.0, 1.0
-        found = Differences.of(values, self._step.size)
-        return self._for.p_all(found), self._against.p_any(found)
-
-    def judged(self, p_holds: float, p_fails: float, verdict: Verdict, open_ones: int) -> ClaimCell:
-        """Cell with p-values adjusted for the family, of which ``open_ones`` are undecided."""
-        values = paired(self._runs)
-        found = Differences.of(values, self._step.size) if len(values) > 1 else None
+    def _judged(self) -> ClaimCell:
+        level = self._level * share(self.look) if self.look >= 0 else 0.0
+        found = _measure(self._questions, self._runs, level)
+        values = differences(self._runs)
+        arms = [_arm([pair[side] for pair in self._ran], rate) for side, rate in enumerate(_rates(self.pairing))]
         cell = ClaimCell(
             settings=self._words,
-            candidate=self._arms[0],
-            baseline=self._arms[1],
-            pairs=len(values),
+            candidate=arms[0],
+            baseline=arms[1],
+            pairs=len(self._runs),
             planned=self._planned,
-            differences=found,
+            differences=_possible(found.differences) if self._scale.in_points else found.differences,
+            excess=found.excess if self._runs else None,
+            tolerance=self._claim.tolerance,
             wins=sum(self._scale.rank(value) > 0 for value in values),
             ties=sum(value == 0 for value in values),
             losses=sum(self._scale.rank(value) < 0 for value in values),
-            p_holds=p_holds,
-            p_fails=p_fails,
-            verdict=verdict,
             metric=self._scale.name,
         )
-        if verdict != "undecided":
+        if found.differences is None:
+            return replace(cell, reason=self._stuck())
+        if self.ended >= self.pairing.planned and identical(self._runs):
+            return replace(cell, verdict="identical", reason="the runs of both sides are the same in every seed")
+        of_differences = self._questions.differences.answer(*found.differences.interval)
+        of_collapses = self._questions.collapses.answer(found.excess.low, found.excess.high)
+        cell = replace(
+            cell,
+            of_differences=of_differences,
+            of_collapses=of_collapses,
+            verdict=together([of_differences, of_collapses]),
+        )
+        if cell.verdict != "undecided":
             same = f"the difference is {self._amount(values[0])} in every seed" if len(set(values)) == 1 else ""
             return replace(cell, reason=same)
-        reason = self._stuck(values)
-        if reason or found is None:
-            return replace(cell, reason=reason)
-        more = self._more(found, open_ones)
-        coarse = self._coarse(values, found)
-        return replace(cell, more=more, reason=coarse or ("" if more else "the difference lies at the margin"))
+        if stuck := self._stuck():
+            return replace(cell, reason=stuck)
+        more = self._more(values, found.excess)
+        return replace(cell, more=more, reason="" if more else "the difference lies at the margin")
 
     def _amount(self, difference: float) -> str:
         number = format(self._scale.in_units(difference), "+.2f" if self._scale.in_points else "+.4g")
         return f"{number if difference else 0} {self._scale.words(0)}"
 
-    def _coarse(self, values: Sequence[float], found: Differences) -> str:
-        """Remark that the test set, and not the seeds, limits the interval."""
-        if stdev(values) >= found.sd or not self._scale.counted:
-            return ""
-        if not self._step.told:
-            return "the number of test samples is not stored with these runs"
-        return f"{1 / self._step.size:,.0f} test samples show no smaller difference"
-
-    def _stuck(self, values: Sequence[float]) -> str:
+    def _stuck(self) -> str:
         """Reason why no number of seeds can be given."""
         planned = self.pairing.planned
         if self.ended < planned:
             return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
-        lost = max(count("failed", [pair[side] for pair in self._runs]) for side in (0, 1))
-        if lost and len(values) < LEAST_PAIRS:
-            return f"{lost} of {len(self._runs)} runs failed and are left out, and a test needs {LEAST_PAIRS} pairs"
+        lost = max(count("failed", [pair[side] for pair in self._ran]) for side in (0, 1))
+        if lost and len(self._runs) < LEAST_PAIRS:
+            return f"{lost} of {len(self._ran)} runs failed and are left out, and a verdict needs {LEAST_PAIRS} pairs"
         if not self.trained:
             return "neither rule trains, so there is nothing to compare"
-        if len(values) < LEAST_PAIRS:
-            return f"{len(values)} pair{'' if len(values) == 1 else 's'}, and a test needs {LEAST_PAIRS}"
-        return ""
+        pairs = len(self._runs)
+        few = f"{pairs} pair{'' if pairs == 1 else 's'}, and a verdict needs {LEAST_PAIRS}"
+        return few if pairs < LEAST_PAIRS else ""
 
-    def _more(self, found: Differences, open_ones: int) -> int | None:
-        level = LEVEL / (len(self.sizes) * open_ones)
-        distances = self._for.distances(found.mean)
-        if min(distances) <= 0:
-            against = self._against.distances(found.mean)
-            level /= len(against)
-            distances = [max(against)]
-        needed = seeds_needed(distances, found.sd, level, least=found.n + 1)
-        return None if needed is None else needed - found.n
+    def _more(self, values: Sequence[float], excess: Excess) -> int | None:
+        """Number of seeds up to the first look that decides with a probability of 80 %, if what was seen is the truth."""
+        for look, size in enumerate(looks(self.pairing.planned)):
+            if size > _MOST_SEEDS:
+                return None
+            if look > self.look and self._decides(size, look, values, excess):
+                return max(1, size - self._planned)
+        return None
+
+    def _decides(self, size: int, look: int, values: Sequence[float], excess: Excess) -> bool:
+        """True if a look at so many pairs decides with a probability of 80 %, where what was seen is the truth."""
+        (low, high), of_collapses = self._questions.levels(self._level * share(look))
+        grown = size / excess.n
+        counts = (round(grown * excess.candidate), round(grown * excess.baseline))
+        collapses = Excess.of(size, *counts, *of_collapses)
+        of_collapses = self._questions.collapses.answer(collapses.low, collapses.high)
+        pairs = max(1, round(grown * len(values)))
+
+        def cleared(tests: Tests) -> list[float]:
+            above = [(low, [v - t for v in values]) for t in tests.above]
+            below = [(high, [t - v for v in values]) for t in tests.below]
+            return [_power(pairs, level, distances) for level, distances in (*above, *below)]
+
+        against = of_collapses == "does not hold" or max(cleared(self._questions.differences.against)) >= POWER
+        holds = of_collapses == "holds" and sum(1 - p for p in cleared(self._questions.differences.for_)) <= 1 - POWER
+        return against or holds
+
+
+def _possible(found: Differences | None) -> Differences | None:
+    """Differences of fractions, whose interval goes no further than from -1 to 1."""
+    if found is None or math.isinf(found.low):
+        return found
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
+
+
+def _power(n: int, level: float, distances: Sequence[float]) -> float:
+    """Probability that the interval of ``n`` values clears a threshold from which those seen have these distances.
+
+    Values are taken to be normal: with the median and the spread of those seen, or with their share beyond the threshold,
+    ``(k + 1/2) / (m + 1)`` of ``k`` of ``m``, where that says more, for single values far away blow up the spread.
+    """
+    odds = (sum(distance > 0 for distance in distances) + 0.5) / (len(distances) + 1)
+    size = float(special_functions().ndtri(odds))
+    if len(distances) > 1:
+        size = max(size, median(distances) / max(stdev(distances), 1e-12))
+    return power(n, size, 1.0, level)
 
 
 def _rates(pairing: Pairing) -> tuple[float, float]:
@@ -323,13 +366,9 @@ def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
         diverged=count("diverged", results),
         one_class=sum(result.one_class for result in results),
         failed=count("failed", results),
+        collapsed=sum(result.status != "failed" and collapsed(result) for result in results),
         learning_rate=learning_rate,
     )
-
-
-def _trained(runs: Iterable[tuple[Result | None, Result | None]]) -> bool:
-    """True if some run of either rule neither diverged nor predicts a single class."""
-    return any(r is not None and r.status == "done" and not r.one_class for pair in runs for r in pair)
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -1,15 +1,15 @@
-"""Statistics of differences paired by seed: intervals, one-sided tests, Holm's correction, number of seeds needed.
+"""Statistics of runs paired by seed: intervals of a median and of a rate, how the level is spent, power.
 
-SciPy does the mathematics: its distributions of t, central and noncentral.
+SciPy does the mathematics: its binomial, beta, normal and t distributions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from tieless._imports import try_import
@@ -19,10 +19,14 @@ from tieless.errors import StudyError
 CONFIDENCE = 0.95
 """Confidence of every interval."""
 LEVEL = (1 - CONFIDENCE) / 2
-"""Level of every one-sided test: 2.5 %, so that a test rejects where the interval leaves its threshold out."""
+"""Level of each direction, shared by all that is judged together: the chance of a wrong "holds", and of a wrong "does
+not hold"."""
+LEAST_PAIRS = 5
+"""Smallest number of pairs for a verdict. All of them lie on one side of the median with a probability of ``0.5 ** n``,
+whatever the distribution: 3.1 % of five, but 6.2 % of four, more than the 5 % of studies that may have a wrong verdict."""
 POWER = 0.8
 """Power with which a plan is to decide."""
-_MOST_SEEDS = 10_000
+_MOST_SEEDS = 1_000
 _MOST_SAMPLES = 10_000_000
 """Largest size of a test set: accuracies with a larger common denominator are not counts of one."""
 
@@ -78,10 +82,8 @@ def least_spread(n: int, step: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
-    """Summary of ``n`` values, one per seed, by their mean and standard deviation, for Student's t.
-
-    Most often differences of paired runs; of one rule's accuracies the mean has its interval by the same formula.
+class Mean:
+    """Mean of one rule's values over ``n`` seeds, with Student's interval: a description, by which no claim is judged.
 
     Args:
         n: Number of values, at least 2.
@@ -96,159 +98,237 @@ class Differences:
     sd: float
 
     @classmethod
-    def of(cls, values: Sequence[float], step: float = 0.0) -> Differences:
+    def of(cls, values: Sequence[float], step: float = 0.0) -> Mean:
         """Summary of single values, whose spread is never taken to be smaller than ``least_spread``.
 
-        Seeds that agree to the last digit have a standard deviation of 0, which would make any difference certain. But
-        each accuracy is a count of test samples, and that number of samples limits the precision.
-
         Args:
-            values: Differences or accuracies, one per seed.
+            values: Values, one per seed.
             step: Smallest change of an accuracy, 1 over the number of test samples.
         Raises:
             StudyError: there are fewer than two values.
-        Example:
-            >>> low, high = Differences.of([0.0, 0.0, 0.0], step=1 / 10_000).interval
-            >>> round(high, 6)  # 1 - 0.025 ** (1 / 30_000)
-            0.000123
         """
         if len(values) < 2:
-            raise StudyError(f"A test needs at least two pairs of runs, got {len(values)}.")
+            raise StudyError(f"An interval of a mean needs at least two runs, got {len(values)}.")
         # The rounded sum of equal values may make a mean and a spread that are off by 1e-17.
         equal = len(set(values)) == 1
         mean, spread = (values[0], 0.0) if equal else (fmean(values), stdev(values))
         return cls(len(values), mean, max(spread, least_spread(len(values), step)))
 
     @property
-    def error(self) -> float:
-        """Standard error of the mean: ``sd / sqrt(n)``."""
-        return self.sd / math.sqrt(self.n)
-
-    @property
     def half(self) -> float:
         """Half the width of the 95 % interval: ``t(0.975, n - 1) sd / sqrt(n)``."""
         return half_width(self.sd, self.n, CONFIDENCE)
 
+
+def share(place: int) -> float:
+    """Share of the level that the ``place``-th of ever more looks gets, from 0: four fifths, then half of what is left.
+
+    Example:
+        >>> [round(share(place), 4) for place in range(4)]
+        [0.8, 0.1, 0.05, 0.025]
+    """
+    return 0.2 * 0.5**place if place else 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Median of ``n`` differences, one per pair of runs, with its interval.
+
+    With ``k`` the largest number for which ``P(Bin(n, 1/2) <= k)`` is at most the level, the interval ends at the values
+    of rank ``k + 1`` from below and from above: the sign test inverted, exact for any distribution. Where
+    ``2 ** -n`` is above the level, it is the range, extended on each side by
+    ``(2 ** -n / level) ** (1 / (n - 1)) - 1`` times its width. That holds where the density falls on both sides of the
+    median; below ``LEAST_PAIRS`` values there is no interval.
+
+    Args:
+        n: Number of values.
+        median: Median of the values.
+        low, high: Ends of the interval, infinite if there is none.
+    Source:
+        Lanke 1974, Interval estimation of a median, Scandinavian Journal of Statistics 1, 28-32.
+    """
+
+    n: int
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], below: float = LEVEL, above: float = LEVEL) -> Differences:
+        """Summary of single values.
+
+        Args:
+            values: Differences, one per pair, at least one.
+            below, above: Levels of the lower and of the upper end: the chance that the true median lies beyond it.
+        Example:
+            >>> Differences.of([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+            Differences(n=9, median=0.5, low=0.2, high=0.8)
+        """
+        ordered = sorted(values)
+        low = _end(ordered, below)
+        high = -_end([-value for value in reversed(ordered)], above)
+        return cls(len(ordered), median(ordered), low, high)
+
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean, ``mean ± half``."""
-        return self.mean - self.half, self.mean + self.half
-
-    @property
-    def effect(self) -> float | None:
-        """Effect size, ``J mean / sd`` with Hedges' ``J`` against its bias; ``None`` if ``sd`` is 0.
-
-        Source:
-            Hedges 1981, doi:10.3102/10769986006002107: ``J = gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2))`` with
-            ``m = n - 1``. With two pairs ``J`` is 0 and there is no effect to speak of.
-        """
-        freedom = self.n - 1
-        if self.sd == 0 or freedom < 2:
-            return None
-        log_j = math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2) - math.log(freedom / 2) / 2
-        return math.exp(log_j) * self.mean / self.sd
-
-    def above(self, threshold: float) -> float:
-        """p-value of "the true mean is above ``threshold``" against "it is not", by the t test.
-
-        Example:
-            >>> round(Differences(n=10, mean=1.58, sd=1.229995).above(0), 6)
-            0.001416
-        """
-        if self.sd == 0:
-            return 0.0 if self.mean > threshold else 1.0
-        return float(special_functions().stdtr(self.n - 1, (threshold - self.mean) / self.error))
-
-    def below(self, threshold: float) -> float:
-        """p-value of "the true mean is below ``threshold``" against "it is not"."""
-        return Differences(self.n, -self.mean, self.sd).above(-threshold)
+        """Interval of the median."""
+        return self.low, self.high
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that the chance of any false rejection in the family is at most the level.
+def _end(ordered: Sequence[float], level: float) -> float:
+    """Lower end of the interval of the median of values in ascending order."""
+    n = len(ordered)
+    if n < LEAST_PAIRS or level <= 0:
+        return -math.inf
+    if (beyond := _beyond(n, level)) >= 0:
+        return ordered[beyond]
+    width = ordered[-1] - ordered[0]
+    # Values that are all equal have no density, and say no more than their number.
+    return ordered[0] - _extension(n, level) * width if width else -math.inf
 
-    In ascending order, ``max over j <= i of (m - j + 1) p(j)``, at most 1.
 
-    Source:
-        Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 65-70.
-    Example:
-        >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03, 0.005])]
-        [0.03, 0.06, 0.06, 0.02]
+def _extension(n: int, level: float) -> float:
+    """Part of its width by which a range is extended on one side, where the range alone misses too often."""
+    return (0.5**n / level) ** (1 / (n - 1)) - 1
+
+
+def _beyond(n: int, level: float) -> int:
+    """Number of values that may lie beyond an end of the interval: the largest ``k`` with ``P(Bin(n, 1/2) <= k) <= level``.
+
+    -1 if there is none.
     """
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    tail = special_functions().bdtr
+    low, high = -1, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if tail(middle, n, 0.5) <= level else (low, middle)
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Difference of two rates of collapse, candidate less baseline, over ``n`` pairs of runs, with its interval.
+
+    Args:
+        n: Number of pairs.
+        candidate, baseline: Numbers of pairs in which that side alone collapsed.
+        low, high: Ends of the interval: of each rate there is the exact limit of Clopper and Pearson, nine tenths of the
+            level for the one that counts most.
+    Source:
+        Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
+    """
+
+    n: int
+    candidate: int
+    baseline: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, n: int, candidate: int, baseline: int, below: float = LEVEL, above: float = LEVEL) -> Excess:
+        """Difference from counts.
+
+        Args:
+            n, candidate, baseline: Counts.
+            below, above: Levels of the lower and of the upper end.
+        Example:
+            >>> round(Excess.of(20, 0, 0).high, 3)  # 1 - 0.0225 ** (1 / 20)
+            0.173
+        """
+        return cls(
+            n,
+            candidate,
+            baseline,
+            -_most_excess(n, baseline, candidate, below),
+            _most_excess(n, candidate, baseline, above),
+        )
+
+
+def _most_excess(n: int, ours: int, theirs: int, level: float) -> float:
+    """Upper end of the interval of the difference of two rates."""
+    if n == 0 or level <= 0:
+        return 1.0
+    inverse = special_functions().betaincinv
+    most = float(inverse(ours + 1, n - ours, 1 - 0.9 * level)) if ours < n else 1.0
+    least = float(inverse(theirs, n - theirs + 1, 0.1 * level)) if theirs else 0.0
+    return most - least
 
 
 def power(n: int, distance: float, sd: float, level: float = LEVEL) -> float:
-    """Power: the probability that a one-sided t test of ``n`` differences rejects.
-
-    ``1 - F(t(1 - level, n - 1))`` with ``F`` the noncentral t of ``n - 1`` degrees and noncentrality
-    ``distance sqrt(n) / sd``.
+    """Power: the probability that one end of the interval of ``n`` normal differences clears a threshold.
 
     Args:
-        n: Number of differences, at least 2.
-        distance: Distance from the threshold of the test to the true mean, positive on the side where the test rejects.
+        n: Number of differences.
+        distance: Distance from the threshold to the true median, positive on the side where the verdict falls.
         sd: True standard deviation of the differences, above 0.
-        level: Level of the test.
-    Source:
-        Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, chapter 2; SciPy's ``nctdtr``.
+        level: Level of that end.
     Example:
-        >>> round(power(50, 0.421637, 1), 4)
-        0.8321
+        >>> round(power(10, 1.0, 1.0), 4)  # 9 of 10 above the threshold, each with a probability of 0.8413
+        0.5129
     """
+    if n < LEAST_PAIRS:
+        return 0.0
     special = special_functions()
-    critical, noncentrality = float(special.stdtrit(n - 1, 1 - level)), distance * math.sqrt(n) / sd
-    missed = float(special.nctdtr(n - 1, noncentrality, critical))
-    if not math.isnan(missed):
-        return 1 - missed
-    # Its series fails here and there from a noncentrality of 38 on.
-    from scipy.stats import nct  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+    size = distance / sd
+    if (beyond := _beyond(n, level)) >= 0:
+        return float(special.bdtr(beyond, n, special.ndtr(-size)))
+    # The least of the values is x above the threshold, and the largest is less than x / extension above it.
+    import numpy as np  # noqa: PLC0415
 
-    return float(nct.sf(critical, n - 1, noncentrality))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    x = np.linspace(0, max(0.0, size) + 9, 4001)[1:]
+    density = n * np.exp(-((x - size) ** 2) / 2) / math.sqrt(2 * math.pi)
+    others = special.ndtr(x + x / _extension(n, level) - size) - special.ndtr(x - size)
+    return float(np.sum(density * others ** (n - 1)) * (x[1] - x[0]))
+
+
+def detectable(n: int, sd: float, level: float = LEVEL, chance: float = POWER) -> float | None:
+    """Smallest distance from the threshold that ``n`` normal differences find with a probability of ``chance``.
+
+    Returns:
+        Distance, in the unit of ``sd``; ``None`` if there are too few differences for any.
+    Example:
+        >>> round(detectable(20, 1.0), 2)
+        0.84
+    """
+    if n < LEAST_PAIRS:
+        return None
+    low, high = 0.0, 1.0
+    while power(n, high, 1.0, level) < chance:
+        low, high = high, 2 * high
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(n, middle, 1.0, level) < chance else (low, middle)
+    return high * sd
 
 
 def seeds_needed(
-    distances: Sequence[float], sd: float, level: float = LEVEL, *, least: int = 3, chance: float = POWER
+    distances: Sequence[float], sd: float, level: float = LEVEL, *, least: int = LEAST_PAIRS, chance: float = POWER
 ) -> int | None:
-    """Smallest number of seeds with which one-sided tests all reject, with a probability of ``chance`` or more.
+    """Smallest number of seeds whose intervals clear all thresholds, with a probability of ``chance`` or more.
 
-    Of several tests, each may fail: their power together is at least ``1 - sum(1 - power)``.
+    Of several thresholds, each may be missed: the power is at least ``1 - sum(1 - power)``.
 
     Args:
-        distances: Distances from the threshold of each test to the true mean; all must be above 0.
-        sd: Standard deviation of the differences, as estimated by a pilot.
-        level: Level of each test.
+        distances: Distances from each threshold to the true median; all must be above 0.
+        sd: Standard deviation of the differences.
+        level: Level of each end.
         least: Smallest number to consider.
         chance: Requested power.
     Returns:
-        Number of seeds, or ``None`` if more than ten thousand are needed or the true mean lies on the wrong side.
+        Number of seeds, or ``None`` if more than a thousand are needed or the true median lies on the wrong side.
     Example:
-        >>> seeds_needed([5.0], sd=5.0)
-        10
+        >>> seeds_needed([1.0], sd=1.0)
+        17
     """
     if not distances or min(distances) <= 0:
         return None
     if sd == 0:
-        return least
-
-    def enough(n: int) -> bool:
-        return sum(1 - power(n, distance, sd, level) for distance in distances) <= 1 - chance
-
-    return _smallest(enough, least)
-
-
-def _smallest(enough: Callable[[int], bool], least: int) -> int | None:
-    """Smallest integer from ``least`` to ten thousand that is enough, where every larger one is too."""
-    low, high = least - 1, least
-    while not enough(high):
-        if high >= _MOST_SEEDS:
-            return None
-        low, high = high, min(2 * high, _MOST_SEEDS)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+        return max(least, LEAST_PAIRS)
+    return next(
+        (
+            n
+            for n in range(max(least, LEAST_PAIRS), _MOST_SEEDS + 1)
+            if sum(1 - power(n, distance, sd, level) for distance in distances) <= 1 - chance
+        ),
+        None,
+    )

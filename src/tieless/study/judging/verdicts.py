@@ -1,7 +1,7 @@
-"""Verdicts on claims: for each cell the difference, its interval and its tests; for each claim one verdict.
+"""Verdicts on claims: for each cell two intervals and what they decide; for each claim one verdict.
 
-Undecided cells get further seeds, on both sides, up to the next look. All tests compare runs paired by seed. ``docs/statistics.md`` defines the accuracy of a run, the family of comparisons
-and the number of looks; they are computed here.
+Undecided cells get further seeds, on both sides, up to the next look. ``docs/statistics.md`` defines what a claim says,
+the family of comparisons and the looks.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from tieless.errors import StudyError
 from tieless.study.claims import Claim
-from tieless.study.judging.comparison import LEAST_PAIRS, ClaimCell, Comparison, Verdict, steps
+from tieless.study.judging.comparison import ClaimCell, Comparison
 from tieless.study.judging.pairing import Pairing, cells_of, pairings
-from tieless.study.judging.statistics import LEVEL, holm
-from tieless.study.study import Study
+from tieless.study.judging.questions import Verdict, together
+from tieless.study.judging.statistics import LEAST_PAIRS, LEVEL, share
+from tieless.study.study import Batch, Study
 from tieless.study.trial import Result, Trial
 
 
@@ -27,14 +28,18 @@ class ClaimVerdict:
         verdict: Verdict: ``holds`` if every cell holds, ``does not hold`` if one cell does not, else ``undecided``.
         cells: Comparisons, one per cell.
         family: Number of comparisons that share the error rate, those of the other claims included.
-        looks: Number of times that the data may be looked at, each time at that part of the level.
+        level: Part of the level, 2.5 % for each direction, that each comparison has over all its looks.
+        looks: Number of looks so far, of the cell with the most.
+        batch: Place of the claim among those that were added after the first results: 0 for a planned one.
     """
 
     claim: Claim
     verdict: Verdict
     cells: tuple[ClaimCell, ...]
     family: int
+    level: float
     looks: int
+    batch: int = 0
 
     @property
     def more(self) -> int | None:
@@ -44,6 +49,8 @@ class ClaimVerdict:
     @property
     def text(self) -> str:
         """Verdict in words: ``holds``, ``undecided, needs about 7 more seeds``, ``undecided: not run yet``."""
+        if self.verdict == "identical":
+            return "identical runs, which are no evidence"
         if self.verdict != "undecided":
             return self.verdict
         if not self.cells:
@@ -59,7 +66,7 @@ def judge(claims: Iterable[Claim], study: Study, results: Iterable[Result]) -> l
 
     Args:
         claims: Claims, whose comparisons share the error rate: the probability that any verdict is wrong is at most 5
-            %.
+            %. Claims that the study's plan lists in a later batch have a part of it by themselves.
         study: Plan, as stored.
         results: All known results.
     Raises:
@@ -77,7 +84,7 @@ def check_most_seeds(study: Study, most: int) -> None:
     if not study.claims:
         raise StudyError(f"{study.name} has no claims to decide: give it some, as 'claims:' in its file.")
     if most < LEAST_PAIRS:
-        raise StudyError(f"At most {most} seeds decide nothing: a test needs {LEAST_PAIRS} pairs of runs.")
+        raise StudyError(f"At most {most} seeds decide nothing: a verdict needs {LEAST_PAIRS} pairs of runs.")
 
 
 def more_seeds(study: Study, results: Iterable[Result], *, every_cell: bool = False) -> list[Trial]:
@@ -91,8 +98,8 @@ def more_seeds(study: Study, results: Iterable[Result], *, every_cell: bool = Fa
     chosen = () if study.choose is None else study.choose.seeds
     wanted: dict[Trial, None] = {}
     for comparison in _undecided(study, results, every_cell=every_cell):
-        size = next((size for size in comparison.sizes if size > comparison.ended), None)
-        if size is None:
+        size = comparison.next_look
+        if study.most_seeds is None or size > study.most_seeds:
             continue
         seeds = list(comparison.pairing.seeds)
         number = max(seeds) + 1
@@ -126,34 +133,76 @@ def _judged(
     claims: Iterable[Claim], study: Study, results: Iterable[Result]
 ) -> list[tuple[ClaimVerdict, list[Comparison]]]:
     known = {result.trial: result for result in results}
-    found_steps = steps(known.values())
-    asked: list[tuple[Claim, list[Comparison]]] = []
-    for claim in claims:
-        found = _found(claim, study)
+    asked = [(claim, _batch(claim, study), _found(claim, study)) for claim in claims]
+    sizes: dict[int, int] = {place: batch.comparisons for place, batch in enumerate(study.batches)}
+    for place in {place for _, place, _ in asked}:
+        now = sum(comparisons_of(claim, study) for claim, other, _ in asked if other == place)
+        sizes[place] = max(sizes.get(place, 0), now)
+    judged: list[tuple[ClaimVerdict, list[Comparison]]] = []
+    for claim, place, found in asked:
+        level = LEVEL * share(place) / max(1, sizes[place])
         varied = _varied(found)
-        asked.append((claim, [Comparison(claim, one, known, found_steps, study.most_seeds, varied) for one in found]))
-    everything = [comparison for _, comparisons in asked for comparison in comparisons]
-    p_holds = holm([comparison.p_holds for comparison in everything])
-    p_fails = holm([comparison.p_fails for comparison in everything])
-    verdicts: list[Verdict] = [_verdict(*pair) for pair in zip(p_holds, p_fails, strict=True)]
-    open_ones = max(1, verdicts.count("undecided"))
-    cells = iter(
-        comparison.judged(holds, fails, verdict, open_ones)
-        for comparison, holds, fails, verdict in zip(everything, p_holds, p_fails, verdicts, strict=True)
-    )
-    return [
-        (_together(claim, tuple(next(cells) for _ in comparisons), len(everything), comparisons), comparisons)
-        for claim, comparisons in asked
-    ]
+        comparisons = [Comparison(claim, one, known, varied, level) for one in found]
+        cells = tuple(comparison.cell for comparison in comparisons)
+        verdict = ClaimVerdict(
+            claim=claim,
+            verdict=together(cell.verdict for cell in cells) if cells else "undecided",
+            cells=cells,
+            family=sizes[place],
+            level=level,
+            looks=1 + max((comparison.look for comparison in comparisons), default=-1),
+            batch=place,
+        )
+        judged.append((verdict, comparisons))
+    return judged
+
+
+def _batch(claim: Claim, study: Study) -> int:
+    """Place of the batch that has a claim, or of the next one; 0 in a study that lists none."""
+    places = (place for place, batch in enumerate(study.batches) if claim in batch.claims)
+    return next(places, len(study.batches))
+
+
+def comparisons_of(claim: Claim, study: Study) -> int:
+    """Number of cells that a claim is about, also if their learning rates are still to be chosen."""
+    return len(_asked(claim, study))
+
+
+def registered(study: Study, before: Study, *, seen: bool) -> Study:
+    """Study with the batches of its claims, after those of its folder's plan before.
+
+    Until a first run has ended all claims are one batch. Claims that come later are another one.
+
+    Args:
+        study: Study with its new plan.
+        before: Study with the plan before.
+        seen: True if results of the plan before are there.
+    """
+    batches = before.batches or (_batch_of(before.claims, before),)
+    later = [claim for claim in study.claims if all(claim not in batch.claims for batch in batches)]
+    if not seen or not (before.claims or later):
+        return study
+    return replace(study, batches=(*batches, _batch_of(later, study)) if later else batches)
+
+
+def _batch_of(claims: Sequence[Claim], study: Study) -> Batch:
+    return Batch(tuple(claims), sum(comparisons_of(claim, study) for claim in claims))
+
+
+def _asked(claim: Claim, study: Study) -> list[Pairing]:
+    """Cells that a claim is about, by the runs that choose learning rates where there are any."""
+    if study.choose is None:
+        return cells_of(claim, study.trials, chooses=False, added=study.added)
+    choosing = [trial for trial in study.trials if trial.test == "never" and not study.choose.confirms(trial)]
+    return cells_of(_of_any_length(claim) if study.choose.epochs else claim, choosing, chooses=True)
 
 
 def _found(claim: Claim, study: Study) -> list[Pairing]:
     """Cells that a claim is about; empty if their learning rates are still to be chosen."""
+    asked = _asked(claim, study)
     if study.choose is None:
-        return cells_of(claim, study.trials, chooses=False, added=study.added)
+        return asked
     tested = [trial for trial in study.trials if trial.test != "never"]
-    choosing = [trial for trial in study.trials if trial.test == "never" and not study.choose.confirms(trial)]
-    asked = cells_of(_of_any_length(claim) if study.choose.epochs else claim, choosing, chooses=True)
     # A cell whose rate is not chosen yet has no runs: a verdict must not pass it over.
     found = pairings(claim, tested, study.added) if tested else []
     return found if len(found) == len(asked) else []
@@ -167,22 +216,3 @@ def _of_any_length(claim: Claim) -> Claim:
 def _varied(found: Sequence[Pairing]) -> list[str]:
     names = list(found[0].settings) if found else []
     return [name for name in names if len({str(one.settings[name]) for one in found}) > 1]
-
-
-def _verdict(p_holds: float, p_fails: float) -> Verdict:
-    if min(p_holds, p_fails) > LEVEL:
-        return "undecided"
-    return "holds" if p_holds < p_fails else "does not hold"
-
-
-def _together(
-    claim: Claim, cells: tuple[ClaimCell, ...], family: int, comparisons: Sequence[Comparison]
-) -> ClaimVerdict:
-    verdicts = {cell.verdict for cell in cells}
-    verdict: Verdict = "undecided"
-    if "does not hold" in verdicts:
-        verdict = "does not hold"
-    elif verdicts == {"holds"}:
-        verdict = "holds"
-    looks = max((len(comparison.sizes) for comparison in comparisons), default=1)
-    return ClaimVerdict(claim=claim, verdict=verdict, cells=cells, family=family, looks=looks)

@@ -69,8 +69,8 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
     ``finished_epochs`` counts finished epochs, ``epochs`` the requested ones. Versions and hardware are columns such as
     ``version_torch`` and ``hardware_processor``. If some trial is judged by another metric than the accuracy, there are
     ``metric``, ``test_metric``, ``validation_metric`` and ``chance``. In a study that may get seeds until its claims are decided,
-    ``most_seeds`` is their largest number, and ``added`` is 1 for runs of added seeds; both determine the number of
-    looks at the data.
+    ``most_seeds`` is their largest number; ``added`` is 1 for runs of added seeds, without which the looks at the data
+    could not be told.
     """
     most_seeds = None if study is None else study.most_seeds
     added = {trial.id for trial in study.trials[len(study.trials) - study.added :]} if study is not None else set[str]()
@@ -81,7 +81,7 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
         end = {name: getattr(result, name) for name in _END}
         versions = {f"version_{name}": value for name, value in sorted(result.versions.items())}
         hardware = {f"hardware_{name}": value for name, value in sorted(result.hardware.items())}
-        looks = {"added": None if most_seeds is None else int(result.trial.id in added), "most_seeds": most_seeds}
+        looks = {"added": int(result.trial.id in added) if added or most_seeds else None, "most_seeds": most_seeds}
         rows.append(
             {
                 **_of_trial(result),

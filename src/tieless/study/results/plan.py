@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from tieless.study.choose import choices, confirmations, extensions, finals
 from tieless.study.judging.pairing import cell
+from tieless.study.judging.statistics import LEAST_PAIRS
 from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
 
@@ -17,7 +19,8 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
     Args:
         study: Study as ``parse_study`` returns it.
         results: All known results, of this plan or not.
-        added: Trials that were added in this folder. Trials of cells that the study no longer has are left out.
+        added: Trials that were added in this folder, to decide claims or by a wider file after the first results. Trials of
+            cells that the study no longer has are left out.
         most_seeds: Largest number of seeds that a cell may get; ``None`` if none are ever added.
     """
     trials = study.trials
@@ -26,6 +29,25 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
         first = [*trials, *extensions(study.asked, study.choose, results)]
         choosing = [*first, *confirmations(study.asked, study.choose, first, results)]
         trials = (*choosing, *finals(study.asked, study.choose, choices(choosing, results, study.choose)))
-    known, cells = set(trials), {cell(trial) for trial in trials}
-    kept = [trial for trial in added if cell(trial) in cells and trial not in known]
-    return replace(study, trials=(*trials, *kept), added=len(kept), most_seeds=most_seeds)
+    late, cells = set(added), {cell(trial) for trial in trials}
+    kept = [trial for trial in added if cell(trial) in cells]
+    first = [trial for trial in trials if trial not in late]
+    return replace(study, trials=(*first, *kept), added=len(kept), most_seeds=most_seeds)
+
+
+def widened(study: Study, before: Study, finished: Container[str]) -> list[Trial]:
+    """Trials of cells that were large enough for a verdict and had results before these seeds were asked for.
+
+    Args:
+        study: Study with its new plan.
+        before: Study with the plan before.
+        finished: Ids of the trials that have a result.
+    """
+    there = set(before.trials)
+    seen = Counter(cell(trial) for trial in there)
+    ran = {cell(trial) for trial in there if trial.test != "never" and trial.id in finished}
+    return [
+        trial
+        for trial in study.trials
+        if trial not in there and cell(trial) in ran and seen[cell(trial)] >= LEAST_PAIRS
+    ]

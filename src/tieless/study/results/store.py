@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 
 from tieless._files import is_file, write_whole
 from tieless.errors import StudyError, TielessError
+from tieless.study.judging.verdicts import registered
 from tieless.study.results.database import Database
-from tieless.study.results.plan import planned
+from tieless.study.results.plan import planned, widened
 from tieless.study.study import SHIPPED, Study
 from tieless.study.trial import Result, Trial
 
@@ -220,9 +221,25 @@ class Store:
         most = self._database.rows("SELECT most FROM looks")
         results = () if study.choose is None else self.results(planned=False)
         full = planned(study, results, self._trials("added"), most[0][0] if most else None)
+        if (before := self._before()) is not None:
+            finished = self.finished_ids()
+            if late := widened(full, before, finished):
+                self._add(late)
+                full = planned(study, results, self._trials("added"), full.most_seeds)
+            seen = any(trial.id in finished and trial.test != "never" for trial in before.trials)
+            full = registered(full, before, seen=seen)
         if full != self._written_plan:
             self._write_plan(full)
         return full
+
+    def _before(self) -> Study | None:
+        """Study with the plan before; ``None`` in a new store, or if its record is damaged."""
+        if not self._database.rows("SELECT only FROM study"):
+            return None
+        try:
+            return self.study()
+        except StudyError:
+            return None
 
     def _write_plan(self, full: Study) -> None:
         self._database.execute("INSERT OR REPLACE INTO study VALUES (1, ?)", [json.dumps(full.to_dict())])
@@ -239,16 +256,11 @@ class Store:
         Returns:
             Number of results that this store did not have.
         Raises:
-            StudyError: it is another study, or it was begun with another number of seeds that a cell may get.
+            StudyError: it is another study.
         """
         ours, theirs = self.study(), other.study()
         if ours.name != theirs.name:
             raise StudyError(f"{other.file.parent} holds the study {theirs.name!r}, and not {ours.name!r}.")
-        if ours.most_seeds != theirs.most_seeds:
-            raise StudyError(
-                f"{other.file.parent} was begun with at most {theirs.most_seeds} seeds, the first with {ours.most_seeds}:"
-                " the looks at the data would be others."
-            )
         before = self.finished_ids()
         self.take(theirs, other.results(planned=False))
         planned, added = (
@@ -260,25 +272,18 @@ class Store:
         return len(self.finished_ids() - before)
 
     def allow_seeds(self, most: int) -> None:
-        """Fix the largest number of seeds of a cell. It determines the number of looks, so it cannot be changed.
-
-        Raises:
-            StudyError: another number was fixed before.
-        """
-        before = self._database.rows("SELECT most FROM looks")
-        if before and before[0][0] != most:
-            raise StudyError(
-                f"{self.file.parent} was begun with at most {before[0][0]} seeds, and with {most} the looks at its data"
-                f" would be others: go on with --max-seeds {before[0][0]}, or start in another folder."
-            )
+        """Set the largest number of seeds of a cell."""
         with self._database.transaction():
             self._database.execute("INSERT OR REPLACE INTO looks VALUES (1, ?)", [most])
 
     def add_seeds(self, trials: Iterable[Trial]) -> None:
         """Remember trials as added to the study, for this plan and all later ones."""
         with self._database.transaction():
-            rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
-            self._database.execute_many("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
+            self._add(trials)
+
+    def _add(self, trials: Iterable[Trial]) -> None:
+        rows = [(trial.id, json.dumps(trial.to_dict())) for trial in trials]
+        self._database.execute_many("INSERT OR IGNORE INTO added (id, json) VALUES (?, ?)", rows)
 
     def study(self) -> Study:
         """Study as it was last run in this folder: its trials are the plan.
@@ -343,11 +348,11 @@ class Store:
             study: Study of the results, as ``load_table`` returns it.
             results: Results. Those already in the store stay as they are.
         Raises:
-            StudyError: the results cannot be written, or another number of seeds was fixed for this folder.
+            StudyError: the results cannot be written.
         """
         if study.most_seeds is not None:
             self.allow_seeds(study.most_seeds)
-            self.add_seeds(study.trials[len(study.trials) - study.added :])
+        self.add_seeds(study.trials[len(study.trials) - study.added :])
         self.add_all(results)
 
     def results(self, *, planned: bool = True) -> list[Result]:

@@ -43,7 +43,7 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
     """Read a table of trials, and its study as far as the table has it.
 
     A table has only the last epoch of each run: the ``EpochRecord``s of earlier epochs have NaN and ``None``. A table
-    of an earlier version lacks the number of test samples and does not mark the seeds that ``--until-decided`` added,
+    of an earlier version lacks the number of test samples and does not mark the seeds that were added,
     so that these count as planned. A table that a spreadsheet or pandas has rewritten is read as it was: ``10.0`` is
     the integer 10, NaN is an empty cell.
 
@@ -186,8 +186,8 @@ def _is_added(row: _Row, most_seeds: int | None) -> bool:
     most, added = columns.count(row, "most_seeds"), columns.flag(row, "added")
     if most != most_seeds:
         raise StudyError(f"most_seeds: expected {most_seeds} as in the first row, got {most}.")
-    if added not in ((None,) if most is None else (0, 1)):
-        raise StudyError(f"added: expected {'nothing, as most_seeds has' if most is None else '0 or 1'}, got {added}.")
+    if added not in ((None, 0, 1) if most is None else (0, 1)):
+        raise StudyError(f"added: expected 0 or 1, got {added}.")
     return bool(added)
 
 

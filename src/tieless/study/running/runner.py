@@ -35,7 +35,6 @@ from tieless.study.running.events import Event, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
 from tieless.study.running.processes import ProcessPool, pipe
 from tieless.study.running.training import run_trial
-from tieless.study.running.underway import Underway
 from tieless.study.running.worker import NAME, NO_GUARD, RunTrial
 from tieless.study.running.workers import LOCK, WorkerCount
 from tieless.study.study import Study
@@ -133,7 +132,7 @@ def run(
         workers: Number of processes.
         threads: Number of Torch threads of each process.
         most_seeds: Largest number of seeds of a cell, up to which seeds are added to undecided claims; ``None`` adds
-            none. It determines the number of looks at the claims, so a folder keeps its first value.
+            none. Each look is at twice as many seeds as the one before.
         every_cell: True to add seeds also to undecided cells of a claim that another cell has settled.
         budget: Number of seconds after which no further trial begins; running trials are waited for.
         grace: Number of seconds for which running trials are waited for after SIGTERM, which else ends them at once, and
@@ -150,8 +149,7 @@ def run(
         listen: Function called in this process with each event.
     Raises:
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
-            to be added to a study without claims, ``taken`` was begun with another ``most_seeds``, or the script that
-            calls this function does so in each worker too.
+            to be added to a study without claims, or the script that calls this function does so in each worker too.
         LostResultError: results cannot be stored, because the disk is full or the store was deleted.
     """
     if mp.current_process().name == NAME:
@@ -177,7 +175,6 @@ def run(
             store.take(source, results)
         if most_seeds is not None:
             store.allow_seeds(most_seeds)
-        underway = processes.enter_context(contextlib.closing(Underway(folder)))
         if pool is None:
             count = processes.enter_context(contextlib.closing(WorkerCount(folder, workers)))
             pool = ProcessPool(count, threads, run_trial, trial_timeout)
@@ -190,7 +187,6 @@ def run(
             grace=grace,
             most_failures=most_failures,
             checkpoints=checkpoints,
-            underway=underway,
         )
         try:
             more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)

@@ -49,13 +49,33 @@ def test_statement_1_one_layer_and_one_sample_keep_the_bound():
         assert _cosine(tied, untied) >= kantorovich_bound(slopes.min().item(), slopes.max().item())
 
 
+def test_statement_1_slopes_of_0_turn_by_90_degrees_at_most_and_come_as_close_as_one_likes():
+    generator = torch.Generator().manual_seed(0)
+    assert kantorovich_bound(0.0, 1.0) == 0
+    for _ in range(50):
+        x, feedback = (torch.randn(1, n, generator=generator, dtype=torch.float64) for n in (5, 7))
+        slopes = torch.rand(1, 7, generator=generator, dtype=torch.float64).round() * 0.7
+        slopes[0, 0] = 0.7  # else nothing may be left
+        tied, untied = (_gradients(x, feedback, s) for s in (torch.ones_like(slopes), slopes))
+        assert _cosine(tied, untied) > 0
+    for small in (1e-2, 1e-4):
+        x, feedback = torch.ones(1, 3, dtype=torch.float64), _one([[1.0, small]])
+        tied, untied = (_gradients(x, feedback, s) for s in (_one([[1.0, 1.0]]), _one([[0.0, 1.0]])))
+        assert _cosine(tied, untied) == pytest.approx(small, rel=1e-3)
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_statement_2_two_samples_can_turn_a_gradient_round(ratio, place):
-    """For any slopes that are not all equal, however close."""
-    opposite = ratio + place * (1 - ratio)
-    x, feedback = torch.ones(2, 1, dtype=torch.float64), _one([[1.0], [-opposite]])
-    slopes = _one([[ratio], [1.0]])
-    tied, untied = _gradients(x, feedback, torch.ones_like(slopes)), _gradients(x, feedback, slopes)
+    """For any slopes that are not all equal, however close, and where they are a function of ``z``, which the samples do not share."""
+    opposite = (ratio + place * (1 - ratio)) / 2
+    x, feedback = _one([[1.0], [2.0]]), _one([[1.0], [-opposite]])
+    layer = nn.Linear(1, 1, bias=False).double()
+    z = layer(x)
+    slopes = torch.where(z.abs() < 1.5 * layer.weight.abs(), ratio, 1.0).detach()
+    tied, untied = (
+        torch.autograd.grad((Slopes(s)(z) * feedback).sum(), layer.weight, retain_graph=True)[0]
+        for s in (torch.ones_like(slopes), slopes)
+    )
     assert tied.item() > 0 > untied.item()
 
 
@@ -125,6 +145,18 @@ def test_statement_5_the_bound_through_depth_holds_for_the_feedback_of_a_sample(
         assert layer.cosine >= layer.bound >= kantorovich_bound(0.9, 1.0) - 1e-6
 
 
+@given(st.integers(0, 2**31))
+def test_statement_5_takes_derivatives_without_their_sign(seed):
+    """As silu's, which is below 0 in a part: a diagonal map turns by the ratio of its largest and least absolute value."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(6, generator=generator, dtype=torch.float64) - 1
+    derivative = torch.autograd.functional.jacobian(lambda z: F.silu(z).sum(), z)
+    u, t = torch.randn(2, 6, generator=generator, dtype=torch.float64)
+    condition = (derivative.abs().max() / derivative.abs().min()).item()
+    angle, after = (math.acos(max(-1.0, min(1.0, c))) for c in (_cosine(u, t), _cosine(derivative * u, derivative * t)))
+    assert after <= _turned(angle, condition) + 1e-6
+
+
 def test_statement_5_is_empty_where_a_slope_is_0():
     net = nn.Sequential(nn.Linear(8, 32), tl.Activation("relu", "constant"), nn.Linear(32, 3))
     (found,) = bounds(net, (torch.randn(32, 8), torch.randint(0, 3, (32,)))).parts
@@ -190,6 +222,44 @@ def test_statement_7_through_depth_each_jam_takes_its_factor():
     found = list(tl.alignment(net, F.cross_entropy, (x, labels)).feedback.layers.values())
     for passed, layer in enumerate(reversed(found), start=1):
         assert layer.cosine == pytest.approx(expected_cosine("full_jam", depth=passed), abs=0.03)
+
+
+def test_statement_7_needs_weights_of_mean_0():
+    """With a mean, what ``u`` and ``t`` have in common on average goes to all units, and the cosine is another."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.rand(2000, generator=generator)
+    u = t * torch.rand(2000, generator=generator)
+    noise = torch.randn(2000, 2000, generator=generator)
+    assert _cosine(noise.T @ u, noise.T @ t) == pytest.approx(_cosine(u, t), abs=0.03)
+    assert _cosine((noise + 1).T @ u, (noise + 1).T @ t) > _cosine(u, t) + 0.1
+
+
+def test_statement_7_a_finite_fourth_moment_narrows_the_cosine_as_the_width_grows():
+    """16 times the elements leave a quarter of the scatter; a distribution without the moment keeps much more of it."""
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(500, 4096, generator=generator)
+    # |U| of Pareto's distribution with index 3: its second moment is 3, its fourth is infinite.
+    heavy = uniform ** (-1 / 3)
+
+    def scatter(draws, width):
+        t = torch.ones(width)
+        return torch.tensor([_cosine(one[:width] * t, t) for one in draws]).std().item()
+
+    assert scatter(uniform, 4096) / scatter(uniform, 256) == pytest.approx(1 / 4, abs=0.05)
+    assert scatter(heavy, 4096) / scatter(heavy, 256) > 0.35
+
+
+def test_statement_8_of_one_unit_says_nothing_however_many_inputs_it_has():
+    x = torch.ones(2, 5000, dtype=torch.float64)
+    feedback = _one([[1.0], [-0.9]])
+    mean, square = moments_of("full_jam")
+    spread = ((feedback.square().sum() * 5000) / (feedback.T @ x).square().sum()).item()
+    assert mean / math.sqrt(mean**2 + (square - mean**2) * spread) == pytest.approx(0.13, abs=0.005)
+    for key in range(5):
+        torch.manual_seed(key)
+        slopes = torch.rand(2, 1, dtype=torch.float64)
+        tied, untied = (_gradients(x, feedback, s) for s in (torch.ones_like(slopes), slopes))
+        assert abs(_cosine(tied, untied)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.8, -1.0])

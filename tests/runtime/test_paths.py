@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import tieless_runtime
 from hypothesis import given, settings, strategies as st
+from tieless_runtime import plan
+from tieless_runtime.bits import ungrouped
+from tieless_runtime.operations import Conv, Linear, Quantise, Threshold
 from tieless_runtime.paths import PATHS, runnable
+from tieless_runtime.weights import Weight
 
 from tests.runtime import layers
-from tests.runtime.networks import small_network
+from tests.runtime.networks import small_network, weight
 
 HERE = [pytest.param(path, marks=[] if path in runnable() else pytest.mark.skip(f"no {path} here")) for path in PATHS]
 
@@ -54,3 +58,56 @@ def test_a_cpu_that_numba_is_told_of_has_the_plain_path_alone():
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["plain"]
+
+
+def grouped(rng, channels, groups, kind, low, high):
+    """Convolution in groups, of integers or of signs."""
+    made = layers.Builder((channels, 9, 9))
+    made.add(Quantise, scale=1.0, low=low, high=high)
+    edges = rng.integers(low, high, (1, channels)).astype(np.int32)
+    if high < 99:
+        made.add(Threshold, thresholds=edges, direction=rng.choice([-1, 1], channels).astype(np.int8), low=-1, step=2)
+    weights = weight(rng, kind, (2 * channels, channels // groups, 3, 3), 8 * (kind == "integer"))
+    sizes = {"stride": (2, 1), "padding": (1, 1), "dilation": (1, 1), "groups": groups}
+    made.add(Conv, weight=weights, bias=rng.integers(-99, 99, 2 * channels).astype(np.int32), **sizes)
+    return made.network
+
+
+def large(rng, features):
+    """Linear layer whose sums go beyond what float32 holds exactly."""
+    made = layers.Builder((features,))
+    made.add(Quantise, scale=1.0, low=0, high=255)
+    weights = Weight("integer", rng.integers(100, 128, (33, features)).astype(np.int8), 8)
+    made.add(Linear, weight=weights, bias=rng.integers(2**27, 2**28, 33).astype(np.int32))
+    return made.network
+
+
+RNG = np.random.default_rng(0)
+FAST = {
+    "bits, depthwise": grouped(RNG, 70, 70, "binary", -8, 8),
+    "bits, groups": grouped(RNG, 12, 3, "integer", -8, 8),
+    "integers, groups": grouped(RNG, 6, 2, "ternary", -127, 127),
+    "large sums": large(RNG, 3001),
+}
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("path", HERE)
+def test_groups_and_large_sums_are_not_left_to_the_reference(name, path, monkeypatch):
+    network = FAST[name]
+    low, high = (network.operations[0].low, network.operations[0].high)
+    images = np.random.default_rng(1).integers(low, high + 1, (5, *network.shape)).astype(np.float32)
+    expected = tieless_runtime.evaluate(network, images)[network.output]
+    assert name != "large sums" or expected.max() > 2**26
+    apply = plan.reference.apply
+    monkeypatch.setattr(
+        plan.reference, "apply", lambda each, *given: None if each.kind in ("conv", "linear") else apply(each, *given)
+    )
+    assert (tieless_runtime.Model(network, path=path)(images) == expected).all()
+
+
+def test_groups_that_would_take_much_memory_stay_groups():
+    values = np.ones((4096, 1, 3, 3), np.int8)
+    sizes = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 4096}
+    operation = Conv(name="", inputs=("x",), output="y", weight=Weight("binary", values), bias=None, **sizes)
+    assert ungrouped(operation) is operation

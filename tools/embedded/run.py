@@ -1,9 +1,9 @@
 """Packed networks as C in emulators: are the scores those of the reference, and what do they cost?
 
-    python tools/embedded/run.py [NET.safetensors ...] [--images 200] [--bytes]
+    python tools/embedded/run.py [NET.safetensors ...] [--images 200] [--hosts 10000] [--bytes]
 
 Without networks, three that ship are packed with random weights. Each network is exported and compiled for every target that is installed (`make embedded` installs them), and run on images
-of the test set: 10,000 on this machine, with gcc, with clang and under sanitizers, and as many as asked in each
+of the test set: all 10,000 on this machine, with gcc, with clang and under sanitizers, or as many as asked, and 200 in each
 emulator. With --bytes each is asked again with a byte for every weight and activation. One row a network and target: bytes of flash, of scratch and of stack, and instructions an image, which QEMU counts.
 """
 
@@ -217,12 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", nargs="*", type=Path, help="packed networks of integers [three, not trained]")
     parser.add_argument("--images", type=int, default=200, help="images in each emulator [200]")
+    parser.add_argument("--hosts", type=int, help="images on this machine [all]")
     parser.add_argument("--bytes", action="store_true", help="each network in bytes too")
     parser.add_argument("--data", default="fashion-mnist", help="data set [fashion-mnist]")
     options = parser.parse_args()
     samples = load(options.data, seed=0)
-    images = np.rint(samples.test_x.numpy() * 255).astype(np.uint8)
-    labels = samples.test_y.numpy()
+    images = np.rint(samples.test_x[: options.hosts].numpy() * 255).astype(np.uint8)
+    labels = samples.test_y[: options.hosts].numpy()
     for target in (*HOSTS, *EMULATED):
         if target.missing:
             print(f"Left out: {target.name}, for want of {', '.join(target.missing)}.", file=sys.stderr)
@@ -237,7 +238,7 @@ def main() -> None:
         expected = reference(network, images)
         for target in (*HOSTS, *EMULATED):
             if not target.missing:
-                count = options.images if target.emulator else len(images)
+                count = min(options.images, len(images)) if target.emulator else len(images)
                 cells = row(target, program, images[:count], expected[:count])
                 failed |= cells[2] != f"{count:,} of {count:,}"
                 print(f"| {' | '.join(cells)} |", flush=True)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from tieless_runtime.kernels.products import product
 from tieless_runtime.kernels.tiles import Variant
 from tieless_runtime.operations import Conv, Linear, Threshold
 from tieless_runtime.values import Value
+from tieless_runtime.weights import Weight
 
 Array = NDArray[Any]
 BUFFER = 2**16
 """Bytes of gathered windows at a time: they stay in the first caches."""
+MOST_UNGROUPED = 2**22
+"""Number of weights up to which groups become one."""
 
 
 def words_of(channels: int) -> int:
@@ -32,6 +36,21 @@ def can_count(operation: Linear | Conv, value: Value) -> bool:
     """True if a product is one of bits: codes times packed weights, in one group, a step of codes being a power of two."""
     one_group = not isinstance(operation, Conv) or operation.groups == 1
     return value.kind == "code" and operation.weight.kind != "float" and one_group and value.step.bit_count() == 1
+
+
+def ungrouped(operation: Conv) -> Conv:
+    """Convolution in one group with weights of 0 between the groups, unless that takes too much memory."""
+    weights, groups = operation.weight, operation.groups
+    outputs, each, *kernel = weights.shape
+    if groups == 1 or weights.kind == "float" or math.prod(weights.shape) * groups > MOST_UNGROUPED:
+        return operation
+    values = np.zeros((groups, outputs // groups, groups, each, *kernel), np.int8)
+    own = np.arange(groups)
+    values[own, :, own] = weights.values.reshape(groups, outputs // groups, each, *kernel)
+    kind = "ternary" if weights.kind == "binary" else weights.kind
+    return replace(
+        operation, groups=1, weight=Weight(kind, values.reshape(outputs, groups * each, *kernel), weights.bits)
+    )
 
 
 def window_of(operation: Linear | Conv, place: tuple[int, int]) -> tuple[NDArray[np.int64], ...]:

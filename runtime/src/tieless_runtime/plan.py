@@ -15,13 +15,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tieless_runtime import reference
-from tieless_runtime.bits import BitProduct, can_count, weights_by_place, window_of, words_of
+from tieless_runtime.bits import BitProduct, can_count, ungrouped, weights_by_place, window_of, words_of
 from tieless_runtime.kernels import floats, rows
 from tieless_runtime.network import INPUT, Network
 from tieless_runtime.operations import (
@@ -107,6 +108,8 @@ class Plan:
     def _add(self, operation: Operation) -> set[str]:
         """Add the step of an operation, and of those that are done with it; the names of what they make."""
         value = self._values[operation.inputs[0]]
+        if isinstance(operation, Conv) and value.kind != "float":
+            operation = ungrouped(operation)
         if isinstance(operation, (Linear, Conv)) and can_count(operation, value):
             step = self._only_user(operation.output, Threshold)
             step = cast(
@@ -178,30 +181,32 @@ class Plan:
     # Steps.
 
     def _dense(self, operation: Linear | Conv, value: Value) -> Step | None:
-        """Product in float32, which is exact for integers whose sums are small enough; ``None`` if it is not one."""
-        groups = operation.groups if isinstance(operation, Conv) else 1
-        weights = operation.weight
-        exact = not self._is_float(operation)
-        bias = np.zeros(weights.shape[0]) if operation.bias is None else operation.bias
-        if exact:
-            largest = np.abs(weights.values.astype(np.int64)).reshape(len(bias), -1).sum(1) * max(
-                -value.low, value.high
-            )
-            if int((largest + np.abs(bias.astype(np.int64))).max()) > EXACT:
-                return None
-        if groups > 1:
+        """Product in float32, of integers in parts whose sums are small enough to be exact; ``None`` if it is not one."""
+        if isinstance(operation, Conv) and operation.groups > 1:
             return None
+        exact = not self._is_float(operation)
         channels, *place = self._places[operation.inputs[0]]
         window = window_of(operation, (place[0], place[1]))
         kernel, stride, padding, dilation = window
         places = (np.array(place) + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        columns, blocks = len(bias), -(-len(bias) // 16)
-        by_place = weights_by_place(operation, (place[0], place[1])).reshape(columns, -1).astype(np.float32)
-        laid = np.zeros((16 * blocks, by_place.shape[1]), np.float32)
+        by_place = weights_by_place(operation, (place[0], place[1]))
+        by_place = by_place.reshape(len(by_place), -1)
+        columns, width, blocks = *by_place.shape, -(-len(by_place) // 16)
+        bias = np.zeros(columns, np.int32) if operation.bias is None else operation.bias
+        count = _parts(by_place, max(-value.low, value.high)) if exact else 1
+        if count > width:
+            return None
+        laid = np.zeros((16 * blocks, width), np.float32)
         laid[:columns] = by_place
-        laid = np.ascontiguousarray(laid.reshape(blocks, 16, -1).transpose(0, 2, 1))
+        ends = [width * part // count for part in range(count + 1)]
+        parts = [
+            (start, end, np.ascontiguousarray(laid[:, start:end].reshape(blocks, 16, -1).transpose(0, 2, 1)))
+            for start, end in pairwise(ends)
+        ]
+        # Integers are added as such.
+        added = bias if exact else np.zeros(columns, np.int32)
         offsets = np.zeros(16 * blocks, np.float32)
-        offsets[:columns] = bias
+        offsets[:columns] = 0 if exact else bias
         code = value.kind == "code"
 
         def step(inputs: list[Array]) -> Array:
@@ -211,16 +216,20 @@ class Plan:
                 else inputs[0].astype(np.float32, copy=False)
             )
             n = len(x)
-            count = n * int(places.prod())
-            out = np.empty((count, 16 * blocks), np.float32)
-            size = max(4, 2**17 // (4 * laid.shape[1]) // 4 * 4)
-            for start in range(0, count, size):
+            rows_in_all = n * int(places.prod())
+            out = np.empty((rows_in_all, 16 * blocks), np.int32 if exact else np.float32)
+            size = max(4, 2**17 // (4 * width) // 4 * 4)
+            for start in range(0, rows_in_all, size):
                 part = out[start : start + size]
-                seen = np.empty((len(part), laid.shape[1]), np.float32)
+                seen = np.empty((len(part), width), np.float32)
                 rows.gather(x, *window, places, start, seen)
-                floats.product(seen, laid, offsets, part)
+                for first, end, weights in parts:
+                    sums = part if not exact else np.empty(part.shape, np.float32)
+                    floats.product(np.ascontiguousarray(seen[:, first:end]), weights, offsets, sums)
+                    if exact:
+                        part[...] = sums if first == 0 else part + sums.astype(np.int32)
             found = out[:, :columns].reshape(n, *places, columns)
-            return found.astype(np.int32) if exact else np.ascontiguousarray(found)
+            return found + added if exact else np.ascontiguousarray(found)
 
         return step
 
@@ -427,6 +436,18 @@ class Plan:
             )
 
         return step
+
+
+def _parts(weights: Array, most: int) -> int:
+    """Number of equal parts of each row in which no sum with numbers up to ``most`` goes beyond ``EXACT``."""
+    sizes = np.abs(weights.astype(np.int64)) * most
+    count = 1
+    while count <= sizes.shape[1]:
+        ends = [sizes.shape[1] * part // count for part in range(count)]
+        if int(np.add.reduceat(sizes, ends, axis=1).max()) <= EXACT:
+            break
+        count *= 2
+    return count
 
 
 def _before(operation: Operation, chain: Sequence[Operation], start: str) -> str:

@@ -41,7 +41,11 @@ def digest(notebook: NotebookNode) -> str:
 def execute(notebook: NotebookNode, folder: Path) -> None:
     """Run all cells in a folder, in a kernel of their own; raise nbclient's CellExecutionError where one raises."""
     with tempfile.TemporaryDirectory() as home:
-        environment = os.environ | {"IPYTHONDIR": home, "MATPLOTLIBRC": str(SOURCES / "matplotlibrc")}
+        environment = os.environ | {
+            "IPYTHONDIR": home,
+            "MATPLOTLIBRC": str(SOURCES / "matplotlibrc"),
+            "OMP_NUM_THREADS": "1",  # the networks are small, and sums do not depend on the number of cores
+        }
         # Over sockets of the file system: others on the machine can listen to TCP.
         sockets = Config(KernelManager={"transport": "ipc", "connection_file": str(Path(home) / "kernel.json")})
         client = NotebookClient(

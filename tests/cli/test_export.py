@@ -55,6 +55,11 @@ def test_it_writes_onnx(path, tmp_path):
         (("--to", "c", "--name", "a b"), "letters, digits and underscores"),
         (("--to", "fortran"), "'fortran' is not"),
         (("--to", "onnx", "--pixel", "1", "0"), "--pixel is for C"),
+        (("--to", "c", "--pixel", "nan", "0"), "with a FACTOR other than 0; got (nan, 0.0)"),
+        (("--to", "c", "--pixel", "1", "inf"), "numbers that float32 holds"),
+        (("--to", "c", "--pixel", "1e37", "3e38"), "got (1e+37, 3e+38)"),
+        (("--to", "c", "--pixel", "0", "1"), "a FACTOR other than 0"),
+        (("--to", "onnx", "--name", "../up"), "without its folder, which is --out; got '../up'"),
         ((), "Missing option '--to'"),
     ],
 )
@@ -63,6 +68,11 @@ def test_a_mistake_is_one_line(path, tmp_path, arguments, message):
     assert result.exit_code == 2
     assert message in result.output
     assert result.output.count("\n") == 1
+
+
+def test_a_byte_may_stand_for_a_large_number(path, tmp_path):
+    result = invoke(path, "--to", "c", "--out", tmp_path, "--pixel", "1e36", "0")
+    assert result.exit_code == 0, result.output
 
 
 def test_a_file_that_is_none_is_one_line(tmp_path):

@@ -38,6 +38,8 @@ def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[fl
     except PackedError as error:
         raise DeployError(str(error)) from None
     name = name or name_in_c(file.stem)
+    if Path(name).name != name:
+        raise click.UsageError(f"--name is the name of a file, without its folder, which is --out; got {name!r}.")
     if target == "onnx":
         if pixel is not None:
             raise click.UsageError("--pixel is for C: an ONNX model takes the samples themselves.")

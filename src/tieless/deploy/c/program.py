@@ -24,6 +24,10 @@ _TAKEN = ("stdint", "string")
 """Names whose files a program includes."""
 
 
+LARGEST_SAMPLE = float(np.finfo(np.float32).max)
+"""Largest finite number of float32, which samples are."""
+
+
 @dataclass(frozen=True)
 class CProgram:
     """Packed network in C99.
@@ -68,11 +72,16 @@ def to_c(network: Network, name: str, *, pixel: tuple[float, float] | None = Non
         pixel: Factor and offset by which a byte of the input becomes the sample that the network takes, as in ``(1 / 255, 0)``.
             ``None`` takes the network's own integers: a byte is that integer less the smallest.
     Raises:
-        DeployError: a layer computes in float32, or the name is no name in C.
+        DeployError: a layer computes in float32, the name is no name in C, or the samples of ``pixel`` are not finite, or all
+            the same.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) or name in _TAKEN:
         raise DeployError(
             f"The name of a C program has up to 41 letters, digits and underscores and begins with a letter, got {name!r}."
+        )
+    if pixel is not None and not (pixel[0] != 0 and 255 * abs(pixel[0]) + abs(pixel[1]) <= LARGEST_SAMPLE):
+        raise DeployError(
+            f"A byte stands for byte * FACTOR + OFFSET, numbers that float32 holds, with a FACTOR other than 0; got {pixel}."
         )
     return _Program(network, name, pixel).program()
 
@@ -134,7 +143,10 @@ class _Program:
             return replace(layout, low=quantise.low)
         factor, offset = self._pixel
         samples = (np.arange(256) * factor + offset).astype(np.float32)
-        numbers = np.clip(np.rint(samples / np.float32(quantise.scale)), quantise.low, quantise.high).astype(np.int64)
+        with np.errstate(over="ignore"):
+            numbers = np.clip(np.rint(samples / np.float32(quantise.scale)), quantise.low, quantise.high).astype(
+                np.int64
+            )
         self._inputs[quantise.scale] = f"byte * {factor:.9g} + {offset:.9g}"
         if (numbers == np.arange(256) + quantise.low).all():
             return replace(layout, low=quantise.low)

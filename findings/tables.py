@@ -50,6 +50,7 @@ STUDIES = {
     "direction-first": "beyond/direction-first",
     "direction-first-untuned": "beyond/direction-first-untuned",
     "deep-mlp": "beyond/deep-mlp",
+    "deep-mlp-init": "beyond/deep-mlp-init",
 }
 """Study of each table, by the table's name."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from findings.blocks.claims import Judged
 from findings.blocks.markdown import NAMES, table
@@ -10,6 +12,15 @@ from findings.tables import runs, sections
 from tieless.errors import StudyError
 from tieless.report import words
 from tieless.report.records import Section, TableCell
+from tieless.study import Result
+from tieless.study.choose import Choice, choices as made
+from tieless.study.settings import spelling
+from tieless.study.trial import outcome
+
+TRAINING = {"fashion-mnist": 60_000, "digits": 1_437, "ones": 1_600}
+"""Number of training samples, by the data set of the trials that use all of them."""
+SYMBOLS = {"brown": 48}
+"""Number of predictions a sample, where it is not one."""
 
 
 def source(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -121,3 +132,82 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
         )
         body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
     return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
+
+
+def choices(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``choices NAME ...``: the number of learning rates that each study chose, and of how many another may do as well."""
+    body: list[list[str]] = []
+    for name in given:
+        study, results = runs(name)
+        if study.choose is None:
+            raise StudyError(f"{study.name} chooses no learning rates.")
+        found = made(study.choosing, results, study.choose)
+        near = [_within_noise(choice, study.choose.validation) for choice in found]
+        body.append(
+            [
+                f"`{study.name}`",
+                str(len(found)),
+                str(len(study.choose.seeds)),
+                f"{near.count(True)} of {len(near) - near.count(None)}",
+                f"{sum(choice.edge != 0 for choice in found)} of {len(found)}",
+            ]
+        )
+    head = ["Study", "Rates chosen", "Choosing seeds", "Runner-up within two standard errors", "At an end of the grid"]
+    return table(head, body)
+
+
+def _within_noise(choice: Choice, held_out: float) -> bool | None:
+    """True if the runner-up is within two standard errors of the chosen rate; ``None`` if it has none.
+
+    With one choosing seed the error is that of two accuracies from the validation samples alone, which the noise of seeds adds
+    to.
+    """
+    second = choice.runner_up
+    if second is None:
+        return None
+    if choice.within_noise is not None:
+        return choice.within_noise
+    best = next(one for one in choice.confirmed or choice.tried if one.learning_rate == choice.learning_rate)
+    if best.diverged != second.diverged or best.accuracy is None or second.accuracy is None:
+        return False
+    kind = choice.trial.data.split("(")[0]
+    samples = held_out * (choice.trial.subset or TRAINING[kind]) * SYMBOLS.get(kind, 1)
+    error = math.sqrt(sum(p * (1 - p) / samples for p in (best.accuracy, second.accuracy)))
+    return abs(best.accuracy - second.accuracy) <= 2 * error
+
+
+def means(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
+    """``means``, then lines ``label | table | rule | field=value; ...``: mean accuracies, and how far the first is above each.
+
+    The difference is over the seeds that both have, whichever tables they are from.
+    """
+    rows = [_mean_row(*(part.strip() for part in line.split("|"))) for line in lines]
+    first = rows[0][1]
+    body: list[list[str]] = []
+    for label, by_seed, rates in rows:
+        common = sorted(first.keys() & by_seed.keys())
+        gains = [100 * (first[seed] - by_seed[seed]) for seed in common]
+        gain = (
+            f"{words.signed(fmean(gains))} ({words.signed(min(gains))} to {words.signed(max(gains))})" if gains else ""
+        )
+        body.append(
+            [label, words.percent(fmean(by_seed.values())), rates, str(len(by_seed)), "" if by_seed is first else gain]
+        )
+    return table(
+        ["Trained by", "Mean, %", "Learning rate", "Seeds", "Points that the first is above it (least to most)"], body
+    )
+
+
+def _mean_row(label: str, name: str, rule: str, conditions: str) -> tuple[str, dict[int, float], str]:
+    wanted = dict(condition.strip().split("=", 1) for condition in conditions.split(";"))
+
+    def fits(result: Result) -> bool:
+        trial = result.trial
+        settings = all(str(getattr(trial, field)) == value for field, value in wanted.items())
+        return trial.test != "never" and trial.backward == spelling.rule(rule) and settings
+
+    found = [result for result in runs(name)[1] if fits(result)]
+    by_seed = {result.trial.seed: value for result in found if (value := outcome(result)) is not None}
+    if len(by_seed) != len(found) or not found:
+        raise StudyError(f"{name} has {len(found)} runs of {rule} with {conditions}, and {len(by_seed)} seeds of them.")
+    return label, by_seed, ", ".join(dict.fromkeys(words.rate(result.trial.learning_rate) for result in found))

@@ -12,6 +12,7 @@ from tieless.errors import StudyError
 from tieless.report import claim_words, words
 from tieless.study import Claim, ClaimVerdict, parse_claim
 from tieless.study.claims import FORMS
+from tieless.study.settings import spelling
 
 READINGS = {
     "constant(1)": "",
@@ -52,6 +53,60 @@ def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     return (
         f"{table(['Claim', *kinds], body)}\n\nThe {family} comparisons share one error rate ([how](../statistics.md))."
     )
+
+
+def matrix(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
+    """``matrix``, lines ``rule or rule ... | heading``, a column each, and ``label | table | field=value; ...``, a row each.
+
+    A cell has the median difference of a rule in a setting, by the claims of the table's study, what that difference shows, and
+    how many runs collapsed. ``FORWARD + RULE`` is the rule with that forward alone.
+    """
+    columns = [parts for parts in map(_parts, lines) if len(parts) == 2]
+    body: list[list[str]] = []
+    for label, name, conditions in (parts for parts in map(_parts, lines) if len(parts) == 3):
+        wanted = dict(condition.strip().split("=", 1) for condition in conditions.split(";"))
+        rows = [row for row in judged(name) if all(str(row.settings[key]) == value for key, value in wanted.items())]
+        if not rows:
+            raise StudyError(f"No claim of {name} is about {conditions}.")
+        body.append([label, *(_matrix_cell(rows, rules) for rules, _ in columns)])
+    return f"{table(['Setting', *(heading for _, heading in columns)], body)}\n\n{_MATRIX_KEY}"
+
+
+_MATRIX_KEY = (
+    "Median points of test accuracy, with the answer to the question of the difference alone. Beside the derivative: "
+    f"{claim_words.SYMBOLS['holds']} shown to lose less than 1 point, {claim_words.SYMBOLS['does not hold']} shown to lose more. "
+    "Logistic with random slopes was asked about 20 points instead. Beside `frozen`: "
+    f"{claim_words.SYMBOLS['holds']} shown to gain more than the margin of its claim. {claim_words.SYMBOLS['undecided']} not shown, "
+    f"{claim_words.SYMBOLS['identical']} the same runs, which are no evidence. In brackets, runs that collapsed."
+)
+
+
+def _parts(line: str) -> list[str]:
+    return [part.strip() for part in line.split("|")]
+
+
+def _matrix_cell(rows: Sequence[Row], rules: str) -> str:
+    """Cell of the first of these rules that a claim compares with ``tied`` or ``frozen``."""
+    for one in rules.split(" or "):
+        *forward, rule = one.split(" + ")
+        for row in rows:
+            asked_of = not forward or [row.settings["forward"]] == forward
+            if asked_of and row.claim.candidate == spelling.rule(rule) and row.claim.baseline in {"tied", "frozen"}:
+                return _answer(row)
+    return words.NOTHING
+
+
+def _answer(row: Row) -> str:
+    cell = row.verdict.cells[0]
+    if cell.differences is None:
+        return words.NOTHING
+    answer = cell.verdict if cell.verdict == "identical" else cell.of_differences
+    harmless = {"holds": "does not hold", "does not hold": "holds"}
+    if row.claim.relation == "inferior to":
+        answer = harmless.get(answer, answer)
+    points = words.value(cell.differences.median, cell.metric, 2, signed=True)
+    collapsed = f" ({cell.candidate.collapsed}/{cell.excess.n})" if cell.excess and cell.candidate.collapsed else ""
+    return f"{points} {claim_words.SYMBOLS[answer]}{collapsed}"
 
 
 def doses(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -212,7 +267,7 @@ def holds(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
     rows: list[list[str]] = []
     for line in lines:
         rule, page, *why = (part.strip() for part in line.split("|"))
-        candidate = parse_claim(f"{rule} is superior to tied").candidate
+        candidate = spelling.rule(rule)
         for forward, reason in zip(("relu", "linear", "logistic"), why, strict=True):
             own = [row for row in shown["lenet5-claims"] if row.claim.candidate == candidate]
             own = [row for row in own if row.settings["forward"] == forward]
@@ -244,10 +299,30 @@ def quoted(_given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
                         _where(row, apart),
                         f"**{row.verdict.verdict}**",
                         claim_words.estimate(row.verdict.cells[0]),
+                        f"{row.verdict.cells[0].pairs} of {row.verdict.family}",
                     ]
                 )
     once(body, 1)
-    return table(["Claim", "Where", "Verdict", "Points"], body)
+    return f"{table(['Claim', 'Where', 'Verdict', 'Points', 'Pairs, family'], body)}\n\n{_FAMILY}"
+
+
+_FAMILY = (
+    "Pairs of runs, and the number of comparisons that share one error rate with this one ([how](../statistics.md)). There are no "
+    "p-values: a verdict is read off the interval beside it and off the collapses, which the pages have."
+)
+
+
+def tally(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:
+    """``tally NAME ...``: the number of comparisons that the pages show of these tables, by verdict."""
+    rows = [row for name in given for row in shown.get(name, [])]
+    found = [row.verdict.verdict for row in rows]
+    kinds = {"hold": "holds", "do not hold": "does not hold", "undecided": "undecided", "identical": "identical"}
+    counts = ", ".join(f"{found.count(verdict)} {named}" for named, verdict in kinds.items())
+    differences = [row.verdict.cells[0].of_differences for row in rows if row.verdict.verdict == "undecided"]
+    settled = sum(answer != "undecided" for answer in differences)
+    short = f"; of {settled} of the undecided the difference alone is decided, and collapses are not" if settled else ""
+    asked_after = sum(row.asked for row in rows)
+    return f"{len(rows)} comparisons: {counts}{short}. {asked_after or 'None'} asked after the runs."
 
 
 def again(given: Sequence[str], _lines: Sequence[str], shown: Judged) -> str:

@@ -37,7 +37,7 @@ def test_every_command_has_help(arguments):
 def test_the_commands_are_these():
     assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "export", "forwards", "rules", "study"]
     assert sorted(main.commands["study"].commands) == [
-        *("ask", "backup", "export", "list", "merge", "report", "run", "status", "workers")
+        *("ask", "backup", "export", "list", "merge", "plan", "report", "run", "status", "workers")
     ]
 
 

@@ -71,7 +71,7 @@ def test_run_status_report_and_export_from_any_folder():
         "left": "0",
     }
 
-    assert status.output.splitlines()[6].endswith(": undecided: 1 pair, and a test needs 3")
+    assert status.output.splitlines()[6].endswith(": undecided: 1 pair, and a verdict needs 5")
 
     report = invoke("report", folder)
     assert report.exit_code == 0, report.output

@@ -30,7 +30,9 @@ from tieless.errors import SpecError, StudyError, TielessError
 from tieless.report import claim_words
 from tieless.study import (
     DaskPool,
+    Event,
     Result,
+    Started,
     Store,
     Study,
     Summary,
@@ -180,12 +182,9 @@ def _run(
         )
     for claim in found.emptied:
         console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
-    if found.claims:
-        told = claim_words.foresight_line(foresee(found, test_samples=_test_samples()))
-        console.print(Text(f"{told} More: tieless study plan {shlex.quote(found.run_as)}"), soft_wrap=True)
     again = f"To continue: {found.command} --out {shlex.quote(str(folder))}{_options(context)}"
     try:
-        with show_progress(console, found.trials) as listen:
+        with show_progress(console, found.trials) as show:
             summary = run(
                 found,
                 folder,
@@ -202,7 +201,7 @@ def _run(
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,
                 taken=taken.values(),
-                listen=listen,
+                listen=_foretold(console, found, show),
             )
     except OSError as error:
         # The store's own errors are not of this kind.
@@ -217,6 +216,20 @@ def _run(
         context.exit(128 + (summary.stopped_by or signal.SIGINT))
     if summary.failed:
         context.exit(1)
+
+
+def _foretold(console: Console, found: Study, show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Listener of a run that says what its claims can show when it starts, and passes each event on."""
+    foreseen = [foresee(found, test_samples=_test_samples())] if found.claims else []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Started) and foreseen:
+            told = claim_words.foresight_line(foreseen.pop())
+            more = f"More: tieless study plan {shlex.quote(found.run_as)}"
+            console.print(Text(f"{told} {more}"), soft_wrap=True)
+        show(event)
+
+    return listen
 
 
 def _test_samples() -> Callable[[str], int | None]:

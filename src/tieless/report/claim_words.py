@@ -127,7 +127,7 @@ def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:
 
 
 def foresight(found: Foresight) -> str:
-    """What a claim can show with its planned seeds: ``3 cells of 10 seeds: a median 1.35 points beyond its margin ...``."""
+    """Differences that a claim can show with its planned seeds: ``3 cells of 10 seeds: a median 1.35 points beyond its margin ...``."""
     unit = words.unit_of_differences(found.metric)
     cells = (
         f"{found.cells} cell{'' if found.cells == 1 else 's'} of {found.seeds} seed{'' if found.seeds == 1 else 's'}"

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_run_whose_reader_has_gone_stops_with_a_word_and_keeps_what_was_finish
     )
     with Store.open(Path("runs/mine")) as store:
         assert 2 <= len(store.results()) < 24
+
+
+def test_a_watch_serves_its_page_until_ctrl_c(folder):
+    process = command("study", "watch", folder)
+    address = process.stdout.readline().strip()
+    with urllib.request.urlopen(address, timeout=60) as page:  # noqa: S310 - the address is ours
+        assert page.status == 200
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
+
+
+def test_nothing_to_watch_is_one_line(tmp_path):
+    assert_one_line(ended(command("study", "watch", tmp_path)), 2, "No study in")
 
 
 @pytest.mark.parametrize(("number", "by"), [(signal.SIGTERM, " by SIGTERM"), (signal.SIGINT, "")], ids=["TERM", "INT"])

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from tests.study.fakes import make_result, make_study, make_trial
-from tieless.cli.progress import Labels, outcome, show_progress
+from tieless.cli.progress import outcome, show_progress
+from tieless.report.words import Labels
 from tieless.study import Epoch, Finished, Retried, Started
 
 STUDY = make_study("learning_rate=0.1", "backward=[tied, full_jam]", "seeds=[0, 1]")
@@ -40,7 +41,7 @@ def test_a_label_has_only_what_differs():
     [
         (make_result(make_trial(), "failed"), "failed: ValueError: it broke"),
         (make_result(make_trial(), "diverged"), "diverged in epoch 2"),
-        (replace(make_result(make_trial()), predicted_classes=1), "% one class"),
+        (replace(make_result(make_trial()), predicted_classes=1), " % one class"),
     ],
 )
 def test_an_outcome_says_how_it_ended(result, text):
@@ -49,7 +50,7 @@ def test_an_outcome_says_how_it_ended(result, text):
 
 def test_an_outcome_of_a_trial_is_its_last_test_accuracy():
     result = make_result(make_trial())
-    assert outcome(result).plain.strip() == f"{100 * result.epochs[-1].test_accuracy:.2f}%"
+    assert outcome(result).plain.strip() == f"{100 * result.epochs[-1].test_accuracy:.2f} %"
 
 
 def test_a_log_has_one_line_for_each_trial_that_ends():
@@ -61,7 +62,7 @@ def test_a_log_has_one_line_for_each_trial_that_ends():
         Finished(make_result(first)),
         Finished(make_result(second, "failed")),
     ]
-    accuracy = f"{100 * make_result(first).epochs[-1].test_accuracy:.2f}%"
+    accuracy = f"{100 * make_result(first).epochs[-1].test_accuracy:.2f} %"
     assert play(console(terminal=False), events).splitlines() == [
         "tied, seed 1: worker killed by SIGKILL, starting it again",
         f"[3/4] tied, seed 1: {accuracy}",

@@ -6,7 +6,19 @@ from torch import nn
 
 from tieless import Activation
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
-from tieless.models import MLP, SUC, BinaryLeNet5, BinaryMLP, LeNet5, ResidualCNN, SpikingCNN, build_model, models
+from tieless.models import (
+    MLP,
+    SUC,
+    BinaryLeNet5,
+    BinaryMLP,
+    LeNet5,
+    ResidualCNN,
+    SeriesCNN,
+    SeriesGRU,
+    SpikingCNN,
+    build_model,
+    models,
+)
 from tieless.nn import LIF, freeze, latent_weights, quantize_weights
 
 
@@ -34,6 +46,41 @@ def test_a_tied_lenet_is_the_native_one_weight_for_weight_and_gradient_for_gradi
 
 def test_lenet_has_the_published_number_of_weights():
     assert sum(p.numel() for p in LeNet5().parameters()) == 61706
+
+
+def test_a_tied_network_of_series_is_the_native_one():
+    torch.manual_seed(0)
+    ours = SeriesCNN(40, 1, 25, 10, "relu", "tied")
+    torch.manual_seed(0)
+    native = nn.Sequential(
+        nn.Conv1d(1, 25, 5, 2, 1), nn.ReLU(), nn.Conv1d(25, 25, 3, 2, 1), nn.ReLU(), nn.Conv1d(25, 25, 3, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(125, 10),
+    )  # fmt: skip
+    x = torch.randn(4, 1, 40)
+    for one, other in zip(
+        *(torch.autograd.grad(net(x).square().sum(), list(net.parameters())) for net in (ours, native)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    assert SeriesCNN(6, 3, 4, 2)(torch.randn(2, 3, 6)).shape == (2, 2), "the shortest"
+
+
+def test_a_tied_recurrent_network_of_series_is_the_native_one():
+    torch.manual_seed(0)
+    ours, native = SeriesGRU(3, 8, 5, "tanh", "tied"), nn.GRU(3, 8, batch_first=True)
+    native.load_state_dict(ours.units.state_dict())
+    x = torch.randn(4, 3, 12)
+    torch.testing.assert_close(ours(x), ours.head(native(x.transpose(1, 2))[0][:, -1]))
+
+
+def test_series_of_the_wrong_shape_are_refused():
+    with pytest.raises(
+        RuleValueError, match=r"series_cnn needs series of 6 values or more .the data has 5., got width"
+    ):
+        build_model("series_cnn", "relu", "tied", features=5, classes=2)
+    with pytest.raises(
+        RuleValueError, match=r"series_gru needs as many channels as the data .which has 40 numbers a sample."
+    ):
+        build_model("series_gru(channels=3)", "relu", "tied", features=40, classes=2)
 
 
 @pytest.mark.parametrize(
@@ -191,5 +238,5 @@ def test_what_does_not_fit_is_said(spec, features, classes, error, says):
 def test_the_catalogue():
     assert list(models()) == [
         *("bnn_lenet5", "bnn_mlp", "gpt", "gru", "lenet5", "mlp"),
-        *("residual_cnn", "resnet", "snn_cnn", "suc", "vit"),
+        *("residual_cnn", "resnet", "series_cnn", "series_gru", "snn_cnn", "suc", "vit"),
     ]

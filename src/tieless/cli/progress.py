@@ -5,51 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import fields
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tieless.report import words
+from tieless.report.words import Labels
 from tieless.study import Epoch, Event, Finished, Notice, Result, Retried, Started, Trial, Waiting
-from tieless.study.settings.metrics import ACCURACY
-from tieless.study.trial import measured
 
 _LATEST = 8
 _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
 
 
-class Labels:
-    """Short names of trials: only the settings in which they differ."""
-
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        names = [f.name for f in fields(Trial)]
-        self._names = [name for name in names if len({getattr(trial, name) for trial in trials}) > 1]
-
-    def __call__(self, trial: Trial) -> str:
-        """Label such as ``relu, full_jam, learning_rate 0.1, seed 0``: numbers have a name, specs stand alone."""
-        values = {name: getattr(trial, name) for name in self._names}
-        parts = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
-        return ", ".join(parts) or trial.backward
-
-
 def outcome(result: Result) -> Text:
-    """End of a trial: its metric on the test samples, or on the validation samples if it is never tested, or why not."""
-    if result.status == "failed":
-        return Text(f"failed: {result.error}", style=_STYLES["failed"])
-    if result.status == "diverged":
-        return Text(f"diverged in epoch {len(result.epochs) + 1}", style=_STYLES["diverged"])
-    trial, last = result.trial, result.epochs[-1]
-    tested, validated = (measured(trial, last, samples) for samples in ("test", "validation"))
-    found = validated if tested is None else tested
-    shown = (
-        f"{found:7.2%}"
-        if trial.metric == ACCURACY
-        else f"{trial.scale.in_units(found or 0.0):.4g} {trial.scale.words(0)}"
-    )
-    text = Text(shown if tested is not None else f"{shown} of validation", style=_STYLES["done"])
-    return text.append(" one class", style="yellow") if result.predicted_classes == 1 else text
+    """End of a trial in words, which the latest results have below each other."""
+    text = Text(words.ended(result).rjust(8), style=_STYLES[result.status])
+    return text.append(" one class", style="yellow") if result.one_class else text
 
 
 def _told(event: Waiting | Notice) -> str:

@@ -1,4 +1,4 @@
-"""Command ``tieless study``: list, run, status, ask, report and export."""
+"""Command ``tieless study``: list, run, status, plot, watch, ask, report and export."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from tieless import own, report
 from tieless._files import is_file, write_whole
 from tieless.cli import terminal
 from tieless.cli.options import imported, imports
-from tieless.cli.progress import Labels, show_progress
+from tieless.cli.progress import show_progress
 from tieless.data import load
 from tieless.errors import SpecError, StudyError, TielessError
 from tieless.report import claim_words
+from tieless.report.words import Labels
 from tieless.study import (
     DaskPool,
     Event,
@@ -470,6 +471,54 @@ def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: s
         what = str(error).split(". ")[0]
         raise StudyError(f"{what}. If code of yours registers it: --import FILE.py") from None
     console.print(Text(str(page)), soft_wrap=True)
+
+
+@study.command("plot")
+@_SOURCE
+@imported
+@click.option(
+    "--kind", type=click.Choice(["curves", "table", "heatmap", "forest"]), required=True, help="Figure of the report."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["svg", "pdf", "png", "tex"]),
+    required=True,
+    help="Of the file; tex: a table.",
+)
+@click.option("--study", "name", metavar="NAME_OR_FILE", help="Of a table: the study whose claims to draw.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The file [DIR/KIND.FORMAT].")
+def _plot(
+    source: Path,
+    imports: tuple[str, ...],
+    kind: report.Kind,
+    form: report.FigureFormat,
+    name: str | None,
+    out: Path | None,
+) -> None:
+    """Write a figure of the study in DIR, or of a table that was exported from one, for a paper."""
+    if form == "tex" and kind != "table":
+        raise click.UsageError("--format tex is for --kind table: the others are svg, pdf or png.")
+    found = None if name is None else load_study(name, imports=imports, check=False)
+    with _advice(source):
+        file = report.write_figure(source, kind, form, out, found)
+    terminal.console().print(Text(str(file)), soft_wrap=True)
+
+
+@study.command("watch")
+@_FOLDER
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine, 127.0.0.1 [one that is free]."
+)
+def _watch(folder: Path, port: int) -> None:
+    """Show the study in DIR as a live page, while it runs and after.
+
+    The page is served to this machine alone, under an address with a random token, until Ctrl-C. It tells of progress, the time
+    left, running trials with their curves, results as they come and failures, and changes nothing.
+    """
+    with report.Watch(folder, port) as watch:
+        terminal.say(watch.address)
+        watch.serve_forever()
 
 
 @study.command("export")

@@ -19,7 +19,7 @@ class Dataset:
 
     Args:
         name: Spec from which it was loaded, every parameter written out.
-        train_x, test_x: Inputs, ``(n, ...)``: float32 in [0, 1], or int64 codes, such as those of characters.
+        train_x, test_x: Inputs, ``(n, ...)``: float32, of images in [0, 1], or int64 codes, such as those of characters.
         train_y, test_y: Labels, int64 in ``0 .. classes - 1``: ``(n,)``, or ``(n, context)`` with one for each position
             of a sample.
         classes: Number of classes.

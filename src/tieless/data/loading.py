@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 # Imported for the data sets that they register.
-from tieless.data import brown, digits, fashion_mnist, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
+from tieless.data import brown, digits, fashion_mnist, mnist1d, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
 from tieless.data.own import Files, is_path, source_of
@@ -25,7 +25,7 @@ def datasets() -> Mapping[str, type[Source]]:
 
     Example:
         >>> list(datasets())
-        ['brown', 'digits', 'fashion-mnist', 'ones']
+        ['brown', 'digits', 'fashion-mnist', 'mnist1d', 'ones']
     """
     return SOURCES.catalogue()
 
@@ -34,7 +34,7 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     """Load a data set onto a device. Never touches the network: ``get`` does.
 
     Equal arguments give equal data, in any process and on any device. ``seed`` draws the samples of ``ones``, the
-    split of ``digits``, nothing of ``brown`` and ``fashion-mnist``, and the subset of each.
+    split of ``digits``, nothing of ``brown``, ``fashion-mnist`` and ``mnist1d``, and the subset of each.
 
     Args:
         spec: Spec such as ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"`` or ``"brown(context=64)"``; or data

@@ -9,6 +9,7 @@ from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
 from tieless.models.registry import build_model, model_spec, models
 from tieless.models.resnet import ResNet
+from tieless.models.series import SeriesCNN, SeriesGRU
 from tieless.models.spec import ModelSpec, register_model
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
@@ -28,6 +29,8 @@ __all__ = [
     "Norm",
     "ResNet",
     "ResidualCNN",
+    "SeriesCNN",
+    "SeriesGRU",
     "SpikingCNN",
     "ViT",
     "build_model",

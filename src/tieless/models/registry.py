@@ -18,6 +18,7 @@ from tieless.models.gru import GRU, Gates
 from tieless.models.lenet import LeNet5
 from tieless.models.mlp import MLP, Norm
 from tieless.models.resnet import ResNet
+from tieless.models.series import SeriesCNN, SeriesGRU
 from tieless.models.spec import MODELS, ModelSpec, written_model
 from tieless.models.spiking import SpikingCNN
 from tieless.models.suc import SUC
@@ -206,6 +207,51 @@ class _GRU(ModelSpec):
         return GRU(forward, backward, codes=classes, width=self.width, gates=self.gates)
 
 
+@MODELS.register
+@dataclass(frozen=True, slots=True)
+class _SeriesCNN(ModelSpec):
+    """Three convolutions over time, for series of ``channels``."""
+
+    name: ClassVar[str] = "series_cnn"
+    width: int = 25
+    channels: int = hidden_at_default(1)
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.channels >= 1, "width and channels >= 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        length = _length(self, features, self.channels)
+        self.require(length >= _SHORTEST, f"series of {_SHORTEST} values or more (the data has {length})")
+        return SeriesCNN(length, self.channels, self.width, classes, forward, backward)
+
+
+@MODELS.register
+@dataclass(frozen=True, slots=True)
+class _SeriesGRU(ModelSpec):
+    """Gated recurrent units over time, for series of ``channels``."""
+
+    name: ClassVar[str] = "series_gru"
+    width: int = 32
+    channels: int = hidden_at_default(1)
+    gates: Gates = hidden_at_default("untied")
+
+    def check(self) -> None:
+        self.require(self.width >= 1 and self.channels >= 1, "width and channels >= 1")
+
+    def build(self, forward: ForwardLike, backward: RuleLike, features: int, classes: int) -> nn.Module:
+        _length(self, features, self.channels)
+        return SeriesGRU(self.channels, self.width, classes, forward, backward, gates=self.gates)
+
+
+_SHORTEST = 6
+"""Number of values that three strides of 2 leave one of."""
+
+
+def _length(spec: ModelSpec, features: int, channels: int) -> int:
+    spec.require(features % channels == 0, f"as many channels as the data (which has {features} numbers a sample)")
+    return features // channels
+
+
 def _check_transformer(spec: ModelSpec, width: int, depth: int, heads: int) -> None:
     spec.require(depth >= 1 and heads >= 1 and width >= heads, "depth and heads >= 1, and width >= heads")
     spec.require(width % heads == 0, "a width that is a multiple of heads")
@@ -221,7 +267,7 @@ def models() -> Mapping[str, type[ModelSpec]]:
 
     Example:
         >>> list(models())
-        ['bnn_lenet5', 'bnn_mlp', 'gpt', 'gru', 'lenet5', 'mlp', 'residual_cnn', 'resnet', 'snn_cnn', 'suc', 'vit']
+        ['bnn_lenet5', 'bnn_mlp', 'gpt', 'gru', 'lenet5', 'mlp', 'residual_cnn', 'resnet', 'series_cnn', 'series_gru', 'snn_cnn', 'suc', 'vit']
     """
     return MODELS.catalogue()
 

@@ -41,7 +41,7 @@ def doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
 
 def _doses(sections: Sequence[Section]) -> tuple[Dose, ...]:
     found: dict[_Family, dict[BackwardPass, float]] = {}
-    grids = [(section, section.best or section.blocks[0].grid) for section in sections]
+    grids = [(section, section.table) for section in sections]
     for row in dict.fromkeys(row for _, grid in grids for row in grid.rules):
         for family, dose in _families(row):
             found.setdefault(family, {})[row] = dose

@@ -10,7 +10,7 @@ from typing import Any
 
 from tieless.report import words
 from tieless.report.printable import printable
-from tieless.report.records import Block, Dose, Estimate, Grid, Report, Section, Settings, TableCell
+from tieless.report.records import Block, Dose, Estimate, Report, Section, Settings, TableCell
 from tieless.study.settings.metrics import scale_of
 from tieless.study.trial import BackwardPass
 
@@ -96,7 +96,7 @@ class FigureData:
             styles: CSS class of each rule's curve.
         """
         sections = {section.settings: place for place, section in enumerate(self._report.sections)}
-        best = {self.number(section, cell) for section in self._report.sections for cell in _main(section).cells}
+        best = {self.number(section, cell) for section in self._report.sections for cell in section.table.cells}
         drawn = {
             (block.settings, panel.forward, curve.backward): curve.points
             for section in self._report.sections
@@ -164,10 +164,6 @@ class FigureData:
 def _settings(section: Section) -> dict[str, str]:
     spoken = words.settings_words(section.settings)
     return {name.replace("_", " "): value for name, value in spoken.items()}
-
-
-def _main(section: Section) -> Grid:
-    return section.best or section.blocks[0].grid
 
 
 def _claims(report: Report) -> list[list[Any]]:

@@ -29,22 +29,27 @@ class Forest:
     margins: tuple[float, ...]
 
 
-def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
-    """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
-    if cell.differences is None or not math.isfinite(cell.differences.high - cell.differences.low):
-        return None
-    low, high = cell.differences.interval
-    scale = scale_of(cell.metric)
+def margins(claim: Claim, metric: str) -> tuple[float, ...]:
+    """Differences of the metric with which a claim's interval is compared."""
+    scale = scale_of(metric)
     margin = scale.of_units(claim.margin)
     better = margin if scale.higher else -margin
-    thresholds = {
+    return {
         "non-inferior to": (-better,),
         "superior to": (better,),
         "inferior to": (-better,),
         "equivalent to": (-margin, margin),
     }[claim.relation]
+
+
+def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
+    """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
+    if cell.differences is None or not math.isfinite(cell.differences.high - cell.differences.low):
+        return None
+    low, high = cell.differences.interval
+    thresholds = margins(claim, cell.metric)
     # Twice the margin at least, so that a narrow interval is not blown up.
-    reach = max(abs(low), abs(high), 2 * margin) or 1.0
+    reach = max(abs(low), abs(high), 2 * abs(thresholds[0])) or 1.0
 
     def x(value: float) -> float:
         return round(WIDTH / 2 + value / reach * (WIDTH / 2 - _EDGE), 1)

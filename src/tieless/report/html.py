@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tieless._files import is_file, write_whole
 from tieless._imports import try_import
@@ -15,7 +16,7 @@ from tieless.report import chart, claim_words, dose_chart, forest, words
 from tieless.report.collect import BASELINES, collect
 from tieless.report.figure_data import FigureData
 from tieless.report.printable import printable
-from tieless.report.records import Report, Settings, TableCell
+from tieless.report.records import Report, TableCell
 from tieless.study.choose import summary
 from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
@@ -54,12 +55,16 @@ def write(source: Path, study: Study | None = None, target: Path | None = None) 
     return target
 
 
-def render(report: Report) -> str:
-    """Render the page as text. Equal reports give equal pages."""
+def environment() -> Any:
+    """Environment of Jinja2 with our templates, which escapes every expression.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
     with try_import("report") as report_extra:
         import jinja2  # noqa: PLC0415
     report_extra.check()
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("tieless.report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
@@ -68,7 +73,12 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    titles, styles = _titles(report), _styles(report.rules)
+
+
+def render(report: Report) -> str:
+    """Render the page as text. Equal reports give equal pages."""
+    templates = environment()
+    titles, styles = words.titles(report), _styles(report.rules)
     shared = {
         "baselines": BASELINES,
         "chart": chart,
@@ -82,7 +92,7 @@ def render(report: Report) -> str:
         "style": styles,
         "words": words,
     }
-    return environment.get_template("page.html.j2", globals=shared).render(report=report, titles=titles)
+    return templates.get_template("page.html.j2", globals=shared).render(report=report, titles=titles)
 
 
 def _text(value: object) -> object:
@@ -116,15 +126,3 @@ def _heat_key() -> list[tuple[str, str]]:
     below = [(f"m{step}", f"≤ {words.MINUS}{edge}") for step, edge in enumerate(HEAT_STEPS, start=1)]
     above = [(f"p{step}", f"≥ +{edge}") for step, edge in enumerate(HEAT_STEPS, start=1)]
     return [*reversed(below), ("h0", "0"), *above]
-
-
-def _titles(report: Report) -> dict[Settings, str]:
-    """Title of each section: its model and data, then the other settings in which it differs from the others."""
-    settings = [section.settings for section in report.sections]
-    spoken = [words.settings_words(each) for each in settings]
-    names = dict.fromkeys(name for each in spoken for name in each if name not in {"model", "data"})
-    varied = [name for name in names if len({each.get(name) for each in spoken}) > 1]
-    return {
-        key: ", ".join([f"{each['model']} on {each['data']}", *(each[name] for name in varied)])
-        for key, each in zip(settings, spoken, strict=True)
-    }

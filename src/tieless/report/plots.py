@@ -20,7 +20,12 @@ MOST_LINES = 12
 """Largest number of layers in one picture over time; of more, as many are drawn at equal distances."""
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """Empty figure of Matplotlib, in inches.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
     # Imported here and not above: it takes longer to import than a command that draws nothing takes in all.
     with try_import("report") as extra:
         figures: Any = importlib.import_module("matplotlib.figure")
@@ -28,7 +33,8 @@ def _figure(width: float, height: float) -> Any:
     return figures.Figure(figsize=(width, height), layout="constrained")  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
-def _style(axes: Any, title: str, x: str, y: str) -> None:
+def style_axes(axes: Any, title: str, x: str, y: str) -> None:
+    """Give axes our look, a title and labels."""
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -56,7 +62,7 @@ def plot_alignment(rows: Sequence[AlignmentRow]) -> Any:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    figure = _figure(9, 3.4)
+    figure = figure_of(9, 3.4)
     steps = sorted({row.step for row in rows})
     shown = [steps[round(place * (len(steps) - 1) / 3)] for place in range(4)] if len(steps) > 4 else steps
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("weights", "feedback"), strict=True):
@@ -72,7 +78,7 @@ def plot_alignment(rows: Sequence[AlignmentRow]) -> Any:
                 linewidth=1.5,
                 label=f"step {step}",
             )
-        _style(axes, f"Cosine with the reference: {kind}", "layer, from the input on", "cosine")
+        style_axes(axes, f"Cosine with the reference: {kind}", "layer, from the input on", "cosine")
         _name_layers(axes, layers)
         axes.axhline(1, color=QUIET, linewidth=0.8)
         axes.axhline(0, color=QUIET, linewidth=0.8)
@@ -96,7 +102,7 @@ def plot_history(rows: Sequence[AlignmentRow]) -> Any:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    figure = _figure(7, 3.6)
+    figure = figure_of(7, 3.6)
     axes = figure.subplots()
     layers = _layers(rows, "weights")
     if len(layers) > MOST_LINES:
@@ -115,7 +121,7 @@ def plot_history(rows: Sequence[AlignmentRow]) -> Any:
         )
     whole = [row for row in rows if (row.kind, row.layer) == ("weights", "")]
     axes.plot([row.step for row in whole], [row.cosine for row in whole], color=INK, linewidth=2, label="all weights")
-    _style(axes, "Cosine with the reference while training", "steps", "cosine")
+    style_axes(axes, "Cosine with the reference while training", "steps", "cosine")
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="layer", title_fontsize=8)
     return figure
@@ -131,7 +137,7 @@ def plot_norms(rows: Sequence[AlignmentRow]) -> Any:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    figure = _figure(9, 3.4)
+    figure = figure_of(9, 3.4)
     last = max((row.step for row in rows), default=0)
     for axes, kind in zip(figure.subplots(1, 2), ("weights", "feedback"), strict=True):
         layers = _layers(rows, kind)
@@ -148,7 +154,7 @@ def plot_norms(rows: Sequence[AlignmentRow]) -> Any:
                 label=label,
             )
         axes.set_yscale("log")
-        _style(axes, f"Norm of the gradient: {kind}", "layer, from the input on", "norm")
+        style_axes(axes, f"Norm of the gradient: {kind}", "layer, from the input on", "norm")
         _name_layers(axes, layers)
     figure.axes[0].legend(fontsize=8, frameon=False)
     return figure
@@ -166,7 +172,7 @@ def plot_slopes(profiles: Sequence[SlopeProfile]) -> Any:
     """
     columns = min(COLUMNS, len(profiles))
     lines = math.ceil(len(profiles) / columns)
-    figure = _figure(3.3 * columns + 0.6, 2.6 * lines + 0.3)
+    figure = figure_of(3.3 * columns + 0.6, 2.6 * lines + 0.3)
     grid = figure.subplots(lines, columns, squeeze=False)
     places = [axes for line in grid for axes in line]
     for axes, profile in zip(places, profiles, strict=False):
@@ -179,7 +185,7 @@ def plot_slopes(profiles: Sequence[SlopeProfile]) -> Any:
 
 
 def _slope(axes: Any, profile: SlopeProfile) -> None:
-    _style(axes, f"{profile.name or '(the model)'}: {profile.forward}, {profile.backward}", "z", "slope")
+    style_axes(axes, f"{profile.name or '(the model)'}: {profile.forward}, {profile.backward}", "z", "slope")
     behind = axes.twinx()
     behind.set_zorder(axes.get_zorder() - 1)
     axes.patch.set_visible(False)

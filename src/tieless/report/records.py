@@ -262,6 +262,11 @@ class Section:
     classes: int | None
     chosen: bool = False
 
+    @property
+    def table(self) -> Grid:
+        """Cells of the section, each at its best or chosen rate."""
+        return self.best or self.blocks[0].grid
+
 
 @dataclass(frozen=True, slots=True)
 class DosePoint:

@@ -9,7 +9,7 @@ from typing import Literal
 from tieless._yaml import write_value
 from tieless.report.records import Estimate, Grid, Report, Run, Settings, TableCell
 from tieless.study.settings.metrics import ACCURACY, scale_of
-from tieless.study.trial import BackwardPass
+from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, measured
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -156,6 +156,31 @@ def seed_words(run: Run, metric: str = ACCURACY) -> str:
     return f"seed {run.seed}: {with_unit(run.accuracy, metric, 2)}{', one class' if run.one_class else ''}"
 
 
+class Labels:
+    """Short names of trials: only the settings in which they differ."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._names = [name for name in FIELDS if len({getattr(trial, name) for trial in trials}) > 1]
+
+    def __call__(self, trial: Trial) -> str:
+        """Label such as ``relu, full_jam, learning_rate 0.1, seed 0``: numbers have a name, specs stand alone."""
+        values = {name: getattr(trial, name) for name in self._names}
+        parts = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
+        return ", ".join(parts) or trial.backward
+
+
+def ended(result: Result) -> str:
+    """End of a trial: its metric on the test samples, or on the validation samples if it is never tested, or why not."""
+    if result.status == "failed":
+        return f"failed: {result.error}"
+    if result.status == "diverged":
+        return f"diverged in epoch {len(result.epochs) + 1}"
+    tested, validated = (measured(result.trial, result.epochs[-1], samples) for samples in ("test", "validation"))
+    found = validated if tested is None else tested
+    shown = NOTHING if found is None else with_unit(found, result.trial.metric, 2)
+    return shown if tested is not None else f"{shown} of validation"
+
+
 def settings_words(settings: Settings) -> dict[str, str]:
     """Settings in words, by the name of the field."""
     words = {
@@ -181,6 +206,18 @@ def settings_words(settings: Settings) -> dict[str, str]:
         "denormals": "" if settings.denormals == "kept" else f"denormal numbers {settings.denormals}",
     }
     return {name: word for name, word in words.items() if word}
+
+
+def titles(report: Report) -> dict[Settings, str]:
+    """Title of each section: its model and data, then the other settings in which it differs from the others."""
+    settings = [section.settings for section in report.sections]
+    spoken = [settings_words(each) for each in settings]
+    names = dict.fromkeys(name for each in spoken for name in each if name not in {"model", "data"})
+    varied = [name for name in names if len({each.get(name) for each in spoken}) > 1]
+    return {
+        key: ", ".join([f"{each['model']} on {each['data']}", *(each[name] for name in varied)])
+        for key, each in zip(settings, spoken, strict=True)
+    }
 
 
 def state(report: Report) -> str:

@@ -52,12 +52,16 @@ def test_the_core_hours_are_those_of_the_epochs(name):
         'lenet5(norm="batch")': 12,
         "mlp(128, 20)": 12,
         "mlp(128, 50)": 30,
+        'mlp(128, 20, norm="batch")': 16,
         "mlp(64, 2)": 0.3,
         "resnet(20, 8)": 89,
         "vit(32, 3)": 68,
         "snn_cnn(8, 4)": 22,
         "gru(64)": 36,
         "gpt(32, 3)": 47,
+        "mlp(128, 2)": 0.04,
+        "series_cnn(25)": 0.15,
+        "series_gru(24)": 0.5,
     }
     # Steps that take as long as the passes, or longer.
     slower = {"direction_first": 2}

@@ -16,6 +16,7 @@ from tieless.errors import LostResultError, StudyError
 from tieless.study.running.checkpoints import Checkpoints
 from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried
 from tieless.study.running.pool import Died, Pool, PoolEvent, Saved
+from tieless.study.running.underway import Underway
 from tieless.study.trial import Result, Trial
 
 _ATTEMPTS = 2
@@ -37,6 +38,7 @@ class Books:
             SIGTERM, and for all the time they take after the deadline.
         most_failures: Number of failed trials at which no further trial begins; ``None`` for no limit.
         checkpoints: Checkpoints of the trials; ``None`` to make none.
+        underway: File of the trials that run; ``None`` to write none.
         clock: Function that returns the time in seconds.
     """
 
@@ -51,6 +53,7 @@ class Books:
         grace: float | None = None,
         most_failures: int | None = None,
         checkpoints: Checkpoints | None = None,
+        underway: Underway | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ended: Counter[str] = Counter()
@@ -69,6 +72,7 @@ class Books:
         self._grace = grace
         self._most_failures = math.inf if most_failures is None else most_failures
         self._checkpoints = checkpoints
+        self._underway = underway
         self._clock = clock
         self._last_moment = math.inf if grace is None else deadline + grace
 
@@ -80,16 +84,24 @@ class Books:
         self._queue.extend(trials)
         while self._open() or self._running:
             self._begin()
-            left = self._last_moment - self._clock()
-            for event in self._pool.events(self._interrupt, None if left == math.inf else max(0.0, left)):
+            for event in self._pool.events(self._interrupt, self._wait()):
                 self._hear(event)
             self._end_arrived()
+            if self._underway is not None:
+                self._underway.flush()
             if self._interrupt.poll() and not self._goes_on_after(self._interrupt.recv()):
                 return False
             if self._running and self._clock() >= self._last_moment:
                 self.spent = self.stopped_by is None
                 break
         return self.stopped_by is None
+
+    def _wait(self) -> float | None:
+        """Number of seconds until something is to be done though nothing has happened; ``None`` for no end."""
+        left = max(0.0, self._last_moment - self._clock())
+        due = None if self._underway is None else self._underway.wait
+        wait = min(left, math.inf if due is None else due)
+        return None if wait == math.inf else wait
 
     def _goes_on_after(self, number: int) -> bool:
         """True if running trials have time to end after this signal: after the first SIGTERM, if there is a grace."""
@@ -114,11 +126,15 @@ class Books:
         while room and self._open():
             trial = self._queue.popleft()
             self._running.add(trial.id)
+            if self._underway is not None:
+                self._underway.begin(trial)
             self._pool.submit(trial, None if self._checkpoints is None else self._checkpoints.load(trial.id))
             room -= 1
 
     def _hear(self, event: PoolEvent) -> None:
         if isinstance(event, (Epoch, Notice)):
+            if self._underway is not None and isinstance(event, Epoch):
+                self._underway.epoch(event.trial, event.record)
             self._listen(event)
             return
         if isinstance(event, Saved):
@@ -126,6 +142,8 @@ class Books:
             return
         trial = event.result.trial if isinstance(event, Finished) else event.trial
         self._running.discard(trial.id)
+        if self._underway is not None:
+            self._underway.end(trial)
         if isinstance(event, Finished):
             self._arrived.append(event.result)
             return

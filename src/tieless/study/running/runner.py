@@ -35,6 +35,7 @@ from tieless.study.running.events import Event, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
 from tieless.study.running.processes import ProcessPool, pipe
 from tieless.study.running.training import run_trial
+from tieless.study.running.underway import Underway
 from tieless.study.running.worker import NAME, NO_GUARD, RunTrial
 from tieless.study.running.workers import LOCK, WorkerCount
 from tieless.study.study import Study
@@ -175,6 +176,7 @@ def run(
             store.take(source, results)
         if most_seeds is not None:
             store.allow_seeds(most_seeds)
+        underway = processes.enter_context(contextlib.closing(Underway(folder)))
         if pool is None:
             count = processes.enter_context(contextlib.closing(WorkerCount(folder, workers)))
             pool = ProcessPool(count, threads, run_trial, trial_timeout)
@@ -187,6 +189,7 @@ def run(
             grace=grace,
             most_failures=most_failures,
             checkpoints=checkpoints,
+            underway=underway,
         )
         try:
             more = None if most_seeds is None else partial(more_seeds, every_cell=every_cell)

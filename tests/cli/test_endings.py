@@ -109,6 +109,32 @@ def test_a_watch_serves_its_page_until_ctrl_c(folder):
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
 
 
+def test_runs_are_exported_to_a_tracker_once(folder):
+    exported = invoke("study", "export", folder, "--format", "tensorboard")
+    assert (exported.exit_code, exported.output.split(": ")[1:]) == (0, ["4 runs\n"])
+    again = invoke("study", "export", folder, "--format", "tensorboard")
+    assert_one_line_of(again, "Error: .* has files already.*: name a new folder")
+    assert_one_line_of(
+        invoke("study", "export", folder, "--format", "wandb", "--epochs"), "Error: --format wandb has all epochs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [
+        (["--kind", "forest", "--format", "tex"], "Error: --format tex is for --kind table"),
+        (["--kind", "forest", "--format", "svg"], "Error: No forest to draw"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_one_line(folder, options, pattern):
+    assert_one_line_of(invoke("study", "plot", folder, *options), pattern)
+
+
+def test_a_figure_is_written_where_it_is_said(folder):
+    assert invoke("study", "plot", folder, "--kind", "table", "--format", "tex").output.strip() == f"{folder}/table.tex"
+    assert "\\begin{tabular}" in (folder / "table.tex").read_text(encoding="utf-8")
+
+
 def test_nothing_to_watch_is_one_line(tmp_path):
     assert_one_line(ended(command("study", "watch", tmp_path)), 2, "No study in")
 

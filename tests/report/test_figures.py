@@ -34,7 +34,7 @@ def report(typical, report_of):
 
 @pytest.fixture(scope="module")
 def judged():
-    study = claiming("seeds=[0,1,2,3,4]")
+    study = claiming("seeds=0..9")
     return assemble(study, [noisy(trial) for trial in study.trials])
 
 

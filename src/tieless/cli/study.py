@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 from click.core import ParameterSource
@@ -37,6 +37,7 @@ from tieless.study import (
     Store,
     Study,
     Summary,
+    export_runs,
     export_table,
     foresee,
     judge,
@@ -51,6 +52,7 @@ from tieless.study.judging.anytable import Columns, Runs, ask_table
 from tieless.study.judging.verdicts import comparisons_of
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
+from tieless.study.results.trackers import Tracker
 from tieless.study.running.workers import is_running, set_workers
 
 MOST_SEEDS = 40
@@ -523,7 +525,13 @@ def _watch(folder: Path, port: int) -> None:
 
 @study.command("export")
 @_FOLDER
-@click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), required=True, help="Of the file.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*get_args(Format), *get_args(Tracker)]),
+    required=True,
+    help="Of the file, or the tracker whose files to write.",
+)
 @click.option("--epochs", is_flag=True, help="One row an epoch instead of one row a trial.")
 @click.option("--alignments", is_flag=True, help="One row for each layer that a monitor has measured.")
 @click.option("--all", "everything", is_flag=True, help="Also results that the latest plan does not have.")
@@ -531,12 +539,27 @@ def _watch(folder: Path, port: int) -> None:
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The file [DIR/trials.FORMAT, DIR/epochs.FORMAT or DIR/alignments.FORMAT]; - for the standard output.",
+    help="The file [DIR/trials.FORMAT, DIR/epochs.FORMAT or DIR/alignments.FORMAT]; - for the standard output. Of a tracker, the"
+    " folder [DIR/FORMAT].",
 )
-def _export(folder: Path, form: Format, epochs: bool, alignments: bool, everything: bool, out: Path | None) -> None:
-    """Write the results of the study in DIR as a table."""
+def _export(
+    folder: Path, form: Format | Tracker, epochs: bool, alignments: bool, everything: bool, out: Path | None
+) -> None:
+    """Write the results of the study in DIR as a table, or as runs of an experiment tracker.
+
+    The files of tensorboard, mlflow and wandb (offline runs) have the settings of each trial, the figures of each epoch and
+    the final metric. Nothing is sent anywhere.
+    """
     if epochs and alignments:
         raise click.UsageError("--epochs and --alignments are two tables: name one.")
+    if form in ("tensorboard", "mlflow", "wandb"):
+        if epochs or alignments:
+            raise click.UsageError(f"--format {form} has all epochs, and no alignments: leave the option out.")
+        with Store.open(folder) as store:
+            results, plan = store.results(planned=not everything), store.study()
+        count = export_runs(results, out or folder / form, form, plan.name)
+        terminal.console().print(Text(f"{out or folder / form}: {count} runs"), soft_wrap=True)
+        return
     named = out.suffix.lower().removeprefix(".") if out else form
     if named != form and named in {"csv", "parquet", "json"}:
         raise click.UsageError(f"--format {form} in a file named {out}: give --format {named}, or another name.")

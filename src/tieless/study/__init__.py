@@ -24,6 +24,7 @@ from tieless.study.judging.verdicts import ClaimVerdict, judge
 from tieless.study.results.export import alignment_rows, epoch_rows, export_table, trial_rows
 from tieless.study.results.store import Store
 from tieless.study.results.tables import load_table
+from tieless.study.results.trackers import export_runs
 from tieless.study.running.cluster import DaskPool
 from tieless.study.running.events import Epoch, Event, Finished, Notice, Retried, Started, Summary, Waiting
 from tieless.study.running.pool import Pool
@@ -64,6 +65,7 @@ __all__ = [
     "alignment_rows",
     "choices",
     "epoch_rows",
+    "export_runs",
     "export_table",
     "foresee",
     "judge",

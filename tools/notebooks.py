@@ -45,6 +45,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
             "IPYTHONDIR": home,
             "MATPLOTLIBRC": str(SOURCES / "matplotlibrc"),
             "OMP_NUM_THREADS": "1",  # the networks are small, and sums do not depend on the number of cores
+            "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm would draw its bars by a widget
         }
         # Over sockets of the file system: others on the machine can listen to TCP.
         sockets = Config(KernelManager={"transport": "ipc", "connection_file": str(Path(home) / "kernel.json")})

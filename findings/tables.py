@@ -51,6 +51,7 @@ STUDIES = {
     "direction-first-untuned": "beyond/direction-first-untuned",
     "deep-mlp": "beyond/deep-mlp",
     "deep-mlp-init": "beyond/deep-mlp-init",
+    "small-networks": "beyond/small-networks",
 }
 """Study of each table, by the table's name."""
 

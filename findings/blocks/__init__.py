@@ -23,6 +23,7 @@ BLOCKS: dict[str, Callable[[Sequence[str], Sequence[str], Judged], str]] = {
     "counted": claims.counted,
     "data": cells.source,
     "doses": claims.doses,
+    "elsewhere": measured.elsewhere,
     "gradients": measured.gradients,
     "holds": claims.holds,
     "lost": measured.lost,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from findings.blocks.markdown import NAMES, once, table
-from findings.tables import Row, cosine, dose, judged, runs, varied
+from findings.tables import NotRun, Row, cosine, dose, judged, runs, varied
 from tieless._yaml import write_value
 from tieless.errors import StudyError
 from tieless.report import claim_words, words
@@ -55,8 +55,8 @@ def counted(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     )
 
 
-def matrix(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
-    """``matrix``, lines ``rule or rule ... | heading``, a column each, and ``label | table | field=value; ...``, a row each.
+def matrix(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
+    """``matrix [transposed]``, lines ``rule or rule ... | heading``, a column each, and ``label | table | field=value; ...``, a row each.
 
     A cell has the median difference of a rule in a setting, by the claims of the table's study, what that difference shows, and
     how many runs collapsed. ``FORWARD + RULE`` is the rule with that forward alone.
@@ -65,20 +65,26 @@ def matrix(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
     body: list[list[str]] = []
     for label, name, conditions in (parts for parts in map(_parts, lines) if len(parts) == 3):
         wanted = dict(condition.strip().split("=", 1) for condition in conditions.split(";"))
-        rows = [row for row in judged(name) if all(str(row.settings[key]) == value for key, value in wanted.items())]
+        try:
+            there = judged(name)
+        except NotRun:
+            body.append([label, *("not run yet" for _ in columns)])
+            continue
+        rows = [row for row in there if all(str(row.settings[key]) == value for key, value in wanted.items())]
         if not rows:
             raise StudyError(f"No claim of {name} is about {conditions}.")
         body.append([label, *(_matrix_cell(rows, rules) for rules, _ in columns)])
-    return f"{table(['Setting', *(heading for _, heading in columns)], body)}\n\n{_MATRIX_KEY}"
+    rows = [["Setting", *(heading for _, heading in columns)], *body]
+    head, *rows = map(list, zip(*rows, strict=True)) if given == ["transposed"] else rows
+    return f"{table(head, rows)}\n\n{_MATRIX_KEY}"
 
 
 _MATRIX_KEY = (
-    "Median points of test accuracy, with the answer to the question of the difference alone. Beside the derivative: "
-    f"{claim_words.SYMBOLS['holds']} shown to lose less than 1 point, {claim_words.SYMBOLS['does not hold']} shown to lose more. "
-    "Logistic with random slopes was asked about 20 points instead. Beside `frozen`: "
-    f"{claim_words.SYMBOLS['holds']} shown to gain more than the margin of its claim. {claim_words.SYMBOLS['undecided']} not shown, "
-    f"{claim_words.SYMBOLS['identical']} the same runs, which are no evidence. In brackets, runs that collapsed."
-)
+    "Median points of test accuracy beside the derivative, for steps beside `frozen`. {holds} shown to lose less than 1 point, with "
+    "Logistic and random slopes less than 20, or to gain what its claim asks; {does not hold} shown to lose more, or to gain less; "
+    "{undecided} not shown; {identical} the same runs, no evidence. (5/5): runs that collapsed. Marks are about the difference of a "
+    "typical pair; the claim's verdict asks about collapses too ([how](../statistics.md))."
+).format_map(claim_words.SYMBOLS)
 
 
 def _parts(line: str) -> list[str]:

@@ -9,8 +9,8 @@ from statistics import fmean, geometric_mean
 from typing import Any
 
 from findings.blocks.claims import Judged
-from findings.blocks.markdown import NAMES, table
-from findings.losses import Cell, Prediction, cells, here_and_elsewhere, predictions as predicted
+from findings.blocks.markdown import NAMES, once, table
+from findings.losses import ELSEWHERE, Cell, Prediction, cells, here_and_elsewhere, predictions as predicted
 from findings.measure.mechanisms import LENET5
 from findings.measure.robustness import RULES
 from findings.tables import measurements
@@ -158,6 +158,25 @@ def predictions(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> 
             table(["Properties", *said], apart),
         ]
     )
+
+
+def elsewhere(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
+    """``elsewhere OPTIMISER FORWARD...``: what the losses of the other network explain, with and without these forwards."""
+    optimiser, *without = given
+    body: list[list[str]] = []
+    for model in sorted({cell.group[0] for cell in cells()}):
+        own = [cell for cell in cells() if cell.group[:2] == (model, optimiser)]
+        for kept in (own, [cell for cell in own if cell.forward not in without]):
+            one = next(one for one in predicted(kept) if one.properties == (ELSEWHERE,))
+            forwards = len({cell.forward for cell in kept})
+            told = (
+                f"all {forwards}"
+                if kept is own
+                else f"{forwards}, without {', '.join(f'`{name}`' for name in without)}"
+            )
+            body.append([f"`{model}`", told, _explained(one.explained), _explained(one.without_twins)])
+    once(body, 1)
+    return table(["Network", "Forwards", "Explained by the other network's losses", "Twins held out"], body)
 
 
 def _named(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 NAMES = {
@@ -20,9 +21,16 @@ NAMES = {
 """Readers' names of forwards and optimisers, by the names in studies."""
 
 
+_NUMBER = re.compile(r"|\N{EN DASH}|[+\N{MINUS SIGN}]?\d[\d,.]*( [✓✕?=])?( \(\d+/\d+\))?")
+"""Cell of a column of numbers: nothing, a dash, or a number with its verdict and the runs that collapsed."""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Table of Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
+    """Table of Markdown; columns of numbers are flush right."""
+    rows = list(rows)
+    columns = zip(*rows, strict=True) if rows else ((),) * len(head)
+    rules = ["---:" if any(column) and all(map(_NUMBER.fullmatch, column)) else "---" for column in columns]
+    lines = [head, rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -107,7 +107,7 @@ def _panels(rows: Sequence[Row], field: str, values: Sequence[str], *, width: fl
             axes.set_title(f"{NAMES.get(value, value)}, {NAMES[optimiser]}", loc="left", fontsize=9)
             bare(axes, "left")
     for axes in grid[-1]:
-        axes.set_xlabel("points to the baseline, 95 % interval")
+        axes.set_xlabel("points to the baseline, with the interval")
     _key(figure)
     return figure
 
@@ -154,7 +154,7 @@ def direction(rows: Sequence[Row]) -> Figure:
         axes.set_yticks(ticks, points_ticks(ticks))
         axes.yaxis.set_minor_locator(NullLocator())
     for left in panels[:, 0]:
-        left.set_ylabel("points to tied, 95 % interval")
+        left.set_ylabel("points to tied, with the interval")
     key_below(figure, *panels.flat[0].get_legend_handles_labels())
     return figure
 

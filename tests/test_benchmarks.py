@@ -75,7 +75,7 @@ PRINTS = {
     "passes": r"relu \+ full_jam +│ +[\d.]+ │\n.* without its passes │ +-?[\d.]+ │",
     "peers": r"spikingjelly │ heaviside \+ sigmoid +│ +[\d.]+ │",
     "study_throughput": r"study: [\d.]+ ms of CPU(.*\n)+1 process: (.*\n)+runner: [\d.]+ ms",
-    "verdict_errors": r"│ +1 │ +3 │ +73 │ +[\d.]+ │\n(.*\n)*50 simulated studies a row",
+    "verdict_errors": r"│ +0\.5 │ +1 │ +62 │ +[\d.]+ │\n(.*\n)*50 simulated studies a row",
     "vit_memory": r"bfloat16 │(.*\n)+.*gelu \+ regelu2, checkpointed blocks │ +\d+",
 }
 

@@ -37,7 +37,7 @@ def test_every_command_has_help(arguments):
 def test_the_commands_are_these():
     assert sorted(main.commands) == ["data", "diagnose", "doctor", "explain", "export", "forwards", "rules", "study"]
     assert sorted(main.commands["study"].commands) == [
-        *("ask", "backup", "export", "list", "merge", "plan", "report", "run", "status", "workers")
+        *("ask", "backup", "export", "list", "merge", "plan", "plot", "report", "run", "status", "watch", "workers")
     ]
 
 
@@ -47,7 +47,7 @@ def test_the_commands_are_these():
         (["foo"], "Error: No such command 'foo'."),
         (["--foo"], "Error: No such option"),
         (["study", "run"], "Error: Missing argument 'NAME_OR_FILE'."),
-        (["study", "export", "x"], "Error: Missing option '--format'. Choose from: csv, parquet, json"),
+        (["study", "export", "x"], "Error: Missing option '--format'. Choose from: csv, json, parquet, tensorboard"),
     ],
     ids=str,
 )

@@ -52,7 +52,7 @@ def test_without_data_bytes_are_left_out_and_it_says_how_to_get_them():
     header, *rows = rows_of(result.output)
     assert header == ["activation", "forward", "backward rule", "gate", "bits"]
     assert rows == [[name, "relu", "tied", "z > 0", "1"] for name in ("1", "4", "8", "10")]
-    assert "--data NAME, one of brown, digits, fashion-mnist, ones." in result.output
+    assert "--data NAME, one of brown, digits, fashion-mnist, japanese-vowels, mnist1d, ones." in result.output
 
 
 @pytest.mark.parametrize("model", ["suc", "mlp", "bnn_mlp", "lenet5", "bnn_lenet5"])

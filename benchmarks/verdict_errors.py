@@ -189,7 +189,7 @@ def _claim(rule: str, row: Row) -> Claim:
 def errors(
     row: Row, seeds: Sequence[int], options: argparse.Namespace, batches: Sequence[int] = (1,)
 ) -> tuple[float, float]:
-    """How often some verdict at some look is a false "holds", and how often a false "does not hold".
+    """Numbers of studies in which some verdict at some look is a false "holds", and a false "does not hold".
 
     Args:
         row: Of the differences and collapses.

@@ -161,6 +161,9 @@ def _written(mesh):
             assert torch.equal(latent.full_tensor(), plain.weight), name
             assert repr(layer.weight).startswith("DTensor")
             assert torch.equal(layer.weight.full_tensor(), torch.where(plain.weight >= 0, 1.0, -1.0)), name
+            with torch.no_grad():
+                layer.weight.to_local().fill_(-2.0)
+            assert (latent_weights(layer)[0] == -2).full_tensor().all()
             held = layer.weight.data
             held.fill_(0.5)
             assert (held == 1).full_tensor().all()

@@ -23,7 +23,7 @@ PART = 1000
 
 
 def outcomes(seed: int, files: int) -> Counter[str]:
-    """How many files came to each end."""
+    """Number of files that came to each end."""
     rng, found = np.random.default_rng(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         path, first = Path(folder) / "net.safetensors", originals(Path(folder))

@@ -145,7 +145,7 @@ def _change_tensor(rng: Generator, tensors: dict[str, Any]) -> None:
 
 
 def outcome(path: Path) -> str:
-    """What becomes of a file, in a few words.
+    """End to which a file comes, in a few words.
 
     Raises:
         AssertionError: Reading took more memory than the format promises, or the kernels' scores are not the reference's.

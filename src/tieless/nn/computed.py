@@ -89,25 +89,28 @@ class ComputedWeight(Tensor):
                 _source(target).refresh()
             return _again(result, latents, targets)
         weight = weights[0]
-        source = _source(weight)
-        values = source.values
         if name in {"numpy", "__array__"} and not result.flags.owndata:
             result.flags.writeable = False  # its memory is that of the values
-        if not any(_same_memory(one, values) for one in _flat((result,))):
-            return result
-        behind = None if source.latent is None else func(*_plain(args, [weight]), **_plain(keywords, [weight]))
-        return _views(result, behind, source)
+        return _shared(result, _source(weight), lambda: func(*_plain(args, [weight]), **_plain(keywords, [weight])))
 
     def __repr__(self, **settings: Any) -> str:
         return cast("str", _source(self).values.__repr__(**settings))
 
     def __getattr__(self, name: str) -> Any:
         source = _source(self)
-        if hasattr(type(source.values), name):
-            return getattr(source.values, name)  # of another class, such as ``full_tensor``
-        if source.latent is None or name.startswith("__"):
+        values, latent = source.values, source.latent
+        if hasattr(type(values), name):  # of another class, such as ``placements`` and ``to_local``
+            found = getattr(values, name)
+            if not callable(found):
+                return _shared(found, source, lambda: getattr(latent, name))
+
+            def method(*args: Any, **keywords: Any) -> Any:
+                return _shared(found(*args, **keywords), source, lambda: getattr(latent, name)(*args, **keywords))
+
+            return method
+        if latent is None or name.startswith("__"):
             raise AttributeError(name)
-        return getattr(source.latent, name)
+        return getattr(latent, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         source = _source(self)
@@ -312,6 +315,19 @@ def _innermost(tensor: Tensor) -> Tensor:
     while is_traceable_wrapper_subclass(tensor):
         tensor = getattr(tensor, tensor.__tensor_flatten__()[0][0])
     return tensor
+
+
+def _shared(result: Any, source: _Source, behind: Callable[[], Any]) -> Any:
+    """Result of a reading, with weights in the place of tensors that share memory with the values.
+
+    Args:
+        result: Result of the values.
+        source: Values, and the latent weights behind them.
+        behind: Function that does the same to the latent weights.
+    """
+    if not any(_same_memory(one, source.values) for one in _flat((result,))):
+        return result
+    return _views(result, None if source.latent is None else behind(), source)
 
 
 def _views(result: Any, behind: Any, source: _Source) -> Any:

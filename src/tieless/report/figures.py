@@ -182,17 +182,9 @@ def plot_table(report: Report) -> Any:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    sections = _with_results(report)
-    figure = figure_of(
-        _names_width(sections) + 1.5 * max(len(section.table.forwards) for section in sections),
-        sum(0.24 * (len(section.table.rules) + 3) for section in sections),
-    )
-    ratios = [len(section.table.rules) + 3 for section in sections]
-    places = figure.subplots(len(sections), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    for axes, section in zip(places, sections, strict=True):
-        grid = section.table
+    figure, places = _panels(report, column=1.5, row=0.24, head=3)
+    for axes, grid in places:
         axes.set_axis_off()
-        axes.set_title(_clean(f"{_title(report, section)}test {words.measure(grid.metric)}"), loc="left", fontsize=9)
         drawn = axes.table(
             cellText=[[_clean(text) for text in row] for row in _texts(grid)],
             rowLabels=[_clean(str(rule)) for rule in grid.rules],
@@ -219,15 +211,8 @@ def plot_heatmap(report: Report) -> Any:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    sections = _with_results(report)
-    ratios = [len(section.table.rules) + 2 for section in sections]
-    figure = figure_of(
-        _names_width(sections) + 0.9 * max(len(section.table.forwards) for section in sections),
-        0.3 * sum(ratios) + 0.3 * len(sections),
-    )
-    places = figure.subplots(len(sections), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    for axes, section in zip(places, sections, strict=True):
-        grid = section.table
+    figure, places = _panels(report, column=0.9, row=0.3, head=3)
+    for axes, grid in places:
         scale = scale_of(grid.metric)
         means = [
             [
@@ -255,7 +240,6 @@ def plot_heatmap(report: Report) -> Any:
         axes.set_xticks(range(len(grid.forwards)), [_clean(forward) for forward in grid.forwards], fontsize=8)
         axes.set_yticks(range(len(grid.rules)), [_clean(str(rule)) for rule in grid.rules], fontsize=8)
         axes.spines[:].set_visible(False)
-        axes.set_title(_clean(f"{_title(report, section)}test {words.measure(grid.metric)}"), loc="left", fontsize=9)
     return figure
 
 
@@ -361,6 +345,25 @@ def _escaped(text: str) -> str:
 
 def _clean(text: str) -> str:
     return " ".join(printable(text).split())
+
+
+def _panels(report: Report, *, column: float, row: float, head: int) -> tuple[Any, list[tuple[Any, Grid]]]:
+    """Figure with titled axes for the table of each section, and the tables.
+
+    Args:
+        report: Records.
+        column, row: Width of a column and height of a row, in inches.
+        head: Number of rows that a title takes.
+    """
+    sections = _with_results(report)
+    heights = [len(section.table.rules) + head for section in sections]
+    widest = max(len(section.table.forwards) for section in sections)
+    figure = figure_of(_names_width(sections) + column * widest, row * sum(heights))
+    places = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, section in zip(places, sections, strict=True):
+        title = f"{_title(report, section)}test {words.measure(section.table.metric)}"
+        axes.set_title(_clean(title), loc="left", fontsize=9)
+    return figure, [(axes, section.table) for axes, section in zip(places, sections, strict=True)]
 
 
 def _names_width(sections: Sequence[Section]) -> float:

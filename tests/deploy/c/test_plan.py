@@ -1,4 +1,4 @@
-"""Which operations of a packed network run together in C, and what is stored between them."""
+"""Plan of a C program: operations of a packed network that run together, and values that are stored between them."""
 
 import numpy as np
 import pytest

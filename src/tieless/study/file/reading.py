@@ -41,11 +41,10 @@ from tieless import own
 from tieless._yaml import Document, Path, read_document
 from tieless.errors import StudyError, UntrainableError
 from tieless.study.choose import Choose, pilots
-from tieless.study.claims import Claim
 from tieless.study.file.grid import REQUIRED, Settings, drop, expand
 from tieless.study.file.overrides import Overrides, parse_overrides
 from tieless.study.file.schema import StudyModel, validate
-from tieless.study.judging.pairing import cells_of
+from tieless.study.judging.pairing import cells_of, has_cells
 from tieless.study.settings import spelling
 from tieless.study.sources import Imports
 from tieless.study.study import Study
@@ -112,7 +111,7 @@ def parse_study(
     _check_trainable(trials, source)
     choose = _choose(model, document, trials)
     asked = [claim.claim() for claim in model.claims]
-    claims = tuple(claim for claim in asked if _matches(claim, trials, choose))
+    claims = tuple(claim for claim in asked if has_cells(claim, trials, chooses=choose is not None))
     return Study(
         name=name,
         run_as=file or name,
@@ -177,15 +176,6 @@ def _at(document: Document, path: Path) -> Generator[None]:
         yield
     except StudyError as error:
         raise document.error(path, str(error).rstrip(".")) from None
-
-
-def _matches(claim: Claim, trials: Sequence[Trial], choose: Choose | None) -> bool:
-    """True if a claim matches a trial; False if overrides have removed all trials that it is about."""
-    try:
-        cells_of(claim, trials, chooses=choose is not None)
-    except StudyError:
-        return False
-    return True
 
 
 def _choose(model: StudyModel, document: Document, trials: Sequence[Trial]) -> Choose | None:

@@ -141,3 +141,12 @@ def cells_of(claim: Claim, trials: Sequence[Trial], *, chooses: bool, added: int
                 f"The claim {str(claim)!r} is about the test samples, and no run of this study is ever tested."
             )
     return pairings(claim, trials, added)
+
+
+def has_cells(claim: Claim, trials: Sequence[Trial], *, chooses: bool) -> bool:
+    """True if ``cells_of`` finds cells; False if overrides, or a table, have left none that the claim is about."""
+    try:
+        cells_of(claim, trials, chooses=chooses)
+    except StudyError:
+        return False
+    return True

@@ -18,8 +18,7 @@ from typing import Any, cast, get_args
 from tieless._imports import try_import
 from tieless.errors import StudyError, TielessError
 from tieless.study.choose import Choose
-from tieless.study.claims import Claim
-from tieless.study.judging.pairing import cells_of
+from tieless.study.judging.pairing import has_cells
 from tieless.study.results import columns
 from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
@@ -299,16 +298,8 @@ def _study(file: Path, results: Sequence[Result], study: Study | None) -> Study:
     )
     if study is None:
         return found
-    claims = tuple(claim for claim in study.claims if _matches(claim, never or trials, chooses=choose is not None))
+    claims = tuple(claim for claim in study.claims if has_cells(claim, never or trials, chooses=choose is not None))
     return replace(found, name=study.name, title=study.title, question=study.question, table=study.table, claims=claims)
-
-
-def _matches(claim: Claim, trials: Sequence[Trial], *, chooses: bool) -> bool:
-    try:
-        cells_of(claim, trials, chooses=chooses)
-    except StudyError:
-        return False
-    return True
 
 
 def _settings(trials: Sequence[Trial], *, chooses: bool) -> dict[str, Any]:

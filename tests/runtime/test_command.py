@@ -55,8 +55,12 @@ def test_the_command_stores_labels(files, tmp_path):
 def test_a_mistake_is_one_line(files, tmp_path, capsys):
     (tmp_path / "text.npy").write_text("text")
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    images = np.load(files[1])
+    images[11, 0, 0, 0] = np.nan
+    np.save(tmp_path / "nan.npy", images)
     mistakes = [
         [str(tmp_path / "none"), "--data", files[1]],
+        [files[0], "--data", str(tmp_path / "nan.npy"), "--batch", "8"],
         [files[1], "--data", files[1]],
         [files[0], "--data", str(tmp_path / "text.npy")],
         [files[0], "--data", str(tmp_path / "objects.npy")],
@@ -71,6 +75,7 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys):
         assert printed.err.startswith("Error: ")
         assert printed.err.count("\n") == 1
         assert not printed.out
+        assert "nan.npy" not in mistake[2] or "got nan in sample 11" in printed.err
 
 
 def imported(path):

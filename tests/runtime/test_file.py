@@ -1,6 +1,7 @@
 """Files of packed networks: what is written is read, and nothing else is."""
 
 import json
+import re
 import struct
 from collections import Counter
 
@@ -155,6 +156,19 @@ def test_a_changed_file_is_refused_or_run(tmp_path):
 def test_samples_of_another_shape_or_kind_are_refused(path, images):
     with pytest.raises(tieless_runtime.PackedInputError, match="The samples must"):
         tieless_runtime.Model.load(path)(images)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize("batched", [True, False], ids=["batch", "sample"])
+def test_samples_that_are_not_finite_in_float32_are_refused_with_their_place(path, number, batched):
+    images = np.zeros((3, 1, 8, 8))
+    model = tieless_runtime.Model.load(path)
+    images[1, 0, 2, 7] = -3e38
+    model(images)
+    images[2, 0, 5, 6] = number
+    said = f"finite numbers that float32 holds, got {number} in sample {2 * batched} at [0, 5, 6]"
+    with pytest.raises(tieless_runtime.PackedInputError, match=re.escape(said)):
+        model(images if batched else images[2])
 
 
 def test_one_sample_has_no_batch(path):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tieless_runtime.errors import PackedError, PackedInputError
-from tieless_runtime.model import Model
+from tieless_runtime.model import Model, in_float32
 
 Array = NDArray[Any]
 
@@ -53,6 +53,7 @@ def _report(given: argparse.Namespace) -> list[str]:
             f"{given.labels} must have {len(images)} integers, got {labels.dtype} of shape {labels.shape}."
         )
     model(images[:1])  # the first call compiles
+    images = in_float32(images)
     start = time.perf_counter()
     found = np.concatenate(
         [model(images[at : at + given.batch]).argmax(1) for at in range(0, len(images), given.batch)]

@@ -68,7 +68,7 @@ class Model:
         Returns:
             Scores ``(n, scores)``, or ``(scores,)``: float32, or int32 where the network is integer to its end.
         Raises:
-            PackedInputError: the samples have another shape, or are no numbers.
+            PackedInputError: the samples have another shape, are no numbers, or are not finite in float32.
         """
         batch, single = self._batch(images)
         if len(batch) == 0:
@@ -102,4 +102,22 @@ class Model:
         single = given.shape == shape
         if not single and given.shape[1:] != shape:
             raise PackedInputError(f"The samples must have shape {('n', *shape)} or {shape}, got {given.shape}.")
-        return np.ascontiguousarray(given[None] if single else given, np.float32), single
+        return in_float32(given[None] if single else given), single
+
+
+def in_float32(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples ``(n, ...)`` in float32, each number of which lies on one side of any threshold.
+
+    Raises:
+        PackedInputError: a number is NaN, infinite, or too large for float32.
+    """
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(samples, np.float32)
+    finite = np.isfinite(found)
+    if not finite.all():
+        sample, *place = map(int, np.argwhere(~finite)[0])
+        raise PackedInputError(
+            f"The samples must be finite numbers that float32 holds, got {samples[(sample, *place)]} in sample {sample} "
+            f"at {place}: take such samples out, or put numbers in their place."
+        )
+    return found

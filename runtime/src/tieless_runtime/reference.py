@@ -150,7 +150,8 @@ def _prelu(operation: Prelu, x: Array) -> Array:
 
 
 def _quantise(operation: Quantise, x: Array) -> Array:
-    scaled = np.clip(np.rint(x / np.float32(operation.scale)), operation.low, operation.high)
+    with np.errstate(over="ignore"):  # what is infinite is clipped
+        scaled = np.clip(np.rint(x / np.float32(operation.scale)), operation.low, operation.high)
     return np.where(np.isnan(scaled), operation.low, scaled).astype(np.int64)
 
 

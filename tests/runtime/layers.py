@@ -24,6 +24,7 @@ from tests.runtime.networks import weight
 
 KINDS = ("linear", "conv1d", "conv2d", "flattened")
 WEIGHTS = ("binary", "ternary", "integer")
+UNIT = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 
 
 class Builder:

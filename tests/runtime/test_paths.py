@@ -10,7 +10,7 @@ import tieless_runtime
 from hypothesis import given, settings, strategies as st
 from tieless_runtime import plan
 from tieless_runtime.bits import ungrouped
-from tieless_runtime.operations import Conv, Linear, Quantise, Threshold
+from tieless_runtime.operations import Affine, Conv, Lif, Linear, Quantise, SumTime, Threshold
 from tieless_runtime.paths import PATHS, runnable
 from tieless_runtime.weights import Weight
 
@@ -104,6 +104,40 @@ def test_groups_and_large_sums_are_not_left_to_the_reference(name, path, monkeyp
         plan.reference, "apply", lambda each, *given: None if each.kind in ("conv", "linear") else apply(each, *given)
     )
     assert (tieless_runtime.Model(network, path=path)(images) == expected).all()
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize("at_threshold", [0, 1])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("whole", [True, False], ids=["integers", "floats"])
+def test_spikes_are_those_of_the_reference_without_its_help(whole, reset, at_threshold, delay, monkeypatch):
+    """Of one step that is seen each time, of steps that differ, of one beta and of one for each channel."""
+    rng, channels, times = np.random.default_rng(2), 70, 5
+    cell = {"reset": reset, "at_threshold": at_threshold, "delay_reset": delay, "times": times}
+    one, each = np.float32([0.9]), rng.choice([0, 0.5, 0.875, 0.93], channels).astype(np.float32)
+    cell |= {"shift": 15, "threshold": 5.0} if whole else {"shift": 0, "threshold": 0.5}
+    one, each = ((2**15 * beta).astype(np.int32) if whole else beta for beta in (one, each))
+    made = layers.Builder((channels, 3, 2))
+    if whole:
+        made.add(Quantise, scale=0.1, low=-20, high=20)
+    made.add(Lif, beta=one, **cell)
+    made.add(Conv, weight=weight(rng, "binary", (channels, channels, 1, 1)), bias=None, **layers.UNIT)
+    if not whole:
+        made.add(Affine, factor=np.full(channels, 0.125, np.float32), offset=rng.random(channels, np.float32))
+    made.add(Lif, beta=each, **cell)
+    made.add(SumTime)
+    images = (rng.integers(-8, 12, (9, channels, 3, 2)) / 8 + rng.choice([0, 0.01], (channels, 3, 2))).astype(
+        np.float32
+    )
+    images[0, 0] = 3e38
+    with np.errstate(over="ignore"):
+        expected = tieless_runtime.evaluate(made.network, images)[made.network.output]
+    assert len(np.unique(expected)) > 3
+    apply = plan.reference.apply
+    monkeypatch.setattr(
+        plan.reference, "apply", lambda each, *given: None if each.kind == "lif" else apply(each, *given)
+    )
+    assert (tieless_runtime.Model(made.network)(images) == expected).all()
 
 
 def test_groups_that_would_take_much_memory_stay_groups():

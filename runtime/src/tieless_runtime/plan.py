@@ -291,7 +291,7 @@ class Plan:
         self._append(last.name, inputs, last.output, step)
         return {each.output for each in chain}
 
-    def _other(self, operation: Operation, value: Value) -> Step | None:  # noqa: PLR0911  (one for each kind)
+    def _other(self, operation: Operation, value: Value) -> Step | None:  # noqa: C901, PLR0911  (one for each kind)
         """Step of what is neither a product nor a line; ``None`` leaves it to the reference."""
         flattened = self._places[operation.inputs[0]] != laid_out(value)
         if flattened:
@@ -316,7 +316,9 @@ class Plan:
             and len({self._values[n].times for n in operation.inputs}) == 1
         ):
             return lambda inputs: inputs[0] + inputs[1]
-        if isinstance(operation, (Lif, SumTime, MeanTime)) and value.kind != "code":
+        if isinstance(operation, Lif):
+            return self._spikes(operation, value)
+        if isinstance(operation, (SumTime, MeanTime)) and value.kind != "code":
             return self._over_time(operation, value)
         return None
 
@@ -420,7 +422,26 @@ class Plan:
 
         return step
 
-    def _over_time(self, operation: Lif | SumTime | MeanTime, value: Value) -> Step:
+    @staticmethod
+    def _spikes(operation: Lif, value: Value) -> Step:
+        whole, channels = value.kind != "float", value.channels
+        # Potentials fit in 32 bits, their products with beta do not.
+        beta = np.broadcast_to(operation.beta.astype(np.int64 if whole else np.float32), channels).copy()
+        number = np.int64 if whole else np.float32
+        threshold = number(operation.threshold)
+        flags = (bool(operation.at_threshold), bool(operation.delay_reset), operation.reset == "zero")
+        settings = (operation.shift, threshold, *flags, threshold if operation.reset == "subtract" else number(0))
+        kernel = rows.spikes_of_integers if whole else rows.spikes_of_floats
+
+        def step(inputs: list[Array]) -> Array:
+            x = inputs[0].reshape(max(1, value.times), -1, channels)
+            out = np.empty((operation.times, x.shape[1], words_of(channels)), np.uint64)
+            kernel(x, beta, *settings, out)
+            return out.reshape(1, -1, *inputs[0].shape[1:-1], out.shape[-1])
+
+        return step
+
+    def _over_time(self, operation: SumTime | MeanTime, value: Value) -> Step:
         result = self._values[operation.output]
 
         def step(inputs: list[Array]) -> Array:

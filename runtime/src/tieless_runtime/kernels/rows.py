@@ -243,6 +243,42 @@ def fraction(x, factor, offset, shift, low, high, below, out):
             out[row, c] = y if wide < below else wide
 
 
+def _spikes(*, whole):
+    """Kernel of neurons that leak, integrate and fire, of integers or of floats."""
+
+    @numba.njit(nogil=True, cache=True)
+    def spikes(x, beta, shift, threshold, at_threshold, delay, clears, back, out):
+        """Spikes ``out (times, rows, words)`` of ``x (times, rows, channels)``, or of one step that is seen each time.
+
+        A spike takes ``back`` from the potential, or clears it and ``back`` is 0, at once or, with ``delay``, in the next step after the leak.
+        """
+        half = np.int64(1) << np.int64(shift) >> np.int64(1)
+        v, fired = np.empty(64, x.dtype), np.empty(64, np.bool_)
+        for row in range(x.shape[1]):
+            for word in range(out.shape[2]):
+                first = 64 * word
+                count = min(64, x.shape[2] - first)
+                v[:], fired[:] = 0, False
+                for time in range(out.shape[0]):
+                    current = x[min(time, x.shape[0] - 1), row, first : first + count]
+                    for c in range(count):
+                        y = (beta[first + c] * v[c] + half) >> shift if whole else beta[first + c] * v[c]
+                        lower = back if clears else y - back
+                        y = (lower if delay and fired[c] else y) + current[c]
+                        fired[c] = y >= threshold if at_threshold else y > threshold
+                        lower = back if clears else y - back
+                        v[c] = lower if fired[c] and not delay else y
+                    bits = np.uint64(0)
+                    for c in range(count):
+                        bits |= np.uint64(fired[c]) << np.uint64(c)
+                    out[time, row, word] = bits
+
+    return spikes
+
+
+spikes_of_integers, spikes_of_floats = _spikes(whole=True), _spikes(whole=False)
+
+
 @numba.njit(nogil=True, cache=True)
 def numbers(x, low, step, channels, out):
     """Numbers that codes stand for: ``x (planes, rows, words)`` into ``out (rows, channels)``."""

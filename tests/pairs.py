@@ -5,6 +5,7 @@ from collections.abc import Collection
 from functools import cache
 
 import pytest
+import torch
 
 from tieless.errors import RuleValueError, UntrainableError
 from tieless.forwards import forward as forward_of
@@ -12,7 +13,7 @@ from tieless.functional import pair_of
 from tieless.kernels.elementwise import TOLERANCES
 from tieless.rules import rule as rule_of
 
-__all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "RULES", "Pair", "asked", "cross_section", "kinds_of"]
+__all__ = ["EVERY_PAIR", "FORWARDS", "OWN_EXP", "RULES", "Pair", "asked", "closed_clamp", "cross_section", "kinds_of"]
 
 Pair = tuple[str, str]
 """Forward and rule, as specs."""
@@ -121,6 +122,11 @@ EVERY_PAIR = [(forward, rule) for forward in FORWARDS for rule in RULES if _fits
 def kinds_of(forward: str, rule: str) -> Pair:
     """Files in which a forward and a rule are: those of one file are made of the same parts."""
     return type(forward_of(forward)).__module__, type(rule_of(rule)).__module__
+
+
+def closed_clamp(z: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Clamp whose gradient passes at both edges, in every version of PyTorch."""
+    return torch.where((low <= z) & (z <= high), z, z.detach().clamp(low, high))
 
 
 def cross_section(name: str) -> list[Pair]:

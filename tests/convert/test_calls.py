@@ -374,7 +374,7 @@ class HiddenInLambda(nn.Module):
 class Scripted(nn.Module):
     def __init__(self):
         super().__init__()
-        with pytest.warns(DeprecationWarning, match="script"):
+        with pytest.warns((DeprecationWarning, FutureWarning), match="script"):
             self.inner = torch.jit.script(Function())
 
     def forward(self, x):

@@ -387,7 +387,7 @@ class SwishFunction(torch.autograd.Function):
         return grad_output * s * (1 + x * (1 - s))
 
 
-with pytest.warns(DeprecationWarning, match="script"):
+with pytest.warns((DeprecationWarning, FutureWarning), match="script"):
     swish_jit = torch.jit.script(ways_elsewhere.swish)
 
 TABLE = {"swish": ways_elsewhere.swish, "relu": F.relu}

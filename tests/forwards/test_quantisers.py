@@ -70,11 +70,10 @@ def test_magnitude_is_the_mean_over_all_dimensions_but_one():
 
 
 @pytest.mark.parametrize("edge", [-0.5, 2.0])
-def test_a_clamp_passes_at_its_edges_as_torch_does(edge):
-    z, twin = (torch.tensor(edge, requires_grad=True) for _ in range(2))
+def test_a_clamp_passes_at_its_edges_whatever_torchs_own_does(edge):
+    z = torch.tensor(edge, requires_grad=True)
     tl.untie(z, "clamp(-0.5, 2)", "tied").backward()
-    twin.clamp(-0.5, 2).backward()
-    assert z.grad == twin.grad == 1
+    assert z.grad == 1
 
 
 def test_abs_has_slope_one_at_zero():

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterable
 from functools import partial
 from operator import methodcaller
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import torch
@@ -146,9 +146,10 @@ def _parts(value: Any) -> Iterable[Any]:
         return _members(value)
     if isinstance(value, ModuleType):
         return ()
+    if function := _applied(value):
+        return (function,)
     if isinstance(value, MethodType):
-        owner = cast("Any", value.__self__)
-        return (owner if isinstance(owner, type) and issubclass(owner, torch.autograd.Function) else value.__func__,)
+        return (value.__func__,)
     own = getattr(value, "__dict__", {})
     wrapped = [own[name] for name in ("_torchdynamo_orig_callable", "__wrapped__", "func") if name in own]
     if _own(value):
@@ -159,6 +160,12 @@ def _parts(value: Any) -> Iterable[Any]:
         return [*wrapped, *(v for v in around if not isinstance(v, type) or issubclass(v, torch.autograd.Function))]
     called = inspect.getattr_static(cast("Any", type(value)), "__call__", None)
     return [*wrapped, called] if _own(called) else wrapped
+
+
+def _applied(value: object) -> type[torch.autograd.Function] | None:
+    """Class whose ``apply`` a value is: a method, and from PyTorch 2.15 on a built-in one."""
+    owner = value.__self__ if isinstance(value, (MethodType, BuiltinMethodType)) else None
+    return owner if isinstance(owner, type) and issubclass(owner, torch.autograd.Function) else None
 
 
 def _members(value: Any) -> Iterable[Any]:
@@ -256,8 +263,7 @@ def reason(value: object) -> str:
     """Reason why the activations inside a value cannot be exchanged."""
     if isinstance(value, torch.jit.ScriptFunction):
         return "TorchScript has compiled its code"
-    owner = value.__self__ if isinstance(value, MethodType) else None
-    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+    if _applied(value):
         return AUTOGRAD
     if hasattr(value, "_torchdynamo_orig_callable"):
         return "torch.compile has compiled it"

@@ -129,6 +129,8 @@ class HardTanh(Forward):
 class Clamp(Forward):
     """Clamp: ``y = min(max(z, low), high)``. Derivative ``1[low <= z <= high]``, edges included. Memory: one bit.
 
+    PyTorch 2.13 has the same derivative; the one of torch.clamp in 2.15 is 0 at the edges.
+
     Args:
         low, high: Limits, in units of ``z``.
     Example:

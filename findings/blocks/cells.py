@@ -105,7 +105,7 @@ def _accuracy(cell: TableCell | None, *, rated: bool) -> str:
     at = f" at {words.rate(cell.learning_rate, cell.edge)}" if rated else ""
     if cell.accuracy is None:
         return f"{marks}{at}"
-    number = f"{words.percent(cell.accuracy.mean)} {words.interval(cell.accuracy)}"
+    number = f"{words.value(cell.accuracy.mean)} {words.interval(cell.accuracy)}"
     return f"{number}{at}{f' ({marks})' if marks else ''}"
 
 
@@ -128,7 +128,7 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
         error = (
             ""
             if cell.accuracy is None
-            else f"{words.percent(1 - cell.accuracy.mean, 2)} {words.interval(cell.accuracy)}"
+            else f"{words.value(1 - cell.accuracy.mean, digits=2)} {words.interval(cell.accuracy)}"
         )
         body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
     return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
@@ -191,7 +191,7 @@ def means(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
             f"{words.signed(fmean(gains))} ({words.signed(min(gains))} to {words.signed(max(gains))})" if gains else ""
         )
         body.append(
-            [label, words.percent(fmean(by_seed.values())), rates, str(len(by_seed)), "" if by_seed is first else gain]
+            [label, words.value(fmean(by_seed.values())), rates, str(len(by_seed)), "" if by_seed is first else gain]
         )
     return table(
         ["Trained by", "Mean, %", "Learning rate", "Seeds", "Points that the first is above it (least to most)"], body

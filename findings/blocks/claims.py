@@ -181,7 +181,7 @@ def across(given: Sequence[str], lines: Sequence[str], shown: Judged) -> str:
         model, data, optimiser = (
             NAMES.get(said[field], f"`{said[field]}`") for field in ("model", "data", "optimiser")
         )
-        baseline = words.NOTHING if cell.baseline.mean is None else f"{words.percent(cell.baseline.mean)} %"
+        baseline = words.NOTHING if cell.baseline.mean is None else f"{words.value(cell.baseline.mean)} %"
         key = (
             model,
             data,

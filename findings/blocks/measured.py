@@ -123,7 +123,7 @@ def lost(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     body = [
         [
             f"`{forward}`",
-            words.percent(next(iter(own.values())).tied),
+            words.value(next(iter(own.values())).tied),
             *(words.signed(own[rule].lost) if rule in own else words.NOTHING for rule in RULES),
         ]
         for forward, own in by_forward.items()

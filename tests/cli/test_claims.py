@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.study import fakes
-from tieless.cli import main, study as commands
+from tieless.cli import main
+from tieless.cli.study import running as commands
 from tieless.report.words import MINUS
 from tieless.study import Store
 from tieless.study.running import runner

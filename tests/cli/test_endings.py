@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from tests.study import fakes
-from tieless.cli import main, study as commands
+from tieless.cli import main
+from tieless.cli.study import running as commands
 from tieless.study import Store, Summary, parse_study
 
 SMALL = ["paper/suc-ones", "--set", "epochs=1", "--set", "data=ones", "--set", "seeds=0"]
@@ -75,10 +76,10 @@ def test_a_reader_that_has_gone_ends_the_command_with_the_code_of_a_closed_pipe(
 # Half a second for each trial: the study is in its middle when something happens.
 RUN_SLOWLY = """
 import sys
-from tieless.cli import study
+from tieless.cli.study import running
 from tests.study import fakes
-run = study.run
-study.run = lambda *given, **options: run(*given, **options, run_trial=fakes.slow)
+run = running.run
+running.run = lambda *given, **options: run(*given, **options, run_trial=fakes.slow)
 from tieless_command import main
 main()
 """
@@ -246,7 +247,8 @@ def test_the_status_is_one_json_object_for_a_program(folder):
     state = json.loads(invoke("study", "status", folder, "--json").stdout)
     failures = state.pop("failures")
     counts = {"planned": 8, "added": 0, "done": 4, "diverged": 0, "failed": 1, "left": 3, "others": 0}
-    assert state == {"name": "nothing", "running": False, **counts, "claims": [], "not_judged": []}
+    none = {"imports": [], "sources": [], "claims": [], "not_judged": []}
+    assert state == {"name": "nothing", "running": False, **counts, **none}
     assert failures == [{"id": failed.id, "trial": failed.to_dict(), "error": "ValueError: it broke"}]
     with FileLock(folder / "study.lock"):
         assert json.loads(invoke("study", "status", folder, "--json").stdout)["running"]

@@ -215,6 +215,8 @@ def test_the_report_and_the_status_tell_what_was_imported(tmp_path):
     run()
     label = own.read("mynet.py").label
     assert f"Imported: mynet.py ({label})" in invoke("study", "status", "runs/study").output
+    state = json.loads(invoke("study", "status", "runs/study", "--json").output)
+    assert (state["imports"], state["sources"]) == (["mynet.py"], [label])
     assert invoke("study", "report", "runs/study", "--import", "mynet.py").exit_code == 0
     page = (tmp_path / "runs" / "study" / "report.html").read_text(encoding="utf-8")
     assert "<code>mynet.py</code>" in page

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from tests.alone import forking
 from tests.study.fakes import make_result, make_study
-from tieless.cli import main, study as commands
+from tieless.cli import main
+from tieless.cli.study import running as commands
 from tieless.study import Store, load_study, shipped
 
 MINIMAL = """\

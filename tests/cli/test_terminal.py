@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from rich.text import Text
 
 from tests.study import fakes
-from tieless.cli import main, study as commands, terminal
+from tieless.cli import main, terminal
 from tieless.cli.app import OneLineGroup
+from tieless.cli.study import running as commands
 from tieless.errors import StudyError
 from tieless.report.words import MINUS
 from tieless.study import Store, export_table

@@ -25,11 +25,6 @@ class Mark:
     text: str
 
 
-def percent(fraction: float, digits: int = 1) -> str:
-    """Fraction in per cent, without the sign of it: ``78.4``."""
-    return _number(100 * fraction, digits)
-
-
 def value(found: float, metric: str = ACCURACY, digits: int = 1, *, signed: bool = False) -> str:
     """Value of a metric, or a difference of two, in its unit: ``78.4``, a fraction in per cent, or ``0.1234``.
 

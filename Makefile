@@ -23,7 +23,7 @@ HAS_ALL := .venv/.has-all
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
-	@echo "make demo    the quickstart study on Fashion-MNIST: its table, and a report to look at"
+	@echo "make demo    the quickstart study on Fashion-MNIST: its table, its verdicts, and a report to look at"
 	@echo "make test    every test, doctest and example; of forwards with rules a cross-section of their pairs"
 	@echo "make test-all  the same of every pair, which takes hours"
 	@echo "make test-oldest, make test-newest  the suite with the oldest PyTorch that is allowed, and with the newest"

@@ -1,12 +1,15 @@
 """Write docs/images/, the pictures of README and home page: a forward, a rule, and the gradient that it passes down.
 
 python tools/home_pictures.py
+python tools/home_pictures.py runs/quickstart    and the first screen of this folder's report, light and dark
 
 All curves are what the library computes. A picture follows the reader's theme, light or dark.
 """
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -93,8 +96,29 @@ def pictures() -> dict[str, str]:
     }
 
 
+def report_pictures(folder: str) -> dict[str, bytes]:
+    """Names of files with the first screen of a report in each theme, as PNG of few colours."""
+    from PIL import Image  # noqa: PLC0415 - for this alone
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    from tieless.report import write  # noqa: PLC0415
+
+    address, found = write(Path(folder)).resolve().as_uri(), {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        for theme in ("light", "dark"):
+            page = browser.new_page(viewport={"width": 1000, "height": 960}, color_scheme=theme)
+            page.goto(address)
+            small = io.BytesIO()
+            Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(48).save(small, "png", optimize=True)
+            found[f"report-{theme}.png"] = small.getvalue()
+    return found
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     for name, content in pictures().items():
         (PICTURES / name).write_text(content, encoding="utf-8")
+    for name, image in report_pictures(sys.argv[1]).items() if sys.argv[1:] else ():
+        (PICTURES / name).write_bytes(image)
     print(f"Wrote {len(pictures())} pictures.")

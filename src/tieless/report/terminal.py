@@ -40,7 +40,6 @@ def table(report: Report) -> RenderableType:
     study_extra.check()
     parts: list[RenderableType] = []
     parts += [Text(f"{report.header.title}: {words.state(report)}.", style="bold")]
-    parts += [claims(report.claims), Text("")] if report.claims else []
     parts += [Text(words.reading(report.metrics))]
     parts += [Text(f"\n{summary(report.choices)}")] if report.choices else []
     for section in report.sections:
@@ -62,6 +61,8 @@ def table(report: Report) -> RenderableType:
         )
         for failure in report.failures
     ]
+    # Last, where the cursor is: the answer stays on the screen.
+    parts += [Text(""), claims(report.claims)] if report.claims else []
     return Printable(Group(*parts))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 
 from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from findings.figures import claims, measured
 from findings.tables import Row
-from tieless.report.rule_plot import STYLE
+from tieless.report.rule_plot import STYLE, themed
 
 __all__ = ["FIGURES", "draw"]
 
@@ -41,6 +42,8 @@ def draw(name: str, rows: Sequence[Row], file: Path) -> None:
         rows: Comparisons that its page shows.
         file: Path of the figure, an SVG.
     """
+    drawn = StringIO()
     with rc_context(STYLE):
         figure = FIGURES[name][1](rows)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    file.write_text(themed(drawn.getvalue()), encoding="utf-8")

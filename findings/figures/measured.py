@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from findings.blocks.markdown import NAMES
-from findings.figures.axes import OPTIMISERS, QUIET, bare, key_below, names_down, points_ticks
+from findings.figures.axes import OPTIMISERS, QUIET, WIDTH, bare, key_below, names_down, points_ticks, short, stacked
 from findings.losses import cells
 from findings.measure.mechanisms import LENET5
 from findings.measure.robustness import RULES
@@ -28,15 +28,15 @@ def _over_steps(axes: Any, lines: dict[str, dict[float, list[float]]], title: st
         means = [fmean(points[step]) for step in steps]
         axes.plot(
             steps, means, color=COLOURS[number % len(COLOURS)], marker=MARKS[number % len(MARKS)], markersize=3.5,
-            linewidth=1.3, label=label,
+            linewidth=1.3, label=short(label),
         )  # fmt: skip
     axes.set_title(title, loc="left", fontsize=9)
-    axes.set_xlabel("steps")
+    axes.set_xlabel("updates")
     axes.set_ylabel(y)
     bare(axes)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _norms(axes: Any, rules: Sequence[str], title: str) -> None:
@@ -49,25 +49,24 @@ def _norms(axes: Any, rules: Sequence[str], title: str) -> None:
             own = [row for row in rows if (row["backward"], row["seed"]) == (rule, seed)]
             axes.plot(
                 [row["step"] for row in own], [row["norm"] for row in own], color=COLOURS[number], linewidth=1,
-                alpha=0.8, label=rule if seed == 0 else None,
+                alpha=0.8, label=short(rule) if seed == 0 else None,
             )  # fmt: skip
             if own[-1]["step"] < longest:
                 axes.plot(own[-1]["step"], own[-1]["norm"], marker="X", color=COLOURS[number], markersize=7)
     axes.set_yscale("log")
     axes.set_title(title, loc="left", fontsize=9)
-    axes.set_xlabel("steps; a cross: diverged before the next measurement")
+    axes.set_xlabel("updates; a cross: diverged before the next measurement")
     bare(axes)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axes.legend(fontsize=7, frameon=False, loc="upper right")
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
 
 
 def explosion(_rows: Sequence[Row]) -> Figure:
     """Norm of the gradient during training: with multipliers of the derivative's size, and of the constant's."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = stacked(2, 2.7, sharey=True)
     small = ("tied", "positive_jam >> scale(1.7321)", "constant(0.7071)", "full_jam >> scale(1.2247)")
-    left, right = figure.subplots(1, 2, sharey=True)
-    _norms(left, small, "Slopes as large as the derivative")
-    _norms(right, ("tied >> scale(1.4142)", "constant(1)"), "Slopes as large as 1")
+    _norms(left, small, "Multipliers as large as the derivative")
+    _norms(right, ("tied >> scale(1.4142)", "constant(1)"), "Multipliers as large as 1")
     left.set_ylabel("norm of the gradient")
     return figure
 
@@ -79,11 +78,12 @@ def _cosines(axes: Any, study: str, optimiser: str, rules: Sequence[str], until:
         own = [row for row in rows if row["backward"] == rule and row["step"] <= until and row["layer"] != ""]
         cosines = [[row["cosine"] for row in own if row["layer"] == float(layer)] for layer in LENET5]
         means = [fmean(values) for values in cosines]
-        axes.plot(list(LENET5.values()), means, color=COLOURS[number], marker=MARKS[number], label=rule)
-    axes.set_title(f"Cosine with the tied gradient, steps 0 to {until}, {NAMES[optimiser]}", loc="left", fontsize=9)
+        axes.plot(list(LENET5.values()), means, color=COLOURS[number], marker=MARKS[number], label=short(rule))
+    axes.set_title(f"Cosine with the true gradient, {NAMES[optimiser]}", loc="left", fontsize=9)
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.axhline(1, color=QUIET, linewidth=0.8)
-    axes.legend(fontsize=7, frameon=False, loc=legend)
+    axes.set_xlabel(f"mean of updates 0 to {until}")
+    axes.legend(fontsize=8, frameon=False, loc=legend)
     bare(axes)
 
 
@@ -97,15 +97,14 @@ def _seeds(axes: Any, name: str, forward: str, optimiser: str, rules: Sequence[s
             if asked and result.status == "done":
                 accuracy = 100 * (result.epochs[-1].test_accuracy or 0.0)
                 axes.plot([accuracy], [-place], "o", color=COLOURS[0], markersize=4, alpha=0.6)
-    axes.set_yticks([-place for place in range(len(rules))], rules)
+    axes.set_yticks([-place for place in range(len(rules))], list(map(short, rules)))
     axes.set_title(f"Test accuracy of each seed, %, {NAMES[optimiser]}", loc="left", fontsize=9)
     bare(axes)
 
 
 def lost_mask(_rows: Sequence[Row]) -> Figure:
     """Cosine by layer under SGD, beside the accuracy of longer runs under Adam."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = stacked(2, 2.7)
     rules = ("positive_jam", "constant(1)", "full_jam")
     _cosines(left, "mechanism/explosion", "sgd", rules, EARLY)
     _seeds(right, "lenet5-jamming", "relu", "adam", ("tied", *rules))
@@ -114,15 +113,14 @@ def lost_mask(_rows: Sequence[Row]) -> Figure:
 
 def signs(_rows: Sequence[Row]) -> Figure:
     """Cosine by layer, beside the accuracy of each seed: signs alone, and signs with sizes put back."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = stacked(2, 2.7)
     rules = (
         "full_jam",
         'sign(norm="sample") >> full_jam',
         'sign(norm="tensor") >> full_jam',
         'full_jam(replace="magnitude")',
     )
-    _cosines(left, "mechanism/signs", "adam", rules, 900, legend=(0.02, 0.56))
+    _cosines(left, "mechanism/signs", "adam", rules, 900, legend=(0.01, 0.24))
     _seeds(right, "mechanism-signs", "linear", "adam", ("tied", *rules))
     return figure
 
@@ -139,8 +137,7 @@ def _units(study: str, field: str, factor: float = 1.0, only: int | None = None)
 
 def saturation(_rows: Sequence[Row]) -> Figure:
     """Spread of z, and the share of it where the derivative is almost 0."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = stacked(2, 2.7)
     _over_steps(left, _units("mechanism/saturation", "spread", 1, only=2), "Standard deviation of z, conv2", "z")
     _over_steps(right, _units("mechanism/saturation", "saturated", 100, only=2), "Saturated, conv2", "% of z")
     right.get_legend().remove()
@@ -149,9 +146,13 @@ def saturation(_rows: Sequence[Row]) -> Figure:
 
 def dead_units(_rows: Sequence[Row]) -> Figure:
     """Share of units that are the same for every image."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _over_steps(left, _units("mechanism/dead-units", "constant", 100), "Units of one answer, mean of four layers", "%")
+    figure, (left, right) = stacked(2, 2.7)
+    _over_steps(
+        left,
+        _units("mechanism/dead-units", "constant", 100),
+        "Units with one output for all images, mean of four layers",
+        "%",
+    )
     _over_steps(right, _units("mechanism/dead-units", "mean"), "Mean of z, mean of four layers", "z")
     right.get_legend().remove()
     return figure
@@ -161,7 +162,7 @@ def which_forwards(_rows: Sequence[Row]) -> Figure:
     """Cost of each rule on each forward, over the cosine of its gradient with the tied one after 100 own steps."""
     found = cells()
     models = list(dict.fromkeys(cell.group[0] for cell in found))
-    figure = Figure(figsize=(9, 3.4 * len(models)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6 * len(models)), layout="constrained")
     grid = figure.subplots(len(models), 2, sharex=True, sharey=True, squeeze=False)
     for row, model in zip(grid, models, strict=True):
         for axes, optimiser in zip(row, ("sgd", "adam"), strict=True):
@@ -169,12 +170,12 @@ def which_forwards(_rows: Sequence[Row]) -> Figure:
                 own = [cell for cell in found if cell.group == (model, optimiser, rule)]
                 at = [cell.properties["alignment @ 100 untied"] for cell in own]
                 lost = [cell.lost for cell in own]
-                axes.plot(at, lost, label=rule, color=COLOURS[number], marker=MARKS[number], linestyle="")
+                axes.plot(at, lost, label=short(rule), color=COLOURS[number], marker=MARKS[number], linestyle="")
             axes.axhline(0, color=QUIET, linewidth=0.8)
-            axes.set_title(f"{model}, {NAMES[optimiser]}")
-        row[0].set_ylabel("Points lost")
+            axes.set_title(short(f"{model}, {optimiser}"), loc="left", fontsize=9)
+        row[0].set_ylabel("points lost")
     for axes in grid[-1]:
-        axes.set_xlabel("Cosine with the tied gradient after 100 steps")
+        axes.set_xlabel("cosine after 100 updates")
     first = grid[0][0]
     first.set_yscale("symlog", linthresh=1)
     first.set_ylim(-20, 100)
@@ -197,7 +198,7 @@ def deep_networks(_rows: Sequence[Row]) -> Figure:
         o: {"color": COLOURS[i], "marker": MARKS[i], "linestyle": "", "markersize": 5} for i, o in enumerate(optimisers)
     }
     heights = [len(rules) for rules in found.values()]
-    figure = Figure(figsize=(7.6, 1.2 + 0.5 * len(found) + 0.26 * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.5 * len(found) + 0.26 * sum(heights)), layout="constrained")
     grid = figure.subplots(len(found), squeeze=False, sharex=True, height_ratios=heights)
     for (axes,), ((model, forward), rules) in zip(grid, found.items(), strict=True):
         for place, results in enumerate(rules.values()):
@@ -212,9 +213,9 @@ def deep_networks(_rows: Sequence[Row]) -> Figure:
         names_down(axes, list(rules))
         axes.set_xlim(0, 100)
         axes.axvline(10, color=QUIET, linewidth=0.8, linestyle=":")
-        axes.set_title(f"{NAMES.get(forward, forward)}, {model}", loc="left", fontsize=9)
+        axes.set_title(short(f"{forward}, {model}"), loc="right", fontsize=9)
         bare(axes, "left")
-    grid[-1, 0].set_xlabel("% of test images, each seed; dotted: one class in ten")
+    grid[-1, 0].set_xlabel("% of test images, each seed; dotted: one class in ten", loc="right")
     handles = [grid[0, 0].plot([], [], label=NAMES[o], **looks[o])[0] for o in optimisers]
     handles += grid[0, 0].plot([], [], color=QUIET, marker="x", linestyle="", label="diverged")
     key_below(figure, handles)

@@ -22,7 +22,8 @@ pytest.importorskip("matplotlib")
 from findings import pages, tables
 from findings.__main__ import main
 from findings.blocks import block, claims, measured
-from findings.figures import FIGURES, draw
+from findings.figures import FIGURES, claims as figure_claims, draw
+from findings.figures.axes import short
 
 PAGES = pages.PAGES
 
@@ -61,8 +62,9 @@ def test_each_page_shows_the_figure_that_is_drawn_of_it():
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         said = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         assert len(said) > 8, name
-        # Readable on dark too: it brings its own ground.
-        assert "fill: #ffffff" in (PAGES / f"{name}.svg").read_text(encoding="utf-8")
+        # Not wider than a phone, on which small text would be too small, and in other colours on dark ground.
+        assert float(root.attrib["width"].removesuffix("pt")) < 330
+        assert "@media (prefers-color-scheme: dark)" in (PAGES / f"{name}.svg").read_text(encoding="utf-8")
 
 
 def test_a_figure_names_what_its_page_compares(tmp_path):
@@ -72,7 +74,34 @@ def test_a_figure_names_what_its_page_compares(tmp_path):
     assert len(rows) > 20
     draw("step-functions", rows, tmp_path / "f.svg")
     said = (tmp_path / "f.svg").read_text(encoding="utf-8")
-    assert all(row.claim.candidate in said for row in rows)
+    assert all(short(row.claim.candidate) in said for row in rows if row.claim.candidate != "frozen")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("rectangular(-0.5, 0.5)", "window ±0.5"),
+        ('rectangular_jam(-5, 5, gate="feedback", replace="magnitude")', "rectangular jam, C"),
+        ('positive_jam(gate="feedback")', "positive jam, B"),
+        ("heaviside + rectangular(-1, 1)", "Heaviside + window ±1"),
+        ("constant(1) >> gated, relu, direction_first", "constant, gated, ReLU, DirectionFirst"),
+        ("tied through fa", "FA"),
+        ('mlp(64, 2, norm="batch")', "MLP(64, 2), batch norm"),
+        ("suc, adam(weight_decay=0.01)", "Single unit, AdamW"),
+        ('alternate("tied", "full_jam")', "tied and full jam in turn"),
+        ("cubic(3)", "cubic(3)"),
+    ],
+)
+def test_a_figure_has_short_words_for_a_specification(spec, words):
+    assert short(spec) == words
+
+
+def test_a_colour_says_what_is_good_for_the_network_whatever_the_claim_says(copied):
+    rows = tables.judged("lenet5-claims")
+    worse = next(r for r in rows if r.claim.relation == "inferior to" and r.verdict.verdict == "does not hold")
+    harmed = next(r for r in rows if r.claim.relation == "non-inferior to" and r.verdict.verdict == "does not hold")
+    assert figure_claims._look(worse) == figure_claims.GOOD
+    assert figure_claims._look(harmed) == figure_claims.BAD
 
 
 @pytest.fixture
@@ -120,7 +149,7 @@ def test_a_figure_that_was_changed_by_hand_is_found(copied, monkeypatch):
     monkeypatch.setattr(pages, "FIGURES", {"dead-units": pages.FIGURES["dead-units"]})
     assert CliRunner().invoke(main, ["check"]).exit_code == 0
     figure = copied / "findings" / "dead-units.svg"
-    figure.write_text(figure.read_text(encoding="utf-8").replace("steps", "epochs"), encoding="utf-8")
+    figure.write_text(figure.read_text(encoding="utf-8").replace("updates", "epochs"), encoding="utf-8")
     checked = CliRunner().invoke(main, ["check"])
     assert checked.exit_code == 1
     assert checked.output == "Not what the data say: dead-units.svg. Run 'make findings'.\n"
@@ -217,7 +246,7 @@ def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(copied)
     )
     assert re.search(r"`full_jam` is inferior.*\| Logistic \| does not hold \| does not hold", after[index])
     drawn = (copied / "jamming.svg").read_text(encoding="utf-8")
-    assert 'positive_jam(gate="feedback", replace="magnitude")' in drawn.replace("&quot;", '"')
+    assert "positive jam, C" in drawn
 
 
 def test_a_table_across_networks_has_each_verdict_in_its_place(copied):

@@ -35,6 +35,37 @@ STYLE: dict[Any, Any] = {
 }
 """Matplotlib's settings for a picture of the documentation."""
 
+_ON_DARK = {
+    "#ffffff": "none",
+    _TEXT: "#d5dae0",
+    "#c8ccd2": "#5a616b",
+    "#e6e6e6": "#3d434c",
+    _OUTPUT: "#9aa4af",
+    _RULE: "#ff8d85",
+    _BAND: "#6b3b3a",
+    "#0072b2": "#58a6f0",
+    "#d55e00": "#ff8a3d",
+    "#009e73": "#2fc79a",
+    "#cc79a7": "#ee9fca",
+    "#56b4e9": "#a9dbff",
+    "#e69f00": "#f7c455",
+}
+"""Colours on dark ground, by those on white."""
+
+
+def themed(svg: str) -> str:
+    """SVG of Matplotlib that follows the reader's theme: without ground, and in other colours where that is dark.
+
+    An image of a page has the page's ``color-scheme``.
+    """
+    rules = "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in _ON_DARK.items()
+        for kind in ("fill", "stroke")
+        if f"{kind}: {light}" in svg
+    )
+    return svg.replace("</style>", f"@media (prefers-color-scheme: dark){{{rules}}}</style>", 1)
+
 
 def limits(curve: RuleCurve) -> tuple[float, float, float, float]:
     """Axes of a plot: left, right, bottom, top, in units of the curve."""
@@ -94,7 +125,8 @@ def draw_rule(curve: RuleCurve, path: Path | str) -> None:
         metadata = {"Date": None, "Creator": None} if kind == "svg" else None
         image = io.BytesIO()
         figure.savefig(image, format=kind, metadata=metadata)
-    write_whole(target, image.getvalue())
+    drawn = image.getvalue()
+    write_whole(target, themed(drawn.decode()).encode() if kind == "svg" else drawn)
 
 
 def _together(low: Line, high: Line) -> tuple[list[float], list[float], list[float]]:

@@ -1,0 +1,5 @@
+"""A browser."""
+
+from tests import browsing
+
+browser = browsing.browser

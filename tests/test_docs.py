@@ -20,7 +20,10 @@ from click.testing import CliRunner
 import tieless
 from tieless import own
 from tieless.cli import main
+from tieless.models import models
 from tieless.study import load_study, parse_study, shipped
+from tieless.study.file import schema
+from tieless.study.settings.optimisers import OPTIMISERS
 
 ROOT = Path(__file__).parents[1]
 # Pages of notebooks are written when the site is built, and asked for by tests of their own.
@@ -126,6 +129,15 @@ def test_each_study_that_ships_is_described():
     )
 
 
+def test_the_reference_of_studies_has_each_key_setting_model_and_optimiser():
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    fields = {*schema.StudyModel.model_fields, *schema.GridModel.model_fields}
+    missing = {
+        name for name in fields | set(models()) | set(OPTIMISERS.catalogue) if not re.search(rf"`{name}\b", page)
+    }
+    assert missing == set()
+
+
 def test_the_reference_reads_our_docstrings():
     griffe = pytest.importorskip("griffe")
     to_google = runpy.run_path(str(ROOT / "tools" / "docstrings.py"))["to_google"]
@@ -148,6 +160,19 @@ def test_the_reference_names_what_there_is():
     assert names
     for name in names:
         pkgutil.resolve_name(name)
+
+
+def test_the_api_by_task_has_each_public_name_once():
+    """If not: add it to a task in tools/api_tasks.py, and run that."""
+    tool = runpy.run_path(str(ROOT / "tools" / "api_tasks.py"))
+    listed = [name for _, names in tool["TASKS"].values() for name in names.split()]
+    assert sorted(listed) == sorted(tool["public"]())
+    assert {path.name for path in (ROOT / "src" / "tieless").iterdir() if (path / "__init__.py").is_file()} - {
+        name.rpartition(".")[2] for name in tool["MODULES"]
+    } == {"cli", "compat", "functional", "kernels", "ops"}
+    page = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    assert page == tool["page"]()
+    assert [line for line in page.splitlines() if line.startswith("| `") and "Type of an argument" not in line] == []
 
 
 def test_the_catalogue_is_what_the_code_says():

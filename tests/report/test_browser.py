@@ -130,6 +130,7 @@ def test_a_cell_opens_its_seeds_its_settings_and_its_curve(browser, address, rep
         assert card.get_by_role("heading").inner_text() == title
         assert card.get_by_role("listitem").all_inner_texts() == lines
         assert "batch 32" in card.locator(".settings").inner_text()
+        assert card.locator("code").inner_text().endswith("--set=forward=relu '--set=backward=constant(1)'")
         drawn = card.locator("svg .c.this")
         assert (card.locator("svg .c").count(), drawn.count()) == (4, 1)
         assert drawn.locator("title").inner_html() == "constant(1)"

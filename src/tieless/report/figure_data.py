@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import re
+import shlex
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -119,6 +121,14 @@ class FigureData:
                     "rule": str(cell.backward),
                     "forward": cell.forward,
                     "rate": cell.learning_rate,
+                    "again": self._sets(
+                        {
+                            "forward": cell.forward,
+                            "backward": cell.backward.rule,
+                            "feedback": cell.backward.feedback,
+                            "learning_rate": None if section.chosen else cell.learning_rate,
+                        }
+                    ),
                     "metric": cell.metric,
                     "runs": [
                         [run.seed, run.status, None if run.counted is None else _short(units(run.counted))]
@@ -137,6 +147,7 @@ class FigureData:
                 {
                     "title": self._titles[section.settings],
                     "settings": list(words.settings_words(section.settings).values()),
+                    "again": f"{self._again()} {self._sets(asdict(section.settings))}".strip(),
                 }
                 for section in self._report.sections
             ],
@@ -149,6 +160,24 @@ class FigureData:
         }
         # No text of others may end the element that it stands in.
         return json.dumps(_printable(whole), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+
+    def _varied(self) -> set[str]:
+        """Fields that tell the cells of the study apart."""
+        return {axis.name for axis in self._report.axes if len(axis.values) > 1} - {"seed", "sources"}
+
+    def _again(self) -> str:
+        """Start of the command that repeats a cell: that of the study, without what the cell overrides."""
+        given = re.compile(rf"--set=(\w+\.)?({'|'.join(self._varied())})=")
+        words_of = [word for word in shlex.split(self._report.header.command) if not given.match(word)]
+        return shlex.join([*words_of, "--out", "runs/cell"])
+
+    def _sets(self, fields: dict[str, Any]) -> str:
+        """Options that restrict the study to these fields, where it has several values of them."""
+        varied = self._varied()
+        texts = {name: "null" if value is None else str(value) for name, value in fields.items() if name in varied}
+        return shlex.join(
+            f"--set={name}={text}" for name, text in texts.items() if (name, text) != ("learning_rate", "null")
+        )
 
     def _dose(self, dose: Dose) -> list[list[Any]]:
         units = scale_of(dose.metric).in_units

@@ -94,7 +94,7 @@ def test_a_file_is_read_as_written():
         ("  batch: 32", "  colour: 32", "slopes.yaml:14: grid.colour: unknown key; there are data, subset, augment, model,"),
         ("title: Slopes", "titel: Slopes", "slopes.yaml:1: titel: unknown key; did you mean 'title'?"),
         ("title: Slopes", "title: 3", "slopes.yaml:1: title: expected a line of text, got 3"),
-        ("core_hours: 0.5\n", "", "slopes.yaml:1: core_hours: missing; expected hours that the whole grid takes"),
+        ("title: Slopes\n", "", "slopes.yaml:1: title: missing; expected a line of text"),
         ("core_hours: 0.5", "core_hours: .inf", "slopes.yaml:6: core_hours: expected hours that the whole grid takes"),
         ("  model: mlp\n", "", "slopes.yaml:17: blocks.sgd: model is missing"),
         ("learning_rate: 1e-3", "learning_rate: 0", "slopes.yaml:21: blocks.adam.learning_rate: expected a finite number > 0, got 0"),

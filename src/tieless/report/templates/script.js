@@ -154,6 +154,7 @@ const open = (cell) => {
   byId("card-title").textContent = title;
   card.querySelector(".settings").textContent = data.sections[record.section].settings.join(" · ");
   card.querySelector("ul").replaceChildren(...lines.map((line) => make("li", line)));
+  card.querySelector("code").textContent = `${data.sections[record.section].again} ${record.again}`.trim();
   const drawing = byId(record.panel)?.cloneNode(true);
   if (drawing) {
     for (const element of [drawing, ...find("[id]", drawing)]) element.removeAttribute("id");

@@ -166,7 +166,9 @@ class StudyModel(_Model):
     title: str = Field(min_length=1, description="a line of text")
     question: str = Field(min_length=1, description="a sentence or a paragraph: what the study asks")
     table: str | None = Field(default=None, description="which table of the paper this repeats")
-    core_hours: float = Field(ge=0, allow_inf_nan=False, description="hours that the whole grid takes on one core")
+    core_hours: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="hours that the whole grid takes on one core"
+    )
     grid: GridModel = Field(description="names of a trial's fields, each with a value or a list")
     blocks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], GridModel] = Field(
         default_factory=dict, description="block names, each with fields that differ from the grid's"

@@ -133,7 +133,7 @@ def test_the_reference_of_studies_has_each_key_setting_model_and_optimiser():
     page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     fields = {*schema.StudyModel.model_fields, *schema.GridModel.model_fields}
     missing = {
-        name for name in fields | set(models()) | set(OPTIMISERS.catalogue) if not re.search(rf"`{name}\b", page)
+        name for name in fields | set(models()) | set(OPTIMISERS.catalogue()) if not re.search(rf"`{name}\b", page)
     }
     assert missing == set()
 

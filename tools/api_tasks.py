@@ -187,7 +187,8 @@ def public() -> dict[str, ModuleType]:
     found: dict[str, ModuleType] = {}
     for module in map(importlib.import_module, MODULES):
         for name in module.__all__:
-            if getattr(found.setdefault(name, module), name) is not getattr(module, name):
+            first = found.setdefault(name, module)
+            if name not in CATALOGUES and getattr(first, name) is not getattr(module, name):
                 found[f"{module.__name__.removeprefix('tieless.')}.{name}"] = module
     return found
 

@@ -17,7 +17,8 @@ from findings.tables import Row
 from tieless.errors import StudyError, TielessError
 
 PAGES = Path(__file__).parents[1] / "docs" / "findings"
-INDEX = "index.md"
+LAST = ("verdicts.md", "index.md")
+"""Pages that quote the verdicts of the others."""
 _BLOCK = re.compile(r"<!-- findings: (?P<directive>.*?)\s*-->\n(?P<printed>.*?)<!-- end -->", re.DOTALL)
 _MARKS = re.compile(r"<!-- (findings:|end)")
 
@@ -51,12 +52,12 @@ def filled(text: str, name: str, shown: Judged) -> str:
 def pages() -> tuple[dict[Path, str], dict[str, list[Row]]]:
     """Every page with its current blocks, and the comparisons that each shows.
 
-    The index is last, for it quotes the verdicts of the others.
+    Those that quote the verdicts of the others are last.
     """
     shown: Judged = {}
     texts: dict[Path, str] = {}
     own: dict[str, list[Row]] = {}
-    files = sorted(PAGES.glob("*.md"), key=lambda file: (file.name == INDEX, file.name))
+    files = sorted(PAGES.glob("*.md"), key=lambda file: (file.name in LAST, file.name))
     if not files:
         raise StudyError(f"There are no pages in {PAGES}.")
     for file in files:

@@ -234,13 +234,13 @@ def results_of(study, accuracy_of) -> list[Result]:
 
 
 def test_the_index_and_its_figure_say_what_the_study_of_the_claims_finds(copied):
-    _keep(copied / "findings", "index.md", "jamming.md", "magnitude.md")
+    _keep(copied / "findings", "verdicts.md", "jamming.md", "magnitude.md")
     results = results_of(load_study("paper/lenet5-claims", check=False), claimed)
     export_table(results, copied / "results" / "lenet5-claims.csv", form="csv")
     after, own = pages.pages()
     for name in ("jamming", "magnitude"):
         draw(name, own[f"{name}.md"], copied / f"{name}.svg")
-    index = copied / "findings" / "index.md"
+    index = copied / "findings" / "verdicts.md"
     assert re.search(
         r"full_jam\(replace=\"magnitude\"\)` is non-inferior.*\| ReLU \| does not hold \| does not hold", after[index]
     )

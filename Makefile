@@ -19,7 +19,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-oldest test-newest test-runtime fuzz check bench docs findings data browser peers embedded
+.PHONY: help setup demo test test-all test-oldest test-newest test-runtime test-aarch64 fuzz check bench docs findings data browser peers embedded
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-all  the same of every pair, which takes hours"
 	@echo "make test-oldest, make test-newest  the suite with the oldest PyTorch that is allowed, and with the newest"
 	@echo "make test-runtime  a packed network in an environment that has the runtime alone"
+	@echo "make test-aarch64  packed networks on an Arm processor that QEMU emulates"
 	@echo "make fuzz    50,000 random programs against the judge, or PROGRAMS=1000, with SEED=7 those of a seed"
 	@echo "make check   format, lint, types, who may import whom, and that all that is imported is declared"
 	@echo "make bench   every benchmark, one table each"
@@ -57,6 +58,10 @@ test-newest: browser data peers
 
 test-runtime: $(HAS_ALL)
 	@tools/test-runtime
+
+test-aarch64: $(HAS_ALL)
+	@tools/get-emulators
+	@tools/test-runtime-on-aarch64
 
 fuzz: $(HAS_ALL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge --programs $(PROGRAMS) --workers $(CORES) $(if $(SEED),--seed $(SEED))

@@ -1,11 +1,13 @@
-"""Program for an environment that has the runtime and no PyTorch: MODEL IMAGES SCORES, all three files."""
+"""Program for an environment that has the runtime and no PyTorch: FOLDER of NAME.safetensors, NAME.images.npy, NAME.scores.npy."""
 
 import importlib.util
+import platform
 import sys
 import time
+from pathlib import Path
 
 
-def main(model, images, scores):
+def main(folder):
     start = time.process_time()
     import tieless_runtime
 
@@ -14,13 +16,20 @@ def main(model, images, scores):
 
     assert importlib.util.find_spec("torch") is None
     assert "numba" not in sys.modules
-    found = tieless_runtime.Model.load(model, threads=2)(np.load(images))
-    expected = np.load(scores)
-    assert found.dtype == expected.dtype
-    assert np.abs(found - expected).max() < 1e-5
-    assert (found.argmax(1) == expected.argmax(1)).all()
-    print(f"imported in {seconds:.3f} s of the processor, {len(found)} labels equal")
+    labels, paths = 0, sorted(Path(folder).glob("*.safetensors"))
+    for path in paths:
+        model = tieless_runtime.Model.load(path, threads=2)
+        found = model(np.load(path.with_suffix(".images.npy")))
+        expected = np.load(path.with_suffix(".scores.npy"))
+        assert found.dtype == expected.dtype
+        assert np.abs(found - expected).max() < 1e-5
+        assert (found.argmax(1) == expected.argmax(1)).all()
+        labels += found.argmax(1).size
+    print(
+        f"imported in {seconds:.3f} s of the processor, {labels} labels equal; "
+        f"{len(paths)} networks, {platform.machine()}, kernels {model.path}"
+    )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

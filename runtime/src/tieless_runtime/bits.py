@@ -27,6 +27,10 @@ MOST_UNGROUPED = 2**22
 """Number of weights up to which groups become one."""
 
 
+MOST_TABLES = 16
+"""Number of sizes of a batch whose tables are kept."""
+
+
 def words_of(channels: int) -> int:
     """Number of 64-bit words that hold one bit of each channel."""
     return (channels + 63) // 64
@@ -131,6 +135,9 @@ class BitProduct:
             self._levels[:, : self.columns] = base
         else:
             self._set_levels(base, step, value.step if single else 1)
+        # To ask NumPy for an address takes as long as a small product.
+        self._addresses = [each.ctypes.data for each in (self._weights, self._levels, self._flips)]
+        self._tables: dict[int, NDArray[np.int64]] = {}
 
     @staticmethod
     def _planes(operation: Linear | Conv, weights: Array) -> tuple[Array, list[int]]:
@@ -224,26 +231,36 @@ class BitProduct:
             self._multiply(buffer, part, self._kinds_from(start, len(part)))
 
     def _multiply(self, acts: NDArray[np.uint64], out: Array, kinds: NDArray[np.int32]) -> None:
-        plane = self._weights[0].nbytes
-        table = np.array(
-            [(j * plane, p * acts[0].nbytes, abs(f).bit_length() - 1, -1 if f < 0 else 0) for j, p, f in self._pairs],
-            np.int64,
-        )
+        table = self._table(acts[0].nbytes)
         product(
             self._variant,
             acts.ctypes.data,
             8 * self._words,
-            self._weights.ctypes.data,
+            self._addresses[0],
             64 * self._words,
             self._words,
             table.ctypes.data,
             len(table),
-            self._levels.ctypes.data,
+            self._addresses[1],
             8 * self._levels.shape[1],
             kinds,
-            self._flips.ctypes.data,
+            self._addresses[2],
             out.ctypes.data,
             out.strides[0],
             self._levels.shape[1],
             len(out),
         )
+
+    def _table(self, bytes_of_a_plane: int) -> NDArray[np.int64]:
+        """Pairs of planes as the kernel reads them, kept for each size of a batch."""
+        found = self._tables.get(bytes_of_a_plane)
+        if found is None:
+            plane = self._weights[0].nbytes
+            pairs = [
+                (j * plane, p * bytes_of_a_plane, abs(f).bit_length() - 1, -1 if f < 0 else 0)
+                for j, p, f in self._pairs
+            ]
+            found = np.array(pairs, np.int64)
+            if len(self._tables) < MOST_TABLES:
+                self._tables[bytes_of_a_plane] = found
+        return found

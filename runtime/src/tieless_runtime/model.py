@@ -44,6 +44,7 @@ class Model:
         self.network = network
         self.threads = threads
         self.path = chosen(path)
+        self._most = max(4 * value.size * max(1, value.times) for value in network.values.values())
         self._plan: Plan | None = None
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -88,8 +89,7 @@ class Model:
         return self._plan
 
     def _samples_at_a_time(self, count: int) -> int:
-        each = max(4 * value.size * max(1, value.times) for value in self.network.values.values())
-        return max(1, min(PART_BYTES // each, -(-count // self.threads)))
+        return max(1, min(PART_BYTES // self._most, -(-count // self.threads)))
 
     def _batch(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
         try:
@@ -111,8 +111,11 @@ def in_float32(samples: NDArray[Any]) -> NDArray[np.float32]:
     Raises:
         PackedInputError: a number is NaN, infinite, or too large for float32.
     """
-    with np.errstate(over="ignore"):
-        found = np.ascontiguousarray(samples, np.float32)
+    if samples.dtype == np.float32:
+        found = np.ascontiguousarray(samples)
+    else:
+        with np.errstate(over="ignore"):
+            found = np.ascontiguousarray(samples, np.float32)
     finite = np.isfinite(found)
     if not finite.all():
         sample, *place = map(int, np.argwhere(~finite)[0])

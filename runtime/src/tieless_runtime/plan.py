@@ -82,7 +82,9 @@ class Plan:
         for operation in network.operations:
             if operation.output not in done:
                 done |= self._add(operation)
-        self._last_use = {name: index for index, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
+        last = {name: index for index, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
+        kept = network.output
+        self._done = [[n for n, at in last.items() if at == index and n != kept] for index in range(len(self.steps))]
 
     def run(self, images: NDArray[np.float32]) -> Array:
         """Scores of samples ``(n, ...)``."""
@@ -91,9 +93,8 @@ class Plan:
         held: dict[str, Array] = {INPUT: np.ascontiguousarray(first)}
         for index, (_, inputs, output, step) in enumerate(self.steps):
             held[output] = step([held[name] for name in inputs])
-            for name in set(inputs):
-                if self._last_use[name] == index and name != self._network.output:
-                    del held[name]
+            for name in self._done[index]:
+                del held[name]
         scores = self._numbers(held[self._network.output], self._network.output)
         return scores.reshape(len(images), *self._values[self._network.output].shape)
 

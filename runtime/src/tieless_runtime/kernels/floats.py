@@ -1,4 +1,4 @@
-"""Products of floats over tiles: 4 rows times 4 vectors of 16 columns, whose sums stay in registers.
+"""Products of floats over tiles: 4 rows times 4 vectors of 16 columns, or a row that is left times 8, whose sums stay in registers.
 
 Integers use them too, as long as no partial sum is beyond 2^24: float32 holds those exactly.
 """
@@ -24,7 +24,7 @@ WEIGHTS, BLOCK, COUNT, BIAS = range(8, 12)
 FRAME = 12
 
 
-def _tile(blocks):  # noqa: C901  (loops over rows and vectors, unrolled)
+def _tile(height, blocks):  # noqa: C901  (loops over rows and vectors, unrolled)
     @intrinsic
     def tile(_context, frame):
         def lower(_context, builder, _sig, args):
@@ -38,7 +38,7 @@ def _tile(blocks):  # noqa: C901  (loops over rows and vectors, unrolled)
                 return found
 
             weights, block, bias = argument(WEIGHTS), argument(BLOCK), argument(BIAS)
-            rows = [argument(ROW + row) for row in range(ROWS)]
+            rows = [argument(ROW + row) for row in range(height)]
             firsts = [load(builder.add(bias, ir.Constant(I64, 64 * number)), VECTOR) for number in range(blocks)]
             sums = [[cgutils.alloca_once_value(builder, first) for first in firsts] for _ in rows]
             # What is allocated once is set once, so a second call in a loop must set it again.
@@ -73,7 +73,7 @@ def _tile(blocks):  # noqa: C901  (loops over rows and vectors, unrolled)
     return tile
 
 
-_wide, _narrow = _tile(4), _tile(1)
+_wide, _narrow, _long, _short = _tile(ROWS, 4), _tile(ROWS, 1), _tile(1, 8), _tile(1, 1)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -90,10 +90,14 @@ def product(rows, weights, bias, out):
             place = min(first + row, count - 1)
             frame_[ROW + row] = rows.ctypes.data + place * 4 * length
             frame_[OUT + row] = out.ctypes.data + place * 64 * blocks
+        alone = first + 1 == count
+        most = 8 if alone else 4
         block = 0
         while block < blocks:
-            step = 4 if block + 4 <= blocks else 1
-            if step == 4:
+            step = most if block + most <= blocks else 1
+            if alone:
+                _long(frame) if step > 1 else _short(frame)
+            elif step > 1:
                 _wide(frame)
             else:
                 _narrow(frame)

@@ -3,8 +3,12 @@
 Each network of the zoo with steps or signs is trained by its own recipe, but shortly: ``--epochs`` and ``--subset`` say how long and on how many images. Then
 it is packed, with float ends and with integer ends, and both are asked for the labels of all test images. A network with
 float weights behind its steps is packed with weights of ``--bits`` bits; its labels are those of the PyTorch network with the
-same rounded weights, and the accuracy of both is printed beside that of the float weights. With float ends the bits behind each
-activation are compared too: they may differ where a sum lies within rounding of its threshold, and where such a bit is an input.
+same rounded weights, and the accuracy of both is printed beside that of the float weights.
+
+With float ends the bits behind each activation are compared too, with the model's in float32 and in float64. They may differ where
+a number lies within rounding of its threshold, and behind such a bit. So of the bits that differ the first of each image are asked
+how near their numbers are; the command fails if one is not within `ROUNDING`. Each label that differs from PyTorch's in float32 is
+a line of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import argparse
 import copy
 import dataclasses
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +38,8 @@ from tieless.study.running.training import run_trial
 from tieless.study.trial import Trial
 
 RECIPES = ("bnn-mlp", "bnn-cnn", "k-bit-cnn", "heaviside-lenet", "heaviside-cnn", "snn-cnn")
+ROUNDING = 2.0**-20
+"""Distance from a threshold that counts as rounding, in units of the largest number in front of the activation."""
 
 
 def trials(recipe: str) -> list[Trial]:
@@ -58,10 +65,10 @@ def with_rounded_weights(model: nn.Module, packed: Packed, bits: int) -> nn.Modu
     rounded = copy.deepcopy(model)
     for operation in packed.network.operations:
         if isinstance(operation, (Conv, Linear)) and operation.weight.bits == bits:
-            layer = rounded.get_submodule(operation.name)
-            grid = rounded_grid(layer.weight, bits)
-            values = torch.from_numpy(grid.weight.values).float()
-            layer.weight.data = values * grid.scale.reshape(-1, *(1,) * (values.dim() - 1))
+            weight = rounded.get_submodule(operation.name).weight
+            grid = rounded_grid(weight.float(), bits)
+            values = torch.from_numpy(grid.weight.values).to(weight.dtype)
+            weight.data = values * grid.scale.to(weight.dtype).reshape(-1, *(1,) * (values.dim() - 1))
     return rounded
 
 
@@ -88,31 +95,75 @@ def codes_of_network(network: Network, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def codes_of_model(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Codes behind each activation of a model, by the name of the activation or of the cell whose spike it is."""
-    found: dict[str, list[Tensor]] = {}
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """Call of an activation of a model: its name, or that of the cell whose spike it is, its input, and the codes behind it."""
+
+    name: str
+    activation: Activation
+    z: Tensor
+
+    def code(self, shift: float = 0.0) -> Tensor:
+        """Codes; ``shift`` moves the input by so many times the largest number of its image."""
+        most = self.z.abs().flatten(1).amax(1).reshape(-1, *(1,) * (self.z.dim() - 1))
+        steps = steps_of(self.activation.forward_fn)
+        assert steps is not None
+        return steps.code(self.activation.forward_fn.value(self.z + shift * most))
+
+
+def calls_of_model(model: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
+    """Calls of all activations that are steps, in their order, and labels."""
+    found: list[Call] = []
     hooks = []
     for name, module in model.named_modules():
-        steps = steps_of(module.forward_fn) if isinstance(module, Activation) else None
-        if steps is not None:
-            calls = found.setdefault(name.removesuffix(".spike"), [])
-            hooks.append(module.register_forward_hook(lambda _, __, y, c=calls, s=steps: c.append(s.code(y))))
+        if isinstance(module, Activation) and steps_of(module.forward_fn) is not None:
+            called = name.removesuffix(".spike")
+            hooks.append(
+                module.register_forward_hook(lambda a, x, _, called=called: found.append(Call(called, a, x[0])))
+            )
     with torch.no_grad():
-        model(images)
+        scores = model(images)
     for hook in hooks:
         hook.remove()
-    return {name: torch.cat(calls) for name, calls in found.items()}
+    return found, scores.argmax(1)
 
 
-def different_bits(model: nn.Module, network: Network, images: Tensor) -> tuple[int, int]:
-    """Number of codes of a packed network that are not the model's, and of all."""
-    different, count = 0, 0
-    for part in images.split(500):
-        expected, found = codes_of_model(model, part), codes_of_network(network, part)
-        assert expected.keys() == found.keys()
-        different += sum(int((found[name] != code).sum()) for name, code in expected.items())
-        count += sum(code.numel() for code in expected.values())
-    return different, count
+@dataclasses.dataclass
+class Bits:
+    """Numbers of bits: all, those that differ from the model's in float32 and in float64, the first of them in each image, and
+    those of the first that lie within rounding of a threshold.
+    """
+
+    all: int = 0
+    single: int = 0
+    double: int = 0
+    first: int = 0
+    near: int = 0
+
+    def add(self, model: nn.Module, exact: nn.Module, network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Count the bits of images; labels in float32 and in float64."""
+        (singles, label), (doubles, label_exact) = (
+            calls_of_model(model, images),
+            calls_of_model(exact, images.double()),
+        )
+        calls = list(zip(singles, doubles, strict=True))
+        times = Counter(call.name for call, _ in calls)
+        packed = {name: iter(codes.chunk(times[name])) for name, codes in codes_of_network(network, images).items()}
+        assert packed.keys() == times.keys()
+        differed = torch.zeros(len(images), dtype=torch.bool)
+        for single, double in calls:
+            codes = next(packed[single.name])
+            apart, apart_exact = codes != single.code(), codes != double.code()
+            either = apart | apart_exact
+            first = either & ~differed.reshape(-1, *(1,) * (codes.dim() - 1))
+            near = double.code(-ROUNDING) != double.code(ROUNDING) if first.any() else first
+            differed |= either.flatten(1).any(1)
+            self.all += codes.numel()
+            self.single += int(apart.sum())
+            self.double += int(apart_exact.sum())
+            self.first += int(first.sum())
+            self.near += int((first & near).sum())
+        return label, label_exact
 
 
 def file_bytes(packed: Packed) -> int:
@@ -122,30 +173,57 @@ def file_bytes(packed: Packed) -> int:
         return (Path(folder) / "net.safetensors").stat().st_size
 
 
-def rows(recipe: str, trial: Trial, bits: list[int]) -> list[str]:
-    """Lines of the table for one network."""
+def compared(model: nn.Module, exact: nn.Module, network: Network, images: Tensor, found: Tensor) -> list[str]:
+    """Cells on labels and bits of a packed network with float ends, and a line for each label that is not the model's."""
+    bits = Bits()
+    single, double = map(
+        torch.cat, zip(*(bits.add(model, exact, network, part) for part in images.split(500)), strict=True)
+    )
+    for image in (found != single).nonzero().flatten().tolist():
+        with torch.no_grad():
+            alone = int(model(images[image : image + 1]).argmax())
+        print(
+            f"image {image}: packed {int(found[image])}, PyTorch {int(single[image])}, alone in its batch {alone}, in float64 {int(double[image])}"
+        )
+    if bits.near != bits.first:
+        raise SystemExit(f"{bits.first - bits.near} bits differ whose numbers are not within rounding of a threshold.")
+    count = len(images)
+    return [
+        f"{int((found == single).sum()):,} of {count:,}",
+        f"{int((found == double).sum()):,}",
+        f"{bits.single:,} of {bits.all:,}",
+        f"{bits.double:,}",
+        f"{bits.first:,}",
+    ]
+
+
+def rows(recipe: str, trial: Trial, bits: list[int], out: Path | None = None) -> None:
+    """Print the lines of the table for one network, and keep its integer form in a file."""
     data = load(trial.data, seed=trial.seed)
     model, test = trained(trial), data.test_x
+    exact = copy.deepcopy(model).double()
     float_bytes = 4 * sum(tensor.numel() for tensor in model.state_dict().values())
     float_labels = labels(model, test)
     needs_bits = any("weight_bits" in reason for _, reason in pack(model, data.train_x[:64]).kept_float)
-    found = []
     for ends, k in [*(("float", k) for k in (bits if needs_bits else [None])), ("int8", None)]:
         packed = pack(model, data.train_x[:1000], ends, weight_bits=k)
         runtime = Model(packed.network)
-        packed_labels = labels(lambda x, runtime=runtime: runtime(x.numpy()), test)
-        judge = with_rounded_weights(model, packed, k) if k else model
-        same = int((packed_labels == (labels(judge, test) if k else float_labels)).sum())
-        accuracies = [100 * float((each == data.test_y).float().mean()) for each in (float_labels, packed_labels)]
-        what = f"{trial.forward}, {trial.optimiser.partition('(')[0]}"
+        found = labels(lambda x, runtime=runtime: runtime(x.numpy()), test)
+        accuracies = [100 * float((each == data.test_y).float().mean()) for each in (float_labels, found)]
         size = file_bytes(packed)
-        bits_apart = "{} of {}".format(*different_bits(judge, packed.network, test)) if ends == "float" else "-"
-        found.append(
-            f"| {recipe} ({what}) | {ends} | {k or '-'} | {accuracies[0]:.2f} | {accuracies[1]:.2f} | {same} of {len(test)} | "
-            f"{bits_apart} | {size} | 1/{float_bytes / size:.1f} |"
+        if ends == "float":
+            judges = [with_rounded_weights(each, packed, k) if k else each for each in (model, exact)]
+            cells = compared(*judges, packed.network, test, found)
+        else:
+            cells = [f"{int((found == float_labels).sum()):,} of {len(test):,}", *[""] * 4]
+            if out is not None:
+                packed.save(out)
+        named = [f"`{recipe}` ({trial.forward}, {trial.optimiser.partition('(')[0]})", ends, str(k or "")]
+        percent = [f"{accuracy:.2f}" for accuracy in accuracies]
+        print(
+            f"| {' | '.join([*named, *percent, *cells, f'{size:,}', f'1/{float_bytes / size:.1f}'])} |",
+            flush=True,
         )
-        print(found[-1], flush=True)
-    return found
 
 
 def main() -> None:
@@ -155,15 +233,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1, help="epochs of training")
     parser.add_argument("--subset", type=int, default=5000, help="images of training")
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 4, 3, 2], help="bits of rounded weights")
+    parser.add_argument("--out", type=Path, help="folder for the networks with integer ends")
     given = parser.parse_args()
-    print(
-        "| network | ends | bits | accuracy, PyTorch | packed | equal labels | bits that differ | bytes | of float32 |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    titles = ["Network", "Ends", "Bits", "Accuracy, PyTorch", "Packed", "Equal labels", "In float64"]
+    titles += ["Bits that differ", "In float64", "First", "Bytes", "Of float32"]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
     for recipe in given.recipes:
-        for trial in trials(recipe):
+        for number, trial in enumerate(trials(recipe)):
             short = dataclasses.replace(trial, epochs=given.epochs, subset=given.subset)
-            rows(recipe, short, given.bits)
+            name = f"{recipe.replace('-', '_')}_{number}.safetensors"
+            rows(recipe, short, given.bits, None if given.out is None else given.out / name)
 
 
 if __name__ == "__main__":

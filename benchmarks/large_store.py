@@ -82,7 +82,7 @@ def resume(folder: Path, trials: int) -> str:
 def status(folder: Path, trials: int) -> str:
     """Read plan and results, and judge the claim."""
     with Store.open(folder) as store:
-        plan, results = store.study(), store.results()
+        results, plan = store.results(), store.study()
     (verdict,) = judge(plan.claims, plan, results)
     return verdict.verdict
 

@@ -22,7 +22,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROOMS_ABOVE = ("cli", "compat", "data", "deploy", "models", "report", "study", "testing")
 PACKAGES_ABOVE = (
     *("click", "filelock", "jinja2", "matplotlib", "numba", "platformdirs", "pooch", "pyarrow"),
-    *("pydantic", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
+    *("pydantic", "pydantic_core", "rich", "scipy", "sklearn", "tensorboard", "triton", "yaml"),
 )
 
 # Folders and modules of the library, and the paper about it.

@@ -34,6 +34,7 @@ from tieless.report.records import (
 )
 from tieless.study.choose import Choice, Choose, choices
 from tieless.study.judging.comparison import UNKNOWN, Step, compared, differences, steps
+from tieless.study.judging.pairing import cell as cell_of
 from tieless.study.judging.statistics import Differences, Mean
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import Store
@@ -73,7 +74,8 @@ def collect(source: Path, study: Study | None = None) -> Report:
     if study is not None:
         raise StudyError(f"{source} is no table: a study's folder has its own title and claims.")
     with Store.open(source) as store:
-        return assemble(store.study(), store.results())
+        results = store.results()
+        return assemble(store.study(), results)
 
 
 def assemble(study: Study, results: Iterable[Result]) -> Report:
@@ -280,8 +282,11 @@ def _curve(cell: TableCell) -> Curve:
 
 
 def _axes(planned: Sequence[Trial]) -> tuple[Axis, ...]:
-    names = [name for name in FIELDS if name != "metric" or any(trial.metric != ACCURACY for trial in planned)]
-    return tuple(Axis(name, _distinct(map(_in_words, _distinct(map(attrgetter(name), planned))))) for name in names)
+    # Trials of one cell differ in the seed alone, and a large study has many of each.
+    cells = list({cell_of(trial): trial for trial in planned}.values())
+    names = [name for name in FIELDS if name != "metric" or any(trial.metric != ACCURACY for trial in cells)]
+    values = {name: _distinct(map(attrgetter(name), planned if name == "seed" else cells)) for name in names}
+    return tuple(Axis(name, _distinct(map(_in_words, values[name]))) for name in names)
 
 
 def _in_words(value: object) -> str:

@@ -93,7 +93,7 @@ def look(folder: Path) -> Live:
         StudyError: there is no store in the folder or it cannot be read.
     """
     with Store.open(folder) as store:
-        study, results = store.study(), store.results()
+        results, study = store.results(), store.study()
     return live(study, results, *underway(folder), now=time.time())
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from operator import attrgetter
 from statistics import fmean
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -196,11 +197,19 @@ class Trial:
 
     def with_seed(self, seed: int) -> Trial:
         """The trial with another seed. Its other fields are not checked again."""
-        return self if seed == self.seed else Trial.from_dict({**self.to_dict(), "seed": seed})
+        return self if seed == self.seed else Trial.from_dict(self.to_dict() | {"seed": seed})
 
     def to_dict(self) -> dict[str, Any]:
         # Plain values all: asdict would copy each, which takes most of the time with a large store.
-        return {name: getattr(self, name) for name in FIELDS}
+        return dict(zip(FIELDS, _values_of(self), strict=True))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # These fields tell most trials apart; equality asks for all.
+        return hash((self.model, self.forward, self.backward, self.optimiser, self.learning_rate, self.seed))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Trial:
@@ -211,8 +220,10 @@ class Trial:
             known_id: Id of the trial, where it need not be computed.
         """
         trial = object.__new__(cls)
-        values = {**DEFAULTS_OF_LATER_FIELDS, **record}
-        trial.__dict__.update({name: values[name] for name in FIELDS})
+        if set(record) != _FIELD_SET:
+            values = {**DEFAULTS_OF_LATER_FIELDS, **record}
+            record = {name: values[name] for name in FIELDS}
+        trial.__dict__.update(record)
         if known_id is not None:
             trial.__dict__["id"] = known_id
         return trial
@@ -220,6 +231,8 @@ class Trial:
 
 FIELDS = tuple(f.name for f in fields(Trial))
 """Names of the fields of a trial."""
+_FIELD_SET = set(FIELDS)
+_values_of = attrgetter(*FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,9 +316,9 @@ class Result:
         # These came after the first stores were written.
         given: dict[str, Any] = {"alignments": (), "test_samples": None, "chance": None, **record}
         values: dict[str, Any] = {name: given[name] for name in _RESULT_FIELDS}
-        values["alignments"] = tuple(AlignmentRow(**row) for row in values["alignments"])
+        values["alignments"] = tuple([AlignmentRow(**row) for row in values["alignments"]])
         values["trial"] = Trial.from_dict(record["trial"], known_id=known_id)
-        values["epochs"] = tuple(EpochRecord(**epoch) for epoch in record["epochs"])
+        values["epochs"] = tuple([EpochRecord(**epoch) for epoch in record["epochs"]])
         return cls(**values)
 
 

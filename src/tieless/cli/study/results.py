@@ -77,9 +77,7 @@ def _list() -> None:
 def _status(folder: Path, *, as_json: bool) -> None:
     """Show the progress of the study in DIR."""
     with Store.open(folder) as store:
-        plan = store.study()
-        results = store.results()
-        others = len(store.results(planned=False)) - len(results)
+        results, plan, others = store.results(), store.study(), store.others()
     if as_json:
         click.echo(json.dumps(_state(folder, plan, results, others), indent=2))
         return
@@ -196,7 +194,7 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
         with _advice(source):
             claim = parse_claim(sentence)
         with Store.open(source) as store:
-            plan, results = store.study(), store.results()
+            results, plan = store.results(), store.study()
         if any(str(claim) == str(own) for own in plan.claims):
             verdicts = [one for one in judge(plan.claims, plan, results) if str(one.claim) == str(claim)]
             others = None

@@ -33,9 +33,8 @@ class Pairing:
     planned: int
 
 
-def cell(trial: Trial) -> tuple[Any, ...]:
-    """Key of a trial's cell, equal for the trials that repeat it under other seeds."""
-    return tuple(getattr(trial, name) for name in _NAMES if name != "seed")
+cell: Callable[[Trial], tuple[Any, ...]] = attrgetter(*(name for name in _NAMES if name != "seed"))
+"""Key of a trial's cell, equal for the trials that repeat it under other seeds."""
 
 
 def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pairing]:

@@ -133,13 +133,14 @@ def _judged(
     claims: Iterable[Claim], study: Study, results: Iterable[Result]
 ) -> list[tuple[ClaimVerdict, list[Comparison]]]:
     known = {result.trial: result for result in results}
-    asked = [(claim, _batch(claim, study), _found(claim, study)) for claim in claims]
+    asked = [(claim, _batch(claim, study), _asked(claim, study)) for claim in claims]
     sizes: dict[int, int] = {place: batch.comparisons for place, batch in enumerate(study.batches)}
     for place in {place for _, place, _ in asked}:
-        now = sum(comparisons_of(claim, study) for claim, other, _ in asked if other == place)
+        now = sum(len(of_it) for _, other, of_it in asked if other == place)
         sizes[place] = max(sizes.get(place, 0), now)
     judged: list[tuple[ClaimVerdict, list[Comparison]]] = []
-    for claim, place, found in asked:
+    for claim, place, of_it in asked:
+        found = _found(claim, study, of_it)
         level = LEVEL * share(place) / max(1, sizes[place])
         varied = _varied(found)
         comparisons = [Comparison(claim, one, known, varied, level) for one in found]
@@ -197,9 +198,14 @@ def _asked(claim: Claim, study: Study) -> list[Pairing]:
     return cells_of(_of_any_length(claim) if study.choose.epochs else claim, choosing, chooses=True)
 
 
-def _found(claim: Claim, study: Study) -> list[Pairing]:
-    """Cells that a claim is about; empty if their learning rates are still to be chosen."""
-    asked = _asked(claim, study)
+def _found(claim: Claim, study: Study, asked: list[Pairing]) -> list[Pairing]:
+    """Cells that a claim is about; empty if their learning rates are still to be chosen.
+
+    Args:
+        claim: Claim.
+        study: Study.
+        asked: Cells of the claim, by the runs that choose learning rates where there are any.
+    """
     if study.choose is None:
         return asked
     tested = [trial for trial in study.trials if trial.test != "never"]

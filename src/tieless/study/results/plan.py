@@ -29,9 +29,11 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
         first = [*trials, *extensions(study.asked, study.choose, results)]
         choosing = [*first, *confirmations(study.asked, study.choose, first, results)]
         trials = (*choosing, *finals(study.asked, study.choose, choices(choosing, results, study.choose)))
-    late, cells = set(added), {cell(trial) for trial in trials}
-    kept = [trial for trial in added if cell(trial) in cells]
-    first = [trial for trial in trials if trial not in late]
+    kept, first = [], trials
+    if added:
+        late, cells = set(added), {cell(trial) for trial in trials}
+        kept = [trial for trial in added if cell(trial) in cells]
+        first = [trial for trial in trials if trial not in late]
     return replace(study, trials=(*first, *kept), added=len(kept), most_seeds=most_seeds)
 
 
@@ -44,10 +46,9 @@ def widened(study: Study, before: Study, finished: Container[str]) -> list[Trial
         finished: Ids of the trials that have a result.
     """
     there = set(before.trials)
+    fresh = [trial for trial in study.trials if trial not in there]
+    if not fresh:
+        return []
     seen = Counter(cell(trial) for trial in there)
     ran = {cell(trial) for trial in there if trial.test != "never" and trial.id in finished}
-    return [
-        trial
-        for trial in study.trials
-        if trial not in there and cell(trial) in ran and seen[cell(trial)] >= LEAST_PAIRS
-    ]
+    return [trial for trial in fresh if cell(trial) in ran and seen[cell(trial)] >= LEAST_PAIRS]

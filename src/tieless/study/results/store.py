@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from pydantic_core import from_json
+
 from tieless._files import is_file, write_whole
 from tieless.errors import StudyError, TielessError
 from tieless.study.judging.verdicts import registered
@@ -68,6 +70,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._written_plan: Study | None = None
+        self._read_trials: dict[str, Trial] = {}
 
     @property
     def file(self) -> Path:
@@ -194,13 +197,17 @@ class Store:
                 self._make(_LATER_TABLES)
                 self._database.execute(f"PRAGMA user_version = {_VERSION}")
             self._fail_damaged()
-            self._plan(study)
+            full = self._plan(study, self._before())
+        self._written_plan = full
 
     def _fail_damaged(self) -> None:
         """Mark a result that is no longer readable as missing: its trial runs again."""
         for name, text in self._database.rows("SELECT id, json FROM results"):
-            if isinstance(_read_result(text, name), str):
+            result = _read_result(text, name)
+            if isinstance(result, str):
                 self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
+            else:
+                self._read_trials[name] = result.trial
 
     def _make(self, tables: str) -> None:
         for statement in filter(str.strip, tables.split(";")):
@@ -214,21 +221,28 @@ class Store:
         Returns:
             Study with all trials of the plan.
         """
+        # Not known while it is written, which may fail.
+        before, self._written_plan = self._written_plan, None
         with self._database.transaction():
-            return self._plan(study)
+            full = self._plan(study, before or self._before())
+        self._written_plan = full
+        return full
 
-    def _plan(self, study: Study) -> Study:
+    def _plan(self, study: Study, before: Study | None) -> Study:
+        current = before is not None and _has_ids_of_this_version(before.trials)
+        if before is not None and current:
+            study = replace(study, trials=_as_before(study.trials, before.trials))
         most = self._database.rows("SELECT most FROM looks")
         results = () if study.choose is None else self.results(planned=False)
         full = planned(study, results, self._trials("added"), most[0][0] if most else None)
-        if (before := self._before()) is not None:
+        if before is not None:
             finished = self.finished_ids()
             if late := widened(full, before, finished):
                 self._add(late)
                 full = planned(study, results, self._trials("added"), full.most_seeds)
             seen = any(trial.id in finished and trial.test != "never" for trial in before.trials)
             full = registered(full, before, seen=seen)
-        if full != self._written_plan:
+        if not current or full != before:
             self._write_plan(full)
         return full
 
@@ -246,7 +260,6 @@ class Store:
         self._database.execute("DELETE FROM plan")
         rows = [(i, trial.id, json.dumps(trial.to_dict())) for i, trial in enumerate(full.trials)]
         self._database.execute_many("INSERT INTO plan VALUES (?, ?, ?)", rows)
-        self._written_plan = full
 
     def join(self, other: Store) -> int:
         """Take the results of another store of the same study, all or none, and what it plans beyond this one.
@@ -307,7 +320,9 @@ class Store:
         }
         # An added trial was added under any version of the training code: its id follows from its fields.
         known = table == "plan"
-        return [self._trial(*row, known=known) for row in self._database.rows(query[table])]
+        return [
+            self._read_trials.get(row[0]) or self._trial(*row, known=known) for row in self._database.rows(query[table])
+        ]
 
     def _trial(self, name: str, text: str, *, known: bool) -> Trial:
         trial = _read(text, partial(Trial.from_dict, known_id=name if known else None))
@@ -375,12 +390,17 @@ class Store:
     def _result(self, name: str, text: str) -> Result | None:
         result = _read_result(text, name)
         if not isinstance(result, str):
+            self._read_trials[name] = result.trial
             return result
         plan = self._database.rows("SELECT json FROM plan WHERE id = ?", [name])
         trial = _read(plan[0][0], Trial.from_dict) if plan else ""
         if isinstance(trial, str):
             return None
         return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
+
+    def others(self) -> int:
+        """Number of results that are not of the plan."""
+        return self._database.value("SELECT count(*) FROM results WHERE id NOT IN (SELECT id FROM plan)")
 
     def copy(self) -> bytes:
         """Content of one file with the whole store as it is at this moment, during a run or after it."""
@@ -403,6 +423,17 @@ class Store:
         self.close()
 
 
+def _has_ids_of_this_version(trials: Sequence[Trial]) -> bool:
+    """True if a plan was written under this version of the training code, of which ids are a part."""
+    return not trials or Trial.from_dict(trials[0].to_dict()).id == trials[0].id
+
+
+def _as_before(trials: Sequence[Trial], before: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Trials, each as the plan before has it, with an id that need not be computed again."""
+    there = {trial: trial for trial in before}
+    return tuple(there.get(trial, trial) for trial in trials)
+
+
 def _by_kind(study: Study) -> tuple[list[Trial], list[Trial]]:
     """Trials that were planned, and those with seeds that were added."""
     first = len(study.trials) - study.added
@@ -413,10 +444,18 @@ def _read_result(text: str, trial_id: str) -> Result | str:
     return _read(text, partial(Result.from_dict, known_id=trial_id))
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        # The quicker parser takes no half of a surrogate pair, as file names that are no UTF-8 have in messages.
+        return json.loads(text)
+
+
 def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:
     """Value that ``build`` makes of a record, or a description of its damage."""
     try:
-        return build(json.loads(text))
+        return build(_parsed(text))
     except TielessError:
         raise
     except _DAMAGED as error:

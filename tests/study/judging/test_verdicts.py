@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from tests.study.fakes import claiming, make_result, make_trial, noisy
+from tests.study.fakes import choosing, claiming, make_result, make_trial, noisy
 from tieless.errors import StudyError
 from tieless.study.claims import parse_claim
 from tieless.study.judging.comparison import collapsed
 from tieless.study.judging.statistics import Differences, Excess
 from tieless.study.judging.verdicts import judge
+from tieless.study.results.plan import planned
 from tieless.study.study import Batch, Study
 from tieless.study.trial import EpochRecord
 
@@ -204,6 +205,16 @@ def test_a_run_that_raised_says_nothing_and_is_counted():
     (found,) = settle_study(["constant is equivalent to tied by 1 point"], trials, results)
     (cell,) = found.cells
     assert (cell.pairs, cell.candidate.failed, cell.baseline.failed, cell.excess.n) == (4, 1, 0, 4)
+
+
+@pytest.mark.parametrize("rule", ["tied", "frozen", "constant(1)"])
+def test_a_claim_waits_for_the_learning_rates_of_both_sides(rule):
+    study = choosing()
+    results = [noisy(trial) for trial in study.trials if trial.backward == rule]
+    plan = planned(study, results, (), None)
+    assert {trial.backward for trial in plan.trials if trial.test != "never"} == {rule}
+    told = {verdict.text for verdict in judge(plan.claims, plan, results)}
+    assert told == {"undecided: the learning rates are not chosen yet"}
 
 
 def test_what_is_not_finished_is_not_judged():

@@ -210,7 +210,10 @@ def _found(claim: Claim, study: Study, asked: list[Pairing]) -> list[Pairing]:
         return asked
     tested = [trial for trial in study.trials if trial.test != "never"]
     # A cell whose rate is not chosen yet has no runs: a verdict must not pass it over.
-    found = pairings(claim, tested, study.added) if tested else []
+    try:
+        found = pairings(claim, tested, study.added)
+    except StudyError:
+        return []
     return found if len(found) == len(asked) else []
 
 

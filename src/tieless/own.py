@@ -282,13 +282,15 @@ def _find(name: str) -> Path:
 def _closure(name: str, start: Mapping[str, Path], root: Path) -> tuple[Part, ...]:
     """Sources of a module and of all that it imports from its folder; of an installed one, from its package."""
     found: dict[str, Part] = {}
+    seen: set[str] = set()
     installed = not _SITES.isdisjoint(root.parts)
     waiting = dict(start)
     while waiting:
         module, file = waiting.popitem()
         part = _part(name, module, file)
         found[module] = part
-        for other in _imported(name, part):
+        for other in {*_imported(name, part)} - seen:
+            seen.add(other)
             if installed and other.partition(".")[0] != module.partition(".")[0]:
                 continue
             near = _beside(name, other, root)

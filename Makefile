@@ -19,7 +19,7 @@ HAS_DEMO := .venv/.has-demo
 HAS_ALL := .venv/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-oldest test-newest test-runtime test-aarch64 fuzz check bench docs findings data browser peers embedded
+.PHONY: help setup demo test test-all test-oldest test-newest test-runtime test-aarch64 fuzz check bench dist docs findings data browser peers embedded
 
 help:
 	@echo "make setup   .venv with everything that the targets below need"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench   every benchmark, one table each"
 	@echo "make embedded  networks as C in emulators of four machines, or NETWORKS='a.safetensors b.safetensors'"
 	@echo "make docs    the site, into site/"
+	@echo "make dist    wheels and sources of tieless and its runtime, into dist/, their metadata checked"
 	@echo "make findings  the tables and figures of docs/findings, from committed data"
 
 setup: $(HAS_ALL)
@@ -78,6 +79,15 @@ bench: $(HAS_ALL)
 	    echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; \
 	done; \
 	test -z "$$failed" || { echo "No table from:$$failed" >&2; exit 1; }
+
+# In an environment of its own, so that only what is built says what it needs.
+dist:
+	@$(PYTHON) -m venv build/dist
+	@build/dist/bin/python -m pip --disable-pip-version-check --quiet install 'build>=1.2' 'twine>=6.1' 'readme-renderer[md]>=44'
+	@rm -rf dist
+	@build/dist/bin/python -m build --outdir dist .
+	@build/dist/bin/python -m build --outdir dist runtime
+	@build/dist/bin/twine check --strict dist/*
 
 docs: $(HAS_ALL)
 	@$(BIN)/python tools/build_docs.py

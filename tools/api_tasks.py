@@ -226,7 +226,7 @@ def page() -> str:
     names, places = public(), _places()
     parts = [INTRODUCTION]
     for task, (shown, listed) in TASKS.items():
-        lines = ["| Name | |", "|---|---|"]
+        lines = ["| Name | Meaning |", "|---|---|"]
         for known in listed.split():
             module, name = names[known], known.rsplit(".", 1)[-1]
             full = name if module.__name__ == "tieless" else f"{module.__name__.removeprefix('tieless.')}.{name}"

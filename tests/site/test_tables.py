@@ -6,7 +6,7 @@ import pytest
 
 from tests.browsing import Visit
 
-SCRIPT = (Path(__file__).parents[2] / "docs" / "assets" / "tables.js").read_text(encoding="utf-8")
+SCRIPT = (Path(__file__).parents[2] / "docs" / "assets" / "site.js").read_text(encoding="utf-8")
 ROWS = [
     ("[a](a.html)", "ReLU", "\N{MINUS SIGN}0.80 ?"),
     ("", "Linear", "+39.38 \N{CHECK MARK} (5/5)"),

@@ -1,4 +1,4 @@
-// Tables of results: a click on the head of a column sorts, and a long table has a field that filters its rows.
+// Tables with numbers: a click on the head of a column sorts, and a long table has a field that filters its rows.
 "use strict";
 
 const FILTERED = 12;
@@ -81,6 +81,22 @@ function start() {
   document
     .querySelectorAll(".md-typeset table:not([class])")
     .forEach((table) => table.tHead && table.tBodies.length && enhance(table));
+  name();
+  // The theme adds its code boxes later.
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+}
+
+// Landmarks of the theme have one name several times, and a table that scrolls can only be scrolled by a pointer.
+function name() {
+  document.querySelectorAll("nav.md-code__nav").forEach((nav, i) => nav.setAttribute("aria-label", `Code ${i + 1}`));
+  document.querySelectorAll("nav[aria-labelledby]").forEach((nav) => {
+    const id = nav.getAttribute("aria-labelledby");
+    nav.removeAttribute("aria-labelledby");
+    nav.setAttribute("aria-label", `Pages of ${document.getElementById(id)?.textContent.trim() || id}`);
+  });
+  document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code").forEach((box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

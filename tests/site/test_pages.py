@@ -1,0 +1,35 @@
+"""The built site: axe finds nothing, nothing is wider than a phone, and nothing outside is asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browsing import Visit
+
+pytest.importorskip("zensical")
+ROOT = Path(__file__).parents[2]
+# One of each kind.
+PAGES = (
+    *("index", "tutorial", "run-a-study", "binary", "concepts", "studies", "rules"),
+    *("findings/index", "findings/jamming", "api/index", "api/nn", "notebooks/lenet5-small"),
+)
+
+
+def test_each_kind_of_page_is_sound_in_both_themes_and_widths(browser):
+    """In one test, so that the site is built once."""
+    subprocess.run([sys.executable, "tools/build_docs.py"], cwd=ROOT, check=True, capture_output=True)
+    found = []
+    for theme, width in (("light", 1400), ("dark", 390), ("dark", 1400), ("light", 390)):
+        for page in PAGES:
+            address = (ROOT / "site" / f"{page}.html").as_uri()
+            with Visit(browser, address, viewport={"width": width, "height": 900}, color_scheme=theme) as visit:
+                visit.page.wait_for_timeout(200)  # the theme adds its buttons
+                violations = Axe().run(visit.page).response["violations"]
+                found += [(theme, width, page, each["id"], each["nodes"][0]["html"]) for each in violations]
+                wide = visit.page.evaluate("document.documentElement.scrollWidth")
+                found += [(theme, width, page, "wide", wide)] if wide > width else []
+                found += [(page, url) for url in visit.requests if not url.startswith(("file:", "data:", "blob:"))]
+    assert found == []

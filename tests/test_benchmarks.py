@@ -30,7 +30,7 @@ OPTIONS = {
     "channels_last": "--rounds 1 --images 1",
     "cluster_faults": "--trials 2 --times 0 --only none",
     "cluster_scale": "--trials 200 --nodes 10 --stored 20",
-    "compiled_mlp": "--rounds 1 --depth 1 --width 16 --batch 4 --backend eager",
+    "compiled": "--rounds 1 --networks small --backend eager --only relu",
     "convert_calls": "",
     "denormals": "--rounds 1",
     "few_bit_levels": "",
@@ -57,7 +57,7 @@ PRINTS = {
     "channels_last": r"positive_jam │ [\d.]+ \([\d.]+\) │",
     "cluster_faults": r"none +│ +0 │ +2 │ +0 │ +0 │ +0 │ +0 │",
     "cluster_scale": r"600 s │ +[\d.]+ │ +\d+ % │ +[\d.]+ % │.*│ +200 │",
-    "compiled_mlp": r"heaviside \+ rectangular │ +[\d.]+ │",
+    "compiled": r"relu \+ positive_jam +│ +[\d.]+ │",
     "convert_calls": r"in a mode.* [\d.]+",
     "denormals": r"a few samples │ [\d.]+ ms +│ [\d.]+ ms +│ [\d.]+ +│",
     "few_bit_levels": r"silu +│ relu, 1 bit +│ [\d.]+ +│",
@@ -165,7 +165,7 @@ def test_a_peer_that_is_missing_costs_its_rows_alone(run):
 def test_without_a_gpu_or_a_compiler_one_line_says_so(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    for name, line in {"gpu": "No CUDA device: nothing to measure", "compiled_mlp": "No C++ compiler"}.items():
+    for name, line in {"gpu": "No CUDA device: nothing to measure", "compiled": "No C++ compiler"}.items():
         printed = run(name, "")
         assert printed.startswith(line)
         assert printed.count("\n") == 1

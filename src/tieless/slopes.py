@@ -32,9 +32,12 @@ class Window:
         """Edges ``low`` and ``high`` as numbers of ``dtype``, and for each True if it is outside."""
         return ops.rounded(self.low, dtype), ops.rounded(self.high, dtype), "low" in self.open, "high" in self.open
 
-    def pack(self, z: Tensor) -> Tensor:
-        """Bits of ``z``, one per element in memory order, 8 to a byte, the first in the lowest: 1 if it is inside."""
-        return ops.window_bits(z, *self.edges(z.dtype))
+    def pack(self, z: Tensor, *, in_order: bool = True) -> Tensor:
+        """Bits of ``z``, one per element in memory order, 8 to a byte, the first in the lowest: 1 if it is inside.
+
+        If not ``in_order``, a compiler may have them in another order, which ``ops`` knows.
+        """
+        return ops.window_bits(z, *self.edges(z.dtype), in_order=in_order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class Codes:
         wide = arithmetic_dtype(dtype)
         return tuple(ops.rounded(boundary, wide) for boundary in self.boundaries), self.even
 
-    def pack(self, z: Tensor) -> Tensor:
+    def pack(self, z: Tensor, *, in_order: bool = True) -> Tensor:
         """Codes of ``z`` in rows of bits, the lowest first, each packed as a window's are."""
-        return ops.codes(z, *self.edges(z.dtype))
+        return ops.codes(z, *self.edges(z.dtype), in_order=in_order)
 
 
 Packed = Window | Codes

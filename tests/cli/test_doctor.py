@@ -13,7 +13,7 @@ from tieless.cli import installation, main
 from tieless.cli.installation import differences
 from tieless.kernels import numba_cpu, reference
 from tieless.kernels.threads import Runtime
-from tieless.ops import dispatch
+from tieless.ops import dispatch, fusing
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
@@ -221,3 +221,16 @@ def test_in_a_terminal_it_is_in_colour_and_piped_it_is_plain():
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", coloured)
     for cell in kernels_of(plain)["cpu", "float32"]:
         assert cell in shown
+
+
+def test_it_tells_what_compiled_code_fuses(one_dtype, monkeypatch):
+    fusing.forced.cache_clear()
+    facts = facts_of(doctor().output)
+    assert facts["TIELESS_COMPILED"].startswith("not set")
+    assert facts["torch.compile: bits"] == "fused on cpu in float32"
+    assert facts["torch.compile: jam"] == "an operator"
+    monkeypatch.setenv("TIELESS_COMPILED", "fuse")
+    fusing.forced.cache_clear()
+    assert facts_of(doctor().output)["torch.compile: bits"].startswith("TIELESS_COMPILED: Unknown form 'fuse'.")
+    monkeypatch.undo()
+    fusing.forced.cache_clear()

@@ -21,6 +21,7 @@ from tieless.data import datasets, is_available, locate
 from tieless.errors import DataError, KernelError
 from tieless.kernels import reference
 from tieless.kernels.threads import runtime
+from tieless.ops import fusing
 from tieless.ops.dispatch import FASTEST_FIRST, FLOATING, REFERENCE, Kernels, candidates
 from tieless.study.running.training import processor_name
 
@@ -192,7 +193,7 @@ def _capability() -> str:
 
 
 def _compiled() -> list[tuple[str, str]]:
-    """Folder of Numba's compiled code: Numba is asked, for it looks in several places."""
+    """Folder of Numba's compiled code: Numba is asked, for it looks in several places. And what ``torch.compile`` fuses."""
     forced = os.environ.get("TIELESS_KERNELS")
     caching: Any = importlib.import_module("numba.core.caching")
     loops = importlib.import_module("tieless.kernels.loops")
@@ -208,7 +209,24 @@ def _compiled() -> list[tuple[str, str]]:
         ("TIELESS_KERNELS", forced or "not set: the fastest that accept the tensor"),
         ("NUMBA_CACHE_DIR", os.environ.get("NUMBA_CACHE_DIR") or "not set"),
         ("compiled kernels", where),
+        ("TIELESS_COMPILED", os.environ.get("TIELESS_COMPILED") or "not set: what was measured to be faster"),
+        *((f"torch.compile: {name}", _fused(name)) for name in fusing.OPERATIONS),
     ]
+
+
+def _fused(operation: str) -> str:
+    """Dtypes, by type of device, in which compiled code has PyTorch's operations in the place of our operator."""
+    try:
+        found = {
+            device: [
+                str(dtype).removeprefix("torch.") for dtype in FLOATING if fusing.is_fused(operation, dtype, device)
+            ]
+            for device in ("cpu", "cuda")
+        }
+    except KernelError as error:
+        return str(error)
+    fused = " and ".join(f"on {device} in {', '.join(dtypes)}" for device, dtypes in found.items() if dtypes)
+    return f"fused {fused}" if fused else "an operator"
 
 
 def _data() -> list[tuple[str, str]]:

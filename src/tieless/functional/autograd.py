@@ -89,7 +89,7 @@ class _TracedUntie(torch.autograd.Function):
             # Under vmap y belongs to each example even where z does not, so that each passes its own gradient through
             # the rule: a rule of a sum is not the sum of the rule.
             y = y * ops.each_example(y)
-        return (y, z.new_empty(0), *[need.pack(z) for need in pair.packed])
+        return (y, z.new_empty(0), *[need.pack(z, in_order=need in pair.read) for need in pair.packed])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

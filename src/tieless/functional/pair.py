@@ -22,7 +22,7 @@ from tieless.forwards.base import remembered_by_forward
 from tieless.functional.checks import checked, floating, unlearned
 from tieless.kernels.reference import FORWARDS
 from tieless.rules import Rule, RuleLike, Tied, rule as rule_of
-from tieless.slopes import Codes, Need, OwnSlope, SlopeForm, Window
+from tieless.slopes import Codes, LevelSlope, Need, OwnSlope, SlopeForm, TwoValuedSlope, Window
 
 ANCHOR, INPUT, OUTPUT, FIRST_PACKED = range(4)
 """Places among the saved tensors, as the autograd functions order them."""
@@ -72,6 +72,7 @@ class Pair:
         forward, rule: Halves of the pair.
         parts: Rules of the chain, each with the place of its saved tensor.
         packed: Windows and codes whose bits are stored, each once.
+        read: Windows and codes among these whose bits are read by a function that is not ours.
         keeps_input, keeps_output, draws: True if ``z`` or ``y`` is stored, and if a key is drawn.
         forward_is_random: True if the forward draws random numbers.
         linear: True if the gradient passed down is linear in the incoming one, so that it has a derivative.
@@ -104,6 +105,11 @@ class Pair:
                 foreign=not (part.is_ours() and (not isinstance(slope, OwnSlope) or slope.owner.is_ours())),
             )
             for part, slope, need in zip(rules, slopes, needs, strict=True)
+        )
+        self.read = frozenset(
+            need
+            for part, need in zip(self.parts, needs, strict=True)
+            if part.foreign and not isinstance(part.slope, (TwoValuedSlope, LevelSlope))
         )
         self.linear = all(slope is not None or part.linear for part, slope in zip(rules, slopes, strict=True))
         self.native = isinstance(forward, Elementwise) and isinstance(rule, Tied)

@@ -30,8 +30,12 @@ def _wide(z: Tensor) -> Tensor:
 
 def _three_level(z: Tensor, low: float, high: float, below: float, between: float, above: float) -> Tensor:
     """Step function: ``below`` where ``z < low``, ``above`` where ``z > high``, else ``between``; NaN for NaN."""
-    level = torch.where(z < low, below, torch.where(z > high, above, between))
-    return torch.where(z.isnan(), z, level.to(z.dtype))
+    # Comparisons alone: isnan is what Inductor's CPU code does one element at a time. No more of them than there are
+    # levels: this is one pass of a compiled network.
+    level = torch.where(z == z, between, z)  # noqa: PLR0124  (NaN is not)
+    if above != between:
+        level = torch.where(z > high, above, level)
+    return level if below == between else torch.where(z < low, below, level)
 
 
 def _staircase(z: Tensor, steps: float) -> Tensor:
@@ -42,7 +46,7 @@ def _staircase(z: Tensor, steps: float) -> Tensor:
 def _square_wave(z: Tensor, period: float) -> Tensor:
     turns = _wide(z) / period
     phase = turns - torch.floor(turns)
-    return torch.where(phase.isnan(), phase, torch.where(phase < 0.5, 1.0, -1.0)).to(z.dtype)
+    return torch.where(phase < 0.5, 1.0, torch.where(phase >= 0.5, -1.0, phase)).to(z.dtype)
 
 
 def _sawtooth(z: Tensor, period: float) -> Tensor:

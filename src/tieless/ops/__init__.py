@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tieless.errors import TransformError
-from tieless.kernels import reference
+from tieless.kernels import fused, reference
 from tieless.kernels.numbers import rounded
-from tieless.ops import examples, keys, order
+from tieless.ops import examples, inductor, keys, order
 from tieless.ops.dispatch import (
     FLOATING,
     choose,
@@ -29,6 +29,7 @@ from tieless.ops.dispatch import (
     unwrapped,
     written_down,
 )
+from tieless.ops.fusing import fuses
 
 __all__ = [
     "FLOATING",
@@ -80,6 +81,7 @@ for _schema in (
 ):
     _LIBRARY.define(_schema, tags=(torch.Tag.nondeterministic_seeded,))
 _LIBRARY.define("each_example(Tensor y) -> Tensor")
+inductor.define(_LIBRARY)
 
 
 def _by_kernels(name: str) -> Callable[..., Tensor]:
@@ -176,7 +178,7 @@ def activate(z: Tensor, function: str, parameters: tuple[float, ...]) -> Tensor:
         return reference.FORWARDS[function](z, *parameters)
     if kernels_callable(z):
         return choose(z).activate(z, function, parameters, None)[0]
-    if function in OWN_VALUES and z.is_cpu and not written_down():
+    if function in OWN_VALUES and z.is_cpu and not written_down() and not fuses(function, z):
         return _operators.activate.default(z, function, parameters)
     return reference.FORWARDS[function](z, *parameters)
 
@@ -190,33 +192,53 @@ def slope(grad_output: Tensor, value: Tensor, function: str, parameters: tuple[f
     return kernels.slope(grad_output, value, function, parameters)
 
 
-def window_bits(z: Tensor, low: float, high: float, open_low: bool, open_high: bool) -> Tensor:
-    """Bits of a window, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
-    run = choose(z).window_bits if kernels_callable(z) else _operators.window_bits.default
-    return run(z, low, high, open_low, open_high)
+def window_bits(
+    z: Tensor, low: float, high: float, open_low: bool, open_high: bool, *, in_order: bool = True
+) -> Tensor:
+    """Bits of a window, by the kernels that run for the tensor; ``kernels.reference`` defines them.
+
+    If not ``in_order``, a compiler may see them in the order of ``kernels.fused``, known to all that takes bits here.
+    """
+    return _packer("window_bits", z, in_order)(z, low, high, open_low, open_high)
 
 
-def codes(z: Tensor, boundaries: Sequence[float], even: bool) -> Tensor:
-    """Codes of a step function, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
-    return (choose(z).codes if kernels_callable(z) else _operators.codes.default)(z, boundaries, even)
+def codes(z: Tensor, boundaries: Sequence[float], even: bool, *, in_order: bool = True) -> Tensor:
+    """Codes of a step function, by the kernels that run for the tensor; their bits are as those of ``window_bits``."""
+    return _packer("codes", z, in_order)(z, boundaries, even)
+
+
+def _packer(name: str, z: Tensor, in_order: bool) -> Callable[..., Tensor]:
+    if kernels_callable(z):
+        return getattr(choose(z), name)
+    return getattr(_operators, name if in_order or not fuses("bits", z) else f"{name}_in_eighths").default
 
 
 def gate(grad_output: Tensor, bits: Tensor, inside: float, outside: float) -> Tensor:
     """Gate, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
+    if fused.holds(bits):
+        return _by_eighths("gate")(grad_output, bits, inside, outside)
     run = choose(grad_output).gate if kernels_callable(grad_output, bits) else _operators.gate.default
     return run(grad_output, bits, inside, outside)
 
 
 def levels(grad_output: Tensor, packed: Tensor, values: Sequence[float]) -> Tensor:
     """Slope from levels, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
+    if fused.holds(packed):
+        return _by_eighths("levels")(grad_output, packed, values)
     run = choose(grad_output).levels if kernels_callable(grad_output, packed) else _operators.levels.default
     return run(grad_output, packed, values)
+
+
+def _by_eighths(name: str) -> Callable[..., Tensor]:
+    return getattr(fused, name) if transformed() else getattr(_operators, f"{name}_in_eighths").default
 
 
 def uniform(like: Tensor, key: Tensor | int, stream: int, draw: int) -> Tensor:
     """Uniform random numbers, by the kernels that run for the tensor; ``kernels.reference`` defines them."""
     if kernels_callable(like, key if isinstance(key, Tensor) else None):
         return choose(like).uniform(like, key, stream, draw)
+    if fuses("jam", like):
+        return reference.uniform(like, key, stream, draw)
     return _operators.uniform.default(like, _tensor(key), stream, draw)
 
 
@@ -232,6 +254,10 @@ def jam(
     """Gradient times a jam, by the kernels that run for the tensor; ``kernels.reference`` defines it."""
     if kernels_callable(grad_output, bits, key if isinstance(key, Tensor) else None):
         return choose(grad_output).jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
+    if bits is not None and fused.holds(bits):
+        return gate(jam(grad_output, key, stream, minimum, maximum, magnitude, None), bits, 1.0, 0.0)
+    if fuses("jam", grad_output):
+        return reference.jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
     return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
 
 

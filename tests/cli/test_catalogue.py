@@ -140,3 +140,12 @@ def test_what_cannot_be_told_or_drawn_is_said_in_one_line(tmp_path, monkeypatch,
     assert message in result.output.splitlines()[-1]
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "name"), [("relu", "relu"), ("staircase(4)", "staircase"), ("elu", "elu")])
+def test_a_forward_is_described_by_its_name_or_a_spec(given, name):
+    first, summary, *_, spec = printed("forwards", given)
+    assert first == name
+    assert summary
+    assert spec.startswith(f"spec: {name}")
+    assert ">>>" not in "\n".join(printed("forwards", given))

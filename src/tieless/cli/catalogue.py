@@ -14,6 +14,7 @@ from rich.text import Text
 import tieless
 from tieless.cli import terminal
 from tieless.cli.options import imports
+from tieless.forwards import forward
 from tieless.registry import Named
 from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
@@ -46,8 +47,8 @@ def _bits(cls: type[Named]) -> str:
 @click.argument("spec", metavar="[NAME]", required=False)
 @imports
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw what it sends: .svg or .png.")
-@click.option("--forward", metavar="SPEC", help="The forward to draw it beside.")
-def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
+@click.option("--forward", "beside", metavar="SPEC", help="The forward to draw it beside.")
+def rules(spec: str | None, plot: Path | None, beside: str | None) -> None:
     """List backward rules by family, or describe one.
 
     The list has the bits per float32 element that each rule stores for the backward pass. NAME is a name, or a spec
@@ -56,8 +57,8 @@ def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
     """
     console = terminal.console()
     if spec is not None:
-        _tell(console, spec, plot, forward)
-    elif plot is not None or forward is not None:
+        _tell(console, spec, plot, beside)
+    elif plot is not None or beside is not None:
         raise click.UsageError(
             "--plot and --forward need the NAME of a rule, such as: tieless rules atan --plot atan.svg"
         )
@@ -68,16 +69,16 @@ def rules(spec: str | None, plot: Path | None, forward: str | None) -> None:
             console.print()
 
 
-def _tell(console: Console, spec: str, plot: Path | None, forward: str | None) -> None:
+def _tell(console: Console, spec: str, plot: Path | None, beside: str | None) -> None:
     known = tieless.rules()
     rule = example(known[spec]) if spec in known else tieless.rule(spec)
     for part in rule.parts():
         console.print(_entry(type(part)), soft_wrap=True)
-    if forward is not None and plot is None:
+    if beside is not None and plot is None:
         raise click.UsageError("--forward is for --plot FILE.")
     if plot is not None:
         try:
-            draw_rule(curve_of(rule, forward), plot)
+            draw_rule(curve_of(rule, beside), plot)
         except OSError as error:
             raise click.UsageError(f"Cannot write {plot}: {error.strerror}.") from error
         console.print(Text(f"Drawn: {rule}, in {plot}"), soft_wrap=True)
@@ -105,7 +106,20 @@ def _entry(cls: type[Rule]) -> Text:
 
 
 @click.command()
+@click.argument("spec", metavar="[NAME]", required=False)
 @imports
-def forwards() -> None:
-    """List the forwards."""
-    terminal.console().print(_table(tieless.forwards().values(), {"spec": spec_of}))
+def forwards(spec: str | None) -> None:
+    """List the forwards, or describe one.
+
+    NAME is a name, or a spec such as "staircase(4)".
+    """
+    if spec is None:
+        terminal.console().print(_table(tieless.forwards().values(), {"spec": spec_of}))
+        return
+    known = tieless.forwards()
+    cls = known[spec] if spec in known else type(forward(spec))
+    entry = Text(f"{cls.name}\n", style="cyan")
+    text = (inspect.getdoc(cls) or "").split("Example:", 1)[0]
+    entry.append(f"{text.strip()}\n\n".replace("`", ""), style="default")
+    entry.append("spec: ", style="bold").append(spec_of(cls), style="default")
+    terminal.console().print(entry, soft_wrap=True)

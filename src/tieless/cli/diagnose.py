@@ -58,7 +58,9 @@ def diagnose(
     batches: int,
     plots: Path | None,
 ) -> None:
-    """Diagnose the feedback in a network: faults, rules that cure them, and the deviation of gradients from tied ones.
+    """Find faulty gradients, and rules that cure them.
+
+    The report has the faults, the cures that were tried, and the deviation of gradients from tied ones.
 
     MODEL_OR_STUDY is the spec of a network of the studies, such as lenet5, mlp(64, 2), bnn_mlp or suc, with random
     weights from seed 0 unless --weights names a file; or the folder of a study, of which --trial names a trial, looked

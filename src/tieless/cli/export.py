@@ -22,7 +22,9 @@ from tieless.errors import DeployError
     help="C: a byte of the input stands for byte * FACTOR + OFFSET  [for the network's own integers].",
 )
 def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[float, float] | None) -> None:
-    """Export the packed network in FILE, which tieless.deploy.pack wrote.
+    """Export a packed network as C or ONNX.
+
+    FILE is what tieless.deploy.pack wrote.
 
     C: a header and a source in C99 that need nothing but memory, for a network that is integer to its ends
     (pack with ends="int8"). ONNX: standard operators, for any packed network.

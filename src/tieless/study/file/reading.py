@@ -13,8 +13,8 @@ A study file has a header, a ``grid`` and, where one product is not enough, ``bl
       backward: [tied, full_jam]
       batch: 64
       epochs: 5
-      seeds: [0, 1, 2]                    # plural: they repeat a cell and make no other
-    blocks:                               # each is the grid with these fields instead
+      seeds: [0, 1, 2]                    # each seed repeats every cell
+    blocks:                               # each is the grid with some values replaced
       sgd: {optimiser: sgd, learning_rate: [0.01, 0.1]}
       adam: {optimiser: adam, learning_rate: 1e-3}
     exclude:                              # drops the cells that match; one that matches none is an error

@@ -102,7 +102,8 @@ def kept_compiled(pair):
 
     def look(module, inputs):
         (outputs,) = module.graph.find_nodes(op="output")
-        kept.extend(node.meta["val"].nbytes for node in outputs.args[0][1:] if isinstance(node, torch.fx.Node))
+        values = [node.meta["val"] for node in outputs.args[0][1:] if isinstance(node, torch.fx.Node)]
+        kept.extend(value.nbytes for value in values if value.dim())  # without the key, and numbers that follow from it
         return module.forward
 
     backend = aot_autograd(fw_compiler=look, partition_fn=min_cut_rematerialization_partition)
@@ -115,8 +116,7 @@ def kept_compiled(pair):
 
 def test_compiled_code_keeps_no_more_than_eager_code(kept_pair, known, forced):
     forced("fused")
-    key = 8
-    assert kept_compiled(kept_pair) <= kept_eager(kept_pair) + key
+    assert kept_compiled(kept_pair) <= kept_eager(kept_pair)
 
 
 def gradient(function, z, feedback):

@@ -354,14 +354,21 @@ class Registry(Generic[NamedT]):
 
     def _elsewhere(self, name: str) -> str:
         """Hint for a message: the name here of what the field or another library calls so; empty if none has it."""
+        if ours := self._called(name):
+            return f"What others call {shown(name)} is {' or '.join(ours)} here. "
+        others = ((kind, known._called(name)) for kind, known in _REGISTRIES.items() if known is not self)  # noqa: SLF001
+        found = next(((kind, names) for kind, names in others if names), None)
+        return f"{shown(name)} is the {found[0]} {' or '.join(found[1])}, and no {self.kind}. " if found else ""
+
+    def _called(self, name: str) -> list[str]:
+        """Names of the classes that are called so here, in the field or in another library."""
         wanted = _bare(name)
-        ours = [
+        return [
             repr(cls.name)
             for cls in self._classes.values()
             if wanted
             and any(wanted in (_bare(alias), _bare(alias.partition(" ")[2])) for alias in (cls.name, *cls.known_as))
         ]
-        return f"What others call {shown(name)} is {' or '.join(ours)} here. " if ours else ""
 
     def build(self, call: Call) -> NamedT:
         """Build the value that a call names.

@@ -91,6 +91,8 @@ def test_rules_cannot_be_changed():
         ("super_spike", SpecError, "What others call 'super_spike' is 'fast_sigmoid' here. Unknown rule 'super_spike'"),
         ("PiecewiseQuadratic(2)", SpecError, "is 'triangular' here"),
         ("ste_sign", SpecError, "is 'rectangular' here"),
+        ("step", SpecError, "'step' is the forward 'heaviside', and no rule. Unknown rule 'step'"),
+        ("gelu", SpecError, "'gelu' is the forward 'gelu', and no rule."),
         ("STE", SpecError, "What others call 'STE' is 'constant' or 'rectangular' here"),
         ("boxcar", SpecError, "is 'rectangular' here"),
         ("surrogate", SpecError, "is 'atan' here"),

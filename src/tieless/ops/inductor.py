@@ -3,6 +3,8 @@
 They stay operators until a graph is split into its forward and its backward pass, so that the split sees what bits weigh:
 an eighth of a byte. Then each becomes operations of PyTorch, and where a gate stands in one graph with the tensor that
 its bits are of, because that can be computed again from what is stored anyway, nothing is packed at all.
+
+Inductor's cache on disk knows an operator by its name and schema alone: one whose operations change takes another name.
 """
 
 from __future__ import annotations

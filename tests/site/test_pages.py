@@ -18,11 +18,12 @@ PAGES = (
 )
 
 
-def test_each_kind_of_page_is_sound_in_both_themes_and_widths(browser):
-    """In one test, so that the site is built once."""
+def test_each_kind_of_page_is_sound_in_both_themes_and_widths(browser, pytestconfig):
+    """In one test, so that the site is built once. ``--all`` asks of each width in each theme."""
+    looks = [("light", 1400), ("dark", 390), ("dark", 1400), ("light", 390)]
     subprocess.run([sys.executable, "tools/build_docs.py"], cwd=ROOT, check=True, capture_output=True)
     found = []
-    for theme, width in (("light", 1400), ("dark", 390), ("dark", 1400), ("light", 390)):
+    for theme, width in looks if pytestconfig.getoption("all") else looks[:2]:
         for page in PAGES:
             address = (ROOT / "site" / f"{page}.html").as_uri()
             with Visit(browser, address, viewport={"width": width, "height": 900}, color_scheme=theme) as visit:

@@ -213,6 +213,10 @@ def _found(claim: Claim, study: Study, asked: list[Pairing]) -> list[Pairing]:
     try:
         found = pairings(claim, tested, study.added)
     except StudyError:
+        # Nothing that chooses has the length of the runs that are judged.
+        asked_epochs = dict(claim.where).get("epochs")
+        if tested and asked_epochs is not None and all(trial.epochs not in asked_epochs for trial in tested):
+            raise
         return []
     return found if len(found) == len(asked) else []
 

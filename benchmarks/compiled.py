@@ -52,7 +52,7 @@ class Called(nn.Module):
         self.function = function
 
     def forward(self, z: Tensor) -> Tensor:
-        """What the function gives."""
+        """Result of the function."""
         return self.function(z)
 
 

@@ -57,7 +57,7 @@ def medians(
         cases: What to call, by name.
         rounds: How many turns each case gets, after one that does not count.
         seconds: How long a turn lasts, about.
-        clock: What tells the time; ``time.process_time`` leaves out what other processes take, if all run in one thread.
+        clock: Clock; ``time.process_time`` leaves out what other processes take, if all run in one thread.
     """
     _settle_allocator()
     repeats: dict[str, int] = {}

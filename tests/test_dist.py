@@ -1,4 +1,4 @@
-"""What is published says where it is from, and README works away from its files."""
+"""Distributions say where they are from, and README works away from its files."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a study takes for code of the user's own: nothing that comes with tieless."""
+"""Code of the user's own in studies: nothing that comes with tieless is taken for it."""
 
 import pytest
 

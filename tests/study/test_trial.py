@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import pickle
 
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.alone import run_alone
 from tests.study.fakes import make_result, make_trial
 from tieless.errors import TielessError
 from tieless.study import trial as module
@@ -179,3 +181,16 @@ def test_a_result_that_an_earlier_version_stored_has_no_number_of_test_samples()
 
 def test_a_result_of_the_fake_is_whole():
     assert make_result(make_trial(epochs=3)).epochs[2].test_accuracy <= 1
+
+
+def test_a_trial_that_comes_from_another_process_is_found_among_equal_ones():
+    trial = make_trial()
+    assert {trial: 1}[pickle.loads(pickle.dumps(trial))] == 1
+    program = f"""
+import pickle
+from tieless.study import Trial
+trial = pickle.loads({pickle.dumps(trial)!r})
+print(trial in {{Trial.from_dict(trial.to_dict())}})
+"""
+    for seed in ("1", "2"):
+        assert run_alone(program, environment={"PYTHONHASHSEED": seed}) == "True\n"

@@ -21,7 +21,7 @@ from tieless.registry import unknown
 
 FORMS = ("fused", "operators")
 OPERATIONS = ("bits", "gelu", "silu", "jam")
-"""What has both forms: bits of windows and codes, two forwards, and random numbers."""
+"""Operations that have both forms: bits of windows and codes, two forwards, and random numbers."""
 
 FUSED: Mapping[tuple[str, str], frozenset[torch.dtype]] = MappingProxyType(
     {("bits", "cpu"): frozenset({torch.float32, torch.bfloat16})}

@@ -211,6 +211,10 @@ class Trial:
         # These fields tell most trials apart; equality asks for all.
         return hash((self.model, self.forward, self.backward, self.optimiser, self.learning_rate, self.seed))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Each process hashes text otherwise.
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Trial:
         """Trial from a dictionary of ``to_dict``, unchecked: a store stays readable if a rule is not registered.

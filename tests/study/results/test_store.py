@@ -63,6 +63,35 @@ def test_a_plan_of_an_earlier_meaning_keeps_its_ids_and_is_run_anew(tmp_path, st
         assert not {trial.id for trial in study.trials} & store.finished_ids()
 
 
+def test_added_seeds_of_an_earlier_meaning_are_run_anew(tmp_path, study, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tieless.study.trial.MEANING", 0)
+        before = make_study()
+        late = before.trials[0].with_seed(77)
+        with Store.create(tmp_path, before) as store:
+            store.add_seeds([late])
+            add_all(store, [*before.trials, late])
+    with Store.create(tmp_path, study) as store:
+        plan = store.plan(study)
+        assert plan.trials[-1].seed == 77
+        assert not {trial.id for trial in plan.trials} & store.finished_ids()
+
+
+def test_stores_of_two_meanings_are_joined_to_a_plan_of_one(tmp_path, study, monkeypatch):
+    wide = make_study("seeds=[0, 1, 2, 3, 4]")
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tieless.study.trial.MEANING", 0)
+        with Store.create(tmp_path / "old", make_study("seeds=[0, 1, 2, 3, 4]")) as store:
+            add_all(store, store.study().trials)
+    with Store.create(tmp_path / "new", study) as store:
+        add_all(store, study.trials)
+    Store.merge([tmp_path / "new", tmp_path / "old"], tmp_path / "both")
+    with Store.create(tmp_path / "both", wide) as store:
+        assert {trial.id for trial in store.plan(wide).trials} == {trial.id for trial in wide.trials}
+
+
 def test_a_trial_keeps_its_first_result(tmp_path, study):
     trial = study.trials[0]
     with Store.create(tmp_path, study) as store:

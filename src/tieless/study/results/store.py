@@ -280,6 +280,8 @@ class Store:
             list(dict.fromkeys([*one[0], *one[1]])) for one in zip(_by_kind(ours), _by_kind(theirs), strict=True)
         )
         added = [trial for trial in added if trial not in set(planned)]
+        # One plan has the ids of one version of the training code.
+        planned, added = ([Trial.from_dict(trial.to_dict()) for trial in trials] for trials in (planned, added))
         with self._database.transaction():
             self._write_plan(replace(ours, trials=(*planned, *added), added=len(added)))
         return len(self.finished_ids() - before)
@@ -320,8 +322,9 @@ class Store:
         }
         # An added trial was added under any version of the training code: its id follows from its fields.
         known = table == "plan"
+        there = self._read_trials if known else {}
         return [
-            self._read_trials.get(row[0]) or self._trial(*row, known=known) for row in self._database.rows(query[table])
+            there.get(name) or self._trial(name, text, known=known) for name, text in self._database.rows(query[table])
         ]
 
     def _trial(self, name: str, text: str, *, known: bool) -> Trial:

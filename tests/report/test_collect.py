@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy import stats
 
 from tests.report.conftest import _result, _study, _trial
@@ -236,6 +236,7 @@ def ended(backward, ends):
 
 @settings(deadline=None, max_examples=60)
 @given(ends=st.lists(st.tuples(ENDS, ENDS), min_size=3, max_size=8))
+@example(ends=[(0.0, 0.19)] * 4 + [(0.0, 0.9575)])  # the interval of the values alone goes beyond -1
 def test_a_table_and_a_claim_of_the_same_runs_say_the_same_numbers(ends):
     ours, theirs = zip(*ends, strict=True)
     results = [*ended("tied", theirs), *ended("constant", ours)]

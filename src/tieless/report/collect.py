@@ -33,7 +33,7 @@ from tieless.report.records import (
     TableCell,
 )
 from tieless.study.choose import Choice, Choose, choices
-from tieless.study.judging.comparison import UNKNOWN, Step, compared, differences, steps
+from tieless.study.judging.comparison import UNKNOWN, Step, compared, differences, possible, steps
 from tieless.study.judging.pairing import cell as cell_of
 from tieless.study.judging.statistics import Differences, Mean
 from tieless.study.judging.verdicts import judge
@@ -227,7 +227,7 @@ def _against_baselines(cells: Cells, results: Mapping[str, Result]) -> Cells:
         values = differences(compared((result, theirs.get(seed)) for seed, result in ours.items()))
         if not values:
             return None
-        found = Differences.of(values)
+        found = possible(Differences.of(values), scale_of(cell.metric))
         return Estimate(found.n, found.median, None, ends=found.interval if isfinite(found.low) else None)
 
     tied, frozen = BASELINES

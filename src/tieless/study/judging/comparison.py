@@ -23,7 +23,7 @@ from tieless.study.judging.statistics import (
     share,
     special_functions,
 )
-from tieless.study.settings.metrics import ACCURACY, scale_of
+from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
 from tieless.study.trial import EpochRecord, Result, Trial, count, mean_outcome, outcome
 
 Runs = Sequence[tuple[Result, Result]]
@@ -262,7 +262,7 @@ class Comparison:
             baseline=arms[1],
             pairs=len(self._runs),
             planned=self._planned,
-            differences=_possible(found.differences) if self._scale.in_points else found.differences,
+            differences=found.differences and possible(found.differences, self._scale),
             excess=found.excess if self._runs else None,
             tolerance=self._claim.tolerance,
             wins=sum(self._scale.rank(value) > 0 for value in values),
@@ -336,9 +336,9 @@ class Comparison:
         return against or holds
 
 
-def _possible(found: Differences | None) -> Differences | None:
-    """Differences of fractions, whose interval goes no further than from -1 to 1."""
-    if found is None or math.isinf(found.low):
+def possible(found: Differences, scale: Scale) -> Differences:
+    """Differences, whose interval goes no further than from -1 to 1 where they are of fractions."""
+    if not scale.in_points or math.isinf(found.low):
         return found
     return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 

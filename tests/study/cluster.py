@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
 PATIENCE = 300
 """Seconds after which a test gives up on what it waits for."""
 
 
 def free_port() -> int:
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((HOST, 0))
         return found.getsockname()[1]
 
 
@@ -26,35 +27,37 @@ class Cluster:
     Args:
         log: File for what they print.
         environment: Variables that they get beside those of this process.
-        inside: Words before each command, which put it into a network namespace.
     """
 
-    def __init__(self, log: Path, environment=(), host="127.0.0.1") -> None:
+    def __init__(self, log: Path, environment=()) -> None:
         self._log = log
         self._environment = dict(environment)
-        self._host = host
         self._port = free_port()
         self.scheduler = None
         self.workers = []
 
     @property
     def address(self) -> str:
-        return f"tcp://{self._host}:{self._port}"
+        return f"tcp://{HOST}:{self._port}"
 
-    def start_scheduler(self, inside=()):
-        self.scheduler = self._start("scheduler", "--host", self._host, "--port", str(self._port), inside=inside)
+    def start_scheduler(self):
+        """Start the scheduler, and wait until it listens, which takes seconds."""
+        self.scheduler = self._start("scheduler", "--host", HOST, "--port", str(self._port))
+        wait_for(self._listens)
 
-    def start_worker(self, *options, inside=(), **environment):
-        worker = self._start(
-            *("worker", self.address, "--nthreads", "1", "--no-nanny", *options), inside=inside, **environment
-        )
+    def _listens(self) -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex((HOST, self._port)) == 0
+
+    def start_worker(self, *options, **environment):
+        worker = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", *options, **environment)
         self.workers.append(worker)
         return worker
 
-    def _start(self, *words, inside=(), **environment):
+    def _start(self, *words, **environment):
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [*inside, sys.executable, "-m", "dask", *words, "--no-dashboard"],
+                [sys.executable, "-m", "dask", *words, "--no-dashboard"],
                 stdout=log,
                 stderr=log,
                 env={

@@ -64,17 +64,25 @@ def test_a_study_on_a_cluster_gives_what_it_gives_here_and_a_killed_worker_chang
 def test_a_worker_of_another_version_is_refused_in_one_line_and_ends_the_run_if_there_is_no_other(
     cluster, tmp_path, monkeypatch
 ):
+    # Each wait is followed by a look: the end comes with the very answer that is the reason for it.
     monkeypatch.setattr("tieless.study.running.cluster._ALL_REFUSED", 0.0)
-    told = []
+    monkeypatch.setattr("tieless.study.running.cluster._LOOK", 0.0)
     monkeypatch.setattr("torch.__version__", "1.0")
-    cluster.start_worker()
+    told = []
+
+    def listen(event):
+        if isinstance(event, Notice):
+            told.append(event.text)
+            if "has no workers" in event.text:
+                cluster.start_worker()
+
     with pytest.raises(
         StudyError, match=r"^No worker of tcp://.* can run this study; .* it has torch .*, here it is 1\.0\.$"
     ):
-        run(fakes.make_study(), tmp_path, pool=DaskPool(cluster.address, run_trial=fakes.quick), listen=told.append)
-    assert [event.text.split(" is refused: ")[1] for event in told if isinstance(event, Notice)][-1].startswith(
-        "it has torch"
-    )
+        run(fakes.make_study(), tmp_path, pool=DaskPool(cluster.address, run_trial=fakes.quick), listen=listen)
+    waited, refused = told
+    assert waited.startswith(f"{cluster.address} has no workers: waiting for one")
+    assert " is refused: it has torch " in refused
     assert stored(tmp_path) == []
 
 

@@ -206,6 +206,8 @@ class DaskPool:
             self._looked = time.monotonic()
         while self._events:
             yield self._events.popleft()
+        # Last, for an error would end the iterator, and with it what there is to tell.
+        self._check_nodes()
 
     def _hear(self, what: Future | Mapping[str, Any]) -> None:
         if isinstance(what, Mapping):
@@ -272,8 +274,12 @@ class DaskPool:
                 self._nodes[address] = node = _Node(address, threads)
                 self._submit(node, partial(self._meet, node), remote.look_around)
         self._end_silent()
-        if there is not None:
-            self._judge_nodes()
+        if self._nodes:
+            self._said = ""
+        elif there is not None:
+            self._say(f"{self._address} has no workers: waiting for one, as 'dask worker {self._address}' starts it.")
+        refused = bool(self._nodes) and all(node.refused is not None for node in self._nodes.values())
+        self._refused_since = min(self._refused_since, time.monotonic()) if refused else math.inf
 
     def _workers(self) -> Mapping[str, int] | None:
         """Number of threads of each worker by its address; ``None`` if the scheduler does not answer."""
@@ -330,18 +336,9 @@ class DaskPool:
             # It gets trials again once it answers.
             self._submit(task.node, partial(self._meet, task.node), remote.look_around)
 
-    def _judge_nodes(self) -> None:
-        nodes = self._nodes.values()
-        if not nodes:
-            self._say(f"{self._address} has no workers: waiting for one, as 'dask worker {self._address}' starts it.")
-        else:
-            self._said = ""
-        if not nodes or any(node.refused is None for node in nodes):
-            self._refused_since = math.inf
-            return
-        self._refused_since = min(self._refused_since, time.monotonic())
+    def _check_nodes(self) -> None:
         if time.monotonic() - self._refused_since >= _ALL_REFUSED:
-            refused = next(iter(nodes))
+            refused = next(iter(self._nodes.values()))
             raise StudyError(
                 f"No worker of {self._address} can run this study; {refused.address} is refused: {refused.refused}."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import torch
@@ -20,6 +21,7 @@ from tieless.nn.effects import (
     is_basic,
     kind_of,
     let_all_writes_be_seen,
+    method_read,
     name_of,
     written_by,
 )
@@ -138,6 +140,9 @@ class TracedWeight(Tensor):
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
+        of_torch, method = method_read(func)
+        if method:  # bound to the plain values, it would give views that write to nothing
+            return partial(getattr(torch if of_torch else Tensor, method), args[0])
         kind = kind_of(func)
         if kind == "index":
             kind = "view" if is_basic(args[1]) else "read"

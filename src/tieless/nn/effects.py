@@ -6,6 +6,7 @@ Dynamo calls these functions while it traces, so each takes a function and retur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Literal, cast
 
 import torch
@@ -125,6 +126,19 @@ def _place_of_inplace(func: Any) -> int:
 def is_attribute(func: Any) -> bool:
     """True if a function reads an attribute."""
     return getattr(func, "__name__", "") == "__get__"
+
+
+@known_when_traced
+def method_read(func: Any) -> tuple[bool, str]:
+    """Method in Python that a reading of an attribute gives, such as ``split``: whether ``torch`` has it, and its name.
+
+    The name is empty for another function. Of two of one name the one in C++ counts: Dynamo before PyTorch 2.14 follows no
+    method that calls ``super()``, as ``Tensor.unflatten`` does.
+    """
+    method = getattr(func, "__self__", None)
+    if not is_attribute(func) or not isinstance(method, FunctionType):
+        return False, ""
+    return isinstance(getattr(torch, method.__name__, None), BuiltinFunctionType), method.__name__
 
 
 @known_when_traced

@@ -143,9 +143,7 @@ class TracedWeight(Tensor):
         of_torch, method = method_read(func)
         if method:  # bound to the plain values, it would give views that write to nothing
             return partial(getattr(torch if of_torch else Tensor, method), args[0])
-        kind = kind_of(func)
-        if kind == "index":
-            kind = "view" if is_basic(args[1]) else "read"
+        kind = _kind_in_graph(func, args)
         if kind == "parameter" and (weights := _weights_in_graph(args)):
             return func(*_untraced(args, weights), **keywords)
         written = written_by(func, args, keywords)
@@ -221,6 +219,11 @@ def assigned(value: Tensor, latent: Tensor, compute: Callable[[], Tensor]) -> Te
             return source.latent
         return None if _same_memory(source.memory, latent) else source.memory
     return None if source.latent is latent else source.values.detach().clone()
+
+
+def _kind_in_graph(func: Any, args: Sequence[Any]) -> str:
+    kind = kind_of(func)
+    return ("view" if is_basic(args[1]) else "read") if kind == "index" else kind
 
 
 @known_when_traced

@@ -5,6 +5,7 @@ python tools/api_tasks.py
 
 from __future__ import annotations
 
+import html
 import importlib
 import inspect
 import re
@@ -170,7 +171,7 @@ TASKS = {
 
 INTRODUCTION = """# API by task
 
-Every public name, by what it is for. The pages beside this one have them by module. Names without a module are those of
+Every public name, by what it is for; open a section for a sentence about each. The pages beside this one have them by module. Names without a module are those of
 `import tieless as tl`; `tieless.compat` has [those of other libraries](compat.md).
 """
 
@@ -217,8 +218,9 @@ def _says(module: ModuleType, name: str) -> str:
     thing = getattr(module, name)
     if not (inspect.isclass(thing) or inspect.isfunction(thing)):
         return "Type of an argument, or a constant."
-    doc = (inspect.getdoc(thing) or "").split("\n\n", 1)[0].replace("\n", " ").replace("|", "\\|")
-    return doc.replace("``", "`")
+    doc = (inspect.getdoc(thing) or "").split("\n\n", 1)[0].replace("\n", " ").replace("``", "`")
+    # A bar ends a cell, in code too, and a backslash before it would be shown there.
+    return re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1]).replace('|', '&#124;')}</code>", doc)
 
 
 def page() -> str:
@@ -226,13 +228,18 @@ def page() -> str:
     names, places = public(), _places()
     parts = [INTRODUCTION]
     for task, (shown, listed) in TASKS.items():
-        lines = ["| Name | Meaning |", "|---|---|"]
+        lines, short = ["| Name | Meaning |", "|---|---|"], list[str]()
         for known in listed.split():
             module, name = names[known], known.rsplit(".", 1)[-1]
             full = name if module.__name__ == "tieless" else f"{module.__name__.removeprefix('tieless.')}.{name}"
             place = places.get(known)
-            lines.append(f"| {f'[`{full}`]({place})' if place else f'`{full}`'} | {_says(module, name)} |")
-        parts += [f"## {task}\n\nWorked page: {shown}.\n", "\n".join(lines) + "\n"]
+            short.append(f"[`{full}`]({place})" if place else f"`{full}`")
+            lines.append(f"| {short[-1]} | {_says(module, name)} |")
+        parts += [
+            f"## {task}\n\nWorked page: {shown}.\n\n{' '.join(short)}\n",
+            '<details markdown="1">\n<summary>What each is</summary>\n',
+            "\n".join(lines) + "\n\n</details>\n",
+        ]
     return "\n".join(parts)
 
 

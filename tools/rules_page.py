@@ -1,14 +1,22 @@
-"""Write docs/rules.md, the catalogue: every rule as its class describes it, by family, with a plot. Tests hold it to that.
+"""Write docs/rules.md, the catalogue: a gallery, and every rule as its class describes it, with a plot. Tests hold it to that.
 
 python tools/rules_page.py
 """
 
 from __future__ import annotations
 
+import html
+import inspect
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 from tieless.cli.catalogue import spec_of
-from tieless.report import curve_of, draw_rule
+from tieless.forwards import Forward, forward, forwards
+from tieless.registry import Named
+from tieless.report import Line, curve_of, draw_rule
 from tieless.rules import Rule, rules
 from tieless.rules.catalogue import bits_kept, by_family, cost, example, sections
 
@@ -16,10 +24,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 PLOTS = PAGE.parent / "plots"
 INTRODUCTION = """# Catalogue of backward rules
 
-Every backward rule there is. This page is made from the code by `tools/rules_page.py`; the parameters, with their domains,
-are in the [reference](api/rules.md), and how near each is to the library that it comes from is in
-[Conformance](conformance.md). `tieless rules` prints the list, `tieless rules atan` one of them, and
-`tieless rules "atan(0.3)" --plot atan.svg` draws it, with any parameters, beside any `--forward`.
+Every backward rule and every forward as a picture. Each rule leads to its entry below: formula, memory, source, and when to use it.
+[Which rule do I choose?](choose-a-rule.md) names one for each task. In a terminal, `tieless rules` prints the list, `tieless rules atan`
+one entry, and `tieless rules "atan(0.3)" --plot atan.svg` draws a rule with any parameters, beside any `--forward`.
+"""
+NOTES = """## How to read an entry
+
+This page is made from the code by `tools/rules_page.py`; the parameters, with their domains, are in the [reference](api/rules.md), and
+how near each rule is to the library that it comes from is in [Agreement with other libraries](conformance.md).
 
 `bits` are kept for the backward pass, an element of a float32 `z`, from the forward and the parameters that need the fewest
 to those that need the most. A jam also keeps a key of 64 bits a call. `z` and `y` themselves take 32, unless the next layer
@@ -57,21 +69,73 @@ def entry(cls: type[Rule]) -> str:
     }
     lines = [f"- **{title}**: {fact}" for title, fact in facts.items() if fact]
     rule = example(cls)
-    plot = f"![What `{rule}` sends](plots/{cls.name}.svg)"
+    plot = f"![What `{rule}` sends](plots/{cls.name}.svg){{ width=420 }}"
     return "\n".join([f"### `{cls.name}`", "", text[""].strip(), "", plot, "", *lines, ""])
 
 
-def overview(classes: list[type[Rule]]) -> str:
-    """The rules of one family in a table."""
-    rows = [f"| [`{cls.name}`](#{cls.name}) | {bits_kept(cls)} | {cost(cls)} |" for cls in classes]
-    return "\n".join(["| Rule | Bits | Cost |", "|---|---|---|", *rows, ""])
+def drawn(kind: str, lines: Sequence[Line]) -> str:
+    """Small drawing of lines of one kind, over a line at 0."""
+    x = [place for line in lines for place in line.x]
+    y = [0.0, 1.0, *(value for line in lines for value in line.y)]
+
+    def at(place: float, value: float) -> str:
+        across = (place - min(x)) / (max(x) - min(x)) * 100
+        return f"{across:.1f},{46 - (value - min(y)) / (max(y) - min(y)) * 42:.1f}"
+
+    zero = at(min(x), 0).split(",")[1]
+    curves = (f'<polyline points="{" ".join(map(at, line.x, line.y))}"/>' for line in lines)
+    return (
+        f'<svg class="{kind}" viewBox="-2 0 104 50" aria-hidden="true"><path d="M0 {zero}H100"/>{"".join(curves)}</svg>'
+    )
+
+
+def formula(cls: type[Named]) -> str:
+    """First formula of a docstring: what the incoming gradient is multiplied with or becomes, or the output."""
+    text = " ".join(sections(cls)[""].split())
+    found = re.search(r"`(?:grad_input = |grad_output \* |y = )+([^`]+)`(?! where| with)", text)
+    return found[1] if found else ""
+
+
+def tile(name: str, link: str, picture: str, *under: str) -> str:
+    """Picture of a gallery with a name, and what stands under it."""
+    said = "".join(f"<small>{html.escape(text)}</small>" for text in under if text)
+    return f'<a href="{link}">{picture}<code>{name}</code>{said}</a>'
+
+
+def rule_tile(cls: type[Rule]) -> str:
+    """Picture of what a rule sends; of a random one, the smallest and the largest of many calls."""
+    curve = curve_of(example(cls))
+    lines = [curve.low, curve.high] if curve.low and curve.high else [curve.sent]
+    bits = bits_kept(cls)
+    return tile(cls.name, f"#{cls.name}", drawn("rule", lines), formula(cls), f"{bits} bit{'s'[bits == '1' :]}")
+
+
+def forward_tile(cls: type[Forward]) -> str:
+    """Picture of a forward."""
+    parameters = "".join("(4)" for one in inspect.signature(cls).parameters.values() if one.default is one.empty)
+    torch.manual_seed(0)
+    z = torch.linspace(-3, 3, 121, dtype=torch.float64)
+    y = forward(cls.name + parameters).value(z)
+    link = f"api/forwards.md#tieless.forwards.{cls.__name__}"
+    return tile(cls.name, link, drawn("forward", [Line(tuple(z.tolist()), tuple(y.tolist()))]), formula(cls))
+
+
+def gallery(title: str, tiles: Iterable[str]) -> str:
+    """Pictures side by side, as many as fit."""
+    return "\n".join([f"**{title}**\n", '<div class="gallery">', *tiles, "</div>", ""])
 
 
 def page() -> str:
     """The whole page."""
+    families = by_family()
+    shown = [(title, list(map(rule_tile, classes))) for title, classes in families.items()]
     parts = [INTRODUCTION]
-    for title, classes in by_family().items():
-        parts += [f"## {title}\n", overview(classes), *map(entry, classes)]
+    parts += [
+        gallery(title, tiles) for title, tiles in (*shown, ("Forwards", list(map(forward_tile, forwards().values()))))
+    ]
+    parts.append(NOTES)
+    for title, classes in families.items():
+        parts += [f"## {title}\n", *map(entry, classes)]
     return "\n".join(parts)
 
 

@@ -80,7 +80,7 @@ def matrix(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
 
 
 _MATRIX_KEY = (
-    "Median points of test accuracy beside the derivative, for steps beside `frozen`. {holds} shown to lose less than 1 point, with "
+    "Median points of test accuracy beside the derivative, for Heaviside units beside `frozen`. {holds} shown to lose less than 1 point, with "
     "Logistic and random slopes less than 20, or to gain what its claim asks; {does not hold} shown to lose more, or to gain less; "
     "{undecided} not shown; {identical} the same runs, no evidence. (5/5): runs that collapsed. Marks are about the difference of a "
     "typical pair; the claim's verdict asks about collapses too ([how](../statistics.md))."
@@ -253,7 +253,7 @@ def _claim(claim: Claim) -> str:
 
 
 def _code_rules(note: str) -> str:
-    """Note such as ``full_jam: 3 one class`` with its rule as code."""
+    """Note such as ``full_jam: 3 single class`` with its rule as code."""
     return re.sub(r"^(.+)(: \d+ )", r"`\1`\2", note)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from statistics import fmean, geometric_mean
-from typing import Any
+from typing import Any, TypeVar
 
 from findings.blocks.claims import Judged
 from findings.blocks.markdown import NAMES, once, table
@@ -17,7 +17,7 @@ from findings.tables import measurements
 from tieless.errors import StudyError
 from tieless.report import words
 
-TIMES = "\N{MULTIPLICATION SIGN}"
+T = TypeVar("T")
 
 
 def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -42,18 +42,38 @@ def gradients(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> st
             layers.setdefault(f"{row['layer']:g}", []).append((row["cosine"], ratio))
     if not by:
         raise StudyError(f"mechanism-layers.csv has nothing of {' '.join(given)}.")
-    body = [
-        [f"`{rules[rule]}`", f"{step:g}", *(_pair(layers.get(layer, [])) for layer in LENET5)]
+    found = {
+        (f"`{rules[rule]}`", step): [layers.get(layer, []) for layer in LENET5]
         for (rule, step), layers in sorted(by.items())
+    }
+    return _by_layer(
+        found,
+        {
+            "Cosine with the tied gradient": lambda pairs: words.signed(fmean(cosine for cosine, _ in pairs)).lstrip(
+                "+"
+            ),
+            "Norm, as a multiple of the tied gradient's": lambda pairs: (
+                f"{geometric_mean(ratio for _, ratio in pairs):.3g}"
+            ),
+        },
+    )
+
+
+def _by_layer(
+    found: Mapping[tuple[str, float], Sequence[Sequence[T]]], shown: Mapping[str, Callable[[Sequence[T]], str]]
+) -> str:
+    """A table for each number shown, with a column for each layer of LeNet-5."""
+    tables = [
+        table(
+            ["Rule", "Updates", *LENET5.values()],
+            [
+                [rule, f"{step:g}", *(write(values) if values else words.NOTHING for values in layers)]
+                for (rule, step), layers in found.items()
+            ],
+        )
+        for write in shown.values()
     ]
-    return table(["Rule", "Step", *LENET5.values()], body)
-
-
-def _pair(values: Sequence[tuple[float, float]]) -> str:
-    if not values:
-        return words.NOTHING
-    cosine, ratio = fmean(value[0] for value in values), geometric_mean(value[1] for value in values)
-    return f"{words.signed(cosine).lstrip('+')}, {TIMES}{ratio:.3g}"
+    return "\n\n".join(chain.from_iterable((f"{title}:", one) for title, one in zip(shown, tables, strict=True)))
 
 
 def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -67,22 +87,24 @@ def units(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
     if not by:
         raise StudyError(f"mechanism-health.csv has nothing of {' '.join(given)}.")
     order = list(dict.fromkeys((row["backward"], row["model"]) for row in rows))
-    body = [
-        [
-            f"`{rule}`{' with batch norm' if 'norm' in model else ''}",
-            f"{step:g}",
-            *(_unit(by[rule, model, step].get(number, [])) for number in (1, 2, 3, 4)),
+    found = {
+        (f"`{rule}`{' with batch norm' if 'norm' in model else ''}", step): [
+            by[rule, model, step].get(number, []) for number in (1, 2, 3, 4)
         ]
         for rule, model, step in sorted(by, key=lambda key: (order.index(key[:2]), key[2]))
-    ]
-    return table(["Rule", "Step", *LENET5.values()], body)
-
-
-def _unit(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return words.NOTHING
-    spread, saturated, constant = (fmean(row[name] for row in rows) for name in ("spread", "saturated", "constant"))
-    return f"{spread:.3g}, {100 * saturated:.0f} %, {100 * constant:.0f} %"
+    }
+    return _by_layer(
+        found,
+        {
+            "Standard deviation of `z`": lambda own: f"{fmean(row['spread'] for row in own):.3g}",
+            "Share of `z` at which the derivative is under 1 % of its greatest, %": lambda own: (
+                f"{100 * fmean(row['saturated'] for row in own):.0f}"
+            ),
+            "Share of units with one output for all images, %": lambda own: (
+                f"{100 * fmean(row['constant'] for row in own):.0f}"
+            ),
+        },
+    )
 
 
 def sent(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
@@ -104,7 +126,7 @@ def sent(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
         for (model, optimiser, step), sizes in by.items()
     ]
     return table(
-        ["Network", "Step", "Root mean square, first activation to last", *(f"`noise({s})`" for s in sigmas)], body
+        ["Network", "Updates", "Root mean square, first activation to last", *(f"`noise({s})`" for s in sigmas)], body
     )
 
 

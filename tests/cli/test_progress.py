@@ -41,7 +41,7 @@ def test_a_label_has_only_what_differs():
     [
         (make_result(make_trial(), "failed"), "failed: ValueError: it broke"),
         (make_result(make_trial(), "diverged"), "diverged in epoch 2"),
-        (replace(make_result(make_trial()), predicted_classes=1), " % one class"),
+        (replace(make_result(make_trial()), predicted_classes=1), " % single class"),
     ],
 )
 def test_an_outcome_says_how_it_ended(result, text):

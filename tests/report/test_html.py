@@ -119,7 +119,7 @@ def test_a_row_shows_each_cell_with_its_baselines_beside_it(page):
         "75.0 ±10.8",
         f"{minus}4.0",
         "+23.0",
-        "10.0 ±0.0◐ 3/3 one class",
+        "10.0 ±0.0◐ 3/3 single class",
         f"{minus}61.0",
         f"{minus}21.0",
         "62.0 ±2.5",

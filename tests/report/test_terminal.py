@@ -26,7 +26,7 @@ def test_the_table_has_the_numbers_of_the_records(typical, report_of):
         f"{minus}61.0/{minus}21.0",
         "\N{EN DASH}/+12.0",
     ]
-    assert lines[at + 2].strip() == "◐ 3/3 one class"
+    assert lines[at + 2].strip() == "◐ 3/3 single class"
 
 
 def test_it_says_what_diverged_and_what_cannot_be(typical, report_of):
@@ -64,5 +64,5 @@ def test_a_narrow_terminal_loses_no_number_and_no_rule(typical, report_of, width
             assert len(re.findall(rf"^ {re.escape(str(rule))} ", text, re.MULTILINE)) >= tables
         for forward in grid.forwards:
             assert text.count(f" {forward} ") == 1
-    for number in ("75.0 ±10.8", "10.0 ±0.0", "62.0 ±2.5", "◐ 3/3 one class"):
+    for number in ("75.0 ±10.8", "10.0 ±0.0", "62.0 ±2.5", "◐ 3/3 single class"):
         assert number in text

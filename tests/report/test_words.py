@@ -48,14 +48,14 @@ def test_marks_say_what_the_mean_hides(typical, trial, result, study, report_of)
     grid = report_of(typical).sections[0].blocks[0].grid
     assert [mark.text for mark in words.marks(grid.cell("tied", "relu"))] == []
     assert [mark.text for mark in words.marks(grid.cell("full_jam", "relu"))] == ["1/3 diverged"]
-    assert [mark.text for mark in words.marks(grid.cell("constant(1)", "logistic"))] == ["3/3 one class"]
+    assert [mark.text for mark in words.marks(grid.cell("constant(1)", "logistic"))] == ["3/3 single class"]
 
 
 def test_a_mark_counts_the_seeds_that_it_is_of(trial, result, report_of):
     results = [result(trial(seed=seed), 0.1, 0.1, predicted_classes=1 + seed) for seed in range(3)]
     results.append(result(trial(seed=3), status="diverged"))
     cell = report_of(results).sections[0].blocks[0].grid.cell("tied", "relu")
-    assert [mark.text for mark in words.marks(cell)] == ["1/4 diverged", "1/4 one class"]
+    assert [mark.text for mark in words.marks(cell)] == ["1/4 diverged", "1/4 single class"]
 
 
 def test_marks_of_what_failed_or_has_not_run(trial, result, study):

@@ -22,7 +22,7 @@ _STYLES = {"done": "green", "diverged": "yellow", "failed": "red"}
 def outcome(result: Result) -> Text:
     """End of a trial in words, which the latest results have below each other."""
     text = Text(words.ended(result).rjust(8), style=_STYLES[result.status])
-    return text.append(" one class", style="yellow") if result.one_class else text
+    return text.append(" single class", style="yellow") if result.one_class else text
 
 
 def _told(event: Waiting | Notice) -> str:

@@ -1,4 +1,4 @@
-"""From a trained network of steps and signs to one that runs in bits, without PyTorch. Needs ``tieless[deploy]``."""
+"""From a trained network of Heaviside and sign units to one that runs in bits, without PyTorch. Needs ``tieless[deploy]``."""
 # ruff: noqa: E402, F401
 # pyright: reportUnusedImport=false
 # A missing package must be reported in one line, before anything below needs it.

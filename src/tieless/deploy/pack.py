@@ -1,4 +1,4 @@
-"""``pack``: a trained network of steps and signs as a packed network, which runs in bits and without PyTorch."""
+"""``pack``: a trained network of Heaviside and sign units as a packed network, which runs in bits and without PyTorch."""
 
 from __future__ import annotations
 

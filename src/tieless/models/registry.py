@@ -259,7 +259,9 @@ def _check_transformer(spec: ModelSpec, width: int, depth: int, heads: int) -> N
 
 def _require_images(spec: ModelSpec, features: int) -> None:
     if features != 28 * 28:
-        raise RuleValueError(f"{spec.name} needs images of 28 x 28, and the data has {features} numbers a sample.")
+        raise RuleValueError(
+            f"{spec.name} needs images of 28 x 28, and the data has {features} numbers a sample. Fashion-MNIST has such images."
+        )
 
 
 def models() -> Mapping[str, type[ModelSpec]]:

@@ -121,7 +121,7 @@ def notes(cell: ClaimCell, claim_verdict: ClaimVerdict) -> list[str]:
     if cell.more is not None:
         said.append(f"needs about {cell.more} more seed{'' if cell.more == 1 else 's'}")
     for name, arm in zip(claim_verdict.claim.names, (cell.candidate, cell.baseline), strict=True):
-        counts = ((arm.diverged, "diverged"), (arm.one_class, "one class"), (arm.failed, "failed and left out"))
+        counts = ((arm.diverged, "diverged"), (arm.one_class, "single class"), (arm.failed, "failed and left out"))
         said += [f"{name}: {count} {what}" for count, what in counts if count]
     return said
 

@@ -109,7 +109,7 @@ def marks(cell: TableCell) -> tuple[Mark, ...]:
     planned, ended = cell.planned, len(cell.runs)
     found = [
         Mark("diverged", "✕", f"{cell.diverged}/{planned} diverged") if cell.diverged else None,
-        Mark("one-class", "◐", f"{cell.one_class}/{planned} one class") if cell.one_class else None,
+        Mark("one-class", "◐", f"{cell.one_class}/{planned} single class") if cell.one_class else None,
         Mark("failed", "!", f"{cell.failed}/{planned} failed") if cell.failed else None,
         Mark("unfinished", "…", f"{ended}/{planned} run") if 0 < ended < planned else None,
         Mark("absent", "…", "not run yet") if not ended else None,
@@ -148,7 +148,7 @@ def seed_words(run: Run, metric: str = ACCURACY) -> str:
         before = f", {with_unit(tested[-1], metric, 2)} before" if tested else ""
         counts = "" if run.counted is None else f", counts as {with_unit(run.counted, metric, 2)}"
         return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}{counts}"
-    return f"seed {run.seed}: {with_unit(run.accuracy, metric, 2)}{', one class' if run.one_class else ''}"
+    return f"seed {run.seed}: {with_unit(run.accuracy, metric, 2)}{', single class' if run.one_class else ''}"
 
 
 class Labels:

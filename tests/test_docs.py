@@ -179,6 +179,8 @@ def test_the_catalogue_is_what_the_code_says():
     """If not: python tools/rules_page.py."""
     tool = runpy.run_path(str(ROOT / "tools" / "rules_page.py"))
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == tool["page"]()
+    for page, text in tool["choices"]().items():
+        assert page.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize("rule", tieless.rules().values(), ids=tieless.rules())

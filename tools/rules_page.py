@@ -1,4 +1,4 @@
-"""Write docs/rules.md, the catalogue: a gallery, and every rule as its class describes it, with a plot. Tests hold it to that.
+"""Write docs/rules.md, a gallery and an entry for each rule, and the tables of rules by task. Tests hold them to the code.
 
 python tools/rules_page.py
 """
@@ -15,6 +15,7 @@ import torch
 
 from tieless.cli.catalogue import spec_of
 from tieless.forwards import Forward, forward, forwards
+from tieless.forwards.advice import TASKS
 from tieless.registry import Named
 from tieless.report import Line, curve_of, draw_rule
 from tieless.rules import Rule, rules
@@ -22,6 +23,7 @@ from tieless.rules.catalogue import bits_kept, by_family, cost, example, section
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 PLOTS = PAGE.parent / "plots"
+CHOICE, SHEET = PAGE.with_name("choose-a-rule.md"), PAGE.with_name("cheat-sheet.md")
 INTRODUCTION = """# Catalogue of backward rules
 
 Every backward rule and every forward as a picture. Each rule leads to its entry below: formula, memory, source, and when to use it.
@@ -125,6 +127,26 @@ def gallery(title: str, tiles: Iterable[str]) -> str:
     return "\n".join([f"**{title}**\n", '<div class="gallery">', *tiles, "</div>", ""])
 
 
+def choices() -> dict[Path, str]:
+    """The pages that have the rules by task, with their tables as the code has them."""
+    full = ["| You train | Forward | Start with | Then try | What was measured |", "|---|---|---|---|---|"]
+    brief = ["| You train | Forward | Rules, best first |", "|---|---|---|"]
+    for task in TASKS:
+        specs = [f"`{advice.spec}`" for advice in task.rules]
+        half = f"`{task.forward}`" if task.forward else "any with a derivative"
+        full.append(f"| {task.network} | {half} | {' | '.join([*specs, ''][:2])} | {task.measured} |")
+        brief.append(f"| {task.network} | {half} | {', '.join(specs)} |")
+    tables = {CHOICE: full, SHEET: brief}
+    return {
+        path: re.sub(
+            r"(?s)(<!-- tasks -->\n).*(?=<!-- end -->)",
+            lambda mark, lines=lines: f"{mark[1]}\n{chr(10).join(lines)}\n\n",
+            path.read_text(encoding="utf-8"),
+        )
+        for path, lines in tables.items()
+    }
+
+
 def page() -> str:
     """The whole page."""
     families = by_family()
@@ -142,6 +164,8 @@ def page() -> str:
 def main() -> None:
     """Write it."""
     PAGE.write_text(page(), encoding="utf-8")
+    for path, text in choices().items():
+        path.write_text(text, encoding="utf-8")
     PLOTS.mkdir(exist_ok=True)
     for old in PLOTS.glob("*.svg"):
         old.unlink()

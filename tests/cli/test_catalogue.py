@@ -9,6 +9,8 @@ from click.testing import CliRunner
 import tieless
 from tieless.cli import main
 from tieless.cli.catalogue import spec_of
+from tieless.errors import UntrainableError
+from tieless.forwards.advice import TASKS
 from tieless.rules.catalogue import FAMILIES, bits_kept, by_family, sections
 
 
@@ -20,10 +22,10 @@ def printed(*words):
 
 def test_every_forward_is_listed_with_its_spec_and_summary():
     header, *lines = printed("forwards")
-    assert header.split() == ["name", "spec", "what", "it", "does"]
-    assert [line.split()[0] for line in lines] == list(tieless.forwards())
+    assert header.split() == ["spec", "what", "it", "does"]
+    assert [re.split(r"[ (]", line)[0] for line in lines] == list(tieless.forwards())
     for line, cls in zip(lines, tieless.forwards().values(), strict=True):
-        assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0])
+        assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0].replace("``", ""))
 
 
 def test_every_rule_is_listed_under_its_family_with_its_spec_bits_and_summary():
@@ -32,11 +34,11 @@ def test_every_rule_is_listed_under_its_family_with_its_spec_bits_and_summary():
     for line in printed("rules"):
         if line.strip() in FAMILIES.values():
             title = line.strip()
-        elif line.strip() and line.split() != ["name", "spec", "bits", "what", "it", "does"]:
-            name = line.split()[0]
+        elif title and line.strip() and line.split() != ["spec", "bits", "what", "it", "does"]:
+            name = re.split(r"[ (]", line)[0]
             seen[name] = title
             cls = tieless.rules()[name]
-            assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0])
+            assert line.rstrip().endswith((cls.__doc__ or "").split("\n")[0].replace("``", ""))
             assert re.search(rf" {re.escape(bits_kept(cls))} ", line)
     assert seen == {cls.name: title for title, classes in by_family().items() for cls in classes}
     assert seen.keys() == tieless.rules().keys()
@@ -82,7 +84,7 @@ def test_a_rule_that_nobody_here_knows_is_listed_too():
 
 def test_a_spec_that_is_listed_can_be_used():
     output = "\n".join(printed("rules"))
-    specs = re.findall(r"^\S+ +(\w+\(.*?\)) {2,}", output, re.MULTILINE)
+    specs = re.findall(r"^(\w+\(.*?\)) {2,}", output, re.MULTILINE)
     assert "rectangular(low=-0.5, high=0.5, height=1)" in specs
     complete = [spec for spec in specs if not re.search(r"[(,] ?\w+[,)]", spec)]
     assert len(complete) >= 5
@@ -93,7 +95,7 @@ def test_a_spec_that_is_listed_can_be_used():
 def test_brackets_in_a_docstring_are_not_taken_for_markup():
     output = "\n".join(printed("forwards"))
     for cls in tieless.forwards().values():
-        assert (cls.__doc__ or "").split("\n")[0] in output
+        assert (cls.__doc__ or "").split("\n")[0].replace("``", "") in output
 
 
 @pytest.mark.parametrize("name", tieless.rules())
@@ -126,6 +128,9 @@ def test_a_plot_is_drawn(tmp_path, words):
     [
         (["atam"], "Unknown rule 'atam'. Did you mean 'atan'?"),
         (["atan(0)"], "atan needs width > 0"),
+        (["--for", "spikng"], "A task is one of: steps, spiking, binary, memory, study."),
+        (["--for", "identity"], "What others call 'identity' is 'linear' here."),
+        (["atan", "--for", "spiking"], "--for stands alone"),
         (["--plot", "plot.svg"], "need the NAME of a rule"),
         (["atan", "--forward", "sign"], "--forward is for --plot FILE."),
         (["atan", "--plot", "plot.pdf"], "A plot is written as .svg or .png, got 'plot.pdf'."),
@@ -149,3 +154,29 @@ def test_a_forward_is_described_by_its_name_or_a_spec(given, name):
     assert summary
     assert spec.startswith(f"spec: {name}")
     assert ">>>" not in "\n".join(printed("forwards", given))
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(task.name for task in TASKS))
+def test_the_rules_of_a_task_are_those_of_the_table(name):
+    lines = printed("rules", "--for", name)
+    tasks = [task for task in TASKS if task.name == name]
+    assert [line for line in lines if line.startswith("For ")] == [
+        f"For {task.network}{f', with the forward {task.forward}' if task.forward else ''}" for task in tasks
+    ]
+    specs = [advice.spec for task in tasks for advice in task.rules]
+    assert [line.split("  ")[0] for line in lines if line.split("  ")[0] in specs] == specs
+    assert "](" not in "".join(lines)
+
+
+@pytest.mark.parametrize("name", ["heaviside", "sign", "staircase(4)", "gelu", "tanh", "round"])
+def test_the_rules_for_a_forward_are_those_that_its_error_names(name):
+    """And of one with a derivative, the derivative and one that stores less."""
+    output = "\n".join(printed("rules", "--for", name))
+    if tieless.forwards.forward(name).derivative() is None:
+        with pytest.raises(UntrainableError) as refused:
+            tieless.Activation(name, "tied")
+        named = re.findall(r"'([^']+)' \(", str(refused.value))
+        assert len(named) == 2
+        assert all(spec in output for spec in named)
+    else:
+        assert "few_bit(2)" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tieless.forwards import forward
 from tieless.registry import Named
 from tieless.report import curve_of, draw_rule
 from tieless.rules import Rule
-from tieless.rules.catalogue import bits_kept, by_family, cost, example, sections
+from tieless.rules.catalogue import advised, bits_kept, bits_of, by_family, cost, example, sections
 
 
 def spec_of(cls: type[Named]) -> str:
@@ -30,12 +31,12 @@ def spec_of(cls: type[Named]) -> str:
 
 def _table(classes: Iterable[type[Named]], columns: dict[str, Callable[[type[Named]], str]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("name", *columns, "what it does"):
+    for title in (*columns, "what it does"):
         table.add_column(title, overflow="fold", justify="right" if title == "bits" else "left")
     for cls in classes:
         # Text, not str: rich would read "[-1, 1]" in a docstring as markup.
-        cells = [Text(cls.name, style="cyan"), *(Text(column(cls)) for column in columns.values())]
-        table.add_row(*cells, Text((inspect.getdoc(cls) or "").split("\n", 1)[0]))
+        cells = (Text(column(cls), style="cyan" if title == "spec" else "") for title, column in columns.items())
+        table.add_row(*cells, Text((inspect.getdoc(cls) or "").split("\n", 1)[0].replace("``", "")))
     return table
 
 
@@ -48,7 +49,10 @@ def _bits(cls: type[Named]) -> str:
 @imports
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw what it sends: .svg or .png.")
 @click.option("--forward", "beside", metavar="SPEC", help="The forward to draw it beside.")
-def rules(spec: str | None, plot: Path | None, beside: str | None) -> None:
+@click.option(
+    "--for", "task", metavar="TASK", help="Rules to start with: spiking, steps, binary, memory, study or a forward."
+)
+def rules(spec: str | None, plot: Path | None, beside: str | None, task: str | None) -> None:
     """List backward rules by family, or describe one.
 
     The list has the bits per float32 element that each rule stores for the backward pass. NAME is a name, or a spec
@@ -56,17 +60,38 @@ def rules(spec: str | None, plot: Path | None, beside: str | None) -> None:
     the rule.
     """
     console = terminal.console()
-    if spec is not None:
+    if task is not None:
+        if (spec, plot, beside) != (None, None, None):
+            raise click.UsageError("--for stands alone: tieless rules --for spiking.")
+        _advise(console, task)
+    elif spec is not None:
         _tell(console, spec, plot, beside)
     elif plot is not None or beside is not None:
         raise click.UsageError(
             "--plot and --forward need the NAME of a rule, such as: tieless rules atan --plot atan.svg"
         )
     else:
+        console.print("Bits are stored for the backward pass, per element of a float32 input.\n")
         for title, classes in by_family().items():
             console.print(Text(title, style="bold"))
             console.print(_table(classes, {"spec": spec_of, "bits": _bits}))
             console.print()
+
+
+def _advise(console: Console, name: str) -> None:
+    for task in advised(name):
+        console.print(
+            Text(f"For {task.network}{f', with the forward {task.forward}' if task.forward else ''}", style="bold")
+        )
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for title in ("rule", "bits", "what it is"):
+            table.add_column(title, overflow="fold", justify="right" if title == "bits" else "left")
+        for advice in task.rules:
+            bits = str(bits_of(advice.spec, task.forward)) if task.forward else ""
+            table.add_row(Text(advice.spec, style="cyan"), bits, Text(advice.what))
+        console.print(table)
+        measured = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", re.sub(r" \(\[.+?\]\(.+?\)\)", "", task.measured))
+        console.print(Text(f"Measured: {measured}.\n"))
 
 
 def _tell(console: Console, spec: str, plot: Path | None, beside: str | None) -> None:

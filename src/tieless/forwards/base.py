@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tieless import ops
 from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, UntrainableError
+from tieless.forwards.advice import CLIPPED, SMOOTH, Advice
 from tieless.grammar import parse_call, shown
 from tieless.registry import Named, Registry, remembered
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
@@ -66,21 +67,18 @@ class Forward(Named):
         """Slope that the rule ``tied`` uses; ``None`` if the derivative is 0 almost everywhere."""
         return None
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
-        """Rules that train a flat forward, best first: specs and reasons. Messages about other rules name them."""
-        return (_WINDOW, ("atan", "falls off smoothly and keeps z"), STRAIGHT_THROUGH)
+    def trained_by(self) -> tuple[Advice, Advice]:
+        """Two rules that train a flat forward, best first. Messages about other rules name them."""
+        return CLIPPED, SMOOTH
 
 
 T = TypeVar("T")
 
-STRAIGHT_THROUGH = ("constant", "straight-through, and keeps nothing")
-_WINDOW = ("rectangular(-1, 1)", "a window around 0, and keeps one bit an element")
-
 
 def untrainable(forward: Forward, why: str) -> UntrainableError:
     """Refusal of a flat forward, which names the rules that train it."""
-    *most, last = (f"{spec!r} ({reason})" for spec, reason in forward.trained_by())
-    return UntrainableError(f"{forward} is flat {why}. Give it {', '.join(most)} or {last}.")
+    first, second = (f"{rule.spec!r} ({rule.what})" for rule in forward.trained_by())
+    return UntrainableError(f"{forward} is flat {why}. Give it {first} or {second}.")
 
 
 def without_graph(forward: Forward) -> UntrainableError:
@@ -181,7 +179,7 @@ class Elementwise(Forward):
     def derivative(self) -> SlopeForm | None:
         return None if self._flat() else OwnSlope(self, "input")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return forward(name).trained_by() if (name := self._flat()) else Forward.trained_by(self)
 
     def slope_at(self, value: Tensor) -> Tensor:

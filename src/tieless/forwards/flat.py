@@ -8,20 +8,21 @@ from typing import ClassVar
 import torch
 
 from tieless import ops
-from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
+from tieless.forwards.advice import APPROXIMATE, CLIPPED, SPIKING, STRAIGHT_THROUGH, WINDOW, Advice
+from tieless.forwards.base import Forward, register_forward
 from tieless.registry import hidden_at_default
 
 ROUNDED = (
-    ("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
-    ("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),
+    Advice("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
+    Advice("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),
 )
 """Rules for a forward that rounds, and has no ends."""
 
 
-def within(low: float, high: float) -> tuple[tuple[str, str], ...]:
+def within(low: float, high: float) -> tuple[Advice, Advice]:
     """Rules for a forward that rounds between two ends."""
     return (
-        (f"rectangular({low!r}, {high!r})", "straight-through within its range, and keeps one bit an element"),
+        Advice(f"rectangular({low!r}, {high!r})", "straight-through within its range, and keeps one bit an element"),
         STRAIGHT_THROUGH,
     )
 
@@ -47,12 +48,8 @@ class Heaviside(Forward):
     def check(self) -> None:
         self.require(self.at_zero in {0, 1}, "at_zero 0 or 1")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
-        return (
-            ("atan", "the usual first choice for spiking networks, and keeps z"),
-            ("rectangular", "a window around the threshold, and keeps one bit an element"),
-            STRAIGHT_THROUGH,
-        )
+    def trained_by(self) -> tuple[Advice, Advice]:
+        return WINDOW, SPIKING
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, 0.0, float(self.at_zero), 1.0)
@@ -70,15 +67,8 @@ class Sign(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("signum", "binarize", "Brevitas binary_sign", "Larq SteSign")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
-        return (
-            (
-                "rectangular(-1, 1)",
-                "the clipped straight-through estimator of binary networks, and keeps one bit an element",
-            ),
-            ("triangular(1, height=2)", "nearer to a step in shape: ApproxSign, and keeps z"),
-            STRAIGHT_THROUGH,
-        )
+    def trained_by(self) -> tuple[Advice, Advice]:
+        return CLIPPED, APPROXIMATE
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
         return "three_level", (0.0, 0.0, -1.0, 1.0, 1.0)
@@ -102,10 +92,10 @@ class Ternary(Forward):
     def check(self) -> None:
         self.require(self.threshold >= 0, "threshold >= 0")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         edge = max(1, self.threshold)
         return (
-            (f"rectangular({-edge!r}, {edge!r})", "a window over both thresholds, and keeps one bit an element"),
+            Advice(f"rectangular({-edge!r}, {edge!r})", "a window over both thresholds, and keeps one bit an element"),
             STRAIGHT_THROUGH,
         )
 
@@ -126,7 +116,7 @@ class Round(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_ste", "SpikingJelly quantize.round")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return ROUNDED
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
@@ -153,7 +143,7 @@ class Staircase(Forward):
     def check(self) -> None:
         self.require(self.levels >= 2, "levels >= 2")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return within(0, 1)
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:
@@ -179,11 +169,13 @@ class SquareWave(Forward):
     def check(self) -> None:
         self.require(1e-29 <= self.period <= 1e30, "period > 0 (1e-29 to 1e30)")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         quarter = self.period / 4
         return (
-            (f"square_wave_series({quarter!r})", "follows the wave, and keeps z"),
-            (f"rectangular({-quarter!r}, {quarter!r})", "the first half wave alone, and keeps one bit an element"),
+            Advice(f"square_wave_series({quarter!r})", "follows the wave, and keeps z"),
+            Advice(
+                f"rectangular({-quarter!r}, {quarter!r})", "the first half wave alone, and keeps one bit an element"
+            ),
         )
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tieless.errors import RuleValueError
+from tieless.forwards.advice import Advice
 from tieless.forwards.base import Forward, register_forward
 from tieless.forwards.flat import ROUNDED, within
 from tieless.kernels.reference import arithmetic_dtype
@@ -31,7 +32,7 @@ class Ceil(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas ceil_ste", "SpikingJelly quantize.ceil")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return ROUNDED
 
     def value(self, z: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Floor(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas floor_ste", "SpikingJelly quantize.floor")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return ROUNDED
 
     def value(self, z: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class RoundToZero(Forward):
 
     known_as: ClassVar[tuple[str, ...]] = ("Brevitas round_to_zero_ste",)
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return ROUNDED
 
     def value(self, z: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Quantize(Forward):
     def check(self) -> None:
         self.require(1e-30 <= self.step <= 1e30, "step > 0 (1e-30 to 1e30)")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return ROUNDED
 
     @classmethod
@@ -141,7 +142,7 @@ class SpikeCount(Forward):
     def check(self) -> None:
         self.require(1 <= self.maximum <= 2**24, "maximum from 1 to 2^24")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return within(0, self.maximum)
 
     def _sizes(self) -> dict[str, float]:

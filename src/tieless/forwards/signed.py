@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tieless.forwards.advice import Advice
 from tieless.forwards.base import Forward, register_forward
 from tieless.forwards.flat import within
 
@@ -33,7 +34,7 @@ class SignedStaircase(Forward):
     def check(self) -> None:
         self.require(1 <= self.steps <= 2**24, "steps from 1 to 2^24")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return within(-1, 1)
 
     def value(self, z: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tieless.draws import Random
-from tieless.forwards.base import STRAIGHT_THROUGH, Forward, register_forward
+from tieless.forwards.advice import Advice
+from tieless.forwards.base import Forward, register_forward
 from tieless.registry import hidden_at_default
 
 Chance = Literal["logistic", "clamp"]
@@ -51,15 +52,14 @@ class Bernoulli(Forward):
     def check(self) -> None:
         self.require(1e-30 <= self.width <= 1e30, "width > 0 (1e-30 to 1e30)")
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         width, slope = self.width, 1 / self.width
         mean = f"sigmoid({width!r}, {min(max(slope / 4, 1e-30), 1e30)!r})"
         if self.chance == "clamp":
             mean = f"rectangular(0, {width!r}, height={slope!r})"
         return (
-            (mean, "the derivative of y's mean"),
-            ("rectangular", "a window, and keeps one bit an element"),
-            STRAIGHT_THROUGH,
+            Advice(mean, "the derivative of y's mean"),
+            Advice("rectangular", "a window, and keeps one bit an element"),
         )
 
     def _sizes(self) -> dict[str, float]:

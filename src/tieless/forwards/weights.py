@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tieless.errors import DimensionError
+from tieless.forwards.advice import Advice
 from tieless.forwards.base import Forward, register_forward
 from tieless.kernels.reductions import mean_over
 from tieless.kernels.reference import arithmetic_dtype
@@ -66,10 +67,10 @@ class MagnitudeAwareSign(Forward):
     elementwise: ClassVar[bool] = False
     dim: int = 0
 
-    def trained_by(self) -> tuple[tuple[str, str], ...]:
+    def trained_by(self) -> tuple[Advice, Advice]:
         return (
-            (f"magnitude_aware(1, {self.dim})", "the paper's: a window times the channel's mean magnitude"),
-            ("rectangular(-1, 1)", "the window alone, and keeps one bit an element"),
+            Advice(f"magnitude_aware(1, {self.dim})", "the paper's: a window times the channel's mean magnitude"),
+            Advice("rectangular(-1, 1)", "the window alone, and keeps one bit an element"),
         )
 
     def value(self, z: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import MISSING, fields
 from typing import cast
 
-from tieless.errors import RuleTypeError, RuleValueError, UntrainableError
+from tieless.errors import RuleTypeError, RuleValueError, SpecError, UntrainableError
 from tieless.forwards import forward
+from tieless.forwards.advice import FEW_BITS, TASKS, TIED, Task
 from tieless.registry import Named
-from tieless.rules.base import Family, Rule, rules
+from tieless.rules.base import Family, Rule, rule, rules
 from tieless.slopes import (
     Codes,
     FixedSlope,
@@ -53,6 +54,43 @@ def by_family() -> dict[str, list[type[Rule]]]:
         ['Slopes', 'Jams', 'Transforms']
     """
     return {title: [cls for cls in rules().values() if cls.family == family] for family, title in FAMILIES.items()}
+
+
+def advised(name: str) -> tuple[Task, ...]:
+    """Rules to start with for a task, such as ``"spiking"``, or for a forward, best first.
+
+    Raises:
+        SpecError: the name is that of no task, and no forward can be read from it.
+    Example:
+        >>> from tieless.rules.catalogue import advised
+        >>> [advice.spec for advice in advised("binary")[0].rules]
+        ['rectangular(-1, 1)', 'triangular(1, height=2)']
+        >>> [advice.spec for advice in advised("round")[0].rules]
+        ['constant', 'rectangular(-8, 8)']
+    """
+    if found := tuple(task for task in TASKS if task.name == name):
+        return found
+    try:
+        half = forward(name)
+    except SpecError as error:
+        tasks = ", ".join(dict.fromkeys(task.name for task in TASKS))
+        raise SpecError(f"{error} A task is one of: {tasks}.") from error
+    if found := tuple(task for task in TASKS if task.forward is not None and half == forward(task.forward)):
+        return found
+    advice = half.trained_by() if half.derivative() is None else (TIED, FEW_BITS)
+    return (Task("", "any network", str(half), advice, "nothing, for this forward"),)
+
+
+def bits_of(spec: str, name: str) -> int:
+    """Number of bits that a rule stores per element of a float32 ``z`` beside one forward.
+
+    Example:
+        >>> from tieless.rules.catalogue import bits_of
+        >>> bits_of("few_bit(2)", "gelu"), bits_of("full_jam >> gated", "relu")
+        (2, 1)
+    """
+    half = forward(name)
+    return sum(_bits(part.needs(half)) for part in rule(spec).parts())
 
 
 def sections(cls: type[Named]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from tieless.errors import RuleValueError
 from tieless.forwards import Forward, forward as forward_of
+from tieless.forwards.advice import FEW_BITS, TIED
 from tieless.forwards.base import untrainable
 from tieless.levels import REGELU2, RESILU2, Levels, optimal_levels
 from tieless.levels.optimal import resembles
@@ -21,7 +22,7 @@ def _beside(rule: Rule, name: str, forward: Forward) -> None:
     if not resembles(forward, forward_of(name)):
         raise RuleValueError(
             f"The rule {rule.name!r} follows the derivative of {name}, and {forward} is another function. "
-            "Give it 'few_bit(2)' (2 bits an element that follow its own derivative) or 'tied' (the derivative itself)."
+            f"Give it {FEW_BITS.spec!r} ({FEW_BITS.what}) or {TIED.spec!r} ({TIED.what})."
         )
 
 

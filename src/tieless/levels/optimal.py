@@ -169,7 +169,7 @@ def _derivative(forward: Forward) -> Function:
     if not np.isfinite(sample).all():
         raise RuleValueError(
             f"The derivative of {forward} is not finite at z = {_GRID[~np.isfinite(sample)][0]:.3g}, so no levels are "
-            "near it. Use another rule, such as 'rectangular'."
+            "near it. Use another rule, such as 'rectangular' or 'triangular'."
         )
     return slope
 

@@ -226,6 +226,20 @@ def choices(pilots: Iterable[Trial], results: Iterable[Result], choose: Choose) 
         pilots: Choosing runs, those that confirm included.
         results: All known results.
         choose: Settings of the choice.
+    Example:
+        >>> from tieless.study import EpochRecord, Result, choices, parse_study
+        >>> study = parse_study('''
+        ... title: A constant, at its own rate
+        ... question: Which one?
+        ... grid: {data: digits, model: mlp, forward: relu, backward: constant, optimiser: sgd, learning_rate: [0.01, 0.1],
+        ...        batch: 64, epochs: 1, seeds: 0..4}
+        ... choose: {validation: 0.1, seeds: [100]}
+        ... ''', name="own-rate")
+        >>> def result(trial):
+        ...     epoch = EpochRecord(0.4, 0.8, None, None, 1.0, 0.5, trial.learning_rate + 0.7)
+        ...     return Result(trial=trial, status="done", epochs=(epoch,))
+        >>> [choice.learning_rate for choice in choices(study.trials, map(result, study.trials), study.choose)]
+        [0.1]
     """
     ended = _ended(results)
     made = (_choice(trials, ended, choose) for trials in _cells(pilots, choose).values())

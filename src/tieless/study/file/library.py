@@ -28,7 +28,13 @@ _SHIPPED = Path(__file__).parents[2] / "studies"
 
 
 def shipped() -> list[str]:
-    """Names of the studies that ship with the package, as ``load_study`` takes them."""
+    """Names of the studies that ship with the package, as ``load_study`` takes them.
+
+    Example:
+        >>> from tieless.study import shipped
+        >>> "paper/lenet5-jamming" in shipped()
+        True
+    """
     return sorted(file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.rglob("*.yaml"))
 
 

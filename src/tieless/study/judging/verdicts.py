@@ -71,6 +71,22 @@ def judge(claims: Iterable[Claim], study: Study, results: Iterable[Result]) -> l
         results: All known results.
     Raises:
         StudyError: a claim matches nothing in the study, or does not mention a rate that the study chooses.
+    Example:
+        >>> from tieless.study import EpochRecord, Result, judge, parse_study
+        >>> study = parse_study('''
+        ... title: Hidden layers
+        ... question: Do they have to learn?
+        ... grid: {data: digits, model: "mlp(16, 1)", forward: heaviside, backward: [rectangular, frozen], optimiser: adam,
+        ...        learning_rate: 0.01, batch: 64, epochs: 1, seeds: 0..9}
+        ... claims: [rectangular is superior to frozen by 5 points]
+        ... ''', name="hidden-layers")
+        >>> def result(trial):
+        ...     accuracy = (0.5 if trial.backward == "frozen" else 0.8) + 0.001 * trial.seed
+        ...     return Result(trial=trial, status="done", epochs=(EpochRecord(0.4, 0.8, 0.5, accuracy, 1.0),), classes=10)
+        >>> results = [result(trial) for trial in study.trials]
+        >>> (verdict,) = judge(study.claims, study, results)
+        >>> verdict.text
+        'holds'
     """
     return [verdict for verdict, _ in _judged(claims, study, results)]
 

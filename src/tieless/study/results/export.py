@@ -71,6 +71,16 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
     ``metric``, ``test_metric``, ``validation_metric`` and ``chance``. In a study that may get seeds until its claims are decided,
     ``most_seeds`` is their largest number; ``added`` is 1 for runs of added seeds, without which the looks at the data
     could not be told.
+
+    Example:
+        >>> from tieless.study import EpochRecord, Result, Trial, trial_rows
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="tied", optimiser="sgd", learning_rate=0.1, batch=64,
+        ...               epochs=2, seed=0)
+        >>> epochs = EpochRecord(0.6, 0.8, 0.7, 0.75, 1.0), EpochRecord(0.3, 0.9, 0.4, 0.86, 1.0)
+        >>> results = [Result(trial=trial, status="done", epochs=epochs)]
+        >>> (row,) = trial_rows(results)
+        >>> row["backward"], row["finished_epochs"], row["test_accuracy"]
+        ('tied', 2, 0.86)
     """
     most_seeds = None if study is None else study.most_seeds
     added = {trial.id for trial in study.trials[len(study.trials) - study.added :]} if study is not None else set[str]()
@@ -97,7 +107,17 @@ def trial_rows(results: Sequence[Result], study: Study | None = None) -> list[_R
 
 
 def epoch_rows(results: Sequence[Result]) -> list[_Row]:
-    """Rows of a table of epochs, one per finished epoch: the trial's fields, ``epoch`` from 1, the epoch's numbers."""
+    """Rows of a table of epochs, one per finished epoch: the trial's fields, ``epoch`` from 1, the epoch's numbers.
+
+    Example:
+        >>> from tieless.study import EpochRecord, Result, Trial, epoch_rows
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="tied", optimiser="sgd", learning_rate=0.1, batch=64,
+        ...               epochs=2, seed=0)
+        >>> epochs = EpochRecord(0.6, 0.8, 0.7, 0.75, 1.0), EpochRecord(0.3, 0.9, 0.4, 0.86, 1.0)
+        >>> results = [Result(trial=trial, status="done", epochs=epochs)]
+        >>> [(row["epoch"], row["test_accuracy"]) for row in epoch_rows(results)]
+        [(1, 0.75), (2, 0.86)]
+    """
     rows = [
         {**_of_trial(result), "epoch": i, **{name: getattr(record, name) for name in _RECORD}}
         for result in results
@@ -107,7 +127,19 @@ def epoch_rows(results: Sequence[Result]) -> list[_Row]:
 
 
 def alignment_rows(results: Sequence[Result]) -> list[_Row]:
-    """Rows of a table of alignments: one per layer and measurement; the whole network has an empty ``layer``."""
+    """Rows of a table of alignments: one per layer and measurement; the whole network has an empty ``layer``.
+
+    Example:
+        >>> from tieless.diagnose import AlignmentRow
+        >>> from tieless.study import Result, Trial, alignment_rows
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="constant", optimiser="sgd", learning_rate=0.1,
+        ...               batch=64, epochs=1, seed=0, monitor=50)
+        >>> measured = AlignmentRow(0, "weights", "0", cosine=0.7, sign_agreement=0.8, norm_ratio=1.4, deviation=1.0, norm=1.4,
+        ...                         reference_norm=1.0)
+        >>> (row,) = alignment_rows([Result(trial=trial, status="done", alignments=(measured,))])
+        >>> row["step"], row["layer"], row["cosine"]
+        (0, '0', 0.7)
+    """
     return _told([{**_of_trial(result), **asdict(row)} for result in results for row in result.alignments])
 
 
@@ -187,6 +219,16 @@ def export_table(
     Raises:
         StudyError: the file cannot be written.
         MissingExtraError: parquet was asked for and pyarrow is not installed.
+    Example:
+        >>> from io import BytesIO
+        >>> from tieless.study import EpochRecord, Result, Trial, export_table
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="tied", optimiser="sgd", learning_rate=0.1, batch=64,
+        ...               epochs=2, seed=0)
+        >>> epochs = EpochRecord(0.6, 0.8, 0.7, 0.75, 1.0), EpochRecord(0.3, 0.9, 0.4, 0.86, 1.0)
+        >>> results = [Result(trial=trial, status="done", epochs=epochs)]
+        >>> export_table(results, file := BytesIO(), form="csv", per_epoch=True)
+        >>> len(file.getvalue().splitlines())  # the head, and an epoch a line
+        3
     """
     of_trials = partial(trial_rows, study=study)
     rows = (alignment_rows if alignments else epoch_rows if per_epoch else of_trials)(results)

@@ -63,8 +63,13 @@ class Store:
     Only one process may write, which ``tieless.study.run`` ensures; any number may read meanwhile.
 
     Example:
-        >>> with Store.open(folder) as store:  # doctest: +SKIP
-        ...     best = max(store.results(), key=lambda result: result.epochs[-1].test_accuracy)
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tieless.study import Store, load_study
+        >>> with TemporaryDirectory() as folder:
+        ...     with Store.create(Path(folder), load_study("quickstart")) as store:
+        ...         store.results()
+        []
     """
 
     def __init__(self, database: Database) -> None:

@@ -61,10 +61,25 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
             the row, the expected value and the given one in one line.
         MissingExtraError: the file is parquet and pyarrow is not installed.
     Example:
-        >>> from tieless.study import judge, load_study, load_table
-        >>> table = load_table(folder / "trials.csv", load_study("paper/mlp-digits"))  # doctest: +SKIP
-        >>> [verdict.text for verdict in judge(table[0].claims, *table)]  # doctest: +SKIP
-        ['holds', 'holds', 'holds']
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tieless.study import EpochRecord, Result, export_table, judge, load_table, parse_study
+        >>> study = parse_study('''
+        ... title: Hidden layers
+        ... question: Do they have to learn?
+        ... grid: {data: digits, model: "mlp(16, 1)", forward: heaviside, backward: [rectangular, frozen], optimiser: adam,
+        ...        learning_rate: 0.01, batch: 64, epochs: 1, seeds: 0..9}
+        ... claims: [rectangular is superior to frozen by 5 points]
+        ... ''', name="hidden-layers")
+        >>> def result(trial):
+        ...     accuracy = (0.5 if trial.backward == "frozen" else 0.8) + 0.001 * trial.seed
+        ...     return Result(trial=trial, status="done", epochs=(EpochRecord(0.4, 0.8, 0.5, accuracy, 1.0),), classes=10)
+        >>> results = [result(trial) for trial in study.trials]
+        >>> with TemporaryDirectory() as folder:
+        ...     export_table(results, Path(folder) / "trials.csv", form="csv")
+        ...     table = load_table(Path(folder) / "trials.csv", study)
+        >>> [verdict.text for verdict in judge(table[0].claims, *table)]
+        ['holds']
     """
     file = Path(file)
     if (read := _READERS.get(file.suffix.lower())) is None:

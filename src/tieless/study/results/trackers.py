@@ -42,6 +42,17 @@ def export_runs(results: Sequence[Result], folder: Path, tracker: Tracker, proje
     Raises:
         StudyError: the folder has files, or cannot be written.
         MissingExtraError: the package is not installed.
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tieless.study import EpochRecord, Result, Trial, export_runs
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="tied", optimiser="sgd", learning_rate=0.1, batch=64,
+        ...               epochs=2, seed=0)
+        >>> epochs = EpochRecord(0.6, 0.8, 0.7, 0.75, 1.0), EpochRecord(0.3, 0.9, 0.4, 0.86, 1.0)
+        >>> results = [Result(trial=trial, status="done", epochs=epochs)]
+        >>> with TemporaryDirectory() as folder:
+        ...     export_runs(results, Path(folder), "tensorboard", "tieless")
+        1
     """
     folder = Path(folder).absolute()
     for name, value in _QUIET.items():

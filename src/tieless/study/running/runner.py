@@ -152,6 +152,22 @@ def run(
         StudyError: the folder is not writable, holds another study or has a run going on, no worker starts, seeds are
             to be added to a study without claims, or the script that calls this function does so in each worker too.
         LostResultError: results cannot be stored, because the disk is full or the store was deleted.
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tieless.study import Store, parse_study, run
+        >>> study = parse_study('''
+        ... title: Hidden layers
+        ... question: Do they have to learn?
+        ... grid: {data: digits, model: "mlp(16, 1)", forward: heaviside, backward: [rectangular, frozen], optimiser: adam,
+        ...        learning_rate: 0.01, batch: 64, epochs: 2, seeds: [0]}
+        ... ''', name="hidden-layers")
+        >>> with TemporaryDirectory() as folder:
+        ...     summary = run(study, Path(folder))
+        ...     with Store.open(Path(folder)) as store:
+        ...         accuracy = {found.trial.backward: found.epochs[-1].test_accuracy for found in store.results()}
+        >>> summary.done, accuracy["rectangular(-0.5, 0.5)"] > accuracy["frozen"]
+        (2, True)
     """
     if mp.current_process().name == NAME:
         # Not an error, whose traceback would hide that of the process which started this one.

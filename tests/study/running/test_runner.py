@@ -410,7 +410,7 @@ def test_sigterm_with_grace_waits_for_running_trials_so_long_and_begins_no_other
     process = start("waiting", tmp_path / "out", workers=2, GRACE=grace)
     # Each writes when it begins, and ends when it finds the word "on" there.
     wait_for(lambda: mark.exists() and len(mark.read_text(encoding="utf-8").split()) == 2, process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # the workers get it too, as from a scheduler that ends a job
     if done:
         assert process.stdout.readline() == "Stopping: 2 trials run and have 60 s to end.\n"
         with mark.open("a", encoding="utf-8") as file:

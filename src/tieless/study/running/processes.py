@@ -17,7 +17,7 @@ from multiprocessing.context import SpawnProcess
 from tieless.errors import StudyError
 from tieless.study.running.events import Epoch, Finished
 from tieless.study.running.pool import Died, PoolEvent, Saved
-from tieless.study.running.worker import NAME, NO_GUARD, READY, Checkpoint, Order, RunTrial, work
+from tieless.study.running.worker import NAME, NO_GUARD, READY, STOPS, Checkpoint, Order, RunTrial, work
 from tieless.study.trial import EpochRecord, Result, Trial
 
 _FALSE_STARTS = 3
@@ -76,18 +76,18 @@ def _environment(variables: Mapping[str, str]) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _interrupt_blocked() -> Generator[None]:
-    """Block in which a child starts with Ctrl-C blocked from its first instruction; the parent gets it afterwards."""
+def signals_blocked() -> Generator[None]:
+    """Block in which a child starts with Ctrl-C and SIGTERM blocked from its first instruction; the parent gets them later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Started first of all: its own start would unblock the signal.
+    # Started first of all: its own start would unblock them.
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def pipe(*, duplex: bool) -> tuple[Connection, Connection]:
@@ -106,7 +106,7 @@ def start_worker(run_trial: RunTrial, threads: int) -> Worker:
     """
     try:
         ours, theirs = pipe(duplex=True)
-        with _environment(worker_environment(threads)), _interrupt_blocked():
+        with _environment(worker_environment(threads)), signals_blocked():
             process = mp.get_context("spawn").Process(
                 target=work, args=(theirs, run_trial, threads), name=NAME, daemon=True
             )

@@ -28,7 +28,7 @@ import torch
 from tieless.data import get
 from tieless.data.loading import missing
 from tieless.data.own import is_path, keep, place_of
-from tieless.study.running.processes import how_it_died, over, pipe, received, worker_environment
+from tieless.study.running.processes import how_it_died, over, pipe, received, signals_blocked, worker_environment
 from tieless.study.running.training import versions
 from tieless.study.running.worker import Checkpoint, Order, work
 from tieless.study.trial import MEANING, EpochRecord, Result, Trial
@@ -80,11 +80,12 @@ class _Child:
         handles = (theirs.fileno(), watched.fileno())
         code = f"from tieless.study.running.remote import serve; serve{(*handles, threads)}"
         # Not by multiprocessing: a Dask worker is one of its daemons, which may have no children.
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=handles,
-            env={**os.environ, **worker_environment(threads), **_one_gpu(gpu)},
-        )
+        with signals_blocked():
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=handles,
+                env={**os.environ, **worker_environment(threads), **_one_gpu(gpu)},
+            )
         theirs.close()
         watched.close()
         self.ready = False

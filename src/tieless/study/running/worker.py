@@ -19,6 +19,8 @@ from tieless.study.trial import EpochRecord, Result, Trial
 NAME = "tieless-worker"
 """Name of the process."""
 READY = "ready"
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop a run, not its workers."""
 NO_GUARD = 97
 """Exit code of a worker that met a call of ``run`` while it imported the script which started it."""
 
@@ -74,8 +76,12 @@ def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connect
         parent: Connection that is closed when the process which started this one ends; ``None`` if multiprocessing
             started it.
     """
-    # Ctrl-C reaches every process of the terminal; it is the runner that decides what it means.
+    # They reach every process of a terminal or of a job; it is the runner that decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not SIG_IGN, which a program that a trial starts would inherit.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     starter = mp.parent_process()
     lifeline = parent or (starter.sentinel if starter is not None else None)
     if lifeline is not None:

@@ -103,9 +103,9 @@ def _accuracy(cell: TableCell | None, *, rated: bool) -> str:
         return words.NOTHING
     marks = ", ".join(mark.text for mark in words.marks(cell))
     at = f" at {words.rate(cell.learning_rate, cell.edge)}" if rated else ""
-    if cell.accuracy is None:
+    if cell.value is None:
         return f"{marks}{at}"
-    number = f"{words.value(cell.accuracy.mean)} {words.interval(cell.accuracy)}"
+    number = f"{words.value(cell.value.mean)} {words.interval(cell.value)}"
     return f"{number}{at}{f' ({marks})' if marks else ''}"
 
 
@@ -127,8 +127,8 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
         cell = found[rule]
         error = (
             ""
-            if cell.accuracy is None
-            else f"{words.value(1 - cell.accuracy.mean, digits=2)} {words.interval(cell.accuracy)}"
+            if cell.value is None
+            else f"{words.value(1 - cell.value.mean, digits=2)} {words.interval(cell.value)}"
         )
         body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
     return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)
@@ -168,12 +168,12 @@ def _within_noise(choice: Choice, held_out: float) -> bool | None:
     if choice.within_noise is not None:
         return choice.within_noise
     best = next(one for one in choice.confirmed or choice.tried if one.learning_rate == choice.learning_rate)
-    if best.diverged != second.diverged or best.accuracy is None or second.accuracy is None:
+    if best.diverged != second.diverged or best.value is None or second.value is None:
         return False
     kind = choice.trial.data.split("(")[0]
     samples = held_out * (choice.trial.subset or TRAINING[kind]) * SYMBOLS.get(kind, 1)
-    error = math.sqrt(sum(p * (1 - p) / samples for p in (best.accuracy, second.accuracy)))
-    return abs(best.accuracy - second.accuracy) <= 2 * error
+    error = math.sqrt(sum(p * (1 - p) / samples for p in (best.value, second.value)))
+    return abs(best.value - second.value) <= 2 * error
 
 
 def means(_given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:

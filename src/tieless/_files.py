@@ -21,6 +21,11 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_same(path: Path, *others: Path) -> bool:
+    """True if ``path`` names one of the files that are there, whatever the spelling."""
+    return is_file(path) and any(is_file(other) and path.samefile(other) for other in others)
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file completely or not at all. Its old content stays until the new one is complete.
 

@@ -1,7 +1,9 @@
 """``study ask``, ``report`` and ``merge`` as a shell meets them: exit codes, tables of any origin, joined stores."""
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from tests.study.fakes import claiming, make_result, noisy
 from tieless.cli import main
@@ -108,4 +110,25 @@ def test_a_table_of_any_origin_has_its_means(tmp_path):
     (tmp_path / "t.csv").write_text("method,f1\nnew,0.5\nnew,0.7\nbase,0.1\n", encoding="utf-8")
     output = invoke("report", tmp_path / "t.csv", "--columns", "rule=method,value=f1").output
     assert next(line.split() for line in output.splitlines() if "new" in line)[:3] == ["new", "2", "0.6"]
-    assert invoke("report", tmp_path / "t.csv", "--columns", "rule=method,value=f1", "--out", "x").exit_code == 2
+    assert invoke("report", tmp_path / "t.csv", "--columns", "rule=method,value=f1", "--study", "x").exit_code == 2
+
+
+def test_a_table_of_any_origin_has_a_page_of_its_means(tmp_path):
+    content = "method,f1,set\nnew,0.5,a\nnew,0.7,a\nnew,0.8,a\nbase,nan,a\n<i>x</i>,0.1,b\n"
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    columns = ("--columns", "rule=method,value=f1,cell=set")
+    assert invoke("report", tmp_path / "t.csv", *columns).output.endswith(f"{tmp_path / 't.html'}\n")
+    page = (tmp_path / "t.html").read_text(encoding="utf-8")
+    half = stats.t.ppf(0.975, 2) * np.std([0.5, 0.7, 0.8], ddof=1) / 3**0.5
+    assert (
+        f"<td>3</td>\n      <td><b>0.666667</b></td>\n      <td>{2 / 3 - half:.4g} to {2 / 3 + half:.4g}</td>" in page
+    )
+    assert "<dt>Rows without a value, left out</dt><dd>1</dd>" in page
+    assert "&lt;i&gt;x&lt;/i&gt;" in page
+    assert "<i>" not in page
+    assert "<script" not in page
+    assert invoke("report", tmp_path / "t.csv", *columns, "--out", tmp_path / "p.html").exit_code == 0
+    assert (tmp_path / "p.html").read_text(encoding="utf-8") == page
+    itself = invoke("report", tmp_path / "t.csv", *columns, "--out", tmp_path / "t.csv")
+    assert (itself.exit_code, itself.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8") == content

@@ -271,12 +271,22 @@ def test_a_backup_is_a_study_of_one_file_also_while_it_runs(folder):
         assert copied.results() == whole.results()[:4]
 
 
-def test_a_backup_over_the_store_itself_is_refused(folder):
-    before = (folder / "study.db").read_bytes()
-    Path("link").symlink_to(folder / "study.db")
-    for target in (folder / "study.db", "link"):
-        assert "is the store itself" in invoke("study", "backup", folder, target).stderr
-    assert (folder / "study.db").read_bytes() == before
+@pytest.mark.parametrize(
+    "command",
+    ["backup DIR FILE", "export DIR --format csv --out FILE", "report DIR --out FILE"]
+    + [f"plot {source} --kind table --format svg --out FILE" for source in ("DIR", "FILE")]
+    + ["report FILE --out FILE"],
+)
+def test_no_command_writes_over_what_it_reads(folder, command):
+    invoke("study", "export", folder, "--format", "csv", "--out", "table.csv")
+    read = Path("table.csv") if "DIR" not in command else folder / "study.db"
+    before = read.read_bytes()
+    link = Path(f"link{read.suffix}")
+    link.symlink_to(read)
+    for target in (read, link):
+        words = [{"DIR": folder, "FILE": target}.get(word, word) for word in command.split()]
+        assert re.fullmatch(r"Error: .* is (the store itself|what was read)[^\n]*\n", invoke("study", *words).stderr)
+    assert read.read_bytes() == before
 
 
 HOSTILE = "a \x1b[31mred\x1b]0;title\x07 \x9b2J \u202etxt"

@@ -35,7 +35,7 @@ def test_the_table_shows_the_number_of_the_record(browser, address, report):
     with Visit(browser, address) as visit:
         row = visit.page.locator("table.grid tr", has=visit.page.get_by_role("rowheader", name="constant(1)"))
         numbers = row.locator("td")
-        assert numbers.nth(0).locator("b").inner_text() == words.value(cell.accuracy.mean) == "75.0"
+        assert numbers.nth(0).locator("b").inner_text() == words.value(cell.value.mean) == "75.0"
         assert numbers.nth(1).inner_text() == words.difference(cell.to_tied)
         assert numbers.nth(2).inner_text() == words.difference(cell.to_frozen)
 

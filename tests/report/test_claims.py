@@ -86,10 +86,10 @@ def test_choices_are_shown_with_what_was_tried():
     page = html.render(report)
     for choice in report.choices:
         for tried in choice.tried:
-            assert f"{words.rate(tried.learning_rate)}: {words.value(tried.accuracy)}" in page
+            assert f"{words.rate(tried.learning_rate)}: {words.value(tried.value)}" in page
     (section,) = report.sections
     assert (section.chosen, section.best, len(section.blocks)) == (True, None, 1)
-    assert all(run.accuracy is not None for cell in section.blocks[0].grid.cells for run in cell.runs)
+    assert all(run.value is not None for cell in section.blocks[0].grid.cells for run in cell.runs)
     before = html.render(assemble(plan, results[:3]))
     assert "None is chosen yet." in before
 

@@ -20,8 +20,8 @@ from tieless.study.trial import BackwardPass
 def test_a_cell_holds_the_mean_and_both_differences(typical, report_of):
     (block,) = report_of(typical).sections[0].blocks
     cell = block.grid.cell("constant(1)", "relu")
-    assert cell.accuracy.mean == pytest.approx(0.75)
-    assert cell.accuracy.n == 3
+    assert cell.value.mean == pytest.approx(0.75)
+    assert cell.value.n == 3
     # Pairs: 0.7 - 0.8, 0.78 - 0.82, 0.77 - 0.81.
     assert cell.to_tied.mean == pytest.approx(-0.04)
     assert (cell.to_tied.low, cell.to_tied.high) == (None, None), "three pairs have no interval"
@@ -47,20 +47,20 @@ def test_diverged_seeds_are_counted_and_count_as_chance(typical, report_of):
     report = report_of(typical)
     grid = report.sections[0].blocks[0].grid
     partly, wholly = grid.cell("full_jam", "relu"), grid.cell("full_jam", "logistic")
-    assert (partly.diverged, partly.accuracy.n, partly.to_tied.n) == (1, 3, 3)
-    assert partly.accuracy.mean == pytest.approx((0.1 + 0.66 + 0.64) / 3)
+    assert (partly.diverged, partly.value.n, partly.to_tied.n) == (1, 3, 3)
+    assert partly.value.mean == pytest.approx((0.1 + 0.66 + 0.64) / 3)
     assert partly.to_tied.mean == pytest.approx(0.64 - 0.81)
-    assert (wholly.diverged, wholly.accuracy.mean, wholly.to_tied.mean) == pytest.approx((3, 0.1, 0.1 - 0.71))
-    assert [run.accuracy for run in wholly.runs] == [None] * 3
+    assert (wholly.diverged, wholly.value.mean, wholly.to_tied.mean) == pytest.approx((3, 0.1, 0.1 - 0.71))
+    assert [run.value for run in wholly.runs] == [None] * 3
     assert (report.done, report.diverged, report.run) == (29, 4, 33)
 
 
 def test_one_class_seeds_are_counted_and_count(typical, report_of):
     report = report_of(typical)
     collapsed = report.sections[0].blocks[0].grid.cell("constant(1)", "logistic")
-    assert (collapsed.one_class, collapsed.accuracy.mean) == (3, 0.1)
+    assert (collapsed.one_class, collapsed.value.mean) == (3, 0.1)
     # Three runs of 10,000 test samples each: the exact binomial limit for none of 30,000.
-    assert collapsed.accuracy.half == pytest.approx(1 - 0.025 ** (1 / 30_000))
+    assert collapsed.value.half == pytest.approx(1 - 0.025 ** (1 / 30_000))
     assert report.one_class == 3
 
 
@@ -151,7 +151,7 @@ def test_results_of_different_settings_never_share_a_table(trial, result, report
     results = [result(trial(**change), *[0.5] * change.get("epochs", 2)) for change in changes]
     report = report_of(results)
     assert len(report.sections) == len(changes)
-    assert all(cell.accuracy.n == 1 for s in report.sections for b in s.blocks for cell in b.grid.cells)
+    assert all(cell.value.n == 1 for s in report.sections for b in s.blocks for cell in b.grid.cells)
 
 
 def test_a_block_has_only_the_rows_and_columns_that_it_runs(trial, result, report_of):
@@ -171,7 +171,7 @@ def test_what_has_not_run_is_planned_and_not_counted(trial, result, study):
     grid = report.sections[0].blocks[0].grid
     assert (report.planned, report.run) == (3, 1)
     assert (grid.cell("tied", "relu").planned, len(grid.cell("tied", "relu").runs)) == (2, 1)
-    assert grid.cell("constant(1)", "relu").accuracy is None
+    assert grid.cell("constant(1)", "relu").value is None
 
 
 def test_a_study_that_has_not_started_is_a_report_too(trial, study):
@@ -245,7 +245,7 @@ def test_a_table_and_a_claim_of_the_same_runs_say_the_same_numbers(ends):
     (claimed,) = judge([parse_claim("constant is non-inferior to tied by 1 point")], plan, results)[0].cells
     assert (cell.diverged, cell.failed) == (claimed.candidate.diverged, claimed.candidate.failed)
     if claimed.candidate.mean is not None:
-        assert cell.accuracy.mean == pytest.approx(claimed.candidate.mean)
+        assert cell.value.mean == pytest.approx(claimed.candidate.mean)
     if claimed.differences is None:
         assert cell.to_tied is None
         return
@@ -266,13 +266,13 @@ def test_the_interval_of_a_mean_is_that_of_scipy(counts):
         assemble(_study(result.trial for result in results), results).sections[0].blocks[0].grid.cell("tied", "relu")
     )
     low, high = stats.t.interval(0.95, len(values) - 1, loc=math.fsum(values) / len(values), scale=stats.sem(values))
-    assert (found.accuracy.low, found.accuracy.high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
+    assert (found.value.low, found.value.high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
 
 
 def test_one_value_has_no_interval_and_a_pair_needs_both_seeds(trial, result, report_of):
     made = [result(trial(seed=0), 0.5, 0.75), result(trial(seed=1, backward="constant"), 0.5, 0.5)]
     grid = report_of(made).sections[0].blocks[0].grid
-    one = grid.cell("tied", "relu").accuracy
+    one = grid.cell("tied", "relu").value
     assert (one.n, one.mean, one.half, one.low, one.high, one.clear) == (1, 0.75, None, None, None, False)
     assert grid.cell("constant(1)", "relu").to_tied is None
 
@@ -284,8 +284,8 @@ def test_two_values_are_both_kept_and_have_no_interval(trial, result, report_of)
         for seed, end in enumerate(ends)
     ]
     cell = report_of(made).sections[0].blocks[0].grid.cell("constant(1)", "relu")
-    assert (cell.accuracy.n, cell.accuracy.half, cell.accuracy.values) == (2, None, (0.75, 0.76))
-    assert cell.accuracy.mean == pytest.approx(0.755)
+    assert (cell.value.n, cell.value.half, cell.value.values) == (2, None, (0.75, 0.76))
+    assert cell.value.mean == pytest.approx(0.755)
     assert (cell.to_tied.n, cell.to_tied.half, cell.to_tied.clear) == (2, None, False)
 
 

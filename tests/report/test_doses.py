@@ -36,8 +36,8 @@ def test_a_number_that_alone_differs_is_a_dose(report_of, results):
     assert [(line.settings.optimiser, line.forward) for line in dose.lines] == [("sgd", "relu"), ("adam", "relu")]
     for line in dose.lines:
         assert [point.dose for point in line.points] == [0.1, 0.2, 0.4]
-        assert [point.accuracy.mean for point in line.points] == pytest.approx([0.82, 0.7, 0.42])
-        assert line.points[0].accuracy.half == pytest.approx(4.303 * 0.02 / 3**0.5, rel=1e-3)  # Student's, by a table
+        assert [point.value.mean for point in line.points] == pytest.approx([0.82, 0.7, 0.42])
+        assert line.points[0].value.half == pytest.approx(4.303 * 0.02 / 3**0.5, rel=1e-3)  # Student's, by a table
         assert line.without.mean == 0.9
 
 
@@ -64,7 +64,7 @@ def test_feedback_weights_stand_behind_and_runs_that_diverged_are_counted(report
     made.append(result(trial(backward=rules[2], feedback="fa"), status="diverged"))
     (dose,) = report_of(made).doses
     assert (dose.rule, dose.without) == ("constant(value) through fa", None)
-    assert [(point.accuracy.mean, point.diverged) for point in dose.lines[0].points] == [(0.5, 0), (0.5, 0), (0.1, 1)]
+    assert [(point.value.mean, point.diverged) for point in dose.lines[0].points] == [(0.5, 0), (0.5, 0), (0.1, 1)]
     (stroke,) = dose_chart.draw_dose(dose).strokes
     assert (len(stroke.marks), len(stroke.crosses), stroke.without) == (3, 1, None)
 

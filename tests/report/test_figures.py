@@ -68,7 +68,7 @@ def test_a_heat_map_has_the_means(report):
             if cell is None:
                 assert shown.mask[row, column]
             else:
-                assert shown[row, column] == pytest.approx(100 * cell.accuracy.mean)
+                assert shown[row, column] == pytest.approx(100 * cell.value.mean)
     assert "75.0" in {text.get_text() for text in axes.texts}
 
 

@@ -302,7 +302,7 @@ def test_a_tint_follows_the_number_that_is_printed(points, tint):
         learning_rate=0.1,
         planned=1,
         runs=(),
-        accuracy=None,
+        value=None,
         to_tied=Estimate(2, points / 100, 0.1),
     )
     assert html._heat(cell) == tint

@@ -121,7 +121,7 @@ def test_the_mean_and_the_worst_seed_choose_together_then_the_lowest_rate():
     """By hand: 0.1 has the mean 0.8 and the worst seed 0.7, middle 0.75; 1 has 0.79 and 0.79. A mean alone takes 0.1."""
     (choice,) = chosen(*(judged(r, s, a) for r, s, a in [(0.1, 0, 0.7), (0.1, 1, 0.9), (1, 0, 0.79), (1, 1, 0.79)]))
     assert choice.learning_rate == 1
-    assert [(one.learning_rate, one.accuracy) for one in choice.tried] == [(0.1, pytest.approx(0.8)), (1, 0.79)]
+    assert [(one.learning_rate, one.value) for one in choice.tried] == [(0.1, pytest.approx(0.8)), (1, 0.79)]
     # The worst seed alone would take 1: 0.55, against middles of 0.7 and 0.575.
     (mean,) = chosen(*(judged(r, s, a) for r, s, a in [(0.1, 0, 0.5), (0.1, 1, 0.9), (1, 0, 0.55), (1, 1, 0.65)]))
     assert mean.learning_rate == 0.1
@@ -132,9 +132,7 @@ def test_the_mean_and_the_worst_seed_choose_together_then_the_lowest_rate():
 def test_a_rate_at_which_seeds_diverge_is_worse_than_one_that_learns_little():
     (choice,) = chosen(judged(0.1, 0, 0.3), judged(0.1, 1, 0.3), judged(1, 0, 0.9), judged(1, 1, 0, "diverged"))
     assert choice.learning_rate == 0.1
-    assert (choice.tried[1].diverged, choice.tried[1].accuracy) == (1, pytest.approx((0.9 + 1 / 2) / 2)), (
-        "as claims count"
-    )
+    assert (choice.tried[1].diverged, choice.tried[1].value) == (1, pytest.approx((0.9 + 1 / 2) / 2)), "as claims count"
     (lost,) = chosen(judged(0.1, 0, 0, "diverged"), judged(1, 0, 0, "diverged"))
     assert lost.learning_rate == 0.1
 
@@ -248,8 +246,8 @@ def test_a_choice_of_short_runs_is_confirmed_at_full_length():
     assert confirmed(short, {1: 0.6}) == ({1, 0.1}, None), "one that runs says nothing yet"
     rates, choice = confirmed(short, {1: 0.8, 0.1: 0.7})
     assert (rates, choice.learning_rate, choice.edge) == ({1, 0.1}, 1, 1)
-    assert [one.accuracy for one in choice.confirmed] == [0.7, 0.8]
-    assert [one.accuracy for one in choice.tried] == list(short)
+    assert [one.value for one in choice.confirmed] == [0.7, 0.8]
+    assert [one.value for one in choice.tried] == list(short)
     assert (choice.trial.epochs, choice.confirming) == (1, 5)
 
 

@@ -15,7 +15,7 @@ from tieless.report.figures import (
     plot_table,
     write_figure,
 )
-from tieless.report.html import write
+from tieless.report.html import write, write_table
 from tieless.report.plots import plot_alignment, plot_history, plot_norms, plot_slopes
 from tieless.report.records import Report
 from tieless.report.rule_curve import Line, RuleCurve, curve_of
@@ -48,4 +48,5 @@ __all__ = [
     "table_summary",
     "write",
     "write_figure",
+    "write_table",
 ]

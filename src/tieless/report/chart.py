@@ -114,7 +114,7 @@ def frame(section: Section) -> Frame:
         for curve in panel.curves
         for value in (
             *(edge for point in curve.points for edge in (point.low, point.high)),
-            *(accuracy for stop in curve.stops for accuracy in stop.history if accuracy is not None),
+            *(value for stop in curve.stops for value in stop.history if value is not None),
         )
     ] or [0.0, 1.0]
     metric = section.settings.metric
@@ -170,7 +170,7 @@ def _stroke(curve: Curve, axes: Frame) -> Stroke:
 
 
 def _stop(history: Sequence[float | None], axes: Frame) -> list[tuple[float, float]]:
-    # A run that diverged before it was tested has no accuracy at all: its cross stands on the floor.
+    # A run that diverged before it was tested has no value at all: its cross stands on the floor.
     return [(axes.x(epoch), axes.y(value)) for epoch, value in enumerate(history, start=1) if value is not None] or [
         (axes.x(max(1, len(history))), axes.y(scale_of(axes.metric).of_units(axes.low)))
     ]

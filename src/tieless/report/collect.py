@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from tieless._files import is_file
+from tieless._files import is_file, is_same
 from tieless.errors import StudyError, UntrainableError
 from tieless.report.doses import doses
 from tieless.report.records import (
@@ -37,7 +37,7 @@ from tieless.study.judging.comparison import UNKNOWN, Step, compared, difference
 from tieless.study.judging.pairing import cell as cell_of
 from tieless.study.judging.statistics import Differences, Mean
 from tieless.study.judging.verdicts import judge
-from tieless.study.results.store import Store
+from tieless.study.results.store import FILE as STORE, Store
 from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
 from tieless.study.settings.metrics import ACCURACY, scale_of
@@ -76,6 +76,19 @@ def collect(source: Path, study: Study | None = None) -> Report:
     with Store.open(source) as store:
         results = store.results()
         return assemble(store.study(), results)
+
+
+def check_apart(target: Path, source: Path) -> None:
+    """Check that a file to be written is not the one that was read.
+
+    Args:
+        target: Path of the file to be written.
+        source: Table, or folder of a study.
+    Raises:
+        StudyError: it is.
+    """
+    if is_same(target, source, source / STORE):
+        raise StudyError(f"{target} is what was read: name another --out.")
 
 
 def assemble(study: Study, results: Iterable[Result]) -> Report:
@@ -188,7 +201,7 @@ def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mappi
             learning_rate=trials[0].learning_rate,
             planned=len(trials),
             runs=runs,
-            accuracy=_estimate([run.counted for run in runs if run.counted is not None], step),
+            value=_estimate([run.counted for run in runs if run.counted is not None], step),
             edge=edges.get(trials[0], 0),
             metric=trials[0].metric,
         )
@@ -241,7 +254,7 @@ def _best(blocks: Iterable[Cells]) -> Cells:
     """Each cell at the learning rate with the fewest seeds diverged, and of those the best mean."""
 
     def merit(cell: TableCell) -> tuple[int, float]:
-        return -cell.diverged, scale_of(cell.metric).rank(cell.accuracy.mean if cell.accuracy else None)
+        return -cell.diverged, scale_of(cell.metric).rank(cell.value.mean if cell.value else None)
 
     chosen: dict[tuple[BackwardPass, str], TableCell] = {}
     for place, candidates in _group((cell for cells in blocks for cell in cells.values()), _place).items():
@@ -274,7 +287,7 @@ def _curve(cell: TableCell) -> Curve:
     points = tuple(
         Point(epoch, fmean(values), min(values), max(values))
         for epoch, tested in enumerate(zip(*finished, strict=True), start=1)
-        if (values := [accuracy for accuracy in tested if accuracy is not None])
+        if (values := [value for value in tested if value is not None])
     )
     return Curve(
         cell.backward, points, tuple(Stop(run.seed, run.history) for run in cell.runs if run.status == "diverged")

@@ -92,7 +92,7 @@ def draw_dose(dose: Dose) -> DoseDrawing:
 
 
 def _values(line: DoseLine, metric: str) -> list[float]:
-    found = [point.accuracy for point in line.points] + [line.without]
+    found = [point.value for point in line.points] + [line.without]
     ends = [edge for one in found if one is not None for edge in (one.mean, one.low, one.high) if edge is not None]
     return [_possible(end, metric) for end in ends]
 
@@ -108,9 +108,7 @@ def _asides(lines: int) -> list[float]:
 
 
 def _stroke(line: DoseLine, axes: _Axes, aside: float) -> DoseStroke:
-    told = [
-        (round(axes.x(point.dose) + aside, 1), point.accuracy) for point in line.points if point.accuracy is not None
-    ]
+    told = [(round(axes.x(point.dose) + aside, 1), point.value) for point in line.points if point.value is not None]
     marks = tuple((x, axes.y(one.mean)) for x, one in told)
     return DoseStroke(
         line=stroke_path(marks) if len(marks) > 1 else "",

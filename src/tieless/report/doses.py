@@ -109,9 +109,9 @@ def _lines(
             if cells:
                 base = grid.cell(family.without.rule, forward, family.without.feedback)
                 points = tuple(_point(dose, cell) for dose, cell in cells)
-                lines.append(DoseLine(section.settings, forward, points, None if base is None else base.accuracy))
+                lines.append(DoseLine(section.settings, forward, points, None if base is None else base.value))
     return tuple(lines)
 
 
 def _point(dose: float, cell: TableCell) -> DosePoint:
-    return DosePoint(dose, cell.accuracy, cell.diverged)
+    return DosePoint(dose, cell.value, cell.diverged)

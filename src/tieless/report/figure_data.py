@@ -117,7 +117,7 @@ class FigureData:
                     "section": sections[section.settings],
                     "best": number in best,
                     "told": words.tooltip(cell),
-                    "mean": None if cell.accuracy is None else _short(units(cell.accuracy.mean)),
+                    "mean": None if cell.value is None else _short(units(cell.value.mean)),
                     "rule": str(cell.backward),
                     "forward": cell.forward,
                     "rate": cell.learning_rate,
@@ -184,7 +184,7 @@ class FigureData:
         rows: list[list[Any]] = [["setting", "forward", dose.parameter, "mean", "low", "high", "n", "diverged"]]
         for line in dose.lines:
             for point in line.points:
-                found = point.accuracy or Estimate(0, math.nan, None)
+                found = point.value or Estimate(0, math.nan, None)
                 ends = [None if end is None else _short(units(end)) for end in (found.mean, found.low, found.high)]
                 rows.append([self._titles[line.settings], line.forward, point.dose, *ends, found.n, point.diverged])
         return rows

@@ -17,7 +17,7 @@ from tieless._files import is_file, write_whole
 from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import words
-from tieless.report.collect import BASELINES, collect
+from tieless.report.collect import BASELINES, check_apart, collect
 from tieless.report.forest import margins
 from tieless.report.plots import COLOURS, INK, MARKS, QUIET, figure_of, style_axes
 from tieless.report.printable import printable
@@ -71,6 +71,7 @@ def write_figure(
     content = latex(report).encode() if form == "tex" else _drawn(report, kind, form)
     folder = Path(source).parent if is_file(Path(source)) else Path(source)
     target = target or folder / f"{kind}.{form}"
+    check_apart(target, Path(source))
     try:
         write_whole(target, content)
     except OSError as error:
@@ -215,10 +216,7 @@ def plot_heatmap(report: Report) -> Any:
     for axes, grid in places:
         scale = scale_of(grid.metric)
         means = [
-            [
-                float("nan") if cell is None or cell.accuracy is None else scale.in_units(cell.accuracy.mean)
-                for cell in row
-            ]
+            [float("nan") if cell is None or cell.value is None else scale.in_units(cell.value.mean) for cell in row]
             for row in grid.rows
         ]
         known = [mean for row in means for mean in row if mean == mean]  # noqa: PLR0124 - NaN is not itself
@@ -232,10 +230,10 @@ def plot_heatmap(report: Report) -> Any:
         )
         for row, line in enumerate(grid.rows):
             for column, cell in enumerate(line):
-                if cell is not None and cell.accuracy is not None:
+                if cell is not None and cell.value is not None:
                     share = (means[row][column] - low) / ((high - low) or 1)
                     dark = share > 0.6 if scale.higher else share < 0.4
-                    text = words.value(cell.accuracy.mean, cell.metric)
+                    text = words.value(cell.value.mean, cell.metric)
                     axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
         axes.set_xticks(range(len(grid.forwards)), [_clean(forward) for forward in grid.forwards], fontsize=8)
         axes.set_yticks(range(len(grid.rules)), [_clean(str(rule)) for rule in grid.rules], fontsize=8)
@@ -333,10 +331,10 @@ def _texts(grid: Grid) -> Iterator[list[str]]:
 
 
 def _text(cell: TableCell) -> str:
-    if cell.accuracy is None:
+    if cell.value is None:
         return words.NOTHING
-    rest = words.interval(cell.accuracy, cell.metric)
-    return f"{words.value(cell.accuracy.mean, cell.metric)} {rest if cell.accuracy.n != 2 else f'({rest})'}"
+    rest = words.interval(cell.value, cell.metric)
+    return f"{words.value(cell.value.mean, cell.metric)} {rest if cell.value.n != 2 else f'({rest})'}"
 
 
 def _escaped(text: str) -> str:
@@ -372,7 +370,7 @@ def _names_width(sections: Sequence[Section]) -> float:
 
 
 def _with_results(report: Report) -> Sequence[Section]:
-    found = [section for section in report.sections if any(cell.accuracy is not None for cell in section.table.cells)]
+    found = [section for section in report.sections if any(cell.value is not None for cell in section.table.cells)]
     if not found:
         raise StudyError("Nothing to draw: no trial has a result yet.")
     return found

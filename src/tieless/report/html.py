@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from tieless._files import is_file, write_whole
 from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import chart, claim_words, dose_chart, forest, words
-from tieless.report.collect import BASELINES, collect
+from tieless.report.collect import BASELINES, check_apart, collect
 from tieless.report.figure_data import FigureData
 from tieless.report.printable import printable
 from tieless.report.records import Report, TableCell
 from tieless.study.choose import summary
+from tieless.study.judging.anytable import Group, Runs, groups
 from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass
@@ -46,13 +48,46 @@ def write(source: Path, study: Study | None = None, target: Path | None = None) 
         MissingExtraError: Jinja2 or SciPy is not installed.
     """
     source = Path(source)
-    page = render(collect(source, study))
+    return _put(render(collect(source, study)), source, target)
+
+
+def write_table(runs: Runs, source: Path, target: Path | None = None) -> Path:
+    """Write a page with the means of a table of any origin, whole or not at all.
+
+    Args:
+        runs: Rows of the table.
+        source: File of the table.
+        target: Path of the page, if it is to be another one than beside the table, of the table's name.
+    Returns:
+        Path of the page.
+    Raises:
+        StudyError: the page cannot be written.
+        MissingExtraError: Jinja2 is not installed.
+    """
+    found = groups(runs)
+    ends = [end for group in found for end in (*_interval(group), *group.values)]
+    shared = {"strip": partial(_strip, min(ends), max(ends)), "interval": _interval, "width": forest.WIDTH}
+    page = environment().get_template("table.html.j2", globals=shared).render(name=source.name, runs=runs, groups=found)
+    return _put(page, source, target)
+
+
+def _put(page: str, source: Path, target: Path | None) -> Path:
     target = target or (source.with_suffix(".html") if is_file(source) else source / FILE)
+    check_apart(target, source)
     try:
         write_whole(target, page.encode())
     except OSError as error:
         raise StudyError(f"Cannot write {target}: {error.strerror}. Is the folder writable?") from error
     return target
+
+
+def _interval(group: Group) -> tuple[float, ...]:
+    return () if group.half is None else (group.mean - group.half, group.mean + group.half)
+
+
+def _strip(low: float, high: float, value: float) -> float:
+    """Position of a value on a line of ``forest.WIDTH`` from the lowest to the highest of all."""
+    return round(8 + (value - low) / ((high - low) or 1.0) * (forest.WIDTH - 16), 1)
 
 
 def environment() -> Any:

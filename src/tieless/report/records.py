@@ -2,8 +2,7 @@
 
 A report has sections, one for each setting that is not the learning rate; a section has blocks, one for each
 learning rate; a block has a grid of cells (backward rules down, forwards across) and the curves to it.
-Accuracies are fractions of the test set, seconds are wall time. A study may be judged by another metric than the
-accuracy: then its values stand in the place of accuracies.
+Values are those of the metric on the test samples, accuracies as fractions; seconds are wall time.
 """
 
 from __future__ import annotations
@@ -81,8 +80,8 @@ class Run:
     """One seed of one cell.
 
     Args:
-        history: Test accuracy after each epoch that it finished, ``None`` if it was not tested.
-        counted: Accuracy with which the run counts, chance if it diverged; ``None`` if it failed.
+        history: Metric of the test samples after each epoch that it finished, ``None`` if it was not tested.
+        counted: Value with which the run counts, chance if it diverged; ``None`` if it failed.
     """
 
     trial: str
@@ -93,8 +92,8 @@ class Run:
     counted: float | None
 
     @property
-    def accuracy(self) -> float | None:
-        """Test accuracy after the last epoch; ``None`` for a run that diverged or failed."""
+    def value(self) -> float | None:
+        """Metric of the test samples after the last epoch; ``None`` for a run that diverged or failed."""
         return self.history[-1] if self.status == "done" and self.history else None
 
 
@@ -108,8 +107,8 @@ class TableCell:
         learning_rate: Learning rate of these runs.
         planned: Number of seeds that the study asks for.
         runs: Runs of its seeds, in order of the seed.
-        accuracy: Test accuracy over the seeds, chance for one that diverged, as claims count it; ``None`` if no run has
-            ended, or all failed.
+        value: Metric over the seeds, chance for one that diverged, as claims count it; ``None`` if no run has ended, or
+            all failed.
         to_tied, to_frozen: Median difference of this cell less the baseline of the same forward, paired by seed, as claims
             take it; ``None`` in the baseline itself and if no seed trained in either.
         edge: Number -1 or +1 if the cell was chosen from at least three learning rates and this is the lowest or the
@@ -122,7 +121,7 @@ class TableCell:
     learning_rate: float
     planned: int
     runs: tuple[Run, ...]
-    accuracy: Estimate | None
+    value: Estimate | None
     to_tied: Estimate | None = None
     to_frozen: Estimate | None = None
     edge: int = 0
@@ -171,7 +170,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One epoch of a curve: mean, lowest and highest test accuracy over the seeds that finished."""
+    """One epoch of a curve: mean, lowest and highest value over the seeds that finished."""
 
     epoch: int
     mean: float
@@ -181,7 +180,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Divergence of a run: test accuracies of the finished epochs (possibly none), ``None`` if not tested."""
+    """Divergence of a run: values of the finished epochs (possibly none), ``None`` if not tested."""
 
     seed: int
     history: tuple[float | None, ...]
@@ -189,7 +188,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Test accuracy by epoch under one rule, and the runs that ended early."""
+    """Metric by epoch under one rule, and the runs that ended early."""
 
     backward: BackwardPass
     points: tuple[Point, ...]
@@ -270,10 +269,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class DosePoint:
-    """Result of one dose: ``accuracy`` over the seeds, chance for those that diverged, and how many ``diverged``."""
+    """Result of one dose: ``value`` over the seeds, chance for those that diverged, and how many ``diverged``."""
 
     dose: float
-    accuracy: Estimate | None
+    value: Estimate | None
     diverged: int
 
 

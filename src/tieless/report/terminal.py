@@ -13,7 +13,7 @@ from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
 from tieless.report.records import Estimate, Grid, Report, TableCell
 from tieless.study.choose import summary
-from tieless.study.judging.anytable import Runs, TableVerdict, summary_rows
+from tieless.study.judging.anytable import Runs, TableVerdict, groups
 from tieless.study.judging.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:
@@ -115,11 +115,10 @@ def table_summary(runs: Runs) -> RenderableType:
         "± half of its 95 % interval",
     ):
         shown.add_column(Text(title))
-    for row in summary_rows(runs):
-        half = "n=1" if row["half"] is None else f"{row['half']:.4g}"
-        shown.add_row(*map(Text, (*row["cell"], row["rule"], str(row["runs"]), f"{row['mean']:.6g}", half)))
-    left = f"{runs.without} row{'' if runs.without == 1 else 's'} without a value left out." if runs.without else ""
-    return Printable(Group(shown, Text(left)) if left else shown)
+    for group in groups(runs):
+        half = "n=1" if group.half is None else f"{group.half:.4g}"
+        shown.add_row(*map(Text, (*group.cell, group.rule, str(len(group.values)), f"{group.mean:.6g}", half)))
+    return Printable(Group(shown, Text(runs.left_out)) if runs.left_out else shown)
 
 
 class _FittedGrid:
@@ -158,11 +157,11 @@ class _FittedGrid:
 
 def _cell(cell: TableCell, *, rates: bool) -> Text:
     lines: list[Text] = []
-    if cell.accuracy is not None:
+    if cell.value is not None:
         lines.append(
             Text.assemble(
-                (words.value(cell.accuracy.mean, cell.metric), "bold"),
-                f" {words.interval(cell.accuracy, cell.metric)}",
+                (words.value(cell.value.mean, cell.metric), "bold"),
+                f" {words.interval(cell.value, cell.metric)}",
                 f" @{words.rate(cell.learning_rate, cell.edge)}" if rates else "",
             )
         )

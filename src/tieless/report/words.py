@@ -126,9 +126,9 @@ def tooltip(cell: TableCell) -> str:
     """Source of a cell's numbers, line by line: the seeds' single values, the mean, both differences."""
     lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
     lines += [seed_words(run, cell.metric) for run in cell.runs]
-    if cell.accuracy is not None:
-        mean = with_unit(cell.accuracy.mean, cell.metric, 2)
-        lines.append(f"mean {mean}{_range(cell.accuracy, cell.metric, signed=False)}")
+    if cell.value is not None:
+        mean = with_unit(cell.value.mean, cell.metric, 2)
+        lines.append(f"mean {mean}{_range(cell.value, cell.metric, signed=False)}")
     for baseline, estimate in (("tied", cell.to_tied), ("frozen", cell.to_frozen)):
         if estimate is not None:
             unit = unit_of_differences(cell.metric)
@@ -141,14 +141,14 @@ def seed_words(run: Run, metric: str = ACCURACY) -> str:
     """Result of a seed: ``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
     if run.status == "failed":
         return f"seed {run.seed}: failed"
-    if run.status == "done" and run.accuracy is None:
+    if run.status == "done" and run.value is None:
         return f"seed {run.seed}: not tested"
-    if run.accuracy is None:
+    if run.value is None:
         tested = [found for found in run.history if found is not None]
         before = f", {with_unit(tested[-1], metric, 2)} before" if tested else ""
         counts = "" if run.counted is None else f", counts as {with_unit(run.counted, metric, 2)}"
         return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}{counts}"
-    return f"seed {run.seed}: {with_unit(run.accuracy, metric, 2)}{', single class' if run.one_class else ''}"
+    return f"seed {run.seed}: {with_unit(run.value, metric, 2)}{', single class' if run.one_class else ''}"
 
 
 class Labels:

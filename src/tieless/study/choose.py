@@ -71,7 +71,7 @@ class Tried:
     higher: bool = True
 
     @property
-    def accuracy(self) -> float | None:
+    def value(self) -> float | None:
         """Mean over the seeds; ``None`` if no seed has a value."""
         return fmean(value for _, value in self.values) if self.values else None
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tieless import own, report
-from tieless._files import is_file, write_whole
+from tieless._files import is_file, is_same, write_whole
 from tieless.cli import terminal
 from tieless.cli.options import imported, imports
 from tieless.cli.study.group import FOLDER, study
@@ -237,12 +237,15 @@ def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: s
     """Print the tables of the study in DIR and write DIR/report.html.
 
     For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it. Of a table of any
-    other origin --columns gives the means and their intervals, without a page.
+    other origin --columns gives the means and their intervals.
     """
     if columns is not None:
-        if out is not None or name is not None:
-            raise click.UsageError("--columns prints means and writes no page: leave --out and --study out.")
-        terminal.console().print(report.table_summary(Runs.read(source, Columns.parse(columns))))
+        if name is not None:
+            raise click.UsageError("--columns is for a table that no study made: leave --study out.")
+        runs = Runs.read(source, Columns.parse(columns))
+        page = report.write_table(runs, source, out)
+        terminal.console().print(report.table_summary(runs))
+        terminal.console().print(Text(str(page)), soft_wrap=True)
         return
     found = None if name is None else load_study(name, imports=imports, check=False)
     console = terminal.console()
@@ -347,11 +350,18 @@ def _export(
         raise click.UsageError(f"--format {form} in a file named {out}: give --format {named}, or another name.")
     with Store.open(folder) as store:
         results, plan = store.results(planned=not everything), store.study()
+        if out is not None:
+            _check_apart(out, store)
     name = f"{'alignments' if alignments else 'epochs' if epochs else 'trials'}.{form}"
     file = sys.stdout.buffer if str(out) == "-" else out or folder / name
     export_table(results, file, form=form, study=plan, per_epoch=epochs, alignments=alignments)
     if isinstance(file, Path):
         terminal.console().print(Text(str(file)), soft_wrap=True)
+
+
+def _check_apart(file: Path, store: Store) -> None:
+    if is_same(file, store.file):
+        raise click.UsageError(f"{file} is the store itself: name another file.")
 
 
 @study.command("backup")
@@ -366,8 +376,7 @@ def _backup(folder: Path, file: Path) -> None:
     """
     with Store.open(folder) as store:
         content = store.copy()
-        if is_file(file) and file.samefile(store.file):
-            raise click.UsageError(f"{file} is the store itself: name another FILE.")
+        _check_apart(file, store)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)

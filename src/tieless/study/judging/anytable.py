@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, get_args
+from typing import get_args
 
 from tieless._yaml import write_value
 from tieless.errors import StudyError
@@ -127,6 +126,11 @@ class Runs:
         if not found:
             raise StudyError(f"{file}: no row has a value in {columns.value}.")
         return cls(columns, tuple(found), without, 0.0 if digits > 6 else 10.0**-digits)
+
+    @property
+    def left_out(self) -> str:
+        """Sentence about the rows without a value; empty if there are none."""
+        return f"{self.without} row{'' if self.without == 1 else 's'} without a value left out." if self.without else ""
 
     @property
     def point(self) -> float | None:
@@ -291,22 +295,35 @@ def _lacks(runs: Runs) -> str:
     """Line that says what the table does not tell."""
     lacking = [] if runs.columns.seed else ["seeds, by which runs would be paired (seed=COLUMN)"]
     lacking += ["which runs diverged or collapsed"]
-    left = f" {runs.without} row{'' if runs.without == 1 else 's'} without a value left out." if runs.without else ""
-    return f"The table does not tell {' nor '.join(lacking)}: the claim is judged by its differences alone.{left}"
+    told = f"The table does not tell {' nor '.join(lacking)}: the claim is judged by its differences alone."
+    return f"{told} {runs.left_out}".rstrip()
 
 
-def summary_rows(runs: Runs) -> list[Mapping[str, Any]]:
-    """Rows of a summary: the values of each cell and name, their number, mean and 95 % interval."""
-    groups: dict[tuple[tuple[str, ...], str], list[float]] = {}
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs of one name in one cell of a table.
+
+    Args:
+        cell: Values of the columns of the cell.
+        rule: Name.
+        values: Values in the order of the rows.
+        mean: Mean.
+        half: Half of its 95 % interval; ``None`` of one run.
+    """
+
+    cell: tuple[str, ...]
+    rule: str
+    values: tuple[float, ...]
+    mean: float
+    half: float | None
+
+
+def groups(runs: Runs) -> list[Group]:
+    """Runs of each cell and name, with their mean, in the order of the table."""
+    found: dict[tuple[tuple[str, ...], str], list[float]] = {}
     for run in runs.runs:
-        groups.setdefault((run.cell, run.rule), []).append(run.value)
+        found.setdefault((run.cell, run.rule), []).append(run.value)
     return [
-        {
-            "cell": cell,
-            "rule": rule,
-            "runs": len(values),
-            "mean": fmean(values),
-            "half": Mean.of(values, runs.step).half if len(values) > 1 else None,
-        }
-        for (cell, rule), values in groups.items()
+        Group(cell, rule, tuple(values), fmean(values), Mean.of(values, runs.step).half if len(values) > 1 else None)
+        for (cell, rule), values in found.items()
     ]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Protocol
 
 import torch
@@ -64,6 +65,10 @@ def _exit_with(parent: int | Connection) -> None:
     os._exit(1)
 
 
+def _stay(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal by nothing."""
+
+
 def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connection | None = None) -> None:
     """Send ``READY``, then answer each ``Order`` with its ``EpochRecord``s and its ``Result``, until there are no more.
 
@@ -79,7 +84,7 @@ def work(channel: Connection, run_trial: RunTrial, threads: int, parent: Connect
     # They reach every process of a terminal or of a job; it is the runner that decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not SIG_IGN, which a program that a trial starts would inherit.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTERM, _stay)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     starter = mp.parent_process()

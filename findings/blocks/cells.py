@@ -126,9 +126,7 @@ def beside(given: Sequence[str], lines: Sequence[str], _shown: Judged) -> str:
         rule, published = (part.strip() for part in line.split("|"))
         cell = found[rule]
         error = (
-            ""
-            if cell.value is None
-            else f"{words.value(1 - cell.value.mean, digits=2)} {words.interval(cell.value)}"
+            "" if cell.value is None else f"{words.value(1 - cell.value.mean, digits=2)} {words.interval(cell.value)}"
         )
         body.append([f"`{rule}`", error, published, words.rate(cell.learning_rate, cell.edge)])
     return table(["Way back", "Error, %", f"{peer}'s", "Learning rate"], body)

@@ -145,7 +145,7 @@ TASKS = {
         "[Run a study](../run-a-study.md)",
         (
             "export_table export_runs load_table trial_rows epoch_rows alignment_rows collect Report write table claims table_claim "
-            "table_summary Watch plot_curves plot_table plot_heatmap plot_forest latex write_figure FigureFormat Kind curve_of draw_rule "
+            "table_summary Watch plot_curves plot_table plot_heatmap plot_forest latex write_figure write_table FigureFormat Kind curve_of draw_rule "
             "RuleCurve Line"
         ),
     ),

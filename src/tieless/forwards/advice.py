@@ -1,4 +1,4 @@
-"""Which rule to start with: the one table behind errors, ``tieless rules --for`` and the page "Which rule do I choose?"."""
+"""Table of the rules to start with, behind errors, ``tieless rules --for`` and the page "Which rule do I choose?"."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 from onnxruntime import quantization
 from tieless_runtime import Model, Network
 from tieless_runtime.bits import BitProduct
+from tieless_runtime.dense import ByteProduct
 from tieless_runtime.kernels import rows
 from tieless_runtime.operations import Conv, Linear, Operation, Threshold
 from tieless_runtime.paths import runnable
@@ -39,6 +40,7 @@ from tieless.models import MLP, ResidualCNN
 from tieless.nn import freeze, quantize_weights
 
 RNG = np.random.default_rng(0)
+WORK = ("product", "bits", "convolution", "networks")
 
 
 @intrinsic
@@ -85,7 +87,8 @@ def packed_words(x: np.ndarray) -> np.ndarray:
     """Signs of floats ``(n, height, width, channels)`` as a value of one bit."""
     channels = x.shape[-1]
     out = np.empty((x.size // channels, channels // 64), np.uint64)
-    rows.one_bit(x.reshape(-1, channels), np.zeros(channels, np.float32), np.full(channels // 16, 0xFFFF), True, out)
+    edges, up = np.zeros(channels, np.float32), np.full(channels // 16, 0xFFFF)
+    rows.one_bit(x, edges, up, True, len(out), out)
     return out.reshape(1, *x.shape[:-1], -1)
 
 
@@ -128,6 +131,33 @@ def product(threads: int, rounds: int, n: int = 256, k: int = 1024, m: int = 102
         seconds = medians({"rate": lambda: _count(1_000_000)}, rounds=rounds, clock=clock_of(threads))["rate"]
         share = n * m * (k / 64) / times["bits to bits, avx512"] / (128 * 1_000_000 / seconds)
         print(f"\nShare of the machine's own rate of xor + popcount + add: {100 * share:.0f} %")
+
+
+def few_bits(threads: int, rounds: int, n: int = 256, k: int = 1024, m: int = 1024) -> None:
+    """Products of a few bits, as bits and as bytes."""
+    cases: dict[str, Callable[[], object]] = {}
+    for planes, bits in ((1, 1), (1, 2), (1, 4), (2, 2), (1, 8), (2, 4), (4, 4), (8, 8)):
+        value = codes((k,), 0, 1, 2**planes - 1)
+        weight = Weight("integer", RNG.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (m, k)).astype(np.int8), bits)
+        operation = Linear(
+            name="", inputs=("x",), output="y", weight=Weight("binary", signs(m, k)) if bits == 1 else weight, bias=None
+        )
+        numbers = RNG.integers(0, 2**planes, (n, 1, 1, k)).astype(np.int32)
+        words = np.empty((planes, n, k // 64), np.uint64)
+        rows.codes(numbers.reshape(n, k), 0, 1, words)
+        given = words.reshape(planes, n, 1, 1, -1)
+        counted = BitProduct(operation, value, (1, 1), None, runnable()[0])
+        whole = ByteProduct(operation, value, k, (1, 1), None, runnable()[0])
+        assert (counted(given) == whole(numbers)).all()
+        name = f"numbers of {planes}, weights of {bits}"
+        cases[f"{name}: bits"] = lambda counted=counted, given=given: counted(given)
+        cases[f"{name}: bytes"] = lambda whole=whole, numbers=numbers: whole(numbers)
+    times = medians(cases, rounds=rounds, clock=clock_of(threads))
+    print(
+        f"\nProduct of a few bits {n} x {k} x {m}, one thread of ours\n\n| bits | as bits, ms | as bytes, ms |\n|---|---|---|"
+    )
+    for name in dict.fromkeys(each.rpartition(":")[0] for each in cases):
+        print(f"| {name} | {1e3 * times[name + ': bits']:.3f} | {1e3 * times[name + ': bytes']:.3f} |")
 
 
 def onnx_calls(model: nn.Module, x: torch.Tensor, threads: int) -> dict[str, Callable[[], object]]:
@@ -245,13 +275,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--layers", action="store_true")
-    parser.add_argument("--only", choices=["product", "convolution", "networks"], nargs="*")
+    parser.add_argument("--only", choices=WORK, nargs="*")
     given = parser.parse_args()
-    wanted = given.only or ["product", "convolution", "networks"]
+    wanted = given.only or WORK
     torch.set_num_threads(given.threads)
     print(f"{machine()}, numba {numba.__version__}, kernels {', '.join(runnable())}")
     if "product" in wanted:
         product(given.threads, given.rounds)
+    if "bits" in wanted:
+        few_bits(given.threads, given.rounds)
     if "convolution" in wanted:
         for batch in (1, 64):
             convolution(batch, given.threads, given.rounds)
@@ -260,7 +292,9 @@ def main() -> None:
             for batch in (1, 256):
                 whole(name, model, batch, given.threads, given.rounds)
             if given.layers:
-                layers(name, pack(model, torch.rand(100, 1, 28, 28)).network, given.rounds)
+                for ends in ("float", "int8"):
+                    packed = pack(model, torch.rand(100, 1, 28, 28), ends)
+                    layers(f"{name}, {ends} ends", packed.network, given.rounds)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def ours(kernel: np.ndarray, x: np.ndarray) -> np.ndarray:
 
     def call() -> np.ndarray:
         words = np.empty((x.size // CHANNELS, CHANNELS // 64), np.uint64)
-        rows.one_bit(x.reshape(-1, CHANNELS), edges, up, True, words)
+        rows.one_bit(x, edges, up, True, len(words), words)
         return product(words.reshape(1, *x.shape[:-1], -1))
 
     return call

@@ -11,6 +11,7 @@ from tieless_runtime.operations import (
     Lif,
     Linear,
     MaxPool,
+    MeanPool,
     Prelu,
     Quantise,
     Rescale,
@@ -19,6 +20,7 @@ from tieless_runtime.operations import (
     Threshold,
 )
 from tieless_runtime.values import floats
+from tieless_runtime.weights import Weight
 
 from tests.runtime.networks import weight
 
@@ -74,25 +76,83 @@ def networks(draw, kind, weights):
     bits = draw(st.integers(2, 8)) if weights == "integer" else 0
     if kind.startswith("conv"):
         groups = draw(st.sampled_from([g for g in (1, 1, 1, 3, channels) if channels % g == 0 and outputs % g == 0]))
-        kernel = tuple(draw(st.integers(1, min(4, size))) for size in shape[1:])
-        reach = [
-            draw(st.sampled_from([d for d in (1, 2, 3) if d * (k - 1) < size]))
-            for k, size in zip(kernel, shape[1:], strict=True)
-        ]
-        settings = {
-            "dilation": tuple(reach),
-            "stride": tuple(draw(st.integers(1, 3)) for _ in kernel),
-            "padding": tuple(draw(st.integers(0, d * (k - 1))) for d, k in zip(reach, kernel, strict=True)),
-            "groups": groups,
-        }
-        value = made.add(
-            Conv, weight=weight(rng, weights, (outputs, channels // groups, *kernel), bits), bias=bias, **settings
-        )
+        kernel, settings = windows(draw, shape)
+        drawn = weight(rng, weights, (outputs, channels // groups, *kernel), bits)
+        value = made.add(Conv, weight=drawn, bias=bias, groups=groups, **settings)
     else:
         value = made.add(Linear, weight=weight(rng, weights, (outputs, value.size), bits), bias=bias)
     following(draw, rng, made, value)
     images = rng.integers(-9, 9, (draw(st.integers(1, 5)), *shape)).astype(np.float32)
     return made.network, images
+
+
+def windows(draw, shape):
+    """Settings of windows over the places of a value, and the kernel."""
+    kernel = tuple(draw(st.integers(1, min(4, size))) for size in shape[1:])
+    reach = [
+        draw(st.sampled_from([d for d in (1, 2, 3) if d * (k - 1) < size]))
+        for k, size in zip(kernel, shape[1:], strict=True)
+    ]
+    return kernel, {
+        "dilation": tuple(reach),
+        "stride": tuple(draw(st.integers(1, 3)) for _ in kernel),
+        "padding": tuple(draw(st.integers(0, d * (k - 1))) for d, k in zip(reach, kernel, strict=True)),
+    }
+
+
+@st.composite
+def networks_of_numbers(draw, kind):
+    """Network of a product of integers or of floats, whose sums floats hold exactly, with a pool before or behind it."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels, dims = draw(st.sampled_from([1, 2, 3, 5, 16, 19])), draw(st.sampled_from([0, 1, 2, 2]))
+    made = Builder((channels, *(draw(st.integers(1, 9)) for _ in range(dims))))
+    value, low, high = made.values["input"], -9, 9
+    if kind == "integers":
+        low, high = draw(st.sampled_from([(0, 255), (-128, 127), (-9, -3), (3, 200), (-300, 300), (0, 32767)]))
+        value = made.add(Quantise, scale=draw(st.sampled_from([1.0, 0.5])), low=low, high=high)
+    if dims and draw(st.integers(0, 3)) == 0:
+        value = pooled(draw, rng, made, value)
+    outputs = draw(st.sampled_from([1, 7, 16, 33, 64, 70]))
+    weights, bits = draw(st.sampled_from([("binary", 0), ("ternary", 0), ("integer", 3), ("integer", 8)]))
+    if len(value.shape) > 1 and draw(st.booleans()):
+        value = made.add(Flatten)
+    conv = len(value.shape) > 1
+    kernel, settings = windows(draw, value.shape) if conv else ((), {})
+    groups = draw(st.sampled_from([g for g in (1, 1, channels) if outputs % g == 0])) if conv else 1
+    drawn = weight(rng, weights, (outputs, value.channels // groups, *kernel), bits)
+    bias = rng.integers(-99, 99, outputs).astype(np.int32)
+    if kind == "floats":
+        drawn, bias = Weight("float", drawn.values.astype(np.float32)), bias.astype(np.float32)
+    bias = draw(st.sampled_from([None, bias]))
+    value = made.add(
+        Conv if conv else Linear, weight=drawn, bias=bias, **settings, **({"groups": groups} if conv else {})
+    )
+    after = draw(st.sampled_from(["nothing", "threshold", "pool", "product"]))
+    if after == "threshold":
+        edges = rng.integers(-60, 60, (draw(st.sampled_from([1, 1, 2])), outputs))
+        edges = edges.astype(np.int32 if kind == "integers" else np.float32)
+        made.add(Threshold, thresholds=edges, direction=rng.choice([-1, 1], outputs).astype(np.int8), low=-1, step=2)
+    elif after == "pool" and conv:
+        pooled(draw, rng, made, value)
+    elif after == "product" and not conv:
+        made.add(Linear, weight=weight(rng, "ternary", (5, outputs)), bias=None)
+    samples = rng.integers(low - 9, high + 9, (draw(st.integers(1, 6)), *made.shape))
+    return made.network, samples.astype(np.float32)
+
+
+def pooled(draw, rng, made, value):
+    """Add a pool of numbers."""
+    kernel, settings = windows(draw, value.shape)
+    if draw(st.booleans()):
+        least = draw(st.sampled_from([None, None, rng.integers(0, 2, value.channels).astype(np.uint8)]))
+        settings["padding"] = tuple(min(each, k // 2) for each, k in zip(settings["padding"], kernel, strict=True))
+        return made.add(MaxPool, kernel=kernel, least=least, **settings)
+    if value.kind == "float":
+        # Means of as many numbers as a power of two are exact.
+        kernel = tuple(1 << (size.bit_length() - 1) for size in kernel)
+        padding = tuple(min(size // 2, pad) for size, pad in zip(kernel, settings["padding"], strict=True))
+        return made.add(MeanPool, kernel=kernel, stride=settings["stride"], padding=padding)
+    return made.add(SumPool, kernel=kernel, stride=settings["stride"])
 
 
 def lines(rng, made, channels):

@@ -34,6 +34,17 @@ def test_a_layer_is_what_the_reference_says(kind, weights, path, data):
 
 
 @pytest.mark.parametrize("path", HERE)
+@pytest.mark.parametrize("kind", ["integers", "floats"])
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_product_of_numbers_is_what_the_reference_says(kind, path, data):
+    """Integers of one byte and of more, and floats whose sums are exact, as no order of additions is promised."""
+    network, samples = data.draw(layers.networks_of_numbers(kind))
+    expected = tieless_runtime.evaluate(network, samples)[network.output]
+    assert (tieless_runtime.Model(network, path=path)(samples) == expected).all()
+
+
+@pytest.mark.parametrize("path", HERE)
 def test_threads_and_parts_change_nothing(path, monkeypatch):
     network = small_network(np.random.default_rng(3))
     images = np.random.default_rng(4).random((37, 1, 8, 8))

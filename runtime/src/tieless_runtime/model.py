@@ -76,9 +76,12 @@ class Model:
             return self(np.zeros((1, *self.network.shape)))[:0]
         plan = self._prepared()
         size = self._samples_at_a_time(len(batch))
+        if len(batch) <= size:
+            scores = plan.run(batch)
+            return scores[0] if single else scores
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         found = list(map(plan.run, parts) if self._pool is None else self._pool.map(plan.run, parts))
-        scores = found[0] if len(found) == 1 else np.concatenate(found)
+        scores = np.concatenate(found)
         return scores[0] if single else scores
 
     def _prepared(self) -> Plan:

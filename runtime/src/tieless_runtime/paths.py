@@ -25,7 +25,7 @@ def runnable() -> tuple[str, ...]:
     else:
         features: Any = llvm.get_host_cpu_features()
         found = {name for name, has in features.items() if has}
-    wide = ("avx512",) if {"avx512f", "avx512vpopcntdq"} <= found else ()
+    wide = ("avx512",) if {"avx512f", "avx512vpopcntdq", "avx512vnni"} <= found else ()
     return (*wide, *(("avx2",) if "avx2" in found else ()), "plain")
 
 

@@ -15,15 +15,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tieless_runtime import reference
-from tieless_runtime.bits import BitProduct, can_count, ungrouped, weights_by_place, window_of, words_of
-from tieless_runtime.kernels import floats, rows
+from tieless_runtime.bits import BitProduct, can_count, ungrouped
+from tieless_runtime.dense import ByteProduct, FloatProduct, OneBit, Quantiser, can_be_bytes
+from tieless_runtime.kernels import rows
 from tieless_runtime.network import INPUT, Network
 from tieless_runtime.operations import (
     Add,
@@ -48,11 +48,10 @@ from tieless_runtime.operations import (
     Threshold,
 )
 from tieless_runtime.values import Value
+from tieless_runtime.windows import words_of
 
 Array = NDArray[Any]
 Step = Callable[[list[Array]], Array]
-EXACT = 2**24
-"""Largest magnitude up to which float32 holds every integer."""
 
 
 def laid_out(value: Value) -> tuple[int, int, int]:
@@ -108,22 +107,14 @@ class Plan:
 
     def _add(self, operation: Operation) -> set[str]:
         """Add the step of an operation, and of those that are done with it; the names of what they make."""
-        value = self._values[operation.inputs[0]]
-        if isinstance(operation, Conv) and value.kind != "float":
-            operation = ungrouped(operation)
-        if isinstance(operation, (Linear, Conv)) and can_count(operation, value):
-            step = self._only_user(operation.output, Threshold)
-            step = cast(
-                "Threshold | None", step if step is not None and len(cast("Threshold", step).thresholds) == 1 else None
-            )
-            counted = BitProduct(operation, value, self._places[operation.inputs[0]][1:], step, self._path)
-            last = step or operation
-            self._append(operation.name, operation.inputs, last.output, lambda x: counted(x[0]))
-            return {operation.output, last.output}
+        if isinstance(operation, Quantise):
+            return self._quantise(operation)
+        if isinstance(operation, (Linear, Conv)):
+            return self._product(operation)
         plain = all(self._places[name] == laid_out(self._values[name]) for name in operation.inputs)
         if plain and self._is_float(operation) and isinstance(operation, (Affine, Add, Prelu)):
             return self._line(operation)
-        made = self._dense(operation, value) if isinstance(operation, (Linear, Conv)) else self._other(operation, value)
+        made = self._other(operation, self._values[operation.inputs[0]])
         self._append(operation.name, operation.inputs, operation.output, made or self._by_reference(operation))
         return {operation.output}
 
@@ -181,58 +172,51 @@ class Plan:
 
     # Steps.
 
-    def _dense(self, operation: Linear | Conv, value: Value) -> Step | None:
-        """Product in float32, of integers in parts whose sums are small enough to be exact; ``None`` if it is not one."""
+    def _quantise(self, operation: Quantise) -> set[str]:
+        """Integers of floats, as the bytes that a product takes, if it is all that does."""
+        user, value = self._only_user(operation.output, Linear, Conv), self._values[operation.output]
+        if user is not None and can_be_bytes(ungrouped(cast("Linear | Conv", user)), value):
+            self._places[operation.output] = self._places[operation.inputs[0]]
+            return {operation.output, *self._product(cast("Linear | Conv", user), operation)}
+
+        whole = Quantiser(operation)
+        self._append(
+            operation.name,
+            operation.inputs,
+            operation.output,
+            lambda inputs: whole(inputs[0], np.empty(inputs[0].shape, np.int32)),
+        )
+        return {operation.output}
+
+    def _product(self, operation: Linear | Conv, before: Quantise | None = None) -> set[str]:
+        """Product in bits, in integers or in float32, from floats if its input is quantised, and the threshold behind it."""
+        value, (channels, *place) = self._values[operation.inputs[0]], self._places[operation.inputs[0]]
+        here = place[0], place[1]
+        if value.kind != "float":
+            operation = ungrouped(operation)
+        after = cast("Threshold | None", self._only_user(operation.output, Threshold))
+        after = after if after is not None and len(after.thresholds) == 1 else None
+        counts, whole = can_count(operation, value), can_be_bytes(operation, value)
         if isinstance(operation, Conv) and operation.groups > 1:
-            return None
-        exact = not self._is_float(operation)
-        channels, *place = self._places[operation.inputs[0]]
-        window = window_of(operation, (place[0], place[1]))
-        kernel, stride, padding, dilation = window
-        places = (np.array(place) + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        by_place = weights_by_place(operation, (place[0], place[1]))
-        by_place = by_place.reshape(len(by_place), -1)
-        columns, width, blocks = *by_place.shape, -(-len(by_place) // 16)
-        bias = np.zeros(columns, np.int32) if operation.bias is None else operation.bias
-        count = _parts(by_place, max(-value.low, value.high)) if exact else 1
-        if count > width:
-            return None
-        laid = np.zeros((16 * blocks, width), np.float32)
-        laid[:columns] = by_place
-        ends = [width * part // count for part in range(count + 1)]
-        parts = [
-            (start, end, np.ascontiguousarray(laid[:, start:end].reshape(blocks, 16, -1).transpose(0, 2, 1)))
-            for start, end in pairwise(ends)
-        ]
-        # Integers are added as such.
-        added = bias if exact else np.zeros(columns, np.int32)
-        offsets = np.zeros(16 * blocks, np.float32)
-        offsets[:columns] = 0 if exact else bias
-        code = value.kind == "code"
+            self._append(operation.name, operation.inputs, operation.output, self._by_reference(operation))
+            return {operation.output}
+        made: Callable[[Any], Array] = (
+            BitProduct(operation, value, here, after, self._path)
+            if counts
+            else ByteProduct(operation, value, channels, here, after, self._path, before)
+            if whole
+            else FloatProduct(operation, channels, here, after, self._path)
+        )
 
         def step(inputs: list[Array]) -> Array:
-            x = (
-                self._decoded(inputs[0], value, channels, np.float32)
-                if code
-                else inputs[0].astype(np.float32, copy=False)
-            )
-            n = len(x)
-            rows_in_all = n * int(places.prod())
-            out = np.empty((rows_in_all, 16 * blocks), np.int32 if exact else np.float32)
-            size = max(4, 2**17 // (4 * width) // 4 * 4)
-            for start in range(0, rows_in_all, size):
-                part = out[start : start + size]
-                seen = np.empty((len(part), width), np.float32)
-                rows.gather(x, *window, places, start, seen)
-                for first, end, weights in parts:
-                    sums = part if not exact else np.empty(part.shape, np.float32)
-                    floats.product(np.ascontiguousarray(seen[:, first:end]), weights, offsets, sums)
-                    if exact:
-                        part[...] = sums if first == 0 else part + sums.astype(np.int32)
-            found = out[:, :columns].reshape(n, *places, columns)
-            return found + added if exact else np.ascontiguousarray(found)
+            x = inputs[0]
+            if value.kind == "code" and not counts:
+                x = self._decoded(x, value, channels, np.int32 if whole else np.float32)
+            return made(x if counts or whole else x.astype(np.float32, copy=False))
 
-        return step
+        last = after or operation
+        self._append(operation.name, (before or operation).inputs, last.output, step)
+        return {operation.output, last.output}
 
     def _line(self, first: Operation) -> set[str]:
         """Lines, sums with another value and PReLUs that follow each other, in one pass."""
@@ -309,7 +293,7 @@ class Plan:
             return lambda inputs: np.concatenate(inputs, axis=-1)
         if isinstance(operation, (Affine, Prelu, Rescale)) and value.kind == "int" and not self._is_float(operation):
             return self._fraction(operation)
-        if isinstance(operation, (Relu, Tanh, Sigmoid, Quantise, Rescale, Affine, Prelu)) and value.kind != "code":
+        if isinstance(operation, (Relu, Tanh, Sigmoid, Rescale, Affine, Prelu)) and value.kind != "code":
             return self._elementwise(operation, value)
         if (
             isinstance(operation, Add)
@@ -326,16 +310,8 @@ class Plan:
     def _threshold(self, operation: Threshold) -> Step:
         result = self._values[operation.output]
         if len(operation.thresholds) == 1 and result.channels % 16 == 0:
-            edges = np.ascontiguousarray(operation.thresholds[0])
-            up = np.packbits(operation.direction > 0, bitorder="little").view("<u2").astype(np.int64)
-
-            def one(inputs: list[Array]) -> Array:
-                x = inputs[0]
-                out = np.empty((math.prod(x.shape[:-1]), words_of(x.shape[-1])), np.uint64)
-                rows.one_bit(x.reshape(-1, x.shape[-1]), edges, up, x.dtype == np.float32, out)
-                return out.reshape(1, *x.shape[:-1], -1)
-
-            return one
+            one = OneBit(operation)
+            return lambda inputs: one(inputs[0])
 
         def step(inputs: list[Array]) -> Array:
             x = inputs[0]
@@ -390,6 +366,8 @@ class Plan:
         if value.kind == "code":
             self._places[operation.output] = (channels, height, width)
             return lambda inputs: inputs[0]
+        if channels == 1 or height * width == 1:
+            return lambda inputs: inputs[0].reshape(-1, 1, 1, value.size)
         return lambda inputs: np.ascontiguousarray(inputs[0].transpose(0, 3, 1, 2)).reshape(-1, 1, 1, value.size)
 
     def _fraction(self, operation: Affine | Prelu | Rescale) -> Step:
@@ -458,18 +436,6 @@ class Plan:
             )
 
         return step
-
-
-def _parts(weights: Array, most: int) -> int:
-    """Number of equal parts of each row in which no sum with numbers up to ``most`` goes beyond ``EXACT``."""
-    sizes = np.abs(weights.astype(np.int64)) * most
-    count = 1
-    while count <= sizes.shape[1]:
-        ends = [sizes.shape[1] * part // count for part in range(count)]
-        if int(np.add.reduceat(sizes, ends, axis=1).max()) <= EXACT:
-            break
-        count *= 2
-    return count
 
 
 def _before(operation: Operation, chain: Sequence[Operation], start: str) -> str:

@@ -1,7 +1,4 @@
-"""Products of floats over tiles: 4 rows times 4 vectors of 16 columns, or a row that is left times 8, whose sums stay in registers.
-
-Integers use them too, as long as no partial sum is beyond 2^24: float32 holds those exactly.
-"""
+"""Products of floats over tiles: 4 rows times 4 vectors of 16 columns, or a row that is left times 8, whose sums stay in registers."""
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false
@@ -15,13 +12,15 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from tieless_runtime.kernels.places import following
+
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(F32, 16)
 ROWS = 4
 # Places in a frame.
 ROW, OUT = 0, 4
-WEIGHTS, BLOCK, COUNT, BIAS = range(8, 12)
-FRAME = 12
+WEIGHTS, BLOCK, COUNT, OFFSETS, BIAS = range(8, 13)
+FRAME = 13
 
 
 def _tile(height, blocks):  # noqa: C901  (loops over rows and vectors, unrolled)
@@ -37,7 +36,7 @@ def _tile(height, blocks):  # noqa: C901  (loops over rows and vectors, unrolled
                 found.align = 4
                 return found
 
-            weights, block, bias = argument(WEIGHTS), argument(BLOCK), argument(BIAS)
+            weights, block, bias, offsets = argument(WEIGHTS), argument(BLOCK), argument(BIAS), argument(OFFSETS)
             rows = [argument(ROW + row) for row in range(height)]
             firsts = [load(builder.add(bias, ir.Constant(I64, 64 * number)), VECTOR) for number in range(blocks)]
             sums = [[cgutils.alloca_once_value(builder, first) for first in firsts] for _ in rows]
@@ -53,7 +52,7 @@ def _tile(height, blocks):  # noqa: C901  (loops over rows and vectors, unrolled
                     load(builder.add(column, builder.mul(block, ir.Constant(I64, number))), VECTOR)
                     for number in range(blocks)
                 ]
-                place = builder.shl(loop.index, ir.Constant(I64, 2))
+                place = load(builder.add(offsets, builder.shl(loop.index, ir.Constant(I64, 3))), I64)
                 for row, totals in zip(rows, sums, strict=True):
                     number = load(builder.add(row, place), F32)
                     first = builder.insert_element(undefined, number, ir.Constant(I32, 0))
@@ -77,19 +76,23 @@ _wide, _narrow, _long, _short = _tile(ROWS, 4), _tile(ROWS, 1), _tile(1, 8), _ti
 
 
 @numba.njit(nogil=True, cache=True)
-def product(rows, weights, bias, out):
-    """Product ``rows (r, k)`` times ``weights (blocks, k, 16)`` plus ``bias (16 blocks,)``, into ``out (r, 16 blocks)``."""
+def product(_choice, x, offsets, steps, weights, bias, count, out):
+    """Product of all windows with ``weights (blocks, k, 16)`` plus ``bias (16 blocks,)``, into ``out (..., 16 blocks)`` of ``count`` windows.
+
+    ``x`` is padded, ``offsets`` and ``steps`` say where the numbers of a window and the windows lie in it.
+    """
     frame_ = np.empty(FRAME, np.int64)
     frame = frame_.ctypes.data
-    count, length = rows.shape
-    blocks = weights.shape[0]
-    frame_[BLOCK], frame_[COUNT] = 64 * length, length
+    blocks, length, _ = weights.shape
+    frame_[BLOCK], frame_[COUNT], frame_[OFFSETS] = 64 * length, length, offsets.ctypes.data
+    address, side, top = x.ctypes.data, 0, 0
     for first in range(0, count, ROWS):
         frame_[WEIGHTS], frame_[BIAS] = weights.ctypes.data, bias.ctypes.data
         for row in range(ROWS):
-            place = min(first + row, count - 1)
-            frame_[ROW + row] = rows.ctypes.data + place * 4 * length
-            frame_[OUT + row] = out.ctypes.data + place * 64 * blocks
+            frame_[ROW + row] = address
+            frame_[OUT + row] = out.ctypes.data + min(first + row, count - 1) * 64 * blocks
+            if first + row + 1 < count:
+                address, side, top = following(address, side, top, steps)
         alone = first + 1 == count
         most = 8 if alone else 4
         block = 0

@@ -7,11 +7,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from tieless_runtime.kernels.places import following
 from tieless_runtime.kernels.tiles import (
     BLOCK,
     FLIPS,
     FRAME,
     LEVEL,
+    OFFSETS,
     OUT,
     PAIRS,
     ROW,
@@ -25,51 +27,45 @@ from tieless_runtime.kernels.tiles import (
 
 
 @numba.njit(nogil=True, cache=True)
-def product(
-    variant,
-    acts,
-    act_row,
-    weights,
-    block_bytes,
-    words,
-    table,
-    pairs,
-    levels,
-    level_row,
-    kinds,
-    flips,
-    out,
-    out_row,
-    columns,
-    count,
-):
-    """Product of ``count`` rows with ``columns`` columns.
+def product(variant, x, offsets, steps, weights, pairs, levels, kinds, flips, count, out):
+    """Product of all windows with all columns.
 
     Args:
         variant: Variant.
-        acts, act_row: Address of the first row's words, and bytes from one row to the next.
-        weights, block_bytes: Address of the words of eight columns beside each other, and bytes of eight columns.
-        words: Words of a row.
-        table, pairs: Address of the pairs of planes, four integers each, and their number.
-        levels, level_row: Address of the levels of each kind of row, int64, and bytes of one kind.
-        kinds: Kind of each row; empty if all are of kind 0.
-        flips: Address of a byte for eight columns.
-        out, out_row: Address of the result, and bytes of one row.
-        columns: Number of columns, a multiple of 8.
-        count: Number of rows.
+        x: Words ``(planes, images, height, width, words)``, padded.
+        offsets, steps: Bytes to the words of a window, and where windows lie.
+        weights: Words of eight columns beside each other, ``(planes, columns / 8, words, 8)``.
+        pairs: Pairs of planes: of the weights and of ``x``, bits by which a count is shifted, and its sign as 0 or -1.
+        levels: Levels of each kind of place and column, int64.
+        kinds: Kind of each place; empty if all are of kind 0.
+        flips: Byte for eight columns.
+        count: Number of windows.
+        out: Result: words, or int32 for all columns, of each window.
     """
     rows, blocks, out_bits = shape_of(variant)
+    planes, _, words, _ = weights.shape
+    columns, out_row = levels.shape[1], out.itemsize * out.shape[-1]
+    table = np.empty((len(pairs), 4), np.int64)
+    for pair in range(len(pairs)):
+        table[pair, 0] = pairs[pair, 0] * (weights.size // planes * 8)
+        table[pair, 1] = pairs[pair, 1] * (x.size // x.shape[0] * 8)
+        table[pair, 2:] = pairs[pair, 2:]
     frame_ = np.empty(FRAME, np.int64)
     frame = frame_.ctypes.data
-    frame_[BLOCK], frame_[WORDS], frame_[TABLE], frame_[PAIRS] = block_bytes, words, table, pairs
+    frame_[BLOCK], frame_[WORDS], frame_[OFFSETS] = 64 * words, words, offsets.ctypes.data
+    frame_[TABLE], frame_[PAIRS] = table.ctypes.data, len(pairs)
+    address, side, top, place = x.ctypes.data, 0, 0, 0
+    level_row = 8 * columns
     for first in range(0, count, rows):
         for row in range(rows):
             # A tile that is not full computes its last row again.
-            place = min(first + row, count - 1)
-            frame_[ROW + row] = acts + place * act_row
-            frame_[LEVEL + row] = levels + (kinds[place] if len(kinds) else 0) * level_row
-            frame_[OUT + row] = out + place * out_row
-        frame_[WEIGHTS], frame_[FLIPS] = weights, flips
+            frame_[ROW + row] = address
+            frame_[LEVEL + row] = levels.ctypes.data + (kinds[place] if len(kinds) else 0) * level_row
+            frame_[OUT + row] = out.ctypes.data + min(first + row, count - 1) * out_row
+            if first + row + 1 < count:
+                address, side, top = following(address, side, top, steps)
+                place = place + 1 if place + 1 < len(kinds) else 0
+        frame_[WEIGHTS], frame_[FLIPS] = weights.ctypes.data, flips.ctypes.data
         left = columns
         while left > 0:
             step = blocks if left >= 8 * blocks else 1
@@ -77,7 +73,7 @@ def product(
                 wide_tile(variant, frame)
             else:
                 narrow_tile(variant, frame)
-            frame_[WEIGHTS] += step * block_bytes
+            frame_[WEIGHTS] += step * 64 * words
             frame_[FLIPS] += step
             for row in range(rows):
                 frame_[LEVEL + row] += step * 64

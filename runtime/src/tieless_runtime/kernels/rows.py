@@ -1,4 +1,4 @@
-"""Loops over rows of channels, which lie beside each other in memory: gathering, thresholds, pools and lines."""
+"""Loops over rows of channels, which lie beside each other in memory: padding, thresholds, pools and lines."""
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false
@@ -13,89 +13,21 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 
-def _move(width, *, copy):
-    """Intrinsic that copies ``count`` numbers of ``width`` bits, or sets them to 0, by addresses: no index is checked."""
-    kind, size = ir.IntType(width), ir.Constant(ir.IntType(64), width // 8)
-
-    @intrinsic
-    def move(_context, target, source, count):
-        def lower(_context, builder, _sig, args):
-            def at(address, index):
-                return builder.inttoptr(builder.add(address, builder.mul(index, size)), kind.as_pointer())
-
-            with cgutils.for_range(builder, args[2]) as loop:
-                found = builder.load(at(args[1], loop.index)) if copy else ir.Constant(kind, 0)
-                builder.store(found, at(args[0], loop.index))
-            return ir.Constant(ir.IntType(64), 0)
-
-        return types.int64(types.int64, types.int64, types.int64), lower
-
-    return move
-
-
-_copy4, _copy8, _clear4, _clear8 = (
-    _move(32, copy=True),
-    _move(64, copy=True),
-    _move(32, copy=False),
-    _move(64, copy=False),
-)
-
-
 @numba.njit(nogil=True, cache=True)
-def _copy(target, source, count, size):
-    """Copy ``count`` words of ``size`` bytes, and return the address behind them."""
-    if size == 8:
-        _copy8(target, source, count)
-    else:
-        _copy4(target, source, count)
-    return target + size * count
-
-
-@numba.njit(nogil=True, cache=True)
-def _clear(target, count, size):
-    """Clear ``count`` words of ``size`` bytes, and return the address behind them."""
-    if size == 8:
-        _clear8(target, target, count)
-    else:
-        _clear4(target, target, count)
-    return target + size * count
-
-
-@numba.njit(nogil=True, cache=True)
-def gather(x, kernel, stride, padding, dilation, places, start, out):
-    """Windows as rows: of ``x (n, height, width, channels)``, those of the output places ``start`` and on.
-
-    ``out`` has a row for each: the channels of the first place of the window, of the next, and so on; 0 outside. Both have
-    numbers of the same 4 or 8 bytes.
-    """
-    _, height, width, channels = x.shape
-    size = x.itemsize
-    # Neighbours in a row of the image lie beside each other in memory, if the window has no gaps.
-    run = kernel[1] if dilation[1] == 1 else 1
-    image, left = divmod(start, places[0] * places[1])
-    top, side = divmod(left, places[1])
-    source, target = x.ctypes.data, out.ctypes.data
-    for _ in range(out.shape[0]):
-        for i in range(kernel[0]):
-            h = top * stride[0] - padding[0] + i * dilation[0]
-            line_ = source + (image * height + h) * width * channels * size
-            for j in range(0, kernel[1], run):
-                w = side * stride[1] - padding[1] + j * dilation[1]
-                before = min(run, max(0, -w)) if 0 <= h < height else run
-                inside = max(0, min(run - before, width - w - before))
-                after = run - before - inside
-                if before > 0:
-                    target = _clear(target, before * channels, size)
-                target = _copy(target, line_ + (w + before) * channels * size, inside * channels, size)
-                if after > 0:
-                    target = _clear(target, after * channels, size)
-        side += 1
-        if side == places[1]:
-            side = 0
-            top += 1
-            if top == places[0]:
-                top = 0
-                image += 1
+def pad(x, top, left, filler, out):
+    """Lines ``x (images, height, line)`` inside of ``out``, with ``top`` lines and ``left`` numbers around them."""
+    _, height, line_ = x.shape
+    for image in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            target = out[image, row]
+            if top <= row < top + height:
+                source = x[image, row - top]
+                target[:left] = filler
+                for place in range(line_):
+                    target[left + place] = source[place]
+                target[left + line_ :] = filler
+            else:
+                target[:] = filler
 
 
 def _compare(number):
@@ -128,20 +60,22 @@ _compare_floats, _compare_integers = _compare(types.float32), _compare(types.int
 
 
 @numba.njit(nogil=True, cache=True)
-def one_bit(x, edges, up, floats, out):
-    """Bit of each number of ``x (rows, channels)`` that meets its edge, ``out (rows, words)``; channels in sixteens.
+def one_bit(x, edges, up, floats, count, out):
+    """Bit of each number of ``x (..., channels)`` that meets its edge, ``out (..., words)``, for ``count`` rows; channels in sixteens.
 
     ``up`` has 16 bits for as many channels: 1 where numbers from the edge up meet it, 0 where those down from it do.
     """
-    count, channels = x.shape
+    channels, words = x.shape[-1], out.shape[-1]
+    numbers, flat = x.ctypes.data, out.reshape(-1)
     for row in range(count):
-        for word in range(out.shape[1]):
+        for word in range(words):
             bits = np.uint64(0)
             for part in range(4 * word, min(4 * word + 4, channels // 16)):
-                numbers, edge = x.ctypes.data + 4 * (row * channels + 16 * part), edges.ctypes.data + 64 * part
+                edge = edges.ctypes.data + 64 * part
                 met = _compare_floats(numbers, edge, up[part]) if floats else _compare_integers(numbers, edge, up[part])
                 bits |= met << np.uint64(16 * (part - 4 * word))
-            out[row, word] = bits
+                numbers += 64
+            flat[row * words + word] = bits
 
 
 @numba.njit(nogil=True, cache=True)
@@ -186,27 +120,84 @@ def pool_bits(x, kernel, stride, padding, dilation, least, out):
                     out[image, top, side, word] = (some & ~least[word]) | (every & least[word])
 
 
+def _window(lanes, *, total):
+    """Intrinsic that takes the maximum over a window, or the sum, of ``blocks`` times as many channels as there are lanes."""
+
+    @intrinsic
+    def window(_context, target, source, height, width, line, side, blocks, lowest):
+        def lower(_context, builder, _sig, args):
+            target, source, height, width, line, side, blocks, lowest = args
+            vector = ir.VectorType(lowest.type, lanes)
+            lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            undefined = ir.Constant(vector, ir.Undefined)
+            first = builder.insert_element(undefined, lowest, ir.Constant(ir.IntType(32), 0))
+            first = builder.shuffle_vector(first, undefined, lane)
+            real = isinstance(lowest.type, ir.FloatType)
+
+            def joined(found, seen):
+                if total:
+                    return (builder.fadd if real else builder.add)(found, seen)
+                larger = (builder.fcmp_ordered if real else builder.icmp_signed)(">", seen, found)
+                return builder.select(larger, seen, found)
+
+            def at(address):
+                return builder.inttoptr(address, vector.as_pointer())
+
+            found = cgutils.alloca_once(builder, vector)
+            with cgutils.for_range(builder, blocks) as block:
+                place = builder.mul(block.index, ir.Constant(ir.IntType(64), 4 * lanes))
+                builder.store(first, found)
+                with cgutils.for_range(builder, height) as outer:
+                    start = builder.add(builder.add(source, place), builder.mul(outer.index, line))
+                    with cgutils.for_range(builder, width) as inner:
+                        seen = builder.load(at(builder.add(start, builder.mul(inner.index, side))))
+                        seen.align = 4
+                        builder.store(joined(builder.load(found), seen), found)
+                builder.store(builder.load(found), at(builder.add(target, place))).align = 4
+            return ir.Constant(ir.IntType(64), 0)
+
+        return types.int64(*(types.int64,) * 7, lowest), lower
+
+    return window
+
+
+_most, _most_of_one = _window(16, total=False), _window(1, total=False)
+_sum, _sum_of_one = _window(16, total=True), _window(1, total=True)
+
+
+@numba.njit(nogil=True, cache=True)
+def _inside(first, count, spread, size):
+    """First place of a window that lies in ``size`` places, and the one behind the last."""
+    before = max(0, (spread - 1 - first) // spread)
+    return before, max(before, min(count, (size - first + spread - 1) // spread))
+
+
 @numba.njit(nogil=True, cache=True)
 def pool(x, kernel, stride, padding, dilation, lowest, total, out):
     """Maximum over windows of ``x (n, height, width, channels)``, or the sum; places outside do not count."""
     _, height, width, channels = x.shape
+    blocks, left = divmod(channels, 16)
+    size, behind = 4 * channels, 64 * blocks
+    line_, side_ = width * size * dilation[0], size * dilation[1]
+    target = out.ctypes.data
     for image in range(out.shape[0]):
         for top in range(out.shape[1]):
+            h = top * stride[0] - padding[0]
+            first, last = _inside(h, kernel[0], dilation[0], height)
+            start = x.ctypes.data + ((image * height + h + first * dilation[0]) * width) * size
             for side in range(out.shape[2]):
-                found = out[image, top, side]
-                found[:] = lowest
-                for i in range(kernel[0]):
-                    h = top * stride[0] - padding[0] + i * dilation[0]
-                    for j in range(kernel[1]):
-                        w = side * stride[1] - padding[1] + j * dilation[1]
-                        if 0 <= h < height and 0 <= w < width:
-                            seen = x[image, h, w]
-                            if total:
-                                for channel in range(channels):
-                                    found[channel] += seen[channel]
-                            else:
-                                for channel in range(channels):
-                                    found[channel] = max(found[channel], seen[channel])
+                w = side * stride[1] - padding[1]
+                begin, end = _inside(w, kernel[1], dilation[1], width)
+                source = start + (w + begin * dilation[1]) * size
+                if total:
+                    _sum(target, source, last - first, end - begin, line_, side_, blocks, lowest)
+                    _sum_of_one(target + behind, source + behind, last - first, end - begin, line_, side_, left, lowest)
+                else:
+                    _most(target, source, last - first, end - begin, line_, side_, blocks, lowest)
+                    _most_of_one(
+                        target + behind, source + behind, last - first, end - begin, line_, side_, left, lowest
+                    )
+                target += size
 
 
 @numba.njit(nogil=True, cache=True)
@@ -282,12 +273,35 @@ spikes_of_integers, spikes_of_floats = _spikes(whole=True), _spikes(whole=False)
 @numba.njit(nogil=True, cache=True)
 def numbers(x, low, step, channels, out):
     """Numbers that codes stand for: ``x (planes, rows, words)`` into ``out (rows, channels)``."""
+    codes = np.empty(64, np.uint64)
     for row in range(out.shape[0]):
-        for c in range(channels):
-            code = np.uint64(0)
+        for word in range(x.shape[2]):
+            codes[:] = 0
             for plane in range(x.shape[0]):
-                code |= ((x[plane, row, c // 64] >> np.uint64(c % 64)) & np.uint64(1)) << np.uint64(plane)
-            out[row, c] = low + step * np.int64(code)
+                bits = x[plane, row, word]
+                for place in range(64):
+                    codes[place] |= ((bits >> np.uint64(place)) & np.uint64(1)) << np.uint64(plane)
+            for place in range(min(64, channels - 64 * word)):
+                out[row, 64 * word + place] = low + step * np.int64(codes[place])
+
+
+@numba.njit(nogil=True, cache=True)
+def quantise(x, scale, low, high, base, out):
+    """Integers ``clip(round(x / scale), low, high) - base`` of floats ``(n, height, width, channels)``; of NaN the lowest."""
+    numbers, found = x.reshape(-1), out.reshape(-1)
+    for place in range(x.size):
+        scaled = np.rint(numbers[place] / scale)
+        # A comparison with NaN is false.
+        above = scaled if scaled > low else np.float32(low)
+        found[place] = np.int32(above if above < high else np.float32(high)) - base
+
+
+@numba.njit(nogil=True, cache=True)
+def split(x, low, out):
+    """Bytes of integers, less the lowest of them, ``out (planes, numbers)``, the lowest plane first."""
+    for plane in range(out.shape[0]):
+        for place in range(x.shape[0]):
+            out[plane, place] = (np.int64(x[place]) - low) >> (8 * plane)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -20,6 +20,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -33,8 +34,8 @@ ROWS = {"avx512": 4, "avx2": 2, "plain": 1}
 
 # Places in a frame. Addresses are of the first row, the others follow; each is of the tile's first column.
 ROW, LEVEL, OUT = 0, 4, 8
-WEIGHTS, BLOCK, WORDS, PAIRS, TABLE, FLIPS = range(12, 18)
-FRAME = 18
+WEIGHTS, BLOCK, WORDS, OFFSETS, PAIRS, TABLE, FLIPS = range(12, 19)
+FRAME = 19
 
 
 class _Path:
@@ -105,8 +106,19 @@ class _Shuffled:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Choice:
     """Choice of a compiled function, given to it as its first argument.
+
+    Args:
+        path: Name of the path.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Variant(Choice):
+    """Choice of a product of bits.
 
     Args:
         path: Name of the path.
@@ -117,21 +129,20 @@ class Variant:
             whose bits are asked for.
     """
 
-    path: str
     xor: bool
     bits: bool
     single: bool
 
 
-class VariantType(types.Type):
-    """Type of a ``Variant``, which a function is compiled for. The sources are in its name: it is the key on disk."""
+class ChoiceType(types.Type):
+    """Type of a ``Choice``, which a function is compiled for. The sources are in its name: it is the key on disk."""
 
-    def __init__(self, variant: Variant) -> None:
-        self.variant = variant
-        super().__init__(f"{variant}, {sources()}")
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        super().__init__(f"{choice}, {sources()}")
 
 
-register_model(VariantType)(models.OpaqueModel)
+register_model(ChoiceType)(models.OpaqueModel)
 
 
 @cache
@@ -143,14 +154,19 @@ def sources() -> str:
     return digest.hexdigest()[:16]
 
 
-@typeof_impl.register(Variant)
+@typeof_impl.register(Choice)
 def _type_of(value, _context):
-    return VariantType(value)
+    return ChoiceType(value)
 
 
-@unbox(VariantType)
+@unbox(ChoiceType)
 def _unbox(_kind, _value, context):
     return NativeValue(context.context.get_dummy_value())
+
+
+def compiled(kernel: Any, choice: Choice, *kinds: Any) -> Any:
+    """Entry of a kernel for a choice and types: what Numba's own call of it would find, which takes longer than a small product."""
+    return kernel.compile((ChoiceType(choice), *kinds))
 
 
 WIDE = {"avx512": 4, "avx2": 1, "plain": 1}
@@ -160,7 +176,7 @@ WIDE = {"avx512": 4, "avx2": 1, "plain": 1}
 def _tile(wide):
     @intrinsic
     def tile(_context, variant, frame):
-        choice = variant.variant
+        choice = variant.choice
         lanes = {"avx512": 8, "avx2": 4, "plain": 1}[choice.path]
         blocks = WIDE[choice.path] if wide else 1
 
@@ -184,7 +200,7 @@ wide_tile, narrow_tile = _tile(wide=True), _tile(wide=False)
 @intrinsic
 def shape_of(_context, variant):
     """Rows of a tile, blocks of a wide one, and bits of a result, of a variant."""
-    choice = variant.variant
+    choice = variant.choice
     numbers = (ROWS[choice.path], WIDE[choice.path], 1 if choice.bits else 32)
 
     def lower(context, builder, sig, _args):
@@ -220,7 +236,8 @@ class _Emitter:
     def mixed(self, rows, weights, block, word):
         """Words of the tile's places: weights and activations, joined."""
         builder, path = self.builder, self.path
-        offset = builder.shl(word, ir.Constant(I64, 3))
+        place = builder.add(self.argument(OFFSETS), builder.shl(word, ir.Constant(I64, 3)))
+        offset = path.load(place, I64)
         columns = builder.add(weights, builder.shl(word, ir.Constant(I64, 6)))
         vectors = []
         for number in range(self.blocks):

@@ -78,12 +78,16 @@ def test_the_core_hours_are_those_of_the_epochs(name):
     assert study.core_hours / 2 < hours < study.core_hours * 2
 
 
-def test_the_quickstart_has_seeds_enough_to_decide_its_claims():
-    study = load_study("quickstart", check=False)
+@pytest.mark.parametrize("name", ["quickstart", "beyond/thesis-adam", "beyond/second-data", "beyond/fair-baselines"])
+def test_it_has_seeds_enough_to_decide_its_claims(name):
+    study = load_study(name, check=False)
     assert study.claims
     foreseen = foresee(study)
     assert len(foreseen) == len(study.claims)
     assert all(one.can_hold for one in foreseen)
+
+
+def test_the_quickstart_has_no_seed_too_many():
     # Fewer could not: who makes it shorter has to take something else away.
     fewer = load_study("quickstart", ["seeds=[0,1,2,3]"], check=False)
     assert not any(one.can_hold for one in foresee(fewer))

@@ -138,6 +138,29 @@ def test_the_reference_of_studies_has_each_key_setting_model_and_optimiser():
     assert missing == set()
 
 
+def test_links_into_the_page_of_studies_from_before_it_was_three_lead_somewhere():
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    moved = re.findall(r"\]\(([\w-]+\.md)#([\w-]+)\)\{#([\w-]+)\}", page)
+    assert {old for *_, old in moved} == {
+        *("stop-go-on-look", "watch-a-run", "the-report", "figures-for-a-paper"),
+        *("a-study-of-your-own", "run-until-decided", "choose-learning-rates-honestly"),
+    }
+    for file, anchor, _ in moved:
+        headings = re.findall(r"^##+ (.+)$", (ROOT / "docs" / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+    stayed = (
+        "What ships",
+        "Keys of a file",
+        "Settings of a run",
+        "Claims",
+        "The store",
+        "Export",
+        "Tables of runs",
+        "Exit codes",
+    )
+    assert all(f"\n## {heading}\n" in page for heading in stayed)
+
+
 def test_the_reference_reads_our_docstrings():
     griffe = pytest.importorskip("griffe")
     to_google = runpy.run_path(str(ROOT / "tools" / "docstrings.py"))["to_google"]

@@ -33,8 +33,11 @@ class _TryImport:
     def check(self) -> None:
         """Raise ``MissingExtraError`` if the import failed."""
         if self._missing is not None:
+            # There is no package index to take tieless or its runtime from: both are in a clone.
+            runtime = "./runtime " if self._extra == "deploy" else ""
             raise MissingExtraError(
-                f"This needs {self._missing}, which is not installed: pip install 'tieless[{self._extra}]'."
+                f"This needs {self._missing}, which is not installed: pip install {runtime}'.[{self._extra}]' in a clone "
+                "of tieless."
             )
 
 

@@ -112,6 +112,13 @@ print(json.dumps(found))
 """
 
 
+def test_without_the_extra_help_says_what_there_is_and_how_to_get_it():
+    program = "import sys; sys.modules['click'] = None; sys.argv[1:] = ['--help']; import tieless.cli"
+    said = run_alone(program)
+    assert said.startswith("Usage: tieless COMMAND")
+    assert said.endswith("This needs click, which is not installed: pip install '.[study]' in a clone of tieless.\n")
+
+
 def test_without_the_extra_command_and_studies_say_so_and_with_it_they_load_what_they_use():
     of_command = [("tieless.cli", package) for package in ("click", "rich", "yaml", "pydantic", "filelock")]
     of_studies = [("tieless.study", package) for package in ("yaml", "pydantic", "filelock")]
@@ -120,7 +127,7 @@ def test_without_the_extra_command_and_studies_say_so_and_with_it_they_load_what
     found = dict(zip(pairs, json.loads(run_alone(IMPORTS.format(pairs=pairs))), strict=True))
     for module, package in of_command + of_studies:
         code, said = found[module, package]
-        line = f"This needs {package}, which is not installed: pip install 'tieless[study]'.\n"
+        line = f"This needs {package}, which is not installed: pip install '.[study]' in a clone of tieless.\n"
         if module == "tieless.cli":
             assert (code, said) == (2, f"Error: {line}")
         else:

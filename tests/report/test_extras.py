@@ -24,6 +24,6 @@ def test_a_missing_package_is_one_line_that_names_its_extra():
     # In a process of its own: here the packages have been imported long ago.
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        f"This needs {package}, which is not installed: pip install 'tieless[{extra}]'."
+        f"This needs {package}, which is not installed: pip install '.[{extra}]' in a clone of tieless."
         for package, extra in (("jinja2", "report"), ("rich", "study"), ("scipy", "study"), ("scipy", "study"))
     ]

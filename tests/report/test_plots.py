@@ -82,5 +82,5 @@ def test_without_matplotlib_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for plot, records in ((plot_alignment, ROWS), (plot_history, ROWS), (plot_norms, ROWS), (plot_slopes, [PROFILE])):
-        with pytest.raises(MissingExtraError, match=r"needs matplotlib.*pip install 'tieless\[report\]'"):
+        with pytest.raises(MissingExtraError, match=r"needs matplotlib.*pip install '\.\[report\]'"):
             plot(records)

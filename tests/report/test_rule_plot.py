@@ -160,4 +160,6 @@ except MissingExtraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "This needs matplotlib, which is not installed: pip install 'tieless[report]'.\n"
+    assert (
+        done.stdout == "This needs matplotlib, which is not installed: pip install '.[report]' in a clone of tieless.\n"
+    )

@@ -21,6 +21,13 @@ with try_import("study") as _study_extra:
 try:
     _study_extra.check()
 except MissingExtraError as _error:
+    if set(sys.argv[1:]) & {"-h", "--help"}:
+        sys.stdout.write(
+            "Usage: tieless COMMAND [ARGS]...\n\n"
+            "  Run studies, list rules and forwards, measure and diagnose models, export packed networks.\n\n"
+            f"The library works without its command line. {_error}\n"
+        )
+        raise SystemExit(0) from None
     sys.stderr.write(f"Error: {_error}\n")
     raise SystemExit(2) from None
 

@@ -114,7 +114,7 @@ def test_a_writer_that_is_there_is_used_and_left_open():
 def test_without_tensorboard_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    with pytest.raises(MissingExtraError, match=r"needs tensorboard.*pip install 'tieless\[tensorboard\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs tensorboard.*pip install '\.\[tensorboard\]'"):
         TensorBoardLog(tmp_path)
 
 

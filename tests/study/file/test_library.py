@@ -191,7 +191,7 @@ grid:
 
 def test_a_package_that_is_missing_is_told_before_the_start(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
-    with pytest.raises(TielessError, match=r"pip install 'tieless\[study\]'"):
+    with pytest.raises(TielessError, match=r"pip install '\.\[study\]'"):
         load_study("paper/suc-ones", ["optimiser=lion"])
 
 

@@ -126,6 +126,6 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'tieless\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[report\]'"):
         export_table(RESULTS, tmp_path / "t.parquet", form="parquet")
     assert list(tmp_path.iterdir()) == []

@@ -373,7 +373,7 @@ def test_rows_that_do_not_fit_their_head_or_repeat_a_run_are_refused(tmp_path):
 def test_parquet_without_its_package_names_the_extra(tmp_path, monkeypatch):
     export_table([GOOD], tmp_path / "t.parquet", form="parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'tieless\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[report\]'"):
         load_table(tmp_path / "t.parquet")
 
 

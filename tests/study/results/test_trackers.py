@@ -95,5 +95,5 @@ def test_a_folder_with_files_is_left_as_it_is(tmp_path, results):
 def test_a_missing_package_is_one_line_that_names_its_extra(tmp_path, results, tracker, monkeypatch):
     for name in ("torch.utils.tensorboard", "mlflow", "wandb"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'tieless\[{tracker}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pip install '\.\[{tracker}\]'"):
         export_runs(results, tmp_path / "out", tracker, "study")

@@ -150,7 +150,7 @@ def lost(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:
         ]
         for forward, own in by_forward.items()
     ]
-    return table(["Forward", "Tied, %", *(f"`{rule}`" for rule in RULES)], body)
+    return table(["Forward", "Tied, %", *(f"Points lost with `{rule}`" for rule in RULES)], body)
 
 
 def predictions(given: Sequence[str], _lines: Sequence[str], _shown: Judged) -> str:

@@ -38,6 +38,13 @@ def test_it_prints_what_the_library_finds_and_a_cure():
     assert all(f"try {spec}" in result.output for spec in found.rules.values())
 
 
+def test_gradients_that_are_the_true_ones_are_not_compared_with_themselves():
+    result = invoke("mlp(8, 1)", "--batch", "100")
+    assert result.exit_code == 0
+    assert "\n\nEach gradient is the tied one. To compare another rule with it: --backward SPEC.\n\n" in result.output
+    assert "cosine" not in result.output
+
+
 def test_weights_come_from_a_file(tmp_path):
     torch.manual_seed(5)
     network = build_model("mlp(8, 1)", "relu", "constant", features=64, classes=10)

@@ -87,7 +87,6 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
     network, loss = subject.network, subject.loss
     found = checkup(network, batches[0], loss)
     turned = alignment(network, loss, batches)
-    steps = descent(network, loss, batches)
     samples = len(batches[0][0])
     about = f"{subject.about}; {len(batches)} x {samples} samples of {subject.data.name}."
     console = terminal.console()
@@ -96,7 +95,10 @@ def _tell(subject: Subject, batches: list[tuple[torch.Tensor, torch.Tensor]], pl
         console.print(Text("\n".join(["", *paragraphs(found.layers, found.findings, found.uncalled)])))
     else:
         terminal.say(str(found))
-    terminal.say(f"\n{turned}\n\n{steps}\n\n{about}")
+    if turned.whole.deviation:
+        terminal.say(f"\n{turned}\n\n{descent(network, loss, batches)}\n\n{about}")
+    else:
+        terminal.say(f"\nEach gradient is the tied one. To compare another rule with it: --backward SPEC.\n\n{about}")
     if subject.measured:
         terminal.say(f"\n{_measured(subject.measured)}")
     if plots is not None:

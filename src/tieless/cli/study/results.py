@@ -164,7 +164,9 @@ _CODES = {"holds": 0, "does not hold": 3, "undecided": 4, "identical": 5}
 @click.argument("sentence")
 @click.pass_context
 def _ask(context: click.Context, source: Path, columns: str | None, sentence: str, *, lower: bool) -> None:
-    """Test a claim in the study in DIR, or in a table: one that was exported from a study, or any with --columns.
+    """Test a claim in a study, or in a table of runs.
+
+    The study is the one in DIR; a table was exported from a study, or is any with --columns.
 
     SENTENCE is a claim, in quotes: "full_jam is non-inferior to tied by 1 point for relu under adam". The claim is
     judged by itself, and shares its error with no other question; the claims of the study's file share one error rate, and
@@ -234,7 +236,7 @@ def _advice(source: Path) -> Generator[None]:
     "--out", metavar="FILE", type=click.Path(path_type=Path), help="The page [DIR/report.html, or TABLE.html]."
 )
 def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: str | None, out: Path | None) -> None:
-    """Print the tables of the study in DIR and write DIR/report.html.
+    """Print the tables, and write DIR/report.html.
 
     For a table that was exported from a study, as CSV, JSON or parquet, the page is written beside it. Of a table of any
     other origin --columns gives the means and their intervals.
@@ -283,7 +285,10 @@ def _plot(
     name: str | None,
     out: Path | None,
 ) -> None:
-    """Write a figure of the study in DIR, or of a table that was exported from one, for a paper."""
+    """Write a figure or a table for a paper.
+
+    It shows the study in DIR, or a table that was exported from one.
+    """
     if form == "tex" and kind != "table":
         raise click.UsageError("--format tex is for --kind table: the others are svg, pdf or png.")
     found = None if name is None else load_study(name, imports=imports, check=False)
@@ -298,7 +303,9 @@ def _plot(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine, 127.0.0.1 [one that is free]."
 )
 def _watch(folder: Path, port: int) -> None:
-    """Show the study in DIR as a live page, while it runs and after.
+    """Show a study as a live page.
+
+    It shows the study in DIR, while it runs and after.
 
     The page is served to this machine alone, under an address with a random token, until Ctrl-C. It tells of progress, the time
     left, running trials with their curves, results as they come and failures, and changes nothing.
@@ -330,7 +337,7 @@ def _watch(folder: Path, port: int) -> None:
 def _export(
     folder: Path, form: Format | Tracker, epochs: bool, alignments: bool, everything: bool, out: Path | None
 ) -> None:
-    """Write the results of the study in DIR as a table, or as runs of an experiment tracker.
+    """Write the results as a table, or for a tracker.
 
     The files of tensorboard, mlflow and wandb (offline runs) have the settings of each trial, the figures of each epoch and
     the final metric. Nothing is sent anywhere.
@@ -368,7 +375,7 @@ def _check_apart(file: Path, store: Store) -> None:
 @FOLDER
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 def _backup(folder: Path, file: Path) -> None:
-    """Copy the store of the study in DIR into one file, also while it runs.
+    """Copy the store into one file, also during a run.
 
     Beside the store itself a running study keeps a log, so that a copy of one file by other means may lack the latest
     results. In a folder of its own, under the name study.db, FILE is a study to report, export and continue. The folder is
@@ -391,7 +398,9 @@ def _backup(folder: Path, file: Path) -> None:
     "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder of the joined study."
 )
 def _merge(folders: tuple[Path, ...], out: Path) -> None:
-    """Join the stores of one study that several machines have run into a new folder.
+    """Join the stores of several machines.
+
+    The results of one study are joined in a new folder.
 
     Trials of any of them are in the plan of the new one. A trial that several have run keeps the first result. What is
     joined stays as it is.

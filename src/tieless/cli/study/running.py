@@ -217,7 +217,7 @@ def _test_samples() -> Callable[[str], int | None]:
 def _plan(
     name_or_file: str, imports: tuple[str, ...], out: Path | None, overrides: tuple[str, ...], sd: float | None
 ) -> None:
-    """Say what each claim of a study can show with its planned seeds, before it runs.
+    """Say what each claim can show with its seeds.
 
     Printed is the distance of the true median from the margin that is shown with a probability of 80 %. It takes the
     standard deviation of the differences: --sd, else that of the results in DIR, else that of the test samples alone.
@@ -242,7 +242,7 @@ def _plan(
 @FOLDER
 @click.argument("number", metavar="N", type=click.IntRange(min=0))
 def _workers(folder: Path, number: int) -> None:
-    """Change the number of processes of the run that is going on in DIR.
+    """Change the number of processes of a run.
 
     With fewer, each that is too many ends its trial first. 0 pauses the run.
     """

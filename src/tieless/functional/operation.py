@@ -19,6 +19,10 @@ from tieless.rules import RuleLike
 def untie(z: Tensor, forward: ForwardLike, backward: RuleLike, *, generator: torch.Generator | None = None) -> Tensor:
     """Activation with a custom gradient (surrogate gradient): ``y = forward(z)``, ``grad_input = backward(...)``.
 
+    ``Activation`` is the module around it, ``convert`` applies it to the activations of a model. Usual pairs are
+    ``"heaviside"`` with ``"rectangular(-0.5, 0.5)"`` or ``"atan(0.318, 1)"``, ``"sign"`` with ``"rectangular(-1, 1)"``, and ``"gelu"``
+    with ``"regelu2"``; ``rules()`` has all rules.
+
     Args:
         z: Pre-activation (input of the activation).
         forward: Spec, ``Forward`` or any elementwise callable.

@@ -13,7 +13,7 @@ from tieless.rules import Rule, RuleLike, rule as rule_of
 
 
 class Activation(nn.Module):
-    """Activation ``forward`` with the backward rule ``backward`` (surrogate gradient). The ``state_dict`` is empty.
+    """Activation module with a custom gradient (module form of ``untie``), without parameters: its ``state_dict`` is empty.
 
     Args:
         forward: Spec, ``Forward`` or any elementwise callable.
@@ -26,6 +26,12 @@ class Activation(nn.Module):
     Example:
         >>> Activation("heaviside", "rectangular(-1, 1)")
         Activation(heaviside, rectangular(-1, 1))
+        >>> _ = torch.manual_seed(0)
+        >>> network = torch.nn.Sequential(
+        ...     torch.nn.Linear(4, 8), Activation("heaviside", "rectangular(-0.5, 0.5)"), torch.nn.Linear(8, 2))
+        >>> network(torch.rand(3, 4)).sum().backward()
+        >>> bool(network[0].weight.grad.any())  # the layer below a step function learns
+        True
     """
 
     def __init__(self, forward: ForwardLike, backward: RuleLike) -> None:

@@ -22,7 +22,8 @@ Reset = Literal["subtract", "zero", "none"]
 class LIF(nn.Module):
     """Layer of leaky integrate-and-fire neurons, without a state of its own: ``(x, v) -> (spikes, v)``.
 
-    One time step, with ``v`` the membrane potential::
+    It has no memory: pass ``v`` in and get the new ``v`` back, as with snnTorch's ``init_hidden=False``. One time step, with
+    ``v`` the membrane potential::
 
         v = beta v + gain x
         spikes = forward(v - threshold)               sent back by ``backward``
@@ -65,6 +66,15 @@ class LIF(nn.Module):
         (tensor([0., 1.]), tensor([0.6000, 0.5000]))
         >>> cell(torch.tensor([0.8, 0.8]), v)
         (tensor([1., 1.]), tensor([0.1000, 0.0500]))
+
+        A network in time, the same input at each of five steps:
+
+        >>> layer, hidden, v, count = torch.nn.Linear(4, 8), LIF(beta=0.9), None, 0
+        >>> for _ in range(5):
+        ...     spikes, v = hidden(layer(torch.ones(3, 4)), v)
+        ...     count = count + spikes
+        >>> count.shape
+        torch.Size([3, 8])
     """
 
     def __init__(

@@ -178,7 +178,8 @@ def freeze(model: ModuleT) -> ModuleT:
     """Replace the latent weights by the quantised weights: plain layers, with the same outputs bit for bit. In place.
 
     Each layer then has its quantised weights (+1 and -1 for ``sign`` without a scale) as its plain parameter
-    ``weight``, which no longer requires a gradient. ``BinaryLinear`` becomes ``nn.Linear``, and so on. Biases, batch
+    ``weight``, in the dtype of before, so no smaller (``tieless.deploy.pack`` stores bits), which no longer requires a
+    gradient. ``BinaryLinear`` becomes ``nn.Linear``, and so on. Biases, batch
     norm and activations are unchanged. The ``state_dict`` is that of a model that was never quantised, and loads
     strictly into one.
 

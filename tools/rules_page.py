@@ -35,14 +35,12 @@ NOTES = """## How to read an entry
 This page is made from the code by `tools/rules_page.py`; the parameters, with their domains, are in the [reference](api/rules.md), and
 how near each rule is to the library that it comes from is in [Agreement with other libraries](conformance.md).
 
-`bits` are kept for the backward pass, an element of a float32 `z`, from the forward and the parameters that need the fewest
-to those that need the most. A jam also keeps a key of 64 bits a call. `z` and `y` themselves take 32, unless the next layer
-keeps them anyway.
+**Bits** are stored for the backward pass, per element of a float32 `z`; a range is that of forwards and parameters that need less or
+more. A random rule also stores a key of 64 bits per call. `z` and `y` themselves take 32 bits, unless the next layer stores them anyway.
 
-The plots show what is sent for a feedback of 1 at each `z`, over the output of a forward that it goes with (dashed); of a rule
-that draws, one call as dots, and as a band what lies between the smallest and the largest of 64 calls. A transform does not look
-at `z`: it is drawn over the feedback, from -2 to 2, evenly spread over one sample. All is measured by sending feedback through
-the rule.
+**Plots** show the gradient that a rule passes down for an incoming gradient of 1 at each `z`, beside the output of a forward that it goes
+with (dashed). A random rule is shown by one call (dots) and by the range of 64 calls (band). A transform does not look at `z`: it is drawn
+over the incoming gradient, from -2 to 2, evenly spread over one sample. All of it is measured by sending gradients through the rule.
 
 **Width and height** mean one thing everywhere: `width` is the unit of `z`, `height` the slope at the peak, and the slope is
 `height * shape(z / width)`. To compare two families, make them equally wide at half their height:

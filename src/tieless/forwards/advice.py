@@ -25,12 +25,12 @@ class Task(NamedTuple):
     """Markdown, with links from the folder of the documentation."""
 
 
-WINDOW = Advice("rectangular(-0.5, 0.5)", "a window around the threshold, and keeps one bit an element")
-SPIKING = Advice("atan(0.318, 1)", "the usual first choice for spiking networks, and keeps z")
-CLIPPED = Advice("rectangular(-1, 1)", "the clipped straight-through estimator, and keeps one bit an element")
-APPROXIMATE = Advice("triangular(1, height=2)", "nearer to a step in shape: ApproxSign, and keeps z")
-STRAIGHT_THROUGH = Advice("constant", "straight-through, and keeps nothing")
-SMOOTH = Advice("atan", "falls off smoothly, and keeps z")
+WINDOW = Advice("rectangular(-0.5, 0.5)", "a window around the threshold, stores 1 bit an element")
+SPIKING = Advice("atan(0.318, 1)", "the usual first choice for spiking networks, stores z")
+CLIPPED = Advice("rectangular(-1, 1)", "the clipped straight-through estimator, stores 1 bit an element")
+APPROXIMATE = Advice("triangular(1, height=2)", "nearer to a step in shape: ApproxSign, stores z")
+STRAIGHT_THROUGH = Advice("constant", "straight-through, stores nothing")
+SMOOTH = Advice("atan", "falls off smoothly, stores z")
 TIED = Advice("tied", "the derivative itself")
 FEW_BITS = Advice("few_bit(2)", "2 bits an element that follow its own derivative")
 
@@ -39,14 +39,14 @@ TASKS = (
         "steps",
         "a network of step functions",
         "heaviside",
-        (WINDOW, Advice("triangular(1)", "a triangle around the threshold, and keeps z")),
+        (WINDOW, Advice("triangular(1)", "a triangle around the threshold, stores z")),
         "LeNet-5: 85.7 % and 86.4 %, no learning below the last layer 52.6 % ([page](findings/step-functions.md))",
     ),
     Task(
         "spiking",
         "a spiking network",
         "heaviside",
-        (SPIKING, Advice("fast_sigmoid(0.04, 1)", "narrower, with tails that fall as slowly, and keeps z")),
+        (SPIKING, Advice("fast_sigmoid(0.04, 1)", "narrower, with tails that fall as slowly, stores z")),
         "one recipe: 92.3 % on Fashion-MNIST ([zoo](binary.md#the-zoo)); rules were not compared there, and differ by less than "
         "seeds do [on digits](spiking.md#a-complete-script)",
     ),
@@ -79,10 +79,8 @@ TASKS = (
         "a study of random gradients",
         None,
         (
-            Advice(
-                "full_jam >> gated", "random multipliers in the derivative's gate, and keeps at most one bit an element"
-            ),
-            Advice("full_jam", "random multipliers everywhere, and keeps a key"),
+            Advice("full_jam >> gated", "random multipliers in the derivative's gate, stores at most 1 bit an element"),
+            Advice("full_jam", "random multipliers everywhere, stores a key"),
         ),
         "the gate decides in LeNet-5 with ReLU ([page](findings/lost-mask.md))",
     ),

@@ -13,8 +13,8 @@ from tieless.forwards.base import Forward, register_forward
 from tieless.registry import hidden_at_default
 
 ROUNDED = (
-    Advice("constant", "straight-through, as if nothing had been rounded, and keeps nothing"),
-    Advice("rectangular(-8, 8)", "the same within a range of your choice, and keeps one bit an element"),
+    Advice("constant", "straight-through, as if nothing had been rounded, stores nothing"),
+    Advice("rectangular(-8, 8)", "the same within a range of your choice, stores 1 bit an element"),
 )
 """Rules for a forward that rounds, and has no ends."""
 
@@ -22,7 +22,7 @@ ROUNDED = (
 def within(low: float, high: float) -> tuple[Advice, Advice]:
     """Rules for a forward that rounds between two ends."""
     return (
-        Advice(f"rectangular({low!r}, {high!r})", "straight-through within its range, and keeps one bit an element"),
+        Advice(f"rectangular({low!r}, {high!r})", "straight-through within its range, stores 1 bit an element"),
         STRAIGHT_THROUGH,
     )
 
@@ -95,7 +95,7 @@ class Ternary(Forward):
     def trained_by(self) -> tuple[Advice, Advice]:
         edge = max(1, self.threshold)
         return (
-            Advice(f"rectangular({-edge!r}, {edge!r})", "a window over both thresholds, and keeps one bit an element"),
+            Advice(f"rectangular({-edge!r}, {edge!r})", "a window over both thresholds, stores 1 bit an element"),
             STRAIGHT_THROUGH,
         )
 
@@ -172,10 +172,8 @@ class SquareWave(Forward):
     def trained_by(self) -> tuple[Advice, Advice]:
         quarter = self.period / 4
         return (
-            Advice(f"square_wave_series({quarter!r})", "follows the wave, and keeps z"),
-            Advice(
-                f"rectangular({-quarter!r}, {quarter!r})", "the first half wave alone, and keeps one bit an element"
-            ),
+            Advice(f"square_wave_series({quarter!r})", "follows the wave, stores z"),
+            Advice(f"rectangular({-quarter!r}, {quarter!r})", "the first half wave alone, stores 1 bit an element"),
         )
 
     def body(self, dtype: torch.dtype) -> tuple[str, tuple[float, ...]]:

@@ -59,7 +59,7 @@ class Bernoulli(Forward):
             mean = f"rectangular(0, {width!r}, height={slope!r})"
         return (
             Advice(mean, "the derivative of y's mean"),
-            Advice("rectangular", "a window, and keeps one bit an element"),
+            Advice("rectangular", "a window, stores 1 bit an element"),
         )
 
     def _sizes(self) -> dict[str, float]:

@@ -70,7 +70,7 @@ class MagnitudeAwareSign(Forward):
     def trained_by(self) -> tuple[Advice, Advice]:
         return (
             Advice(f"magnitude_aware(1, {self.dim})", "the paper's: a window times the channel's mean magnitude"),
-            Advice("rectangular(-1, 1)", "the window alone, and keeps one bit an element"),
+            Advice("rectangular(-1, 1)", "the window alone, stores 1 bit an element"),
         )
 
     def value(self, z: Tensor) -> Tensor:

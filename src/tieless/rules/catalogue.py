@@ -28,9 +28,9 @@ from tieless.slopes import (
 )
 
 FAMILIES: dict[Family, str] = {
-    "slope": "Slopes: what the feedback is multiplied with, in the place of the derivative",
-    "jam": "Jams: random slopes",
-    "transform": "Transforms: of the feedback alone",
+    "slope": "Slopes: multipliers in place of the derivative",
+    "jam": "Jams: random multipliers",
+    "transform": "Transforms: changes of the incoming gradient alone",
 }
 
 # One forward of each kind: nothing stored, a bit, y, z, and no derivative at all; and the one that goes with resilu2.

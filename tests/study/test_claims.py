@@ -49,6 +49,7 @@ own = {
     "feedback": st.sampled_from(["tied", "fa", "dfa"]),
     "optimiser": st.sampled_from(optimisers),
     "learning_rate": rates,
+    "init": st.sampled_from(["default", "gain_matched", "orthogonal"]),
 }
 
 
@@ -90,6 +91,9 @@ def test_what_a_claim_says_of_itself_is_read_back(claim):
         "constant through tied under sgd is superior to tied through fa under adam",
         "constant is superior to tied at 0.001234567",
         "constant is superior to tied by 0.30000000000000004 points at 1e-05 and 123456789",
+        "constant from orthogonal is superior to tied from default",
+        "constant under sgd at 0.1 from orthogonal is superior to tied under adam at 0.2 from default",
+        "constant is superior to tied from gain_matched and orthogonal",
         "constant is superior to tied where augment=shift(2) >> flip and batch=64",
     ],
 )
@@ -185,6 +189,10 @@ def test_the_margin_is_one_point_unless_it_is_said_and_is_said_back():
         ("tied at 0.1 is superior to frozen at 0.2 at the chosen rate", "the rate is either chosen or given"),
         ("tied at 0.1 under sgd is superior to tied at 0.2 under adam", "expected 'is', got 'under'"),
         ("tied under sgd is superior to tied under adam under sgd", "each side has its optimiser"),
+        ("tied from orthogonal is superior to tied", "expected 'from' and the baseline's init, .*, got the end"),
+        ("tied from default is superior to tied from default", "tied from default is compared with itself"),
+        ("tied from default is superior to tied from orthogonal from default", "each side has its init"),
+        ("tied from orthgonal is superior to tied from default", "Unknown .*'orthgonal'. Did you mean 'orthogonal'"),
         ("tied is superior to __import__('os')", "Cannot read|Unknown rule"),
     ],
 )

@@ -3,11 +3,12 @@
 A claim is data. It is read by the grammar below and by nothing else::
 
     claim    = side "is" relation side [ "by" NUMBER ("point" | "points" | UNIT) ] { clause }
-    side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ] [ "at" RATE ]
+    side     = [ FORWARD "+" ] RULE [ "through" FEEDBACK ] [ "under" OPTIMISER ] [ "at" RATE ] [ "from" INIT ]
     relation = "non-inferior to" | "superior to" | "inferior to" | "equivalent to"
     clause   = "for" FORWARD { "and" FORWARD }
              | "under" OPTIMISER { "and" OPTIMISER }
              | "at" RATE { "and" RATE }  |  "at the chosen rate"
+             | "from" INIT { "and" INIT }
              | "on" DATA { "and" DATA }
              | "with" MODEL { "and" MODEL }
              | "allowing" NUMBER "% collapses"
@@ -15,7 +16,8 @@ A claim is data. It is read by the grammar below and by nothing else::
 
 Each clause at most once, in any order. Without ``by`` the margin is 1 point. UNIT is that of a metric, such as ``mse``,
 and picks the cells that are judged by it. Both sides name a forward or neither, and
-so for an optimiser and a rate; where the first side names none, ``under`` and ``at`` are clauses, of both. Where one side
+so for an optimiser, a rate and initial weights; where the first side names none, ``under``, ``at`` and ``from`` are clauses, of
+both. Where one side
 names feedback weights, those of the other are ``tied`` unless it names others; where none does, both have the same ones. RULE, FORWARD
 and so on are specs as a study writes them; words count as the grammar's only outside of parentheses and quotes.
 """
@@ -50,13 +52,20 @@ MARGIN = 1.0
 
 FORMS = (
     "RULE is non-inferior|superior|inferior|equivalent to RULE [by NUMBER points|UNIT] [for FORWARD] [under OPTIMISER]"
-    " [at RATE | at the chosen rate] [on DATA] [with MODEL] [allowing NUMBER % collapses] [where FIELD=VALUE]; a side may"
-    " also be FORWARD + RULE, RULE through FEEDBACK, RULE under OPTIMISER, or RULE at RATE"
+    " [at RATE | at the chosen rate] [from INIT] [on DATA] [with MODEL] [allowing NUMBER % collapses] [where FIELD=VALUE]; a"
+    " side may also be FORWARD + RULE, RULE through FEEDBACK, RULE under OPTIMISER, RULE at RATE, or RULE from INIT"
 )
 """Accepted forms of a claim, for messages."""
 
-_CLAUSES = {"for": "forward", "under": "optimiser", "at": "learning_rate", "on": "data", "with": "model"}
-_BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at")}
+_CLAUSES = {
+    "for": "forward",
+    "under": "optimiser",
+    "at": "learning_rate",
+    "on": "data",
+    "with": "model",
+    "from": "init",
+}
+_BEHIND_SIDES = {word: _CLAUSES[word] for word in ("under", "at", "from")}
 _APART = ("forward", "feedback", *_BEHIND_SIDES.values())
 """Fields in which the sides may differ, in one order."""
 _IN_SIDES = frozenset({"+", "through"})
@@ -200,6 +209,8 @@ def parse_claim(text: str, label: str = "") -> Claim:
         0.3
         >>> str(parse_claim("constant at 0.01 is inferior to tied at 0.1 by 2 points under sgd"))
         'constant(1) at 0.01 is inferior to tied at 0.1 by 2 points under sgd'
+        >>> str(parse_claim("tied from orthogonal is superior to tied from default"))
+        'tied from orthogonal is superior to tied from default by 1 point'
     """
     return _Sentence(text).claim(label)
 

@@ -307,6 +307,26 @@ def test_sides_may_have_forwards_and_optimisers_of_their_own():
         differences("heaviside + tied is superior to relu + tied")
 
 
+def test_sides_may_have_initial_weights_of_their_own():
+    accuracy = {"default": 0.5, "orthogonal": 0.7, "gain_matched": 0.9}
+    trials = [
+        make_trial(backward=rule, init=init, seed=seed)
+        for rule in ("tied", "constant")
+        for init in accuracy
+        for seed in range(5)
+    ]
+    results = [made(t, accuracy[t.init] + (t.backward != "tied") / 100) for t in trials]
+
+    def differences(sentence):
+        (found,) = settle_study([sentence], trials, results)
+        return [cell.differences.median for cell in found.cells]
+
+    assert differences("constant from orthogonal is inferior to tied from gain_matched") == [pytest.approx(-0.19)]
+    assert differences("constant is superior to tied from default and orthogonal") == [pytest.approx(0.01)] * 2
+    with pytest.raises(StudyError, match="Unknown"):
+        differences("constant from lsuv is superior to tied from default")
+
+
 def test_sides_may_have_rates_of_their_own():
     trials = [
         make_trial(backward=rule, optimiser=optimiser, learning_rate=rate, seed=seed)

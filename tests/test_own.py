@@ -97,6 +97,22 @@ def test_a_name_that_is_no_module_is_one_line(name, words):
     assert words in refusal(name)
 
 
+def test_a_package_in_the_working_folder_is_named_as_a_module_and_its_files_say_so(tmp_path, monkeypatch):
+    # As the installed command has it; python -c has the working folder on its path.
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in {"", str(tmp_path)}])
+    write(tmp_path, mypack__net=f"from .util import W\n{NET}", mypack__util="W = 4\n")
+    (tmp_path / "mypack/__init__.py").write_text("from .net import Net\n", encoding="utf-8")
+    assert "Name it as a module of its package: --import mypack.net" in refusal("mypack/net.py")
+    assert "Name it as a module: --import mypack" in refusal("mypack/__init__.py")
+    for name in ("mypack.net", "mypack"):
+        code = own.use(name)
+        assert sorted(part.module for part in code.parts) == ["mypack", "mypack.net", "mypack.util"]
+        assert own.find(name, "Net")(inplace=True).inplace
+    write(tmp_path, mypack__util="W = 5\n")
+    assert own.use("mypack").sha256 != code.sha256
+    assert sys.modules["mypack.util"].W == 5
+
+
 @pytest.mark.parametrize("name", ["random", "yaml", "torch"])
 def test_a_file_never_takes_the_place_of_a_module(tmp_path, name):
     write(tmp_path, **{name: ""})

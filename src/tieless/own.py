@@ -205,7 +205,11 @@ def _reason(error: BaseException, code: Code) -> str:
             place = f" ({Path(file).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}{': ' * bool(lines[0])}{lines[0].rstrip('.')}{place}."
+    told = f"{type(error).__name__}{': ' * bool(lines[0])}{lines[0].rstrip('.')}{place}."
+    file = Path(code.parts[0].file)
+    if isinstance(error, ImportError) and "relative import" in lines[0] and (file.parent / "__init__.py").is_file():
+        told += f" Name it as a module of its package: --import {file.parent.name}.{code.module}"
+    return told
 
 
 def read(name: str) -> Code:
@@ -223,6 +227,8 @@ def read(name: str) -> Code:
         if "." in module or not module:
             raise SpecError(f"Cannot import {name}: a module has no dot in its name. Rename the file.")
         file = Path(os.path.realpath(file))
+        if module == "__init__":
+            raise SpecError(f"Cannot import {name}: it is a package. Name it as a module: --import {file.parent.name}")
         _check_free(name, module, file)
         return Code(_written(name), module, _closure(name, {module: file}, file.parent))
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
@@ -266,8 +272,8 @@ def _installed(module: str) -> str | None:
 
 
 def _find(name: str) -> Path:
-    """File of a module on Python's path. Nothing is imported, not even the packages around it."""
-    path: Sequence[str] | None = None
+    """File of a module on Python's path, or in this folder. Nothing is imported, not even the packages around it."""
+    path: Sequence[str] | None = [*sys.path, str(Path.cwd())]  # the command's own path does not have it
     spec: ModuleSpec | None = None
     for depth in range(name.count(".") + 1):
         spec = PathFinder.find_spec(".".join(name.split(".")[: depth + 1]), path)
@@ -275,7 +281,9 @@ def _find(name: str) -> Path:
             break
         path = spec.submodule_search_locations
     if spec is None or not (spec.origin or "").endswith(".py"):
-        raise SpecError(f"Cannot import {name}: there is no module of this name. A file ends in .py.")
+        raise SpecError(
+            f"Cannot import {name}: there is no module of this name on Python's path or in this folder. A file ends in .py."
+        )
     return Path(os.path.realpath(str(spec.origin)))
 
 

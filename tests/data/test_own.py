@@ -91,6 +91,7 @@ def test_arrays_in_files_of_their_own(tmp_path):
         ({"train_x": X.astype(str), "train_y": Y}, "dtype <U32"),
         ({"train_x": X * 1j, "train_y": Y}, "dtype complex128"),
         ({"train_x": X, "train_y": Y - 1}, "has the label -1"),
+        ({"train_x": X, "train_y": 0 * Y}, "all labels are 0: there is nothing to tell apart"),
         ({"train_x": X, "train_y": Y * 10**12}, "a label is 1000000000000"),
         ({"train_x": X[:0], "train_y": Y[:0]}, "shape (0, 4)"),
         ({"train_x": 3.0, "train_y": 1}, "shape ()"),

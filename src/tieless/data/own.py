@@ -513,6 +513,8 @@ def _dataset(name: str, arrays: _Arrays, seed: int) -> Dataset:
         classes = 1 if labels[0].dim() == 1 else labels[0].shape[1]
     else:
         classes = max(int(one.max()) for one in labels) + 1
+    if classes == 1 and not labels[0].is_floating_point():
+        raise DataError(f"{name}: all labels are 0: there is nothing to tell apart.")
     if classes > _MOST_CLASSES:
         raise DataError(f"{name}: a label is {classes - 1}. Labels count from 0 to the number of classes less 1.")
     if "test_x" in given:

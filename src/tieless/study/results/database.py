@@ -42,8 +42,6 @@ class Database:
                 isolation_level=None,
                 timeout=_PATIENCE if go_on else _READERS_PATIENCE,
             )
-        # A text that is no UTF-8 is damage. With \x in it, it is no JSON either, so its reader notices.
-        self._connection.text_factory = _text
         self._identity = _identity(file)
         self._logs = False
 
@@ -62,6 +60,13 @@ class Database:
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query."""
         with self._explained():
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+            # A text that is no UTF-8 is damage. With \x in it, it is no JSON either, so its reader notices.
+            self._connection.text_factory = _text
             return self._connection.execute(query, values).fetchall()
 
     def value(self, query: str) -> Any:

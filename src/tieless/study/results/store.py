@@ -7,9 +7,11 @@ JSON; a record that was damaged since is named by its id, and the others stay us
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -207,12 +209,13 @@ class Store:
 
     def _fail_damaged(self) -> None:
         """Mark a result that is no longer readable as missing: its trial runs again."""
-        for name, text in self._database.rows("SELECT id, json FROM results"):
-            result = _read_result(text, name)
-            if isinstance(result, str):
-                self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
-            else:
-                self._read_trials[name] = result.trial
+        with _uncollected():
+            for name, text in self._database.rows("SELECT id, json FROM results"):
+                result = _read_result(text, name)
+                if isinstance(result, str):
+                    self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
+                else:
+                    self._read_trials[name] = result.trial
 
     def _make(self, tables: str) -> None:
         for statement in filter(str.strip, tables.split(";")):
@@ -384,12 +387,13 @@ class Store:
         A result whose record is damaged counts as failed, and its error says so; the next run repeats it. If its trial
         is not in the plan, it is left out.
         """
-        # In the order of the file, which reads each of its pages once.
-        found = {
-            name: result
-            for name, text in self._database.rows("SELECT id, json FROM results ORDER BY id")
-            if (result := self._result(name, text)) is not None
-        }
+        with _uncollected():
+            # In the order of the file, which reads each of its pages once.
+            found = {
+                name: result
+                for name, text in self._database.rows("SELECT id, json FROM results ORDER BY id")
+                if (result := self._result(name, text)) is not None
+            }
         if not planned:
             return list(found.values())
         order = self._database.rows("SELECT id FROM plan ORDER BY position")
@@ -429,6 +433,18 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Generator[None]:
+    """Block that makes many values without cycles, which Python's collector would walk through again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _has_ids_of_this_version(trials: Sequence[Trial]) -> bool:

@@ -6,8 +6,8 @@ float weights behind its steps is packed with weights of ``--bits`` bits; its la
 same rounded weights, and the accuracy of both is printed beside that of the float weights.
 
 With float ends the bits behind each activation are compared too, with the model's in float32 and in float64. They may differ where
-a number lies within rounding of its threshold, and behind such a bit. So of the bits that differ the first of each image are asked
-how near their numbers are; the command fails if one is not within `ROUNDING`. Each label that differs from PyTorch's in float32 is
+a number lies within rounding of its threshold, and behind such a bit. So of the bits that differ the first of each image have to be
+those of float64, or their numbers within `ROUNDING`, or the command fails. Each label that differs from PyTorch's in float32 is
 a line of its own.
 """
 
@@ -131,7 +131,7 @@ def calls_of_model(model: nn.Module, images: Tensor) -> tuple[list[Call], Tensor
 @dataclasses.dataclass
 class Bits:
     """Numbers of bits: all, those that differ from the model's in float32 and in float64, the first of them in each image, and
-    those of the first that lie within rounding of a threshold.
+    those of the first that are float64's or lie within rounding of a threshold.
     """
 
     all: int = 0
@@ -156,7 +156,8 @@ class Bits:
             apart, apart_exact = codes != single.code(), codes != double.code()
             either = apart | apart_exact
             first = either & ~differed.reshape(-1, *(1,) * (codes.dim() - 1))
-            near = double.code(-ROUNDING) != double.code(ROUNDING) if first.any() else first
+            # Where the bit is that of float64, PyTorch's float32 is what was rounded.
+            near = ~apart_exact | (double.code(-ROUNDING) != double.code(ROUNDING)) if first.any() else first
             differed |= either.flatten(1).any(1)
             self.all += codes.numel()
             self.single += int(apart.sum())

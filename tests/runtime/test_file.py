@@ -175,3 +175,26 @@ def test_one_sample_has_no_batch(path):
     model = tieless_runtime.Model.load(path)
     images = np.random.default_rng(0).random((3, 1, 8, 8))
     assert (model(images[1]) == model(images)[1]).all()
+
+
+SAME = {
+    "every second": lambda images: np.repeat(images, 2, axis=-1)[..., ::2],
+    "backwards": lambda images: images[::-1].copy()[::-1],
+    "columns first": np.asfortranarray,
+    "big-endian": lambda images: images.astype(">f4"),
+    "doubles": lambda images: images.astype(np.float64),
+    "halves": lambda images: images.astype(np.float16),
+    "bytes": lambda images: images.astype(np.uint8),
+    "integers": lambda images: images.astype(np.int64),
+    "lists": lambda images: images.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_samples_in_any_layout_and_dtype_have_the_same_scores(path, form):
+    images = np.random.default_rng(0).integers(0, 2, (5, 1, 8, 8)).astype(np.float32)
+    model = tieless_runtime.Model.load(path)
+    expected = model(images)
+    assert len(np.unique(expected, axis=0)) > 1
+    assert (model(SAME[form](images)) == expected).all()
+    assert (model(SAME[form](images)[2]) == expected[2]).all()

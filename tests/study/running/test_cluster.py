@@ -92,6 +92,13 @@ def test_an_address_without_a_scheduler_is_one_line(monkeypatch):
         DaskPool("tcp://127.0.0.1:1")
 
 
+@pytest.mark.parametrize("address", ["foo", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:x"])
+def test_what_is_no_address_is_one_line_and_makes_no_client(monkeypatch, address):
+    monkeypatch.setattr("distributed.Client", None)
+    with pytest.raises(StudyError, match=rf"^No Dask scheduler answers at {address}: [^\n]*\.$"):
+        DaskPool(address)
+
+
 def test_stages_of_a_trial_on_a_cluster_lose_no_epoch_but_the_one_that_died(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("TIELESS_TEST_MARK", str(tmp_path / "mark"))
     cluster.start_worker()

@@ -133,6 +133,8 @@ class DaskPool:
         self._said = ""
         self._refused_since = math.inf
         try:
+            # A client that fails on its address waits for itself when it is deleted, and complains.
+            self._distributed.comm.resolve_address(address)
             self._client: Any = self._connect()
         except (OSError, ValueError) as error:
             raise StudyError(f"No Dask scheduler answers at {address}: {_first_line(error)}.") from None

@@ -58,9 +58,16 @@ def test_list_has_every_study_with_its_trials_and_cost():
 def test_run_status_report_and_export_from_any_folder():
     ran = invoke("run", *SMALL)
     assert ran.exit_code == 0, ran.output
+    title = load_study("paper/suc-ones", check=False).title
+    begins = f"{title}: {{}} of 3 trials to run, {{}}, results in runs/paper/suc-ones"
+    assert ran.stdout.splitlines()[0] == begins.format(3, "1 worker")
     assert "3 done, 0 diverged, 0 failed." in ran.output
     assert "tieless study report runs/paper/suc-ones" in ran.output
     folder = Path("runs/paper/suc-ones")
+
+    again = invoke("run", *SMALL, "--workers", "2")
+    assert again.stdout.splitlines()[0] == begins.format(0, "2 workers")
+    assert again.stdout.count("trials to run") == 1
 
     status = invoke("status", folder)
     assert status.exit_code == 0

@@ -1,6 +1,7 @@
 """What a refusal recommends works: each rule that a message names for a forward is accepted there, and trains it."""
 
 import gc
+import math
 import re
 import weakref
 
@@ -11,10 +12,12 @@ from torch.nn import functional as F
 
 import tieless as tl
 from tests.pairs import FORWARDS
-from tieless.errors import RuleValueError, UntrainableError
+from tieless._underivable import NO_SECOND
+from tieless.errors import RuleValueError, SecondDerivativeError, UntrainableError
 from tieless.forwards import forward as forward_of
 from tieless.forwards.advice import TASKS
 from tieless.functional import pair_of
+from tieless.nn import LIF
 
 VARIANTS = [
     "heaviside(at_zero=1)",
@@ -158,6 +161,41 @@ CHOICES = [(task, advice.spec) for task in TASKS for advice in task.rules]
 @pytest.mark.parametrize(("task", "spec"), CHOICES, ids=[f"{task.network}-{spec}" for task, spec in CHOICES])
 def test_each_rule_of_a_task_trains_its_forward(task, spec):
     assert trains(task.forward or "gelu", spec)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=[task.network for task in TASKS])
+def test_a_task_has_two_rules(task):
+    assert len({advice.spec for advice in task.rules}) == 2
+
+
+def test_the_rule_of_lif_is_the_first_for_spiking_networks():
+    """Its width is written with three digits, and is the ``1 / pi`` of snnTorch."""
+    (task,) = (task for task in TASKS if task.name == "spiking")
+    first = tl.rule(task.rules[0].spec)
+    for cell in (LIF(), LIF.from_tau(2.0)):
+        own = cell.spike.tieless_pair.rule
+        assert type(own) is type(first)
+        assert (own.width, own.height) == (pytest.approx(1 / math.pi), 1)
+        assert (round(own.width, 3), own.height) == (first.width, first.height)
+
+
+@pytest.mark.parametrize(("task", "spec"), CHOICES, ids=[f"{task.network}-{spec}" for task, spec in CHOICES])
+def test_the_rules_of_a_task_are_of_the_kinds_that_the_refusal_of_a_second_derivative_names(task, spec):
+    """``tied``, a rule with a slope, or a jam of slopes: each has one, as the refusal says."""
+    assert "use 'tied', a rule with a slope, or a jam of slopes." in NO_SECOND
+    z = torch.linspace(-0.9, 0.9, 6, dtype=torch.float64, requires_grad=True)
+    feedback = torch.ones_like(z, requires_grad=True)
+    (sent,) = torch.autograd.grad(tl.untie(z, task.forward or "gelu", spec), z, feedback, create_graph=True)
+    (second,) = torch.autograd.grad(sent.sum(), feedback)
+    torch.testing.assert_close(second, sent)  # linear in the feedback, which is 1 everywhere
+
+
+def test_a_rule_of_another_kind_has_no_second_derivative():
+    z = torch.linspace(-0.9, 0.9, 6, requires_grad=True)
+    (sent,) = torch.autograd.grad(tl.untie(z, "gelu", "tied >> sign").sum(), z, create_graph=True)
+    with pytest.raises(SecondDerivativeError) as refused:
+        torch.autograd.grad(sent.sum(), z)
+    assert str(refused.value) == NO_SECOND
 
 
 def accuracy(forward, backward):

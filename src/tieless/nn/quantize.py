@@ -51,13 +51,21 @@ def quantize_weights(
     ``layer.weight`` is computed at each use. In-place writes to it (``nn.init``, ``reset_parameters``,
     ``weight.data.copy_``) change the latent weights, and a parameter that is assigned to it becomes them.
 
+    Without arguments the weights become +1 and -1, as in BinaryConnect. The settings of the usual networks::
+
+        BinaryConnect            "sign", "rectangular(-1, 1)"
+        XNOR-Net, Bi-Real Net    "sign", "rectangular(-1, 1)", scale="per-channel"
+        ternary weights          "ternary(0.7)", "constant", scale="mean", unit=1
+        k bits                   QuantizedWeight.from_bits(k)
+
     Args:
         model: Any module with ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` inside, or the ``Conv1D``
             that transformers has in GPT-2.
         forward: Function of the latent weights: spec, ``Forward``, callable; or a whole ``QuantizedWeight``, which is
             copied for each layer and replaces the next three arguments.
         backward: Backward rule of that forward.
-        scale, unit: Settings of ``QuantizedWeight``.
+        scale: Scale of the values, as in ``QuantizedWeight``; ``"none"``: the values of ``forward`` themselves.
+        unit: Unit of the latent weights, as in ``QuantizedWeight``; ``None``: no unit.
         layers: One or several selectors of layers, as in ``convert``: a name or glob, a class, a function
             ``(name, module) -> bool``; ``None``: all.
         keep_ends: True keeps the model's first and last layer in float, as is usual in the field.

@@ -141,6 +141,7 @@ def _run(
         )
     for claim in found.emptied:
         console.print(Text(f"Not judged, for --set leaves no run that it is about: {claim}", "yellow"), soft_wrap=True)
+    place = f"{workers} {'worker' if workers == 1 else 'workers'}" if address is None else f"the cluster at {address}"
     again = f"To continue: {found.command} --out {shlex.quote(str(folder))}{_options(context)}"
     try:
         with show_progress(console, found.trials) as show:
@@ -160,7 +161,7 @@ def _run(
                 every_cell=every_cell,
                 budget=None if budget is None else 3600 * budget,
                 taken=taken.values(),
-                listen=_foretold(console, found, show),
+                listen=_begun(console, found, folder, place, show),
             )
     except OSError as error:
         # The store's own errors are not of this kind.
@@ -177,15 +178,22 @@ def _run(
         context.exit(1)
 
 
-def _foretold(console: Console, found: Study, show: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Listener of a run that says what its claims can show when it starts, and passes each event on."""
-    foreseen = [foresee(found, test_samples=_test_samples())] if found.claims else []
+def _begun(
+    console: Console, found: Study, folder: Path, place: str, show: Callable[[Event], None]
+) -> Callable[[Event], None]:
+    """Listener of a run that says what is run and what its claims can show when it starts, and passes each event on."""
+    foreseen = foresee(found, test_samples=_test_samples()) if found.claims else ()
+    begun = False
 
     def listen(event: Event) -> None:
-        if isinstance(event, Started) and foreseen:
-            told = claim_words.foresight_line(foreseen.pop())
-            more = f"More: tieless study plan {shlex.quote(found.run_as)}"
-            console.print(Text(f"{told} {more}"), soft_wrap=True)
+        nonlocal begun
+        if isinstance(event, Started) and not begun:
+            begun = True
+            left = f"{len(event.trials)} of {event.planned} trials to run"
+            console.print(Text(f"{found.title}: {left}, {place}, results in {folder}"), soft_wrap=True)
+            if foreseen:
+                told = claim_words.foresight_line(foreseen)
+                console.print(Text(f"{told} More: tieless study plan {shlex.quote(found.run_as)}"), soft_wrap=True)
         show(event)
 
     return listen

@@ -82,10 +82,16 @@ def test_a_path_of_the_machine_is_refused():
 
 def test_a_page_has_outputs_figures_and_links():
     made = notebook("# Figure: A line.\nplot()", "print(2)")
-    made.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})]
+    drawn = '<svg><style></style><path style="stroke: #1d6fb8"/><text style="font-size: 10px">z</text></svg>'
+    made.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/svg+xml": drawn})]
     made.cells[2].outputs = [nbformat.v4.new_output("stream", text="2\n")]
     text, figures = TOOL["page"](made, "line")
-    assert figures == {"line-1.svg": "<svg/>"}
+    (figure,) = figures.values()
+    assert list(figures) == ["line-1.svg"]
+    dark = r'@media \(prefers-color-scheme: dark\){(.*)}</style><path style="stroke: #1d6fb8"/><text style="(.*?); font'
+    rules, text_colour = re.search(dark, figure).groups()
+    assert '[style*="stroke: #1d6fb8"]{stroke:#' in rules
+    assert f'[style*="{text_colour}"]{{fill:#' in rules
     assert "See [rules](../rules.md)." in text
     assert "![A line.](line-1.svg)" in text
     assert "```python\nprint(2)\n```\n\n```text\n2\n```" in text

@@ -21,6 +21,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from tieless.report.rule_plot import themed
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "notebooks"
 PAGES = ROOT / "docs" / "notebooks"
@@ -92,6 +94,11 @@ def run(names: list[str]) -> None:
         print(f"{path.name}: {seconds:.0f} CPU seconds, {path.stat().st_size / 1000:.0f} kB")
 
 
+def on_page(figure: str) -> str:
+    """A figure of a notebook that follows the theme of the site. Matplotlib does not write that a text is black."""
+    return themed(re.sub(r'<text style="(?![^"]*fill)', '<text style="fill: #000000; ', figure))
+
+
 def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, str]]:
     """The page of a notebook in Markdown, and its figures: names of files with what stands in them."""
     parts, figures = [], {}
@@ -109,7 +116,7 @@ def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, str]]:
                         f"{name}: no '# Figure: ...' on the first line of a cell that draws: {cell.source}"
                     )
                 file = f"{name}-{len(figures) + 1}.svg"
-                figures[file] = data[SVG]
+                figures[file] = on_page(data[SVG])
                 parts.append(f"![{described[1]}]({file})")
             else:
                 written = output.get("text") or data["text/plain"]

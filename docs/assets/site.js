@@ -1,4 +1,5 @@
 // Tables with numbers: a click on the head of a column sorts, and a long table has a field that filters its rows.
+// A term of the glossary is explained on hover where a page has it first.
 "use strict";
 
 const FILTERED = 12;
@@ -77,7 +78,17 @@ function enhance(table) {
   if (rows >= FILTERED) filter(table);
 }
 
+// Markdown marks a term wherever it stands.
+function explainOnce() {
+  const seen = new Set();
+  document.querySelectorAll(".md-content abbr[title]").forEach((term) => {
+    if (seen.has(term.title) || term.closest("h1, h2, h3, h4, a, summary, th")) term.replaceWith(...term.childNodes);
+    else seen.add(term.title);
+  });
+}
+
 function start() {
+  explainOnce();
   document
     .querySelectorAll(".md-typeset table:not([class])")
     .forEach((table) => table.tHead && table.tBodies.length && enhance(table));

@@ -37,6 +37,7 @@ STYLE: dict[Any, Any] = {
 
 _ON_DARK = {
     "#ffffff": "none",
+    "#000000": "#d5dae0",
     _TEXT: "#d5dae0",
     "#c8ccd2": "#5a616b",
     "#e6e6e6": "#3d434c",
@@ -49,6 +50,10 @@ _ON_DARK = {
     "#cc79a7": "#ee9fca",
     "#56b4e9": "#a9dbff",
     "#e69f00": "#f7c455",
+    "#1d6fb8": "#6cb6ff",
+    "#c2410c": "#ff9b64",
+    "#59636e": "#9aa4af",
+    "#2e7d32": "#7ee787",
 }
 """Colours on dark ground, by those on white."""
 

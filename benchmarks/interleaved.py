@@ -50,6 +50,7 @@ def medians(
     rounds: int,
     seconds: float = 0.01,
     clock: Callable[[], float] = time.perf_counter,
+    rest: float = 0,
 ) -> dict[str, float]:
     """Seconds of one call of each case: the median over rounds in which they take turns.
 
@@ -58,6 +59,8 @@ def medians(
         rounds: How many turns each case gets, after one that does not count.
         seconds: How long a turn lasts, about.
         clock: Clock; ``time.process_time`` leaves out what other processes take, if all run in one thread.
+        rest: Seconds of rest before each turn, and a call that does not count. Other libraries' threads spin for a while
+            behind a call, on a core that the next case needs.
     """
     _settle_allocator()
     repeats: dict[str, int] = {}
@@ -68,6 +71,9 @@ def medians(
         repeats[name] = max(1, int(seconds / (clock() - start + 1e-9)))
 
     def turn(name: str) -> float:
+        if rest:
+            time.sleep(rest)
+            cases[name]()
         start = clock()
         for _ in range(repeats[name]):
             cases[name]()

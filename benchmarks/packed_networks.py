@@ -99,9 +99,9 @@ def table(title: str, times: dict[str, float], ours: str) -> None:
         print(f"| {name} | {1e3 * seconds:.3f} | {seconds / times[ours]:.1f} |")
 
 
-def clock_of(threads: int) -> Callable[[], float]:
-    """Time of the processor for one thread, of the clock on the wall for more."""
-    return time.process_time if threads == 1 else time.perf_counter
+def timing(threads: int) -> dict[str, Any]:
+    """Time of the processor for one thread; for more that of the clock on the wall, with a rest between cases."""
+    return {"clock": time.process_time} if threads == 1 else {"clock": time.perf_counter, "rest": 0.05}
 
 
 def product(threads: int, rounds: int, n: int = 256, k: int = 1024, m: int = 1024) -> None:
@@ -124,11 +124,11 @@ def product(threads: int, rounds: int, n: int = 256, k: int = 1024, m: int = 102
     cases["torch float32"] = lambda: floats_ @ weights.T
     cases["torch bfloat16"] = lambda: half @ half_weights.T
     cases["torch._int_mm"] = lambda: torch._int_mm(whole, whole_weights)  # noqa: SLF001  (PyTorch's only product of int8)
-    times = medians(cases, rounds=rounds, clock=clock_of(threads))
+    times = medians(cases, rounds=rounds, **timing(threads))
     table(f"Binary product {n} x {k} x {m}, one thread of ours", times, f"bits to bits, {runnable()[0]}")
     if runnable()[0] == "avx512":
         _count(1)
-        seconds = medians({"rate": lambda: _count(1_000_000)}, rounds=rounds, clock=clock_of(threads))["rate"]
+        seconds = medians({"rate": lambda: _count(1_000_000)}, rounds=rounds, **timing(threads))["rate"]
         share = n * m * (k / 64) / times["bits to bits, avx512"] / (128 * 1_000_000 / seconds)
         print(f"\nShare of the machine's own rate of xor + popcount + add: {100 * share:.0f} %")
 
@@ -152,7 +152,7 @@ def few_bits(threads: int, rounds: int, n: int = 256, k: int = 1024, m: int = 10
         name = f"numbers of {planes}, weights of {bits}"
         cases[f"{name}: bits"] = lambda counted=counted, given=given: counted(given)
         cases[f"{name}: bytes"] = lambda whole=whole, numbers=numbers: whole(numbers)
-    times = medians(cases, rounds=rounds, clock=clock_of(threads))
+    times = medians(cases, rounds=rounds, **timing(threads))
     print(
         f"\nProduct of a few bits {n} x {k} x {m}, one thread of ours\n\n| bits | as bits, ms | as bytes, ms |\n|---|---|---|"
     )
@@ -208,7 +208,7 @@ def convolution(batch: int, threads: int, rounds: int, channels: int = 128, size
         **onnx_calls(layer, plain, threads),
     }
     with torch.no_grad():
-        times = medians(cases, rounds=rounds, clock=clock_of(threads))
+        times = medians(cases, rounds=rounds, **timing(threads))
     title = f"Binary convolution 3 x 3, {channels} to {channels} channels, {size} x {size}, batch {batch}, one thread of ours"
     table(title, times, "bits to bits")
 
@@ -239,7 +239,7 @@ def whole(name: str, model: nn.Module, batch: int, threads: int, rounds: int) ->
         cases[f"packed, {ends} ends"] = lambda runtime=runtime: runtime(images)
     cases |= {"torch eager": lambda: model(x), "torch compiled": lambda: compiled(x), **onnx_calls(model, x, threads)}
     with torch.no_grad():
-        times = medians(cases, rounds=rounds, clock=clock_of(threads))
+        times = medians(cases, rounds=rounds, **timing(threads))
     table(f"{name}, batch {batch}, {threads} thread(s)", times, "packed, float ends")
 
 

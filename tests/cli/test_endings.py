@@ -88,6 +88,7 @@ main()
 def test_a_run_whose_reader_has_gone_stops_with_a_word_and_keeps_what_was_finished(tmp_path):
     Path("mine.yaml").write_text(fakes.STUDY, encoding="utf-8")
     with command("study", "run", "mine.yaml", "--threads", "2", program=RUN_SLOWLY) as process:
+        assert process.stdout.readline().startswith("A study of nothing: 24 of 24 trials to run")
         assert process.stdout.readline().startswith("[1/24]")
         process.stdout.close()
         said = process.stderr.read()
@@ -144,6 +145,7 @@ def test_nothing_to_watch_is_one_line(tmp_path):
 def test_a_run_that_is_stopped_says_so_and_has_the_code_of_the_signal(number, by):
     Path("mine.yaml").write_text(fakes.STUDY, encoding="utf-8")
     process = command("study", "run", "mine.yaml", program=RUN_SLOWLY)
+    assert process.stdout.readline().startswith("A study of nothing: 24 of 24 trials to run")
     assert process.stdout.readline().startswith("[1/24]")
     process.send_signal(number)
     found = ended(process)

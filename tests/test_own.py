@@ -104,6 +104,10 @@ def test_a_package_in_the_working_folder_is_named_as_a_module_and_its_files_say_
     (tmp_path / "mypack/__init__.py").write_text("from .net import Net\n", encoding="utf-8")
     assert "Name it as a module of its package: --import mypack.net" in refusal("mypack/net.py")
     assert "Name it as a module: --import mypack" in refusal("mypack/__init__.py")
+    write(tmp_path, mypack__inner__deep=f"from ..util import W\n{NET}")
+    (tmp_path / "mypack/inner/__init__.py").touch()
+    assert "--import mypack.inner.deep" in refusal("mypack/inner/deep.py")
+    assert "--import mypack.inner" in refusal("mypack/inner/__init__.py")
     for name in ("mypack.net", "mypack"):
         code = own.use(name)
         assert sorted(part.module for part in code.parts) == ["mypack", "mypack.net", "mypack.util"]

@@ -208,8 +208,14 @@ def _reason(error: BaseException, code: Code) -> str:
     told = f"{type(error).__name__}{': ' * bool(lines[0])}{lines[0].rstrip('.')}{place}."
     file = Path(code.parts[0].file)
     if isinstance(error, ImportError) and "relative import" in lines[0] and (file.parent / "__init__.py").is_file():
-        told += f" Name it as a module of its package: --import {file.parent.name}.{code.module}"
+        told += f" Name it as a module of its package: --import {_package(file.parent)}.{code.module}"
     return told
+
+
+def _package(folder: Path) -> str:
+    """Dotted name of the package in a folder, with those around it."""
+    outer = folder.parent
+    return f"{_package(outer)}.{folder.name}" if (outer / "__init__.py").is_file() else folder.name
 
 
 def read(name: str) -> Code:
@@ -228,7 +234,9 @@ def read(name: str) -> Code:
             raise SpecError(f"Cannot import {name}: a module has no dot in its name. Rename the file.")
         file = Path(os.path.realpath(file))
         if module == "__init__":
-            raise SpecError(f"Cannot import {name}: it is a package. Name it as a module: --import {file.parent.name}")
+            raise SpecError(
+                f"Cannot import {name}: it is a package. Name it as a module: --import {_package(file.parent)}"
+            )
         _check_free(name, module, file)
         return Code(_written(name), module, _closure(name, {module: file}, file.parent))
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):

@@ -96,7 +96,7 @@ class Windows:
         return (starts[:, None] + np.arange(length)).reshape(-1) * size
 
     def steps(self, channels: int, size: int) -> NDArray[np.int64]:
-        """Where the rows of a product lie, as ``kernels.places`` reads it."""
+        """Places of a product's rows in memory, as ``kernels.places`` reads them."""
         (height, width), down = self.places, self._inside[1] * channels * size
         side, line = int(self.stride[1]) * channels * size, int(self.stride[0]) * down
         return np.array([height, width, side, line - width * side, self._inside[0] * down - height * line], np.int64)

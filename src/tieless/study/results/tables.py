@@ -63,23 +63,15 @@ def load_table(file: Path, study: Study | None = None, *, check_ids: bool = Fals
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from tieless.study import EpochRecord, Result, export_table, judge, load_table, parse_study
-        >>> study = parse_study('''
-        ... title: Hidden layers
-        ... question: Do they have to learn?
-        ... grid: {data: digits, model: "mlp(16, 1)", forward: heaviside, backward: [rectangular, frozen], optimiser: adam,
-        ...        learning_rate: 0.01, batch: 64, epochs: 1, seeds: 0..9}
-        ... claims: [rectangular is superior to frozen by 5 points]
-        ... ''', name="hidden-layers")
-        >>> def result(trial):
-        ...     accuracy = (0.5 if trial.backward == "frozen" else 0.8) + 0.001 * trial.seed
-        ...     return Result(trial=trial, status="done", epochs=(EpochRecord(0.4, 0.8, 0.5, accuracy, 1.0),), classes=10)
-        >>> results = [result(trial) for trial in study.trials]
+        >>> from tieless.study import EpochRecord, Result, Trial, export_table, load_table
+        >>> trial = Trial(data="digits", model="mlp", forward="relu", backward="tied", optimiser="sgd", learning_rate=0.1, batch=64,
+        ...               epochs=1, seed=0)
+        >>> result = Result(trial=trial, status="done", epochs=(EpochRecord(0.6, 0.8, 0.7, 0.75, 1.0),))
         >>> with TemporaryDirectory() as folder:
-        ...     export_table(results, Path(folder) / "trials.csv", form="csv")
-        ...     table = load_table(Path(folder) / "trials.csv", study)
-        >>> [verdict.text for verdict in judge(table[0].claims, *table)]
-        ['holds']
+        ...     export_table([result], Path(folder) / "trials.csv", form="csv")
+        ...     study, (found,) = load_table(Path(folder) / "trials.csv")
+        >>> study.title, study.trials == (trial,), found.epochs[-1].test_accuracy
+        ('Results in trials.csv', True, 0.75)
     """
     file = Path(file)
     if (read := _READERS.get(file.suffix.lower())) is None:

@@ -133,3 +133,21 @@ def test_integers_beyond_float32_are_exact(dims):
     expected = evaluate(network, images)[network.output]
     assert (np.float32(expected).astype(np.int64) != expected).any()
     assert (scores(network, images) == expected).all()
+
+
+def test_sums_of_integers_that_meet_a_threshold_are_not_rounded_beside_a_float_factor():
+    """A factor in the weights of the convolution would make 0.1 - 0.1 + ... of sums that are 0."""
+    rng = np.random.default_rng(0)
+    signs = {"thresholds": np.zeros((1, 8), np.float32), "direction": np.ones(8, np.int8), "low": -1, "step": 2}
+    slide = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    network = chain(
+        (8, 6, 6),
+        (Threshold, signs),
+        (Conv, {"weight": Weight("ternary", rng.integers(-1, 2, (8, 8, 3, 3)).astype(np.int8)), "bias": None, **slide}),
+        (Affine, {"factor": np.full(8, 0.1, np.float32), "offset": np.zeros(8, np.float32)}),
+        (Threshold, signs),
+    )
+    images = floats(rng, 20, 8, 6, 6)
+    values = evaluate(network, images)
+    assert (values["v2"] == 0).any()
+    assert (scores(network, images) == values["v3"]).all()

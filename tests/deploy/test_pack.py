@@ -10,6 +10,7 @@ from tieless_runtime import evaluate, read
 from torch import nn
 
 import tieless as tl
+from tests.alone import run_alone
 from tests.deploy.quantised import residual, sequential, spiking
 from tieless.deploy import pack
 from tieless.deploy.grids import rounded_grid
@@ -407,6 +408,66 @@ def test_a_part_of_the_time_steps_is_not_taken_for_all():
         pack(Late(), torch.rand(3, 4))
 
 
+def test_a_bias_beside_weights_of_few_values_is_not_rounded_to_their_unit():
+    """Of the last layer; the first is exact in 8 bits here."""
+    head = nn.Linear(8, 3)
+    head.weight.data = torch.sign(head.weight.data)
+    head.bias.data = torch.tensor([0.4, 0.3, -0.45])
+    front = nn.Linear(4, 8, bias=False)
+    front.weight.data = torch.sign(front.weight.data)
+    net = nn.Sequential(front, tl.Activation("sign", "rectangular"), head).eval()
+    x = torch.cat([torch.full((1, 4), 255.0), torch.randint(0, 256, (200, 4)).float()])
+    packed = pack(net, x, "int8")
+    assert torch.allclose(packed(x) * packed.network.score_scale, net(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-20, 2.0**-40])
+@pytest.mark.parametrize("middle", ["prelu", "residual", "scores"])
+def test_small_numbers_keep_their_bits_in_integers(scale, middle):
+    """A power of two on all of them changes no label of PyTorch's."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.act = nn.Linear(16, 32), tl.Activation("sign", "rectangular")
+            self.layer, self.norm, self.bend = BinaryLinear(32, 32), nn.BatchNorm1d(32), nn.PReLU()
+            self.again, self.head = BinaryLinear(32, 32), nn.Linear(32, 4)
+
+        def forward(self, x):
+            y = self.norm(self.layer(self.act(self.front(x))))
+            if middle == "prelu":
+                return self.head(self.act(self.bend(y)))
+            if middle == "residual":
+                return self.head(self.act(y + scale * self.again(self.act(y))))
+            return y
+
+    torch.manual_seed(0)
+    net, x = Net(), torch.randn(300, 16)
+    nn.init.normal_(net.norm.weight)
+    nn.init.normal_(net.norm.bias)
+    net(x)
+    net.eval()
+    for parameter in net.norm.parameters():
+        parameter.data *= scale
+    labels = net(x).argmax(1)
+    assert len(labels.unique()) > 1
+    assert (pack(net, x)(x).argmax(1) == labels).float().mean() > 0.99
+    assert (pack(net, x, "int8")(x).argmax(1) == labels).float().mean() > 0.9  # without fixed points of their own 0.5
+
+
+def test_factors_that_are_large_are_packed_in_integers():
+    torch.manual_seed(0)
+    act = tl.Activation("sign", "rectangular")
+    net = nn.Sequential(
+        nn.Linear(4, 8), act, BinaryLinear(8, 8), nn.BatchNorm1d(8), nn.PReLU(), act, nn.Linear(8, 2)
+    ).eval()
+    net[3].weight.data = 1e7 + torch.rand(8)
+    x = torch.randn(100, 4)
+    packed = pack(net, x, "int8")
+    assert any(each.kind == "rescale" and each.shift == 0 for each in packed.network.operations)
+    assert (packed(x).argmax(1) == net(x).argmax(1)).float().mean() > 0.95
+
+
 def test_wrong_arguments_are_refused():
     net, x = BinaryMLP(4, (4,), 2), torch.rand(3, 4)
     for arguments, message in (
@@ -414,6 +475,13 @@ def test_wrong_arguments_are_refused():
         ((net, x[0]), "must be a batch of samples"),
         ((net, None), "must be a batch of samples"),
         ((net, x * float("nan")), "The example has numbers that are NaN or infinite"),
+        ((net, x.double() * 1e300), "The example has numbers that are NaN or infinite"),
+        ((net, x.to("meta")), r"with memory of its own; got a tensor of shape \(3, 4\), float32, strided, on meta"),
+        ((net, x.to_sparse()), "a dense tensor of real numbers"),
+        ((net, x.to(torch.complex64)), "a dense tensor of real numbers"),
+        ((nn.Identity(), x[:, :0]), r"got a tensor of shape \(3, 0\)"),
+        ((nn.Linear(4, 2, device="meta"), x), "The model has no copy in float32 on the CPU.*meta tensor"),
+        ((nn.LazyLinear(2), x), "The model has no copy in float32 on the CPU.*uninitialized"),
         ((lambda y: y, x), "A model is packed, a torch.nn.Module; got function"),
     ):
         with pytest.raises(DeployError, match=message):
@@ -422,6 +490,36 @@ def test_wrong_arguments_are_refused():
         pack(net, x, weight_bits=1)
     with pytest.raises(DeployError, match="has the forward gelu"):
         pack(nn.Sequential(tl.Activation("gelu", "constant")), x)
+
+
+def test_samples_are_tensors_of_any_real_dtype():
+    net, x = BinaryMLP(4, (4,), 2).eval(), torch.randint(0, 4, (3, 4)).float()
+    packed = pack(net, x)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8):
+        assert torch.equal(packed(x.to(dtype)), packed(x))
+    for wrong in (x.numpy(), [[1.0] * 4], x.to("meta"), x.to_sparse(), x.to(torch.complex64)):
+        with pytest.raises(DeployError, match="The samples must be a dense tensor of real numbers"):
+            packed(wrong)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    """A limit on the size of files is what a full disk is."""
+    program = f"""
+import resource, signal, torch
+from pathlib import Path
+from tieless.deploy import pack
+from tieless.models import BinaryMLP
+path = Path({str(tmp_path / "net.safetensors")!r})
+pack(BinaryMLP(4, (4,), 2), torch.rand(3, 4)).save(path)
+before, large = path.read_bytes(), pack(BinaryMLP(400, (400,), 2), torch.rand(3, 400))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    large.save(path)
+except OSError:
+    print(path.read_bytes() == before, len(list(path.parent.iterdir())))
+"""
+    assert run_alone(program, warnings="default") == "True 1\n"
 
 
 def test_rounded_weights_lose_least_for_their_bits():

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -48,12 +49,15 @@ def test_the_command_prints_labels_accuracy_throughput_and_latency(files, capsys
 
 
 def test_the_command_stores_labels(files, tmp_path):
-    assert main([files[0], "--data", files[1], "--out", str(tmp_path / "found.npy")]) == 0
-    assert (np.load(tmp_path / "found.npy") != np.load(files[2])).sum() == 5
+    assert main([files[0], "--data", files[1], "--out", str(tmp_path / "found")]) == 0
+    assert (np.load(tmp_path / "found") != np.load(files[2])).sum() == 5
 
 
 def test_a_mistake_is_one_line(files, tmp_path, capsys):
     (tmp_path / "text.npy").write_text("text")
+    (tmp_path / "archive.npy").write_bytes(b"PK\x03\x04" + bytes(50))
+    header = b"{'descr': '<f4', (((".ljust(117) + b"\n"
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     images = np.load(files[1])
     images[11, 0, 0, 0] = np.nan
@@ -63,6 +67,8 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys):
         [files[0], "--data", str(tmp_path / "nan.npy"), "--batch", "8"],
         [files[1], "--data", files[1]],
         [files[0], "--data", str(tmp_path / "text.npy")],
+        [files[0], "--data", str(tmp_path / "archive.npy")],
+        [files[0], "--data", str(tmp_path / "header.npy")],
         [files[0], "--data", str(tmp_path / "objects.npy")],
         [files[0], "--data", files[2]],
         [files[0], "--data", files[1], "--labels", files[1]],

@@ -8,9 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import tieless_runtime
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load, save
 from tieless_runtime.file import KEY
+from tieless_runtime.operations import Concat
 
 from tests.runtime.mutated import mutated, originals, outcome
 from tests.runtime.networks import small_network, weight
@@ -74,7 +76,10 @@ CHANGES = {
     "huge": (lambda d, t: d.update(shape=[1, 2**30, 2**30]), "too large"),
     "padding": (lambda d, t: d["operations"][1].update(padding=[9, 9]), "padding must be 0 to 2"),
     "groups": (lambda d, t: d["operations"][1].update(groups=0), "groups must be 1"),
-    "stride": (lambda d, t: d["operations"][1].update(stride=[0, 1]), "stride must be 1"),
+    "stride": (
+        lambda d, t: d["operations"][1].update(stride=[0, 1]),
+        "operation conv of 0: its stride must be 1 to 65536, got 0, 1. It has to be packed, or copied, again.",
+    ),
     "shape": (lambda d, t: d["operations"][1]["weight"].update(shape=[6, 1, 3, 300]), "must be uint8 of shape"),
     "overflow": (lambda d, t: d["operations"][2].update(step=2**30), "do not fit in 32 bits"),
     "unused": (lambda d, t: t.update(more=np.zeros(3)), "tensors that no operation takes"),
@@ -97,6 +102,13 @@ def test_a_file_that_contradicts_itself_is_refused_in_one_line(path, name):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(f"{path} is no packed network that can be run: ")
+
+
+def test_what_no_reader_would_take_is_not_written(tmp_path):
+    joined = Concat(name="", inputs=("input",) * 65, output="joined")
+    with pytest.raises(tieless_runtime.PackedFileError, match=r"concat\.inputs must be a list of at most 64"):
+        tieless_runtime.write(tieless_runtime.Network((2,), (joined,), "joined"), tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_bits_behind_the_last_weight_are_refused(path):
@@ -156,6 +168,28 @@ def test_a_changed_file_is_refused_or_run(tmp_path):
 def test_samples_of_another_shape_or_kind_are_refused(path, images):
     with pytest.raises(tieless_runtime.PackedInputError, match="The samples must"):
         tieless_runtime.Model.load(path)(images)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(1, 1, 8, 8, requires_grad=True), torch.zeros(1, 1, 8, 8, dtype=torch.bfloat16)]
+)
+def test_arrays_of_another_library_that_numpy_cannot_read_are_refused(path, images):
+    with pytest.raises(tieless_runtime.PackedInputError, match="The samples must be one array of numbers: "):
+        tieless_runtime.Model.load(path)(images)
+
+
+def test_the_reference_refuses_samples_of_another_shape_or_kind(path):
+    network = tieless_runtime.read(path)
+    for images in (np.zeros((1, 8, 8)), np.zeros((2, 1, 8, 9)), "text", np.zeros((1, 1, 8, 8), complex)):
+        with pytest.raises(tieless_runtime.PackedInputError, match=r"numbers of shape \('n', 1, 8, 8\), got "):
+            tieless_runtime.evaluate(network, images)
+    assert (tieless_runtime.evaluate(network, np.zeros((1, 1, 8, 8)).tolist())["input"] == 0).all()
+
+
+def test_a_model_is_made_of_a_network(path):
+    for wrong in (None, path, "net.safetensors"):
+        with pytest.raises(tieless_runtime.PackedInputError, match=r"is made of a Network.*Model\.load takes the path"):
+            tieless_runtime.Model(wrong)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e39])

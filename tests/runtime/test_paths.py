@@ -1,8 +1,11 @@
 """Every path of the kernels against the reference: integers are equal, whatever the layer, its shape and its input."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ import tieless_runtime
 from hypothesis import given, settings, strategies as st
 from tieless_runtime import plan
 from tieless_runtime.bits import ungrouped
-from tieless_runtime.operations import Affine, Conv, Lif, Linear, Quantise, SumTime, Threshold
+from tieless_runtime.operations import Add, Affine, Conv, Lif, Linear, Prelu, Quantise, Rescale, SumTime, Threshold
 from tieless_runtime.paths import PATHS, runnable
 from tieless_runtime.weights import Weight
 
+from tests.alone import run_alone
 from tests.runtime import layers
 from tests.runtime.networks import small_network, weight
 
@@ -53,6 +57,45 @@ def test_threads_and_parts_change_nothing(path, monkeypatch):
     for threads in (1, 2, 3):
         assert (tieless_runtime.Model(network, path=path, threads=threads)(images) == expected).all()
     assert tieless_runtime.Model(network)(images[:0]).shape == (0, 10)
+
+
+COPIES = {"pickle": lambda model: pickle.loads(pickle.dumps(model)), "copy": copy.deepcopy}
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_model_that_has_run_is_copied(copied):
+    images = np.random.default_rng(4).random((37, 1, 8, 8))
+    model = tieless_runtime.Model(small_network(np.random.default_rng(3)), threads=2, path="plain")
+    expected = model(images)
+    again = COPIES[copied](model)
+    assert (again.threads, again.path) == (2, "plain")
+    assert (again(images) == expected).all()
+
+
+def test_a_model_runs_in_a_fork_of_the_process_that_has_run_it():
+    program = """
+import os
+import numpy as np
+import tieless_runtime
+from tests.runtime.networks import small_network
+images = np.random.default_rng(4).random((37, 1, 8, 8))
+model = tieless_runtime.Model(small_network(np.random.default_rng(3)), threads=2)
+expected = model(images)
+child = os.fork()
+if child == 0:
+    os._exit(0 if (model(images) == expected).all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), (model(images) == expected).all())
+"""
+    assert run_alone(program, warnings="ignore", timeout=120) == "0 True\n"
+
+
+def test_two_threads_run_one_model():
+    images = np.random.default_rng(4).random((37, 1, 8, 8))
+    expected = tieless_runtime.Model(small_network(np.random.default_rng(3)))(images)
+    models = [tieless_runtime.Model(small_network(np.random.default_rng(3)), threads=1 + n % 2) for n in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda n: models[n % 2](images), range(40)):
+            assert (found == expected).all()
 
 
 def test_a_path_or_a_number_of_threads_that_does_not_exist_is_refused():
@@ -156,3 +199,43 @@ def test_groups_that_would_take_much_memory_stay_groups():
     sizes = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 4096}
     operation = Conv(name="", inputs=("x",), output="y", weight=Weight("binary", values), bias=None, **sizes)
     assert ungrouped(operation) is operation
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_integers_are_scaled_added_and_bent_in_one_pass(turned):
+    """As in a residual network; clips, negative sums and factors of both signs among them."""
+    rng, made = np.random.default_rng(0), layers.Builder((70, 3, 3))
+    made.add(Quantise, scale=1.0, low=-127, high=127)
+    skip = made.network.output
+    made.add(Conv, weight=weight(rng, "ternary", (70, 70, 1, 1)), bias=None, **layers.UNIT)
+    ends = {"shift": 20, "low": -(2**20), "high": 2**20}
+    made.add(Rescale, factor=rng.integers(-(2**31) + 1, 2**31, 70).astype(np.int32), **ends)
+    made.add(Affine, factor=np.ones(70, np.int32), offset=rng.integers(-999, 999, 70).astype(np.int32))
+    before, operations = made.network.output, list(made.network.operations)
+    operations.append(Add(name="", inputs=(skip, before) if turned else (before, skip), output="sum"))
+    slope = rng.integers(-(2**20), 2**20, 70).astype(np.int32)
+    operations.append(Prelu(name="", inputs=("sum",), output="bent", slope=slope, shift=15))
+    network = tieless_runtime.Network((70, 3, 3), tuple(operations), "bent")
+    images = rng.integers(-127, 128, (5, 70, 3, 3)).astype(np.float32)
+    values = tieless_runtime.evaluate(network, images)
+    assert (values["sum"] < 0).any()
+    assert (np.abs(values[before]) >= 2**20 - 999).any()
+    assert (tieless_runtime.Model(network)(images) == values["bent"]).all()
+    assert len(plan.Plan(network, "plain").steps) == 3
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_integer_and_a_code_are_added(turned):
+    steps = {"thresholds": np.zeros((1, 64), np.int32), "direction": np.ones(64, np.int8), "low": -1, "step": 2}
+    network = tieless_runtime.Network(
+        (64, 3, 3),
+        (
+            Quantise(name="", inputs=("input",), output="q", scale=1.0, low=-9, high=9),
+            Threshold(name="", inputs=("q",), output="t", **steps),
+            Add(name="", inputs=("t", "q") if turned else ("q", "t"), output="sum"),
+        ),
+        "sum",
+    )
+    images = np.random.default_rng(0).integers(-9, 10, (5, 64, 3, 3)).astype(np.float32)
+    expected = images + np.where(images >= 0, 1, -1)
+    assert (tieless_runtime.Model(network)(images) == expected).all()

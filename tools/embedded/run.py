@@ -1,4 +1,4 @@
-"""Packed networks as C in emulators: are the scores those of the reference, and what do they cost?
+"""Packed networks as C in emulators: scores compared with those of the reference, and their cost.
 
     python tools/embedded/run.py [NET.safetensors ...] [--images 200] [--hosts 10000] [--bytes]
 
@@ -45,7 +45,7 @@ class Target:
         prefix: Prefix of its compiler and tools.
         flags: Flags of the compiler.
         emulator: Command that runs a program; none for this machine.
-        memory: Where flash and RAM begin, for one without an operating system.
+        memory: Addresses at which flash and RAM begin, for one without an operating system.
     """
 
     name: str

@@ -63,7 +63,8 @@ def _report(given: argparse.Namespace) -> list[str]:
     if given.out is None:
         lines.append(f"labels      {' '.join(map(str, found[:10]))}{' ...' * (len(found) > 10)}")
     else:
-        np.save(given.out, found)
+        with Path(given.out).open("wb") as file:
+            np.save(file, found)
         lines.append(f"labels      {given.out}")
     if labels is not None:
         lines.append(
@@ -88,8 +89,11 @@ def _latency(model: Model, images: Array, repeat: int) -> str:
 
 def _array(path: str) -> Array:
     try:
-        found: Any = np.load(Path(path), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        with Path(path).open("rb") as file:
+            found: Any = np.load(file, allow_pickle=False)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  (NumPy's readers of headers and of archives raise errors of many kinds)
         raise PackedInputError(f"{path} is no array of NumPy (.npy): {' '.join(str(error).split())[:80]}.") from None
     if not isinstance(found, np.ndarray):
         raise PackedInputError(f"{path} has several arrays; one is needed (.npy).")

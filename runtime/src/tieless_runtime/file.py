@@ -40,6 +40,18 @@ def write(network: Network, path: str | os.PathLike[str]) -> None:
     Args:
         network: Network.
         path: Path of the file, which is replaced if it exists.
+    Raises:
+        PackedFileError: no reader would take the file: it would have more of something than a file may have.
+        OSError: the file cannot be written.
+    """
+    Path(path).write_bytes(packed_bytes(network))
+
+
+def packed_bytes(network: Network) -> bytes:
+    """Content of the file of a packed network, which has been read once.
+
+    Raises:
+        PackedFileError: no reader would take it.
     """
     tensors: dict[str, Array] = {}
     operations = [_described(operation, tensors) for operation in network.operations]
@@ -53,7 +65,8 @@ def write(network: Network, path: str | os.PathLike[str]) -> None:
         "operations": operations,
     }
     content = save_tensors(tensors, {KEY: json.dumps(description, allow_nan=False, separators=(",", ":"))})
-    Path(path).write_bytes(content)
+    _network(*_parsed(content))
+    return content
 
 
 def read(path: str | os.PathLike[str]) -> Network:
@@ -68,20 +81,26 @@ def read(path: str | os.PathLike[str]) -> Network:
         OSError: the file cannot be read.
     """
     try:
-        return _network(*_content(Path(path)))
+        return _network(*_parsed(_content(Path(path))))
     except PackedFileError as error:
-        raise PackedFileError(f"{os.fspath(path)} is no packed network that can be run: {error}.") from None
+        raise PackedFileError(
+            f"{os.fspath(path)} is no packed network that can be run: {error}. It has to be packed, or copied, again."
+        ) from None
 
 
-def _content(path: Path) -> tuple[Description, dict[str, Array]]:
-    """Description and tensors of a file, not yet compared with each other."""
+def _content(path: Path) -> bytes:
     size = path.stat().st_size
-    expect(8 < size <= MOST_FILE, f"it has {size} bytes")
+    expect(size <= MOST_FILE, f"it has {size} bytes")
     with path.open("rb") as file:
-        (header,) = struct.unpack("<Q", file.read(8))
-        expect(header <= min(size - 8, MOST_HEADER), f"its header would have {header} bytes, the file has {size}")
-        file.seek(0)
-        content = file.read(size)
+        return file.read(size)
+
+
+def _parsed(content: bytes) -> tuple[Description, dict[str, Array]]:
+    """Description and tensors of a file, not yet compared with each other."""
+    size = len(content)
+    expect(8 < size <= MOST_FILE, f"it has {size} bytes")
+    (header,) = struct.unpack_from("<Q", content)
+    expect(header <= min(size - 8, MOST_HEADER), f"its header would have {header} bytes, the file has {size}")
     metadata = _json(content[8 : 8 + header], "its header").get("__metadata__")
     expect(
         isinstance(metadata, dict) and isinstance(metadata.get(KEY), str), "it has no description of a packed network"

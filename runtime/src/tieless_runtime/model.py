@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tieless_runtime import file
 from tieless_runtime.errors import PackedInputError
 from tieless_runtime.network import Network
-from tieless_runtime.paths import chosen
+from tieless_runtime.paths import chosen, runnable
 
 if TYPE_CHECKING:
     from tieless_runtime.plan import Plan
@@ -41,12 +41,17 @@ class Model:
     def __init__(self, network: Network, *, threads: int = 1, path: str | None = None) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise PackedInputError(f"The number of threads must be 1 or more, got {threads!r}.")
+        if not isinstance(network, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PackedInputError(
+                f"A model is made of a Network, which read returns and packed.network is, got {type(network).__name__}: "
+                "Model.load takes the path of a file."
+            )
         self.network = network
         self.threads = threads
         self.path = chosen(path)
         self._most = max(4 * value.size * max(1, value.times) for value in network.values.values())
         self._plan: Plan | None = None
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int = 1) -> Model:
@@ -80,9 +85,19 @@ class Model:
             scores = plan.run(batch)
             return scores[0] if single else scores
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-        found = list(map(plan.run, parts) if self._pool is None else self._pool.map(plan.run, parts))
+        found = list(map(plan.run, parts) if self.threads == 1 else self._threads().map(plan.run, parts))
         scores = np.concatenate(found)
         return scores[0] if single else scores
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is compiled stays behind, and so do threads.
+        return _again, (self.network, self.threads, self.path)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Threads of this process: a fork has none of those that its parent began."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
+        return self._pool[1]
 
     def _prepared(self) -> Plan:
         if self._plan is None:
@@ -97,7 +112,8 @@ class Model:
     def _batch(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
         try:
             given = np.asarray(images)
-        except ValueError as error:
+        except (ValueError, TypeError, RuntimeError) as error:
+            # What another library's array says, which has gradients, or a dtype that NumPy lacks.
             raise PackedInputError(f"The samples must be one array of numbers: {error}") from None
         if given.dtype.kind not in "fiub":
             raise PackedInputError(f"The samples must be numbers, got an array of {given.dtype}.")
@@ -106,6 +122,11 @@ class Model:
         if not single and given.shape[1:] != shape:
             raise PackedInputError(f"The samples must have shape {('n', *shape)} or {shape}, got {given.shape}.")
         return in_float32(given[None] if single else given), single
+
+
+def _again(network: Network, threads: int, path: str) -> Model:
+    """Model in another process, whose processor may lack the path."""
+    return Model(network, threads=threads, path=path if path in runnable() else None)
 
 
 def in_float32(samples: NDArray[Any]) -> NDArray[np.float32]:

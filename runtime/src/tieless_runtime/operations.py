@@ -52,8 +52,9 @@ class Operation:
         raise NotImplementedError
 
 
-def _whole(what: str, numbers: Sequence[int], low: int, high: int = 2**16) -> None:
-    expect(all(low <= number <= high for number in numbers), f"{what} must be {low} to {high}, got {list(numbers)}")
+def _whole(field: str, numbers: Sequence[int], low: int, high: int = 2**16) -> None:
+    given = ", ".join(map(str, numbers))
+    expect(all(low <= number <= high for number in numbers), f"its {field} must be {low} to {high}, got {given}")
 
 
 def _windows(

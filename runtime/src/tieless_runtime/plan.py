@@ -114,6 +114,9 @@ class Plan:
         plain = all(self._places[name] == laid_out(self._values[name]) for name in operation.inputs)
         if plain and self._is_float(operation) and isinstance(operation, (Affine, Add, Prelu)):
             return self._line(operation)
+        whole = self._values[operation.inputs[0]].kind == "int" and not self._is_float(operation)
+        if plain and whole and isinstance(operation, (Affine, Prelu, Rescale)):
+            return self._fraction(operation)
         made = self._other(operation, self._values[operation.inputs[0]])
         self._append(operation.name, operation.inputs, operation.output, made or self._by_reference(operation))
         return {operation.output}
@@ -276,7 +279,7 @@ class Plan:
         self._append(last.name, inputs, last.output, step)
         return {each.output for each in chain}
 
-    def _other(self, operation: Operation, value: Value) -> Step | None:  # noqa: C901, PLR0911  (one for each kind)
+    def _other(self, operation: Operation, value: Value) -> Step | None:  # noqa: PLR0911  (one for each kind)
         """Step of what is neither a product nor a line; ``None`` leaves it to the reference."""
         flattened = self._places[operation.inputs[0]] != laid_out(value)
         if flattened:
@@ -291,13 +294,11 @@ class Plan:
             value.kind != "code" or all(self._values[n].channels % 64 == 0 for n in operation.inputs)
         ):
             return lambda inputs: np.concatenate(inputs, axis=-1)
-        if isinstance(operation, (Affine, Prelu, Rescale)) and value.kind == "int" and not self._is_float(operation):
-            return self._fraction(operation)
         if isinstance(operation, (Relu, Tanh, Sigmoid, Rescale, Affine, Prelu)) and value.kind != "code":
             return self._elementwise(operation, value)
         if (
             isinstance(operation, Add)
-            and value.kind == "int"
+            and {self._values[n].kind for n in operation.inputs} == {"int"}
             and len({self._values[n].times for n in operation.inputs}) == 1
         ):
             return lambda inputs: inputs[0] + inputs[1]
@@ -370,23 +371,54 @@ class Plan:
             return lambda inputs: inputs[0].reshape(-1, 1, 1, value.size)
         return lambda inputs: np.ascontiguousarray(inputs[0].transpose(0, 3, 1, 2)).reshape(-1, 1, 1, value.size)
 
-    def _fraction(self, operation: Affine | Prelu | Rescale) -> Step:
-        """Integers times a fraction of each channel."""
-        channels = self._values[operation.output].channels
-        factor = operation.slope if isinstance(operation, Prelu) else operation.factor
-        factors = np.broadcast_to(factor.astype(np.int64), channels).copy()
-        offsets = operation.offset.astype(np.int64) if isinstance(operation, Affine) else np.zeros(channels, np.int64)
-        shift = 0 if isinstance(operation, Affine) else operation.shift
-        low, high = (operation.low, operation.high) if isinstance(operation, Rescale) else (-(2**62), 2**62)
-        below = 0 if isinstance(operation, Prelu) else 2**62
+    def _fraction(self, first: Operation) -> set[str]:
+        """Integers times a fraction of each channel, an offset, a sum with another value and a PReLU behind them, in one pass."""
+        chain = [first]
+        while (following := self._only_user(chain[-1].output, Affine, Add, Prelu)) is not None:
+            if not self._continues(chain, following):
+                break
+            chain.append(following)
+        start, channels = first.inputs[0], self._values[first.output].channels
+        parts = {type(each): each for each in chain}
+        ones, none = np.ones(channels, np.int32), np.zeros(channels, np.int32)
+        factor, offset, shift, low, high = ones, none, 0, -(2**62), 2**62
+        if isinstance(scale := parts.get(Rescale), Rescale):
+            factor, shift, low, high = scale.factor, scale.shift, scale.low, scale.high
+        if isinstance(line := parts.get(Affine), Affine):
+            factor, offset = line.factor if scale is None else factor, line.offset
+        slope, bend = (each.slope, each.shift) if isinstance(each := parts.get(Prelu), Prelu) else (ones, 0)
+        factor, slope = (np.broadcast_to(each, channels).copy() for each in (factor, slope))
+        inputs, has_slope = (start,), Prelu in parts
+        if (add := parts.get(Add)) is not None:
+            before = _before(add, chain, start)
+            inputs = start, next(name for name in add.inputs if name != before)
 
-        def step(inputs: list[Array]) -> Array:
-            x = inputs[0]
-            out = np.empty(x.shape, np.int32)
-            rows.fraction(x.reshape(-1, channels), factors, offsets, shift, low, high, below, out.reshape(-1, channels))
-            return out
+        def step(given: list[Array]) -> Array:
+            flat = given[0].reshape(-1, channels)
+            out = np.empty(flat.shape, np.int32)
+            other = given[-1].reshape(flat.shape)
+            rows.fraction(flat, factor, offset, shift, low, high, other, slope, bend, len(given) > 1, has_slope, out)
+            return out.reshape(given[0].shape)
 
-        return step
+        self._append(chain[-1].name, inputs, chain[-1].output, step)
+        return {each.output for each in chain}
+
+    def _continues(self, chain: Sequence[Operation], following: Operation) -> bool:
+        """True if an operation can be part of the pass of those before it."""
+        last = chain[-1]
+        if isinstance(following, Affine):
+            plain = self._values[following.output].kind == "int" and bool((following.factor == 1).all())
+            return isinstance(last, Rescale) and plain
+        if isinstance(following, Prelu):
+            return not isinstance(last, Prelu)
+        others = [name for name in following.inputs if name != last.output]
+        alike = all(
+            name in self._places
+            and self._values[name].kind == "int"
+            and self._values[name].times == self._values[last.output].times
+            for name in others
+        )
+        return isinstance(last, (Rescale, Affine)) and len(others) == 1 and alike
 
     def _elementwise(self, operation: Operation, value: Value) -> Step:
         """Function of each number by the reference, for which rows of channels are samples without places."""

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from tieless_runtime.errors import PackedInputError
 from tieless_runtime.network import INPUT, Network
 from tieless_runtime.operations import (
     Add,
@@ -40,17 +41,24 @@ from tieless_runtime.values import Value
 Array = NDArray[Any]
 
 
-def evaluate(network: Network, images: Array) -> dict[str, Array]:
+def evaluate(network: Network, images: ArrayLike) -> dict[str, Array]:
     """Every value of a packed network.
 
     Args:
         network: Network.
-        images: Samples, ``(n, ...)``, float32.
+        images: Samples, ``(n, ...)``, which become float32.
+    Raises:
+        PackedInputError: the samples have another shape, or are no numbers.
     Returns:
         Name of each value, and its numbers: float32, or int64 for integers; codes are given as the numbers that they
         stand for. The shape is ``(n, ...)``, or ``(times, n, ...)`` for a value that changes over time.
     """
-    found: dict[str, Array] = {INPUT: images.astype(np.float32)}
+    samples = np.asarray(images)
+    if samples.shape[1:] != network.shape or samples.dtype.kind not in "fiub":
+        raise PackedInputError(
+            f"The samples must be numbers of shape {('n', *network.shape)}, got {samples.dtype} of shape {samples.shape}."
+        )
+    found: dict[str, Array] = {INPUT: samples.astype(np.float32)}
     for operation in network.operations:
         inputs = [found[name] for name in operation.inputs]
         found[operation.output] = apply(operation, inputs, [network.values[name] for name in operation.inputs])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tieless._files import write_whole
 from tieless.cli.terminal import say
 from tieless.errors import DeployError
 
@@ -47,7 +48,7 @@ def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[fl
             raise click.UsageError("--pixel is for C: an ONNX model takes the samples themselves.")
         model, path = to_onnx(network), out / f"{name}.onnx"
         out.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model.SerializeToString())
+        write_whole(path, model.SerializeToString())
         say(str(path))
         return
     program = to_c(network, name, pixel=pixel)

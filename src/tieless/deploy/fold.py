@@ -59,6 +59,8 @@ from tieless.nn import LIF
 
 PLACES = 15
 """Bits of the factors of ``rescale``, and of fractions such as the slope of a PReLU."""
+FEWEST = 14
+"""Bits that the numbers between integer layers have at least, however small they are."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,18 @@ def _whole(real: Tensor, layer: str) -> Tensor:
     return found.int()
 
 
-_SAMPLES = "{} changes samples that are float. With ends='int8' a linear layer or a convolution comes first."
+_SAMPLES = (
+    "{} changes samples that are float. With ends='int8' a linear layer or a convolution comes first: "
+    "change the samples before the model, as in its data."
+)
 
 # Kinds that need a value itself, not only what side of a threshold it lies on.
 _NEEDS_THE_VALUE = {"add", "concat", "lif", "prelu", "relu", "tanh", "sigmoid"}
+
+
+def _unit(places: int | None) -> list[_Map]:
+    """Factor that makes a number of what is stored: none for floats, else the last binary place."""
+    return [] if places is None else [_scaled(2.0**-places)]
 
 
 class Folder:
@@ -249,14 +259,38 @@ class Folder:
             scale *= float(each.factor)
         return None if self._values[number.source].kind == "float" else scale
 
-    def _rounded(self, real: Tensor, what: str) -> Tensor:
-        """Numbers in units of the last binary place."""
-        return _whole(real * 2.0 ** cast("int", self._fraction), what)
+    def _straight(self, number: _Number) -> tuple[Tensor, Tensor]:
+        """Factor and offset of each channel of all that is pending."""
+        channels = self._channels(number.source)
+        factor, offset = (make(channels, dtype=torch.float64) for make in (torch.ones, torch.zeros))
+        for each in number.pending:
+            if isinstance(each, _Map):
+                factor, offset = factor * each.factor, offset * each.factor + each.offset
+        return factor, offset
+
+    def _reach(self, number: _Number) -> float:
+        """Largest magnitude that a number can have, whose source is an integer."""
+        value, (factor, offset) = self._values[number.source], self._straight(number)
+        return float((factor.abs() * max(-value.low, value.high) + offset.abs()).max())
+
+    def _places(self, *numbers: _Number) -> int | None:
+        """Binary places of numbers in one fixed point: more than those of the network where all are small."""
+        if self._fraction is None or any(self._values[number.source].kind == "float" for number in numbers):
+            return None
+        reach = max(map(self._reach, numbers))
+        return max(self._fraction, FEWEST - math.floor(math.log2(reach))) if reach else self._fraction
 
     # Results that are needed as they are.
 
-    def _computed(self, number: _Number, layer: str) -> _Number:
-        """Number whose pending functions have been computed: float, or an integer times the unit of the last place."""
+    def _computed(self, number: _Number, layer: str, places: int | None = None) -> _Number:
+        """Number whose pending functions have been computed: float, or an integer times the unit of its last place.
+
+        Args:
+            number: Number.
+            layer: Name of the layer that needs it.
+            places: Number of binary places; ``None`` for as many as it needs.
+        """
+        places = self._places(number) if places is None else places
         source, lines = number.source, list[_Map]()
         for each in number.pending:
             if isinstance(each, _Map):
@@ -264,35 +298,26 @@ class Folder:
                 continue
             # A line that rises changes no maximum, so the pool can come first.
             if any(bool((line.factor <= 0).any()) for line in lines):
-                source, lines = self._applied(source, lines, layer), self._unit()
+                source, lines = self._applied(source, lines, layer, places), _unit(places)
             source = self._emit(MaxPool, layer, source, **each.settings, least=None)
-        return _Number(self._applied(source, lines, layer), tuple(self._unit()))
+        return _Number(self._applied(source, lines, layer, places), tuple(_unit(places)))
 
-    def _unit(self) -> list[_Map]:
-        """Factor that makes a computed number of what is stored: none for floats, else the last binary place."""
-        return [] if self._fraction is None else [_scaled(2.0**-self._fraction)]
-
-    def _applied(self, source: str, lines: Sequence[_Map], layer: str) -> str:
-        value = self._values[source]
-        factor, offset = (
-            torch.ones(value.channels, dtype=torch.float64),
-            torch.zeros(value.channels, dtype=torch.float64),
-        )
-        for line in lines:
-            factor, offset = factor * line.factor, offset * line.factor + line.offset
+    def _applied(self, source: str, lines: Sequence[_Map], layer: str, places: int | None) -> str:
+        value, number = self._values[source], _Number(source, tuple(lines))
+        factor, offset = self._straight(number)
         if self._fraction is None:
             if value.kind == "float" and not lines:
                 return source
             return self._emit(Affine, layer, source, factor=factor.float().numpy(), offset=offset.float().numpy())
-        if value.kind == "float":
+        if value.kind == "float" or places is None:
             raise DeployError(_SAMPLES.format(layer))
-        wanted, offsets = factor * 2.0**self._fraction, self._rounded(offset, layer)
+        wanted, offsets = factor * 2.0**places, _whole(offset * 2.0**places, layer)
         if bool((wanted == 1).all()) and not bool(offsets.any()):
             return source
         whole = _whole(wanted, layer)
-        lost = (wanted - whole).abs() * max(-value.low, value.high) * 2.0**-self._fraction
-        if float(lost.max()) > 2.0**-10:
-            shift = min(62, 24 - int(np.floor(np.log2(float(wanted.abs().max())))))
+        lost = (wanted - whole).abs() * max(-value.low, value.high) * 2.0**-places
+        if float(lost.max()) > 2.0**-10 * min(1.0, self._reach(number)):
+            shift = min(62, max(0, 24 - math.floor(math.log2(float(wanted.abs().max())))))
             factors = _whole(wanted * 2.0**shift, layer).numpy()
             source = self._emit(Rescale, layer, source, factor=factors, shift=shift, low=-LARGEST, high=LARGEST)
             whole = torch.ones_like(whole)
@@ -303,7 +328,7 @@ class Folder:
         if scale is not None and (self._fraction is not None or scale == 1):
             return number.source, scale
         computed = self._computed(number, "scores")
-        return computed.source, 1.0 if self._fraction is None else 2.0**-self._fraction
+        return computed.source, self._code_of(computed) or 1.0
 
     # Linear layers and convolutions.
 
@@ -359,8 +384,8 @@ class Folder:
         grid = exact_grid(weights) or rounded_grid(weights, 8 if ends else self._bits or 8, per_output=not last)
         bias = cast("Tensor | None", layer.settings["bias"])
         factor = grid.scale.double() * scale
-        if last and bool((factor == factor[0]).all()):
-            # All scores have one scale, so that they can be compared.
+        if last and bool((factor == factor[0]).all()) and (bias is None or grid.weight.bits == 8):
+            # All scores have one scale, so that they can be compared. It is fine enough for a bias beside weights of 8 bits.
             added = None if bias is None else _whole(bias.double() / factor[0], layer.name).numpy()
             return _Number(self._sum(layer, number.source, grid.weight, added), (_scaled(float(factor[0])),))
         source = self._sum(layer, number.source, grid.weight, None)
@@ -378,11 +403,9 @@ class Folder:
             scale = float(np.float32(scale))
             source = self._emit(Quantise, layer.name, number.source, scale=scale, low=ends[0], high=ends[1])
             return _Number(source), scale
-        unit = self._code_of(number)
-        if unit is None:
+        if self._code_of(number) is None:
             number = self._computed(number, layer.name)
-            unit = 2.0 ** -cast("int", self._fraction)
-        ratio = unit / scale
+        ratio = cast("float", self._code_of(number)) / scale
         shift = PLACES - 1 - int(np.floor(np.log2(ratio)))
         if not 0 <= shift <= 62:
             raise DeployError(
@@ -470,7 +493,9 @@ class Folder:
 
     def _alike(self, layer: Layer) -> tuple[list[str], _Number]:
         """Sources of all inputs in one unit, and a number in that unit."""
-        numbers = [self._computed(self._numbers[name], layer.name) for name in layer.inputs]
+        given = [self._numbers[name] for name in layer.inputs]
+        places = self._places(*given)
+        numbers = [self._computed(number, layer.name, places) for number in given]
         return [number.source for number in numbers], numbers[0]
 
     def _add(self, layer: Layer) -> _Number:
@@ -538,7 +563,8 @@ class Folder:
         if self._fraction is not None:
             shift = PLACES
             beta = _whole(beta * 2**shift, layer.name)
-            threshold = float(self._rounded(torch.tensor(threshold, dtype=torch.float64), layer.name))
+            unit = cast("float", self._code_of(number))
+            threshold = float(_whole(torch.tensor(threshold / unit, dtype=torch.float64), layer.name))
         settings = {
             "beta": (beta if self._fraction is not None else beta.float()).numpy(),
             "shift": shift,

@@ -40,6 +40,8 @@ from tieless_runtime.operations import (
 from tieless_runtime.values import Value
 from tieless_runtime.weights import Weight
 
+from tieless.deploy.networks import checked
+
 Array = NDArray[Any]
 OPSET = 17
 EXACT = 2**24
@@ -64,8 +66,10 @@ def to_onnx(network: Network) -> ModelProto:
         network: Network.
     Returns:
         Model of operator set 17, without custom operators.
+    Raises:
+        DeployError: it is no network.
     """
-    return _Graph(network).model()
+    return _Graph(checked(network, "to_onnx")).model()
 
 
 def _largest(*bounds: int) -> int:
@@ -281,7 +285,8 @@ class _Graph:
             + int(np.abs(offset.astype(np.int64)).max())
             <= EXACT
         )
-        scaled = self._node("Mul", self._as(x, short=short), self._channels(factor, dims, short=short))
+        # The constant comes first, or ONNX Runtime takes it into the weights of a convolution, whose sums are then rounded.
+        scaled = self._node("Mul", self._channels(factor, dims, short=short), self._as(x, short=short))
         return self._stored(self._node("Add", scaled, self._channels(offset, dims, short=short)), result, short=short)
 
     def _prelu(self, operation: Prelu, x: _Tensor, value: Value, result: Value) -> _Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from tieless.deploy.graph import Graph, Layer, Reader, Seen, operator_of
-from tieless.errors import DeployError
+from tieless.errors import DeployError, TielessError
 from tieless.nn import freeze
 
 
@@ -103,39 +103,24 @@ def _batch_norm(reader: Reader, node: fx.Node, path: str) -> None:
 
 def _max_pool(reader: Reader, node: fx.Node, path: str) -> None:
     x, kernel, stride, padding, dilation, ceil_mode = reader.parts(node)
-    dims = 1 if "1d" in str(node.target) else 2
     if ceil_mode:
         raise DeployError(f"{path} pools windows beyond the border (ceil_mode), which no packed network can do.")
-    kernel = _sizes(kernel, dims)
-    reader.add(
-        node,
-        "max_pool",
-        path,
-        [reader.value(x, path)],
-        kernel=kernel,
-        stride=_sizes(stride or kernel, dims),
-        padding=_sizes(padding, dims),
-        dilation=_sizes(dilation, dims),
-    )
+    _pool(reader, node, path, "max_pool", x, kernel=kernel, stride=stride or kernel, padding=padding, dilation=dilation)
 
 
 def _mean_pool(reader: Reader, node: fx.Node, path: str) -> None:
     x, kernel, stride, padding, ceil_mode, count_include_pad, *divisor = reader.parts(node)
-    dims = 1 if "1d" in str(node.target) else 2
-    kernel, padding = _sizes(kernel, dims), _sizes(padding, dims)
-    if ceil_mode or (any(padding) and not count_include_pad) or any(divisor):
+    if ceil_mode or (any(_sizes(padding, 1)) and not count_include_pad) or any(divisor):
         raise DeployError(
             f"{path} has ceil_mode, count_include_pad=False or a divisor, which no packed network can do."
         )
-    reader.add(
-        node,
-        "mean_pool",
-        path,
-        [reader.value(x, path)],
-        kernel=kernel,
-        stride=_sizes(stride or kernel, dims),
-        padding=padding,
-    )
+    _pool(reader, node, path, "mean_pool", x, kernel=kernel, stride=stride or kernel, padding=padding)
+
+
+def _pool(reader: Reader, node: fx.Node, path: str, kind: str, x: Any, **windows: Any) -> None:
+    dims = 1 if "1d" in str(node.target) else 2
+    sizes = {name: _sizes(size, dims) for name, size in windows.items()}
+    reader.add(node, kind, path, [reader.value(x, path)], **sizes)
 
 
 def _adaptive(reader: Reader, node: fx.Node, path: str) -> None:
@@ -326,6 +311,25 @@ OPERATORS: dict[str, Callable[[Reader, fx.Node, str], None]] = {
 }
 
 
+DENSE = "a dense tensor of real numbers with memory of its own"
+
+
+def is_dense(x: object) -> TypeGuard[Tensor]:
+    """True for a tensor whose numbers can be read."""
+    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta and not x.is_complex()
+
+
+def named(x: object) -> str:
+    """Words that say what was given in the place of a tensor."""
+    if not isinstance(x, Tensor):
+        return type(x).__name__
+    return f"a tensor of shape {tuple(x.shape)}, {x.dtype}, {x.layout}, on {x.device.type}".replace("torch.", "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def read_graph(model: nn.Module, example: Tensor) -> Graph:
     """Layers of a model: of a frozen copy, in evaluation mode.
 
@@ -337,16 +341,22 @@ def read_graph(model: nn.Module, example: Tensor) -> Graph:
     """
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeployError(f"A model is packed, a torch.nn.Module; got {type(model).__name__}.")
-    if not isinstance(example, Tensor) or example.dim() < 2 or len(example) == 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DeployError("The example must be a batch of samples, a tensor (n, ...).")
-    if not bool(example.isfinite().all()):
-        raise DeployError("The example has numbers that are NaN or infinite.")
-    frozen = freeze(copy.deepcopy(model)).eval().float().cpu().requires_grad_(False)
+    if not is_dense(example) or example.dim() < 2 or example.numel() == 0:
+        raise DeployError(f"The example must be a batch of samples (n, ...), {DENSE}; got {named(example)}.")
     sample = example.detach().cpu().float()
+    if not bool(sample.isfinite().all()):
+        raise DeployError("The example has numbers that are NaN or infinite in float32.")
+    try:
+        frozen = freeze(copy.deepcopy(model)).eval().float().cpu().requires_grad_(False)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, TielessError):
+            raise
+        raise DeployError(
+            f"The model has no copy in float32 on the CPU, which is what is packed: {_first_line(error)}"
+        ) from error
     try:
         with torch.no_grad():
             exported = torch.export.export(frozen, (sample,), strict=False)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DeployError(f"torch.export cannot read the model: {reason[0]}") from error
+        raise DeployError(f"torch.export cannot read the model: {_first_line(error)}") from error
     return Reader(frozen, exported, sample, OPERATORS).read()

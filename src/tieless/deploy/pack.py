@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from tieless_runtime import Model, Network, PackedFileError, write
+from tieless_runtime import Model, Network, PackedFileError
+from tieless_runtime.file import packed_bytes
 from torch import Tensor, nn
 
+from tieless._files import write_whole
 from tieless.deploy.explained import ExplainedNetwork, explained
 from tieless.deploy.fold import Folder
 from tieless.deploy.graph import Graph
-from tieless.deploy.operators import read_graph
+from tieless.deploy.operators import DENSE, is_dense, named, read_graph
 from tieless.errors import DeployError
 
 Ends = Literal["float", "int8"]
@@ -42,17 +46,27 @@ class Packed:
         """Write the packed network to a safetensors file, which ``tieless_runtime.Model.load`` reads.
 
         Args:
-            path: Path of the file, which is replaced if it exists.
+            path: Path of the file, which is replaced if it exists, once all of the new one is written.
         """
-        write(self.network, path)
+        write_whole(Path(path), packed_bytes(self.network))
 
     def explain(self) -> ExplainedNetwork:
         """Bytes and bit operations of each layer, and the layers that stay float with their reasons; print it."""
         return explained(self.network)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Scores of samples, computed without PyTorch: ``(n, ...) -> (n, classes)``."""
-        return torch.from_numpy(Model(self.network)(x.detach().cpu().numpy()))  # pyright: ignore[reportUnknownMemberType]
+        """Scores of samples, computed without PyTorch: ``(n, ...) -> (n, classes)``.
+
+        Raises:
+            DeployError: the samples are no tensor of numbers.
+            PackedInputError: they have another shape, or are not finite.
+        """
+        if not is_dense(x):
+            raise DeployError(f"The samples must be {DENSE}, got {named(x)}.")
+        numbers = x.detach().cpu()
+        # NumPy has no bfloat16.
+        numbers = numbers.float() if numbers.dtype == torch.bfloat16 else numbers
+        return torch.from_numpy(Model(self.network)(numbers.numpy()))  # pyright: ignore[reportUnknownMemberType]
 
 
 def pack(model: nn.Module, example: Tensor, ends: Ends = "float", *, weight_bits: int | None = None) -> Packed:
@@ -102,6 +116,9 @@ def pack(model: nn.Module, example: Tensor, ends: Ends = "float", *, weight_bits
         found = _in_integers(graph, weight_bits, fraction)
         if isinstance(found, Packed):
             return found
+    with suppress(PackedFileError):
+        Folder(graph, weight_bits, None).fold()
+        found = f"{found}; ends='float' can pack it"
     raise DeployError(f"The model cannot be packed in integers: {found}.")
 
 
@@ -110,6 +127,6 @@ def _in_integers(graph: Graph, weight_bits: int | None, fraction: int) -> Packed
     try:
         return Packed(Folder(graph, weight_bits, fraction).fold())
     except OverflowError as error:
-        return f"the numbers of {error} do not fit in integers of 32 bits, take ends='float'"
+        return f"the numbers of {error} do not fit in integers of 32 bits"
     except PackedFileError as error:
         return str(error)

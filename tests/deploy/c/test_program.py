@@ -15,6 +15,7 @@ from tieless_runtime import Network, evaluate
 from tieless_runtime.operations import Add, Conv, Flatten, Linear, Quantise, Relu, SumPool, Threshold
 from tieless_runtime.weights import Weight
 
+from tieless.deploy import Packed, to_onnx
 from tieless.deploy.c import name_in_c, to_c
 from tieless.deploy.c.memory import Buffer, least, placed
 from tieless.errors import DeployError
@@ -180,6 +181,20 @@ def test_a_name_that_is_none_in_c_is_refused(name):
     network = chain((2,), BYTES, (Linear, {"weight": Weight("binary", np.int8([[1, -1]])), "bias": None}))
     with pytest.raises(DeployError, match="letters, digits and underscores"):
         to_c(network, name)
+
+
+def test_arguments_of_another_kind_are_refused():
+    network = chain((2,), BYTES, (Linear, {"weight": Weight("binary", np.int8([[1, -1]])), "bias": None}))
+    for wrong in (None, "net.safetensors", Packed(network)):
+        with pytest.raises(DeployError, match=r"to_c takes a tieless_runtime.Network.*packed\.network is; got \w+\.$"):
+            to_c(wrong, "net")
+        with pytest.raises(DeployError, match=r"to_onnx takes a tieless_runtime.Network"):
+            to_onnx(wrong)
+    with pytest.raises(DeployError, match=r"begins with a letter, got None\."):
+        to_c(network, None)
+    for pixel in (1, "ab", (1, 2, 3), (1,), (None, 0), (0, 1), (float("nan"), 0), (1, float("inf"))):
+        with pytest.raises(DeployError, match=r"A byte stands for byte \* FACTOR \+ OFFSET"):
+            to_c(network, "net", pixel=pixel)
 
 
 @pytest.mark.parametrize("text", ["", "9", "-", "a.b c", "ä" * 90, "stdint", "int"])

@@ -224,14 +224,21 @@ def line(x, factor, offset, other, slope, shift, has_line, has_other, has_slope,
 
 
 @numba.njit(nogil=True, cache=True)
-def fraction(x, factor, offset, shift, low, high, below, out):
-    """Integers ``y = clip((factor x + half) >> shift, low, high) + offset``, or ``x`` where it is not below ``below``."""
-    half = np.int64(1) << np.int64(shift) >> np.int64(1)
+def fraction(x, factor, offset, shift, low, high, other, slope, bend, has_other, has_slope, out):
+    """Integers ``y = clip((factor x + half) >> shift, low, high) + offset``, plus ``other``, then a fraction where negative; each if asked."""
+    half, rest = np.int64(1) << np.int64(shift) >> np.int64(1), np.int64(1) << np.int64(bend) >> np.int64(1)
     for row in range(x.shape[0]):
+        y = out[row]
         for c in range(x.shape[1]):
-            wide = np.int64(x[row, c])
-            y = min(max((wide * factor[c] + half) >> shift, low), high) + offset[c]
-            out[row, c] = y if wide < below else wide
+            # Of 32 bits each: that product is one instruction.
+            wide = np.int64(x[row, c]) * np.int64(factor[c])
+            y[c] = min(max((wide + half) >> shift, low), high) + offset[c]
+        if has_other:
+            for c in range(x.shape[1]):
+                y[c] += other[row, c]
+        if has_slope:
+            for c in range(x.shape[1]):
+                y[c] = y[c] if y[c] >= 0 else (np.int64(y[c]) * np.int64(slope[c]) + rest) >> bend
 
 
 def _spikes(*, whole):

@@ -6,18 +6,21 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from tieless_runtime import Network
 from tieless_runtime.network import INPUT
 from tieless_runtime.operations import Quantise
 
+from tieless._files import write_whole
 from tieless.deploy.c.helpers import called
 from tieless.deploy.c.layouts import Layout, layout_of, planar
 from tieless.deploy.c.memory import Buffer, placed
 from tieless.deploy.c.plan import Plan, Stage
 from tieless.deploy.c.stages import StageWriter
 from tieless.deploy.c.tables import Tables
+from tieless.deploy.networks import checked
 from tieless.errors import DeployError
 
 _TAKEN = ("stdint", "string")
@@ -56,8 +59,8 @@ class CProgram:
         to = Path(folder)
         to.mkdir(parents=True, exist_ok=True)
         header, source = to / f"{self.name}.h", to / f"{self.name}.c"
-        header.write_text(self.header, encoding="ascii")
-        source.write_text(self.source, encoding="ascii")
+        write_whole(header, self.header.encode("ascii"))
+        write_whole(source, self.source.encode("ascii"))
         return header, source
 
 
@@ -75,15 +78,25 @@ def to_c(network: Network, name: str, *, pixel: tuple[float, float] | None = Non
         DeployError: a layer computes in float32, the name is no name in C, or the samples of ``pixel`` are not finite, or all
             the same.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) or name in _TAKEN:
+    checked(network, "to_c")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) or name in _TAKEN:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeployError(
             f"The name of a C program has up to 41 letters, digits and underscores and begins with a letter, got {name!r}."
         )
-    if pixel is not None and not (pixel[0] != 0 and 255 * abs(pixel[0]) + abs(pixel[1]) <= LARGEST_SAMPLE):
+    return _Program(network, name, None if pixel is None else _samples(pixel)).program()
+
+
+def _samples(pixel: object) -> tuple[float, float]:
+    """Factor and offset by which bytes become samples that differ."""
+    try:
+        factor, offset = map(float, cast("tuple[float, float]", pixel))
+    except (TypeError, ValueError):
+        factor, offset = 0.0, 0.0
+    if not (factor != 0 and 255 * abs(factor) + abs(offset) <= LARGEST_SAMPLE):
         raise DeployError(
-            f"A byte stands for byte * FACTOR + OFFSET, numbers that float32 holds, with a FACTOR other than 0; got {pixel}."
+            f"A byte stands for byte * FACTOR + OFFSET, numbers that float32 holds, with a FACTOR other than 0; got {pixel!r}."
         )
-    return _Program(network, name, pixel).program()
+    return factor, offset
 
 
 def name_in_c(text: str) -> str:

@@ -290,11 +290,16 @@ def main() -> None:
         _print(options, console)
 
 
-def _from_scratch(cache: str) -> None:
-    """Compile everything again, in this process, whose time is taken. The first network loads the compiler."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+def compile_here() -> None:
+    """Let all that is compiled be compiled anew, in this process, whose time is taken."""
     settings = importlib.import_module("torch._inductor.config")
     settings.compile_threads, settings.cpp_cache_precompile_headers, settings.force_disable_caches = 1, False, True
+
+
+def _from_scratch(cache: str) -> None:
+    """Compile everything anew, in an empty folder. The first network loads the compiler."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+    compile_here()
     _, network, shape = NETWORKS["small"]
     Step(network, nn.Tanh, shape, "inductor", torch.float32)
 

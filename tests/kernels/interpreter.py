@@ -34,7 +34,7 @@ class Interpreter:
         )
 
     def __call__(self, name, *arguments, **settings):
-        """What the named function returns, with constants of ``triton_cuda`` set for this call."""
+        """Result of the named function, with constants of ``triton_cuda`` set for this call."""
         pickle.dump((name, arguments, settings), self._process.stdin)
         self._process.stdin.flush()
         result, failure = pickle.load(self._process.stdout)

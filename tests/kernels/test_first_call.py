@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tieless.kernels import code_loops, loops, numba_cpu
+from tieless.kernels import code_loops, loops, numba_cpu, time_loops
 
 
-@pytest.mark.parametrize("module", [loops, code_loops], ids=["loops", "code_loops"])
+@pytest.mark.parametrize("module", [loops, code_loops, time_loops], ids=["loops", "code_loops", "time_loops"])
 def test_the_digest_of_a_kernel_is_of_every_file_that_it_is_compiled_from(module):
     """Code of an older file would be loaded where one is forgotten, and more be compiled anew where one is too many."""
     names, files = [module.__name__], set()
@@ -101,7 +101,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What one process, which takes seconds to start, saw of all."""
+    """Observations of one process, which takes seconds to start."""
     pytest.importorskip("resource")
     return _run(CACHE + PROGRAM, tmp_path_factory.mktemp("kernels"))
 

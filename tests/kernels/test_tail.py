@@ -14,7 +14,7 @@ import torch
 from numba import cfunc, types
 
 from tests.kernels.guarded import BLOCK, CALLS, CHUNK, LANES, SIZES, THREADS, defects
-from tieless.kernels import chunks, code_loops, loops, numba_cpu
+from tieless.kernels import chunks, code_loops, loops, numba_cpu, time_loops
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.threads import runtime
 
@@ -81,7 +81,7 @@ MUTANTS = {
 def _mutant(pattern, replacement):
     """The loops, with what they share, by name."""
     mutants, changes = {}, 0
-    for original in (chunks, loops, code_loops):
+    for original in (chunks, loops, code_loops, time_loops):
         source, count = re.subn(pattern, replacement, Path(original.__file__).read_text(encoding="utf-8"))
         changes += count
         module = ModuleType(original.__name__)

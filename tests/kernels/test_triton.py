@@ -350,7 +350,7 @@ class _AbsentGPU:
 
 @pytest.fixture
 def compiled(monkeypatch, tmp_path):
-    """What each launch would have started, compiled for a GPU and not started."""
+    """Kernels that each launch would have started, compiled for a GPU and not started."""
     kernels = []
     kind = type(triton_bodies.gate)
     run = kind.run

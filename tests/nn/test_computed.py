@@ -1,4 +1,4 @@
-"""What is written to a quantised weight: the judge is a plain layer, to whose weight the same is done."""
+"""Writes to a quantised weight: the judge is a plain layer, to whose weight the same is done."""
 
 import copy
 import pickle

@@ -38,7 +38,7 @@ def backward(act, z, feedback):
 
 
 def slope_of(rule, z):
-    """What the rule sends back for a feedback of 1: judged elsewhere, and not how the learnable slope is computed."""
+    """Gradient that the rule sends back for a feedback of 1: judged elsewhere, and not how the learnable slope is computed."""
     leaf = z.clone().requires_grad_()
     tl.untie(leaf, "heaviside", rule).sum().backward()
     return leaf.grad

@@ -3,15 +3,19 @@
 import copy
 import math
 import pickle
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from torch._dynamo.backends.common import aot_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from tests.nn.peers import load
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
+from tieless.kernels import membranes, numba_cpu
+from tieless.kernels.membranes import Membrane
 from tieless.nn import LIF
 
 STEPS = 12
@@ -216,6 +220,137 @@ def test_betas_of_their_own_for_each_neuron():
     assert list(cell.state_dict()) == ["fixed_beta"]
     assert list(LIF(0.5).state_dict()) == []
     assert LIF(beta, learn_beta=True).raw_beta.shape == (3,)
+
+
+def _step_by_step(cell, x, state=None):
+    """The loop that ``over_time`` stands for."""
+    spikes = []
+    for step in x:
+        fired, state = cell(step, state)
+        spikes.append(fired)
+    return torch.stack(spikes), state
+
+
+def _everything(run, x, state):
+    """Results and gradients, with different gradients coming in at each element."""
+    x = x.clone().requires_grad_()
+    state = None if state is None else state.clone().requires_grad_()
+    spikes, last = run(x, state)
+    coming = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1)).to(each) for each in (spikes, last)]
+    leaves = [x] if state is None else [x, state]
+    return spikes.detach(), last.detach(), *torch.autograd.grad([spikes, last], leaves, coming)
+
+
+SETTINGS = [
+    {"reset": reset, "delay_reset": delay, "gain": gain, "threshold": threshold}
+    for reset in RESETS
+    for delay in (True, False)
+    for gain, threshold in ((1, 1), (0.3, -0.2))
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_all_steps_at_once_are_a_loop_of_steps_bit_for_bit(settings, dtype):
+    pairs = [("heaviside", "atan"), ("staircase(3)", "rectangular(-1, 1)"), ("sign", "constant")]
+    for place, (forward, rule) in enumerate(pairs):
+        cell = LIF(0.83, forward=forward, backward=rule, **settings)
+        for shape in ((5, 3), (130,), (2, 65, 9)):  # less than a vector, a rest beside whole ones, more than a chunk
+            x = _current(place, *shape, scale=2).to(dtype)
+            state = None if place == 2 else _current(7, *shape)[0].to(dtype)
+            for expected, found in zip(
+                _everything(partial(_step_by_step, cell), x, state), _everything(cell.over_time, x, state), strict=True
+            ):
+                assert torch.equal(found, expected)
+
+
+def test_the_kernels_of_all_steps_are_the_reference():
+    for dtype in (torch.float32, torch.float64):
+        z, grad, state = (_current(seed, 130).to(dtype) for seed in range(3))
+        for settings in SETTINGS:
+            membrane = Membrane(
+                "three_level",
+                (0.0, 0.0, 0.0, 0.0, 1.0),
+                0.9,
+                *(settings[name] for name in ("gain", "threshold", "reset", "delay_reset")),
+            )
+            kept = z if membrane.reset == "zero" else None
+            for kernels in (numba_cpu, membranes):
+                forward = kernels.potentials(z.flip(1), state[0], membrane)
+                backward = kernels.potentials_backward(grad.flip(1), grad[0], kept, state[0], membrane)
+                if kernels is numba_cpu:
+                    expected = (*forward, *backward)
+            for found, one in zip((*forward, *backward), expected, strict=True):
+                assert torch.equal(found, one)
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("delay", [True, False])
+def test_all_steps_at_once_have_the_second_derivative_of_the_loop(reset, delay):
+    cell = LIF(0.8, reset=reset, delay_reset=delay)
+    x = _current(9).requires_grad_()
+
+    def twice(run):
+        spikes, last = run(x)
+        (first,) = torch.autograd.grad((spikes * _current(1)).sum() + last.pow(3).sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    second = twice(cell.over_time)
+    assert second.any()
+    torch.testing.assert_close(second, twice(partial(_step_by_step, cell)))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("delay", [True, False])
+def test_compiled_all_steps_are_one_operator_bit_for_bit(reset, delay):
+    cell, sizes = LIF(0.8, reset=reset, delay_reset=delay), set()
+
+    def look(module, _):
+        sizes.add(sum(node.op == "call_function" for node in module.graph.nodes))
+        return module.forward
+
+    for steps in (3, 30):
+        x, state = torch.randn(steps, 4, 6), torch.randn(4, 6)
+        torch._dynamo.reset()
+        compiled = torch.compile(cell.over_time, fullgraph=True, dynamic=False, backend=aot_autograd(fw_compiler=look))
+        for found, expected in zip(_everything(compiled, x, state), _everything(cell.over_time, x, state), strict=True):
+            assert torch.equal(found, expected)
+    assert max(sizes) < 20
+    assert len(sizes) <= 2  # a forward and a backward pass, of one size each
+
+
+def test_nothing_but_potentials_is_kept_for_the_backward_pass():
+    x, kept = torch.randn(20, 4, 8, requires_grad=True), {}
+    for backward, bytes_each in (("atan", 4), ("rectangular", 1 / 8)):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: (kept.update({t.data_ptr(): t.nbytes}), t)[1], lambda t: t
+        ):
+            LIF(0.9, backward=backward).over_time(x)
+        assert sum(kept.values()) == x.numel() * bytes_each
+
+
+def test_a_hook_sees_each_time_step_and_a_method_of_its_own_is_called():
+    current, seen = _current(3), []
+    for watch in (lambda cell: cell, lambda cell: cell.spike):
+        cell = LIF(0.8)
+        expected = cell.over_time(current)[0]
+        watch(cell).register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
+        assert torch.equal(cell.over_time(current)[0], expected)
+    assert seen == [current.shape[1:]] * 2 * STEPS
+    cell.spike.forward = torch.zeros_like
+    assert not cell.over_time(current)[0].any()
+
+
+def test_what_draws_numbers_draws_them_at_each_time_step():
+    cell, current = LIF(0.8, backward="full_jam"), _current(3).requires_grad_()
+    torch.manual_seed(0)
+    cell.over_time(current)[0].sum().backward()
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    _step_by_step(cell, current)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_sequence_in_two_parts_is_the_sequence():

@@ -18,11 +18,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tieless.kernels import code_loops, loops
+from tieless.kernels import code_loops, loops, time_loops
 from tieless.kernels.callbacks import address_of
 from tieless.kernels.chunks import CHUNK
 from tieless.kernels.lanes import Arguments
 from tieless.kernels.layout import memory_order
+from tieless.kernels.membranes import Membrane
 from tieless.kernels.operands import packed_bits, value_like
 from tieless.kernels.philox import WORD
 from tieless.kernels.reference import arithmetic_dtype, slope_range
@@ -62,7 +63,7 @@ def _sources(module: str) -> str:
 
 @cache
 def _compiled(name: str, dtype: torch.dtype, function: str = "") -> _Kernel:
-    module = code_loops if hasattr(code_loops, name) else loops
+    module = next(each for each in (code_loops, time_loops, loops) if hasattr(each, name))
     arguments = Arguments(str(dtype).removeprefix("torch."), function, _sources(module.__name__))
     address = address_of(getattr(module, name), arguments)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
@@ -154,6 +155,8 @@ _ACTIVATE_CODES = Struct("9q21d").pack
 _GATE, _LEVELS, _SLOPE = Struct("6q2d").pack, Struct("8q16d").pack, Struct("7q5d").pack
 _JAM, _UNIFORM = Struct("12q3d").pack, Struct("10q").pack
 _TWO_VALUES, _RESTORE = Struct("4q").pack, Struct("6q").pack
+_POTENTIALS, _POTENTIALS_BACKWARD = Struct("8q8d").pack, Struct("9q8d").pack
+_RESETS = {"none": time_loops.NONE, "subtract": time_loops.SUBTRACT, "zero": time_loops.ZERO}
 
 
 def activate(
@@ -310,3 +313,48 @@ def restore(bits: Tensor, low: int, high: int, count: int, dtype: torch.dtype) -
     elements = torch.empty(count, dtype=dtype, device=_CPU)
     _run(_compiled("restore", dtype), count, _RESTORE(count, elements.data_ptr(), 0, bits.data_ptr(), low, high))
     return elements
+
+
+def potentials(x: Tensor, state: Tensor | None, membrane: Membrane) -> tuple[Tensor, Tensor]:
+    x, state = x.contiguous(), None if state is None else state.contiguous()
+    z = torch.empty_like(x)
+    last = torch.empty_like(x[0])
+    given = 0 if state is None else state.data_ptr()
+    arguments = _POTENTIALS(
+        last.numel(),
+        *(x.data_ptr(), given, z.data_ptr(), last.data_ptr()),
+        *(len(x), _RESETS[membrane.reset], membrane.delayed),
+        *_numbers_of(membrane),
+    )
+    _run_over_time("potentials", x, membrane, arguments)
+    return z, last
+
+
+def potentials_backward(
+    grad_z: Tensor, grad_state: Tensor, z: Tensor | None, state: Tensor | None, membrane: Membrane
+) -> tuple[Tensor, Tensor]:
+    # Held by their names: a copy of what lies otherwise in memory must outlive the kernel.
+    grad_z, grad_state = grad_z.contiguous(), grad_state.contiguous()
+    z, state = (None if kept is None else kept.contiguous() for kept in (z, None if z is None else state))
+    grad_x, grad_first = torch.empty_like(grad_z), torch.empty_like(grad_state)
+    kept = (0 if z is None else z.data_ptr(), 0 if state is None else state.data_ptr())
+    arguments = _POTENTIALS_BACKWARD(
+        grad_first.numel(),
+        *(grad_z.data_ptr(), grad_state.data_ptr(), *kept, grad_x.data_ptr(), grad_first.data_ptr()),
+        *(len(grad_z), membrane.delayed),
+        *_numbers_of(membrane),
+    )
+    _run_over_time("potentials_backward", grad_z, membrane, arguments)
+    return grad_x, grad_first
+
+
+def _numbers_of(membrane: Membrane) -> tuple[float, ...]:
+    parameters = membrane.parameters
+    padded = *parameters, *_NO_PARAMETERS[len(parameters) :]
+    return membrane.beta, membrane.gain, membrane.threshold, *padded
+
+
+def _run_over_time(name: str, sequence: Tensor, membrane: Membrane, arguments: bytes) -> None:
+    kernel = _compiled(name, sequence.dtype, membrane.function)
+    steps = max(1, len(sequence))
+    _run(kernel, sequence.numel() // steps, arguments, max(CHUNK, _GRAIN // steps))

@@ -63,4 +63,4 @@ __all__ = [
     "tied_feedback",
 ]
 
-__getattr__ = renamed(__name__, Alignment="SmoothedTarget", Layers="Selectors")
+__getattr__ = renamed(__name__, Alignment="SmoothedTarget", CALLS="UNTIED_CALLS", Layers="Selectors")

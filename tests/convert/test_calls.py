@@ -399,7 +399,7 @@ def anything(name):
 
 
 class Unseen(nn.Module):
-    """What no reading of this code finds."""
+    """Model whose activation no reading of its code finds."""
 
     def forward(self, x):
         return anything("re" + "lu")(x) + torch.tanh(x)

@@ -23,7 +23,7 @@ ACTIVATIONS = [pytest.param("relu", id="word"), F.gelu, nn.ReLU(), nn.GELU(), to
 
 
 def heavy(model, mask=None):
-    """What a model of Heavisides gives, by hand: layer by layer, as the slow path has it."""
+    """Output of a model of Heavisides, by hand: layer by layer, as the slow path has it."""
     y = X
     for layer in model.layers:
         y = layer.norm1(y + layer.self_attn(y, y, y, key_padding_mask=mask, need_weights=False)[0])

@@ -1,4 +1,4 @@
-"""What takes the place of PyTorch's function has its values, bit for bit, whatever its parameters."""
+"""Forwards that take the place of PyTorch's functions have their values, bit for bit, whatever its parameters."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Who gets which rule: names, globs, classes and functions; what is not clear is refused before anything is changed."""
+"""Selection of activations: names, globs, classes and functions; what is not clear is refused before anything is changed."""
 
 import pytest
 import torch

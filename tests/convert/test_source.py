@@ -36,9 +36,49 @@ def test_a_file_that_was_changed_since_is_not_trusted(tmp_path, monkeypatch):
     model = nn.Sequential(nn.ReLU(), changed_since.Net())
     x = torch.linspace(-1, 1, 5)
     expected = model(x)
-    tl.convert(model, backward="constant")  # FX reaches it, from what runs
+    with pytest.warns(
+        UnreachedWarning, match=r"1: relu, in forward \(its source is not what it was compiled from: import it"
+    ):
+        tl.convert(model, backward="constant")
     assert torch.equal(model(x), expected)
-    assert len(tl.conversion(model).converted) == 2
+    assert [one.name for one in tl.conversion(model).converted] == ["0"]
+
+
+TYPED = """
+from torch import nn
+import torch.nn.functional as F
+
+def tail(self, x):
+    return F.softplus(x)
+
+class Net(nn.Module):
+    def forward(self, x):
+        return F.relu(x)
+"""
+
+
+def test_code_without_a_source_is_named_and_what_is_beside_it_converted():
+    typed = {"__name__": "typed_at_a_prompt"}
+    exec(compile(TYPED, "<prompt>", "exec"), typed)  # noqa: S102  as if it had been typed
+
+    class Beside(nn.Module):
+        tail = typed["tail"]
+
+        def forward(self, x):
+            return self.tail(F.relu(x))
+
+    model = nn.Sequential(typed["Net"](), Beside())
+    x = torch.linspace(-1, 2, 5, requires_grad=True)
+    expected = model(x)
+    with pytest.warns(UnreachedWarning, match="its source is not there to be read: define it in a file"):
+        tl.convert(model, backward="constant(0.5)")
+    assert torch.equal(model(x), expected)
+    done = tl.conversion(model)
+    assert [one.name for one in done.converted] == ["1.relu@1"]
+    assert [(one.name, one.what) for one in done.unreached] == [("0", "relu, in forward"), ("1", "softplus, in tail")]
+    # What is sent down: 0.5 of the derivative of softplus, where the first relu is PyTorch's.
+    (sent,) = torch.autograd.grad(model(x).sum(), x)
+    torch.testing.assert_close(sent, 0.5 * torch.sigmoid(expected.exp().sub(1).log().detach()) * (x > 0))
 
 
 def outer():

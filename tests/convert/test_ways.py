@@ -657,7 +657,7 @@ def test_functions_that_stay_are_left_with_their_reasons():
 
 
 class Harmless(nn.Module):
-    """What has the look of an activation and is none."""
+    """Expressions that look like an activation and are none."""
 
     def __init__(self):
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tieless.convert.converted import ConvertedCall, change_class, converted_class
-from tieless.convert.functions import BY_NAME, function_of
+from tieless.convert.functions import function_of
 from tieless.convert.outside import activation_of
 
 Calls = Mapping[str, ConvertedCall]
@@ -27,12 +27,6 @@ def call(
     """Result of ``function(*given, **named)``, untied if this call is converted."""
     site = calls.get(key)
     return function(*given, **named) if site is None else site.call(kind, inplace, *given, **named)
-
-
-def named(calls: Calls, key: str, name: str, /, *given: Any, **keywords: Any) -> Any:
-    """Result of a PyTorch function that is given by its name, untied if this call is converted."""
-    function, known = BY_NAME[name]
-    return call(calls, key, known.kind, known.inplace, function, *given, **keywords)
 
 
 def method(calls: Calls, key: str, receiver: Any, name: str, /, *given: Any, **named: Any) -> Any:

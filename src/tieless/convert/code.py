@@ -12,8 +12,7 @@ We tried three ways to reach a call in a user's ``forward``:
   branches, flags, keyword arguments, checkpoints, threads and compilers see the same code as before. A text is changed
   only if it can be shown to be the source: compiled unchanged, it must give exactly the bytes that run now.
 
-So the source is changed. Code without a source, such as code typed at a prompt, is recorded by FX in ``traced``, under
-conditions that exclude the cases above. Calls that neither way reaches are reported.
+So the source is changed. Calls in code without a source, such as code typed at a prompt, are reported.
 """
 
 from __future__ import annotations
@@ -65,7 +64,6 @@ class ClassCode:
         sites: Calls that were found.
         methods: Methods that have such calls, with the calls made exchangeable.
         blind: Expressions that were seen and cannot be exchanged, each with the reason.
-        unreadable: Reason why the source could not be used, if it has calls; FX may be tried.
         asked: Names of attributes that are read from objects that are not known before the code runs.
         answers: Values that were looked up, for comparison with the values found later.
     """
@@ -75,7 +73,6 @@ class ClassCode:
     sites: tuple[CallSite, ...]
     methods: Mapping[str, FunctionType | property]
     blind: tuple[tuple[str, str], ...]
-    unreadable: str | None
     asked: frozenset[str]
     answers: Mapping[Question, Mark]
 
@@ -150,7 +147,6 @@ class _Reader:
         self.queue: list[str] = []
         self.sites: list[CallSite] = []
         self.blind: list[tuple[str, str]] = []
-        self.unreadable: list[str] = []
         self.counts: dict[str, int] = {}
         self.helpers: dict[FunctionType, FunctionType | None] = {}
         self.asked: set[str] = set()
@@ -181,7 +177,6 @@ class _Reader:
             tuple(self.sites),
             methods,
             tuple(dict.fromkeys(self.blind)),
-            self.unreadable[0] if self.unreadable else None,
             frozenset(self.asked),
             self.answers,
         )
@@ -232,9 +227,7 @@ class _Reader:
         try:
             tree = tree_of(function)
         except SourceError as error:
-            if mentioned := inside(function):
-                self.unreadable.append(f"{name}: {error}")
-                self.blind += [(f"{what}, in {name}", str(error)) for what in mentioned]
+            self.blind += [(f"{what}, in {name}", str(error)) for what in inside(function)]
             for called in names_in(function.__code__):
                 self.ask(called)
                 self.follow_if_method(called)

@@ -23,7 +23,6 @@ from tieless.convert.elementwise import not_one_of_each
 from tieless.convert.functions import KINDS, LEFT, STEP, Function, equal_forward, function_of, kind_of_class, step_of
 from tieless.convert.outside import activation_of, inside, reason
 from tieless.convert.records import Unreached
-from tieless.convert.traced import trace
 from tieless.forwards import Forward
 from tieless.functional import Pair
 from tieless.nn import Activation, LearnableActivation, calls_of
@@ -206,13 +205,7 @@ def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
     """Calls in the code of the module."""
     code = search.codes[cls]
     sites, blind, changed = code.sites, code.blind, None
-    if code.unreadable is not None:
-        traced = trace(module)
-        if isinstance(traced, str):
-            blind = tuple((what, f"{why}, and {traced}") for what, why in blind)
-        else:
-            sites, changed, blind = traced.sites, traced.cls, traced.blind
-    elif sites:
+    if sites:
         try:
             changed = code.rewired
         except Exception as error:  # noqa: BLE001  a metaclass can refuse in as many ways as code can be written

@@ -151,44 +151,24 @@ METHODS = frozenset(name + ending for name in KINDS for ending in ("", "_") if h
 """Tensor methods that are activations, such as ``x.relu()``."""
 
 
-_ROOMS: Mapping[str, Any] = MappingProxyType(
-    {
-        "torch.nn.functional": F,
-        "torch": torch,
-        "torch.Tensor": Tensor,
-        "torch._C._nn": torch._C._nn,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    }
-)
+_INNER: Any = vars(torch._C)["_nn"]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+_ROOMS: tuple[Any, ...] = (F, torch, Tensor, _INNER)
+"""Modules in which PyTorch keeps its activations, and the class of tensors."""
 
 
-def _functions() -> Mapping[str, tuple[Any, Function]]:
-    found: dict[str, tuple[Any, Function]] = {"torch.special.expit": (torch.special.expit, Function("sigmoid"))}
-    for path, room in _ROOMS.items():
+def _functions() -> Mapping[Any, Function]:
+    found: dict[Any, Function] = {torch.special.expit: Function("sigmoid")}
+    for room in _ROOMS:
         for kind in KINDS:
             for name in (kind, f"{kind}_"):
                 # The operator of an ELU has two parameters more than PyTorch's function.
-                if (function := getattr(room, name, None)) and (kind, path) != ("elu", "torch._C._nn"):
-                    found[f"{path}.{name}"] = function, Function(kind, inplace=name.endswith("_"))
+                if (function := getattr(room, name, None)) and not (kind == "elu" and room is _INNER):
+                    found[function] = Function(kind, inplace=name.endswith("_"))
     return MappingProxyType(found)
 
 
-BY_NAME = _functions()
-"""PyTorch's activation functions by their names in PyTorch, each with its description."""
-
-_FUNCTIONS = dict(BY_NAME.values())
-_NAMES = {function: name for name, (function, _) in BY_NAME.items()}
-
-
-def name_of(function: object) -> str:
-    """Name in ``BY_NAME`` of an installed function.
-
-    Example:
-        >>> from tieless.convert.functions import name_of
-        >>> name_of(torch.nn.functional.silu)
-        'torch.nn.functional.silu'
-    """
-    return _NAMES[function]
-
+_FUNCTIONS = _functions()
+"""PyTorch's activation functions, each with its description."""
 
 NAMES = frozenset(name + ending for name in KINDS for ending in ("", "_")) | {"expit"}
 """Names by which code calls these functions."""
@@ -202,10 +182,7 @@ LEFT: Mapping[str, str] = MappingProxyType(
 """Activations that stay as they are, by PyTorch's name, each with the reason."""
 
 _LEFT = {
-    getattr(room, name): name.removesuffix("_")
-    for room in _ROOMS.values()
-    for name in (*LEFT, "rrelu_")
-    if hasattr(room, name)
+    getattr(room, name): name.removesuffix("_") for room in _ROOMS for name in (*LEFT, "rrelu_") if hasattr(room, name)
 }
 
 STEPS = frozenset({"ceil", "fix", "floor", "heaviside", "round", "sgn", "sign", "trunc"})

@@ -169,10 +169,13 @@ def _narrowest(name: str, entries: Sequence[Entry[What]], selected: Sequence[fro
     return narrowest
 
 
-def listed(found: Sequence[Found], most: int = 12) -> str:
+_MOST_LISTED = 12
+
+
+def listed(found: Sequence[Found]) -> str:
     """Activations by name and kind; of many, the first ones."""
-    words = [f"{one.names[0] or '(the model)'} ({one.kind})" for one in found[:most]]
-    more = [f"and {len(found) - most} more"] if len(found) > most else []
+    words = [f"{one.names[0] or '(the model)'} ({one.kind})" for one in found[:_MOST_LISTED]]
+    more = [f"and {len(found) - _MOST_LISTED} more"] if len(found) > _MOST_LISTED else []
     return ", ".join([*words, *more]) or "none"
 
 

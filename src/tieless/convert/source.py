@@ -33,7 +33,7 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
         # Source of the code, not of the function: that would be the source of the function that a decorator wraps.
         lines, first = inspect.getsourcelines(function.__code__)
     except (OSError, TypeError):
-        raise SourceError("its source is not there to be read") from None
+        raise SourceError("its source is not there to be read: define it in a file") from None
     # The indentation stays: moving the text would change strings that go over several lines.
     indented = lines[0][:1].isspace()
     text = "".join(["if True:\n", *lines] if indented else lines)
@@ -45,7 +45,7 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
         body = body[0].body
     definition = body[0]
     if len(body) > 1 or not isinstance(definition, ast.FunctionDef):
-        raise SourceError("it is no plain function")
+        raise SourceError("it is no plain function: write it with def")
     ast.increment_lineno(definition, first - 1 - indented)
     definition.decorator_list, definition.returns = [], None
     arguments = definition.args
@@ -62,7 +62,7 @@ def tree_of(function: FunctionType) -> ast.FunctionDef:
         for a in arguments.kwonlyargs
     ]
     if not _same(_compile(definition, function, ()), function.__code__):
-        raise SourceError("its source is not what it was compiled from")
+        raise SourceError("its source is not what it was compiled from: import it again")
     return definition
 
 

@@ -52,6 +52,7 @@ STUDIES = {
     "deep-mlp": "beyond/deep-mlp",
     "deep-mlp-init": "beyond/deep-mlp-init",
     "small-networks": "beyond/small-networks",
+    "thesis-adam": "beyond/thesis-adam",
 }
 """Study of each table, by the table's name."""
 

@@ -29,6 +29,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], Figure]]] = {
     "direction-first": ("direction-first.md", claims.forest),
     "architectures": ("architectures.md", claims.by_network),
     "deep-networks": ("deep-networks.md", measured.deep_networks),
+    "thesis-adam": ("thesis-adam.md", claims.forest),
     "which-forwards": ("which-forwards.md", measured.which_forwards),
 }
 """Figures by name: the page whose comparisons it shows, and the function that draws it."""

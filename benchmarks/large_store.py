@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tieless import report
+from tieless.cli.study.group import collect_rarely
 from tieless.study import EpochRecord, Result, Store, Study, Trial, judge, parse_study
 
 GRID = """
@@ -108,6 +109,8 @@ def main() -> None:
     parser.add_argument("--step", choices=STEPS, help="one step, in this process")
     options = parser.parse_args()
     if options.step:
+        # As the command line does.
+        collect_rarely()
         clock = time.process_time()
         said = STEPS[options.step](options.folder, options.trials)
         print(f"{time.process_time() - clock:.2f}", said, sep="\t")

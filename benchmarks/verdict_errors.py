@@ -192,9 +192,9 @@ def errors(
     """Numbers of studies in which some verdict at some look is a false "holds", and a false "does not hold".
 
     Args:
-        row: Of the differences and collapses.
+        row: Distributions of the differences and collapses.
         seeds: Numbers of seeds at the looks: the planned one, and each time twice as many.
-        options: How many studies, drawn by what.
+        options: Number of studies, and the generator that draws them.
         batches: Numbers of claims: the planned ones, and those that were added each time. All have one baseline.
     """
     claims = sum(batches)

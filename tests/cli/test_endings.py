@@ -1,4 +1,4 @@
-"""How the command ends: one line on stderr, the right code, and nothing that a terminal would obey."""
+"""Endings of the command: one line on stderr, the right code, and nothing that a terminal would obey."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a running study shows: in a log one line a trial, in a terminal a bar and the latest results."""
+"""Display of a running study: in a log one line a trial, in a terminal a bar and the latest results."""
 
 import io
 from dataclasses import replace

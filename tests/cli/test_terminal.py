@@ -1,4 +1,4 @@
-"""What is printed comes out whatever the encoding, with its meaning, and moves no cursor."""
+"""Output comes out whatever the encoding, with its meaning, and moves no cursor."""
 
 import json
 import re

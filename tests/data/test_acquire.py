@@ -49,7 +49,7 @@ else:
 
 @pytest.fixture
 def package(small, machine, tmp_path):
-    """What Debian's package of the publication unpacks to."""
+    """Files of Debian's package of the publication."""
     root = tmp_path / "package"
     small.put(root / (machine.system / "small").relative_to("/"), small.contents, packed=True)
     return root

@@ -49,7 +49,7 @@ def test_a_smaller_subset_is_contained_in_a_larger_one():
 
 
 def test_the_seed_draws_the_subset(small, machine):
-    """Where nothing else is random: a published split."""
+    """Training samples of a published split, where nothing else is random."""
     small.put(machine.own, small.contents)
     whole = read_publication(small.publication)
     assert torch.equal(_draw(whole, 10, 1).train_x, _draw(whole, 10, 1).train_x)

@@ -217,3 +217,30 @@ def test_a_data_set_that_is_none_is_one_line(made, words):
 
         register_data(broken)
         assert words in refusal("broken")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 999, 0, 999], "labels go from 0 to 999 and take 2 of the 1,000 values from 0 to 999"),
+        ([1, 2, 3, 1], "labels go from 1 to 3 and take 3 of the 4 values from 0 to 3"),
+    ],
+    ids=["gaps", "from 1"],
+)
+def test_labels_that_do_not_number_the_classes_are_one_line(tmp_path, labels, words):
+    file = tmp_path / "gaps.npz"
+    x, y = np.zeros((4, 2), np.float32), np.array(labels)
+    np.savez(file, train_x=x, train_y=y)
+    with pytest.raises(DataError, match=words) as caught:
+        load(str(file), seed=0)
+    assert "\n" not in str(caught.value)
+    # As the message says.
+    np.savez(file, train_x=x, train_y=np.unique(y, return_inverse=True)[1])
+    assert load(str(file), seed=0).classes == len(set(labels))
+
+
+def test_a_class_that_only_the_training_samples_have_and_one_that_is_lacking_are_classes(tmp_path):
+    file = tmp_path / "lacking.npz"
+    x = np.zeros((3, 2), np.float32)
+    np.savez(file, train_x=x, train_y=np.array([0, 1, 3]), test_x=x, test_y=np.array([0, 0, 1]))
+    assert load(str(file), seed=0).classes == 4

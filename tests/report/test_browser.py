@@ -126,7 +126,7 @@ def test_a_cell_opens_its_seeds_its_settings_and_its_curve(browser, address, rep
         card, button = visit.page.locator("#card"), visit.page.get_by_role("button", name="75.0")
         assert not card.is_visible()
         button.click()
-        title, *lines = words.tooltip(cell).splitlines()
+        title, lines = words.heading(cell), [*words.seeds(cell), *words.estimates(cell)]
         assert card.get_by_role("heading").inner_text() == title
         assert card.get_by_role("listitem").all_inner_texts() == lines
         assert "batch 32" in card.locator(".settings").inner_text()

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from tests.study.fakes import choosing, claiming, noisy
 from tieless.report import claim_words, claims, html, table, words
+from tieless.report.chart import STRIP_WIDTH, forest
 from tieless.report.collect import assemble
-from tieless.report.forest import WIDTH, forest
 from tieless.study import judge, parse_claim
 from tieless.study.results.plan import planned
 
@@ -58,7 +58,7 @@ def test_a_drawing_puts_everything_in_its_order(relation):
     claim = parse_claim(f"full_jam is {relation} to tied by 2 points")
     (verdict,) = judge([claim], study, [noisy(trial) for trial in study.trials])
     drawn = forest(verdict.cells[0], claim)
-    assert 0 <= drawn.low < drawn.median < drawn.high < drawn.zero == WIDTH / 2
+    assert 0 <= drawn.low < drawn.median < drawn.high < drawn.zero == STRIP_WIDTH / 2
     assert all((edge < drawn.zero) == (points < 0) for edge, points in zip(drawn.margins, (-1, 1), strict=False)) or (
         relation == "superior"
     )

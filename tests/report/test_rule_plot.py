@@ -37,7 +37,7 @@ def drawn(svg: Path, name: str) -> list[tuple[float, float]]:
 
 
 def placed(curve, x, y):
-    """Where a point of a curve stands on the page, by the size of the figure and its axes."""
+    """Place of a point of a curve on the page, by the size of the figure and its axes."""
     left, right, bottom, top = limits(curve)
     across = AXES[0] + AXES[2] * (x - left) / (right - left)
     up = AXES[1] + AXES[3] * (y - bottom) / (top - bottom)

@@ -32,8 +32,8 @@ def test_durations(seconds, text):
 
 
 def test_a_trace_gives_each_seed_and_how_the_numbers_came_about(typical, report_of):
-    grid = report_of(typical).sections[0].blocks[0].grid
-    assert words.tooltip(grid.cell("full_jam", "relu")).splitlines() == [
+    cell = report_of(typical).sections[0].blocks[0].grid.cell("full_jam", "relu")
+    assert [words.heading(cell), *words.seeds(cell), *words.estimates(cell)] == [
         "relu under full_jam, learning rate 0.1",
         "seed 0: diverged in epoch 2, 20.00 % before, counts as 10.00 %",
         "seed 1: 66.00 %",

@@ -1,4 +1,4 @@
-"""Kill a study again and again at random moments, then run it to its end: is it what an undisturbed run gives?
+"""Kill a study again and again at random moments, then run it to its end, and compare it with an undisturbed run.
 
 With real training::
 
@@ -24,7 +24,7 @@ from tieless.study import Result, Store
 
 
 def stored(folder: Path) -> dict[str, Result]:
-    """What the store has by now; nothing where there is none yet."""
+    """Results that the store has by now; none where there is no store yet."""
     try:
         with Store.open(folder) as store:
             return {result.trial.id: result for result in store.results()}
@@ -33,7 +33,7 @@ def stored(folder: Path) -> dict[str, Result]:
 
 
 def finished(folder: Path) -> int:
-    """How many results the store has by now; asked often, so that none of them is read."""
+    """Number of results that the store has by now; asked often, so that none of them is read."""
     try:
         with Store.open(folder) as store:
             return len(store.finished_ids())

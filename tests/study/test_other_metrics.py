@@ -10,7 +10,7 @@ import torch
 
 from tests.study.fakes import Inline, make_trial
 from tieless.errors import StudyError
-from tieless.report import claim_words, forest, words
+from tieless.report import chart, claim_words, words
 from tieless.report.collect import assemble
 from tieless.report.html import render
 from tieless.study import (
@@ -99,7 +99,7 @@ def test_a_claim_is_turned_the_way_that_is_better(sentence, lower, higher):
         assert (cell.wins, cell.losses) == ((0, 30) if (metric == "mse") == frozen_first else (30, 0))
         assert cell.differences.median == pytest.approx(1.0 if frozen_first else -1.0)
         # The drawing's margin lies on the side of the threshold that was tested.
-        drawn = forest.forest(cell, found.claim)
+        drawn = chart.forest(cell, found.claim)
         if found.claim.relation == "superior to":
             assert (drawn.margins[0] > drawn.zero) == (metric == "r2")
 

@@ -51,7 +51,7 @@ def counting(samples, generator):
 
 @pytest.fixture
 def data(monkeypatch):
-    """What a trial gets for Brown, and the model that it gets for its spec."""
+    """Data of a trial for Brown, and the model of its spec."""
     generator = torch.Generator().manual_seed(0)
     found = Dataset("brown(7)", *counting(90, generator), *counting(1100, generator), CLASSES)
     monkeypatch.setattr(network, "load", lambda spec, **_: found)

@@ -74,7 +74,7 @@ def test_the_recipes_quantise_what_their_names_say():
     for name in ("zoo/bnn-cnn", "zoo/ternary-cnn", "zoo/k-bit-cnn"):
         trial = load_study(name, ["seeds=[0]"], check=False).trials[0]
         model = build_model(trial.model, trial.forward, trial.backward, features=784, classes=10)
-        network.WEIGHTS.build(network.parse_call(trial.weights)).apply(model)
+        network.WEIGHTS.read(trial.weights).apply(model)
         layers = [layer for layer in model.modules() if quantizer_of(layer) is not None]
         counts[name] = (len(layers), max(len((layer.weight / layer.weight.abs().max()).unique()) for layer in layers))
         assert sum(p.numel() for p in model.parameters()) <= 500_000

@@ -14,6 +14,7 @@ from tieless.errors import MissingExtraError
 with try_import("study") as _study_extra:
     import click as _click
     import filelock as _filelock
+    import msgspec as _msgspec
     import pydantic as _pydantic
     import rich as _rich
     import yaml as _yaml

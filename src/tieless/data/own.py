@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,7 +28,7 @@ from tieless._imports import try_import
 from tieless.data.dataset import Dataset
 from tieless.data.places import cache_folder
 from tieless.data.source import SOURCES, Source, split, stream
-from tieless.errors import DataError, SpecError, TielessError
+from tieless.errors import DataError, TielessError
 from tieless.grammar import parse_call, shown
 from tieless.registry import forget_when_registered, make, remembered, snake_case
 from tieless.signature import Maker, class_of, maker_of
@@ -204,14 +204,7 @@ def source_of(spec: str) -> Source:
         return _written_data(*mine)
     if is_path(spec):
         return Files(spec)
-    try:
-        return SOURCES.build(parse_call(spec))
-    except SpecError as error:
-        if not str(error).startswith("Unknown data set"):
-            raise
-        raise SpecError(
-            f"{error} Data of your own are given by their path, such as ./mydata.npz or ./images."
-        ) from None
+    return SOURCES.read(spec)
 
 
 def register_data(definition: DataT) -> DataT:
@@ -411,7 +404,7 @@ def _pictures(root: Path, classes: list[str]) -> tuple[Any, Any]:
 def _hugging_face(root: Path) -> _Arrays:
     with try_import("huggingface") as extra:
         # Not at the top: it takes seconds to import.
-        import datasets  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+        import datasets  # noqa: PLC0415  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
     extra.check()
     with _explained(root):
         found: Any = datasets.load_from_disk(str(root))  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
@@ -508,22 +501,34 @@ def _dataset(name: str, arrays: _Arrays, seed: int) -> Dataset:
         if test is not None and (train.shape[1:] != test.shape[1:] or train.dtype != test.dtype):
             one, other = (f"{tuple(t.shape[1:])} {str(t.dtype).removeprefix('torch.')}" for t in (train, test))
             raise DataError(f"{name}: samples of train_{axis} are {one}, those of test_{axis} {other}.")
-    labels = [given[part] for part in ("train_y", "test_y") if part in given]
+    x, y = given["train_x"], given["train_y"]
+    if "test_x" not in given and len(y) < 2:
+        raise DataError(f"{name} has one sample, which cannot be split into some to train on and some to test.")
+    classes = _classes(name, [given[part] for part in ("train_y", "test_y") if part in given])
+    if "test_x" in given:
+        return Dataset(name, x, y, given["test_x"], given["test_y"], classes)
+    order = torch.randperm(len(y), generator=stream("split", seed))
+    return replace(split(name, x[order], y[order], classes))
+
+
+def _classes(name: str, labels: Sequence[Tensor]) -> int:
+    """Number of classes, or of the numbers to predict for a sample."""
     if labels[0].is_floating_point():
-        classes = 1 if labels[0].dim() == 1 else labels[0].shape[1]
-    else:
-        classes = max(int(one.max()) for one in labels) + 1
-    if classes == 1 and not labels[0].is_floating_point():
+        return 1 if labels[0].dim() == 1 else labels[0].shape[1]
+    classes = max(int(one.max()) for one in labels) + 1
+    if classes == 1:
         raise DataError(f"{name}: all labels are 0: there is nothing to tell apart.")
     if classes > _MOST_CLASSES:
         raise DataError(f"{name}: a label is {classes - 1}. Labels count from 0 to the number of classes less 1.")
-    if "test_x" in given:
-        return Dataset(name, given["train_x"], given["train_y"], given["test_x"], given["test_y"], classes)
-    x, y = given["train_x"], given["train_y"]
-    if len(y) < 2:
-        raise DataError(f"{name} has one sample, which cannot be split into some to train on and some to test.")
-    order = torch.randperm(len(y), generator=stream("split", seed))
-    return replace(split(name, x[order], y[order], classes))
+    there = [int(label) for label in torch.cat(list(labels)).flatten().bincount().nonzero()]
+    # Rows of labels are codes, such as those of characters, of which a text has not all.
+    if labels[0].dim() == 1 and (there[0] > 0 or 2 * len(there) < classes):
+        raise DataError(
+            f"{name}: labels go from {there[0]} to {classes - 1} and take {len(there)} of the {classes:,} values from"
+            f" 0 to {classes - 1}, which would make {classes:,} classes. Number those that are there 0, 1, 2, ..., as"
+            " numpy.unique(labels, return_inverse=True)[1] does."
+        )
+    return classes
 
 
 def _inputs(name: str, part: str, values: Any) -> Tensor:

@@ -31,7 +31,9 @@ class Source(Named):
         """Read all samples, on the CPU. The docstring of each source says what ``seed`` determines."""
 
 
-SOURCES: Registry[Source] = Registry("data set")
+SOURCES: Registry[Source] = Registry(
+    "data set", advice=" Data of your own are given by their path, such as ./mydata.npz or ./images."
+)
 
 
 def stream(purpose: str, seed: int) -> torch.Generator:

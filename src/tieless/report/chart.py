@@ -1,4 +1,4 @@
-"""Geometry of learning curves: from a panel's records to the numbers of an SVG element.
+"""Geometry of learning curves and of the strips of comparisons: from records to the numbers of an SVG element.
 
 A drawing is ``WIDTH`` by ``HEIGHT`` units, y pointing down. Paths hold one decimal, relative to the point before:
 a page of a thousand runs stays small, and rounding does not add up because each step starts where the last ended.
@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tieless.report.records import Curve, Panel, Section
+from tieless.study import Claim, ClaimCell
 from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.trial import BackwardPass
 
@@ -198,3 +199,52 @@ def stroke_path(points: Sequence[tuple[float, float]]) -> str:
     steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(tenths)]
     start = f"M{tenths[0][0] / 10:g} {tenths[0][1] / 10:g}"
     return start + "".join(f"l{x / 10:g} {y / 10:g}" for x, y in steps)
+
+
+STRIP_WIDTH, STRIP_HEIGHT = 180, 20
+_STRIP_EDGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Positions, in units of a drawing of ``STRIP_WIDTH`` by ``STRIP_HEIGHT``.
+
+    Args:
+        low, median, high: Ends of the interval, and the median.
+        zero: Position of no difference.
+        margins: Positions with which the interval is compared.
+    """
+
+    low: float
+    median: float
+    high: float
+    zero: float
+    margins: tuple[float, ...]
+
+
+def margins(claim: Claim, metric: str) -> tuple[float, ...]:
+    """Differences of the metric with which a claim's interval is compared."""
+    scale = scale_of(metric)
+    margin = scale.of_units(claim.margin)
+    better = margin if scale.higher else -margin
+    return {
+        "non-inferior to": (-better,),
+        "superior to": (better,),
+        "inferior to": (-better,),
+        "equivalent to": (-margin, margin),
+    }[claim.relation]
+
+
+def forest(cell: ClaimCell, claim: Claim) -> Forest | None:
+    """Drawing of a comparison, zero in the middle; ``None`` if there is no interval."""
+    if cell.differences is None or not math.isfinite(cell.differences.high - cell.differences.low):
+        return None
+    low, high = cell.differences.interval
+    thresholds = margins(claim, cell.metric)
+    # Twice the margin at least, so that a narrow interval is not blown up.
+    reach = max(abs(low), abs(high), 2 * abs(thresholds[0])) or 1.0
+
+    def x(value: float) -> float:
+        return round(STRIP_WIDTH / 2 + value / reach * (STRIP_WIDTH / 2 - _STRIP_EDGE), 1)
+
+    return Forest(x(low), x(cell.differences.median), x(high), x(0), tuple(map(x, thresholds)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tieless.report import words
 from tieless.study import Arm, ClaimCell, ClaimVerdict, Differences, Foresight
-from tieless.study.judging.anytable import ComparedCell, TableVerdict
+from tieless.study.anytable import ComparedCell, TableVerdict
 from tieless.study.judging.statistics import LEAST_PAIRS
 from tieless.study.settings.metrics import ACCURACY, scale_of
 

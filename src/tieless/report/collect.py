@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from itertools import chain
 from math import isfinite
 from operator import attrgetter
 from pathlib import Path
@@ -34,7 +36,7 @@ from tieless.report.records import (
 )
 from tieless.study.choose import Choice, Choose, choices
 from tieless.study.judging.comparison import UNKNOWN, Step, compared, differences, possible, steps
-from tieless.study.judging.pairing import cell as cell_of
+from tieless.study.judging.pairing import by_cell
 from tieless.study.judging.statistics import Differences, Mean
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.store import FILE as STORE, Store
@@ -42,7 +44,7 @@ from tieless.study.results.tables import load_table
 from tieless.study.settings import spelling
 from tieless.study.settings.metrics import ACCURACY, scale_of
 from tieless.study.study import Study
-from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, count, measured, outcome
+from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, measured, outcome
 
 BASELINES = (BackwardPass("tied"), BackwardPass("frozen"))
 """Rules with which every other is compared, in the order of their rows."""
@@ -52,6 +54,8 @@ _LEAST_VALUES = 3
 _SETTINGS = attrgetter(*(field.name for field in fields(Settings) if field.name != "learning_rate"))
 """Values of a trial that its section shares."""
 
+Seeds = Sequence[Trial]
+"""Trials of one cell, which differ in the seed alone. What they share is asked of the first: a study may have thousands."""
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
 Cells = Mapping[tuple[BackwardPass, str], TableCell]
@@ -99,26 +103,29 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         results: All known results. A result of a trial that is not the study's is left out.
     """
     planned = study.trials
+    cells = by_cell(planned)
+    firsts = [cell[0] for cell in cells]
     # Runs that choose a learning rate have no test accuracy: they are described beside the tables.
-    shown = [trial for trial in planned if study.choose is None or trial.test != "never"]
+    shown = [cell for cell in cells if study.choose is None or cell[0].test != "never"]
     results_by_id = {result.trial.id: result for result in results}
     known = [results_by_id[trial.id] for trial in planned if trial.id in results_by_id]
-    flat = frozenset(forward for forward in _distinct(trial.forward for trial in planned) if _flat(forward))
-    rules = _rules_in_order(planned)
+    ended = Counter(result.status for result in known)
+    flat = frozenset(forward for forward in _distinct(trial.forward for trial in firsts) if _flat(forward))
+    rules = _rules_in_order(firsts)
     choose = study.choose
     made = tuple(choices(study.choosing, known, choose)) if choose else ()
     edges = _edges(choose, made, shown) if choose else None
     found = steps(known)
     sections = tuple(
         _section(
-            trials,
+            alike,
             results_by_id,
             rules,
             flat,
             edges,
-            found.get((trials[0].data, trials[0].metric), UNKNOWN),
+            found.get((alike[0][0].data, alike[0][0].metric), UNKNOWN),
         )
-        for trials in _group(shown, _SETTINGS).values()
+        for alike in _group(shown, lambda cell: _SETTINGS(cell[0])).values()
     )
     return Report(
         header=Header.of(study),
@@ -127,43 +134,43 @@ def assemble(study: Study, results: Iterable[Result]) -> Report:
         choices=made,
         added=study.added,
         planned=len(planned),
-        done=count("done", known),
-        diverged=count("diverged", known),
+        done=ended["done"],
+        diverged=ended["diverged"],
         one_class=sum(result.one_class for result in known),
         rules=rules,
         sections=sections,
         doses=doses(sections),
-        axes=_axes(planned),
+        axes=_axes(firsts, planned),
         seconds=sum(result.seconds for result in known),
         started=min((result.started for result in known if result.started), default=""),
-        ended=max((_end(result) for result in known if result.started), default=""),
-        versions=_facts(result.versions for result in known),
-        hardware=_facts(result.hardware for result in known),
+        ended=_last_end(known),
+        versions=_facts([result.versions for result in known]),
+        hardware=_facts([result.hardware for result in known]),
         failures=tuple(
             Failure(result.trial, result.error or "no message") for result in known if result.status == "failed"
         ),
     )
 
 
-def _edges(choose: Choose, made: Iterable[Choice], shown: Iterable[Trial]) -> dict[Trial, int]:
-    """Value of ``Choice.edge`` for the cell of each trial."""
+def _edges(choose: Choose, made: Iterable[Choice], shown: Iterable[Seeds]) -> dict[Trial, int]:
+    """Value of ``Choice.edge`` for the first trial of each cell."""
     edges = {choose.key(choice.trial): choice.edge for choice in made}
-    return {trial: edges.get(choose.key(trial), 0) for trial in shown}
+    return {cell[0]: edges.get(choose.key(cell[0]), 0) for cell in shown}
 
 
 def _section(
-    planned: Sequence[Trial],
+    planned: Sequence[Seeds],
     results: Mapping[str, Result],
     rules: Sequence[BackwardPass],
     flat: frozenset[str],
     edges: Mapping[Trial, int] | None,
     step: Step,
 ) -> Section:
-    settings = Settings.of(planned[0]).without_rate()
+    settings = Settings.of(planned[0][0]).without_rate()
     chosen = edges is not None
     # Where each cell has the one rate that was chosen for it, all belong in one table.
-    by_rate = _group(planned, lambda trial: None if chosen else trial.learning_rate)
-    forwards = _distinct(trial.forward for trial in planned)
+    by_rate = _group(planned, lambda cell: None if chosen else cell[0].learning_rate)
+    forwards = _distinct(cell[0].forward for cell in planned)
     blocks = {
         rate: _cells(by_rate[rate], results, edges or {}, step) for rate in sorted(by_rate, key=lambda rate: rate or 0)
     }
@@ -179,20 +186,24 @@ def _section(
 
     return Section(
         settings=settings,
-        learning_rates=tuple(sorted({trial.learning_rate for trial in planned})),
+        learning_rates=tuple(sorted({cell[0].learning_rate for cell in planned})),
         best=grid(against(_best(blocks.values()))) if len(blocks) > 1 else None,
         blocks=tuple(
             Block(replace(settings, learning_rate=rate), grid(against(cells)), _panels(grid(cells)))
             for rate, cells in blocks.items()
         ),
-        classes=next((r.classes for t in planned if (r := results.get(t.id)) and r.classes is not None), None),
+        classes=next(
+            (r.classes for t in chain(*planned) if (r := results.get(t.id)) and r.classes is not None),
+            None,
+        ),
         chosen=chosen,
     )
 
 
-def _cells(planned: Sequence[Trial], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
+def _cells(planned: Sequence[Seeds], results: Mapping[str, Result], edges: Mapping[Trial, int], step: Step) -> Cells:
     cells: dict[tuple[BackwardPass, str], TableCell] = {}
-    for (backward, forward), trials in _group(planned, lambda trial: (trial.backward_pass, trial.forward)).items():
+    for (backward, forward), alike in _group(planned, lambda cell: (cell[0].backward_pass, cell[0].forward)).items():
+        trials = list(chain(*alike))
         found = [results[trial.id] for trial in trials if trial.id in results]
         runs = tuple(sorted((_run(result) for result in found), key=lambda run: run.seed))
         cells[backward, forward] = TableCell(
@@ -214,7 +225,7 @@ def _run(result: Result) -> Run:
         seed=result.trial.seed,
         status=result.status,
         one_class=result.one_class,
-        history=tuple(measured(result.trial, epoch) for epoch in result.epochs),
+        history=tuple([measured(result.trial, epoch) for epoch in result.epochs]),
         counted=outcome(result),
     )
 
@@ -230,14 +241,17 @@ def _estimate(values: Sequence[float], step: Step) -> Estimate | None:
 
 
 def _against_baselines(cells: Cells, results: Mapping[str, Result]) -> Cells:
-    runs = {place: {run.seed: results[run.trial] for run in cell.runs} for place, cell in cells.items()}
+    baselines = {
+        place: {run.seed: results[run.trial] for run in cell.runs}
+        for place, cell in cells.items()
+        if cell.backward in BASELINES
+    }
 
     def difference(cell: TableCell, baseline: BackwardPass) -> Estimate | None:
-        if cell.backward == baseline:
+        theirs = baselines.get((baseline, cell.forward))
+        if cell.backward == baseline or theirs is None:
             return None
-        theirs = runs.get((baseline, cell.forward), {})
-        ours = runs[cell.backward, cell.forward]
-        values = differences(compared((result, theirs.get(seed)) for seed, result in ours.items()))
+        values = differences(compared((results[run.trial], theirs.get(run.seed)) for run in cell.runs))
         if not values:
             return None
         found = possible(Differences.of(values), scale_of(cell.metric))
@@ -294,9 +308,7 @@ def _curve(cell: TableCell) -> Curve:
     )
 
 
-def _axes(planned: Sequence[Trial]) -> tuple[Axis, ...]:
-    # Trials of one cell differ in the seed alone, and a large study has many of each.
-    cells = list({cell_of(trial): trial for trial in planned}.values())
+def _axes(cells: Sequence[Trial], planned: Sequence[Trial]) -> tuple[Axis, ...]:
     names = [name for name in FIELDS if name != "metric" or any(trial.metric != ACCURACY for trial in cells)]
     values = {name: _distinct(map(attrgetter(name), planned if name == "seed" else cells)) for name in names}
     return tuple(Axis(name, _distinct(map(_in_words, values[name]))) for name in names)
@@ -306,16 +318,23 @@ def _in_words(value: object) -> str:
     return "all" if value is None else str(value)
 
 
-def _facts(records: Iterable[Mapping[str, str]]) -> tuple[Fact, ...]:
+def _facts(records: Sequence[Mapping[str, str]]) -> tuple[Fact, ...]:
+    # Results of a store share the records that are equal.
+    one_each, often = {id(record): record for record in records}, Counter(map(id, records))
     counts: dict[tuple[str, str], int] = {}
-    for record in records:
+    for place, record in one_each.items():
         for name, value in record.items():
-            counts[name, value] = counts.get((name, value), 0) + 1
+            counts[name, value] = counts.get((name, value), 0) + often[place]
     return tuple(Fact(name, value, count) for (name, value), count in sorted(counts.items()))
 
 
-def _end(result: Result) -> str:
-    return (datetime.fromisoformat(result.started) + timedelta(seconds=result.seconds)).isoformat(timespec="seconds")
+def _last_end(results: Iterable[Result]) -> str:
+    ends = [
+        datetime.fromisoformat(result.started).astimezone(timezone.utc) + timedelta(seconds=result.seconds)
+        for result in results
+        if result.started
+    ]
+    return max(ends).isoformat(timespec="seconds") if ends else ""
 
 
 def _flat(forward: str) -> bool:

@@ -107,6 +107,7 @@ class FigureData:
             for curve in panel.curves
         }
         cells: list[dict[str, Any]] = []
+        numbers: list[dict[str, list[Any]]] = []
         for number, (section, block, panel, cell) in enumerate(self._cells):
             place = self._place(section, cell)
             points = drawn.get((block.settings, cell.forward, cell.backward), ())
@@ -116,7 +117,7 @@ class FigureData:
                     "at": [axis.values.index(place[axis.name]) if axis.name in place else -1 for axis in self.filters],
                     "section": sections[section.settings],
                     "best": number in best,
-                    "told": words.tooltip(cell),
+                    "told": [words.heading(cell), *words.estimates(cell)],
                     "mean": None if cell.value is None else _short(units(cell.value.mean)),
                     "rule": str(cell.backward),
                     "forward": cell.forward,
@@ -130,12 +131,16 @@ class FigureData:
                         }
                     ),
                     "metric": cell.metric,
+                    "panel": panel,
+                    "style": styles[cell.backward],
+                }
+            )
+            numbers.append(
+                {
                     "runs": [
                         [run.seed, run.status, None if run.counted is None else _short(units(run.counted))]
                         for run in cell.runs
                     ],
-                    "panel": panel,
-                    "style": styles[cell.backward],
                     "epochs": [
                         _short(units(value)) for point in points for value in (point.mean, point.low, point.high)
                     ],
@@ -158,8 +163,10 @@ class FigureData:
                 **{f"dose{i}": self._dose(dose) for i, dose in enumerate(self._report.doses, start=1)},
             },
         }
-        # No text of others may end the element that it stands in.
-        return json.dumps(_printable(whole), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+        # No text of others may end the element that it stands in. Numbers are many, and printable as they are.
+        whole = _printable(whole)
+        whole["cells"] = [texts | found for texts, found in zip(whole["cells"], numbers, strict=True)]
+        return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
     def _varied(self) -> set[str]:
         """Fields that tell the cells of the study apart."""

@@ -17,8 +17,8 @@ from tieless._files import is_file, write_whole
 from tieless._imports import try_import
 from tieless.errors import StudyError
 from tieless.report import words
+from tieless.report.chart import margins
 from tieless.report.collect import BASELINES, check_apart, collect
-from tieless.report.forest import margins
 from tieless.report.plots import COLOURS, INK, MARKS, QUIET, figure_of, style_axes
 from tieless.report.printable import printable
 from tieless.report.records import Curve, Grid, Report, Section, TableCell
@@ -306,7 +306,7 @@ def _tabular(report: Report, section: Section) -> str:
         for rule, texts in zip(grid.rules, _texts(grid), strict=True)
     ]
     # A comment ends with its line, so nothing of others may begin another.
-    said = " ".join(f"{_title(report, section)}{words.reading([grid.metric]).split(' Below')[0]}".split())
+    said = " ".join(f"{_title(report, section)}{words.means([grid.metric])}".split())
     return "\n".join(
         [
             f"% {printable(said)}",

@@ -13,13 +13,13 @@ from typing import Any
 from tieless._files import is_file, write_whole
 from tieless._imports import try_import
 from tieless.errors import StudyError
-from tieless.report import chart, claim_words, dose_chart, forest, words
+from tieless.report import chart, claim_words, dose_chart, words
 from tieless.report.collect import BASELINES, check_apart, collect
 from tieless.report.figure_data import FigureData
 from tieless.report.printable import printable
 from tieless.report.records import Report, TableCell
+from tieless.study.anytable import Group, Runs, groups
 from tieless.study.choose import summary
-from tieless.study.judging.anytable import Group, Runs, groups
 from tieless.study.settings.metrics import ACCURACY
 from tieless.study.study import Study
 from tieless.study.trial import BackwardPass
@@ -66,7 +66,7 @@ def write_table(runs: Runs, source: Path, target: Path | None = None) -> Path:
     """
     found = groups(runs)
     ends = [end for group in found for end in (*_interval(group), *group.values)]
-    shared = {"strip": partial(_strip, min(ends), max(ends)), "interval": _interval, "width": forest.WIDTH}
+    shared = {"strip": partial(_strip, min(ends), max(ends)), "interval": _interval, "width": chart.STRIP_WIDTH}
     page = environment().get_template("table.html.j2", globals=shared).render(name=source.name, runs=runs, groups=found)
     return _put(page, source, target)
 
@@ -86,8 +86,8 @@ def _interval(group: Group) -> tuple[float, ...]:
 
 
 def _strip(low: float, high: float, value: float) -> float:
-    """Position of a value on a line of ``forest.WIDTH`` from the lowest to the highest of all."""
-    return round(8 + (value - low) / ((high - low) or 1.0) * (forest.WIDTH - 16), 1)
+    """Position of a value on a line of ``chart.STRIP_WIDTH`` from the lowest to the highest of all."""
+    return round(8 + (value - low) / ((high - low) or 1.0) * (chart.STRIP_WIDTH - 16), 1)
 
 
 def environment() -> Any:
@@ -120,9 +120,9 @@ def render(report: Report) -> str:
         "claim_words": claim_words,
         "dose_chart": dose_chart,
         "figures": FigureData(report, titles),
-        "forest": forest,
         "heat": _heat,
         "heat_key": _heat_key(),
+        "printable": printable,
         "summary_of": summary,
         "style": styles,
         "words": words,

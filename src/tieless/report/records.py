@@ -8,6 +8,7 @@ Values are those of the metric on the test samples, accuracies as fractions; sec
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 from tieless.study.choose import Choice
 from tieless.study.judging.verdicts import ClaimVerdict
@@ -75,8 +76,7 @@ class Estimate:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """One seed of one cell.
 
     Args:
@@ -221,12 +221,12 @@ class Settings:
     batch: int
     epochs: int
     device: str
-    monitor: int = 0
-    denormals: str = "kept"
-    sources: str = ""
-    metric: str = ACCURACY
-    init: str = "default"
-    compile: str = "no"
+    monitor: int
+    denormals: str
+    sources: str
+    metric: str
+    init: str
+    compile: str
 
     @classmethod
     def of(cls, trial: Trial) -> Settings:

@@ -12,8 +12,8 @@ from tieless.report import claim_words, words
 from tieless.report.collect import BASELINES
 from tieless.report.printable import Printable
 from tieless.report.records import Estimate, Grid, Report, TableCell
+from tieless.study.anytable import Runs, TableVerdict, groups
 from tieless.study.choose import summary
-from tieless.study.judging.anytable import Runs, TableVerdict, groups
 from tieless.study.judging.verdicts import ClaimVerdict
 
 with try_import("study") as study_extra:

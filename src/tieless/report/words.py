@@ -8,7 +8,7 @@ from typing import Literal
 
 from tieless._yaml import write_value
 from tieless.report.records import Estimate, Grid, Report, Run, Settings, TableCell
-from tieless.study.settings.metrics import ACCURACY, scale_of
+from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
 from tieless.study.trial import FIELDS, BackwardPass, Result, Trial, measured
 
 MINUS = "\N{MINUS SIGN}"
@@ -34,7 +34,10 @@ def value(found: float, metric: str = ACCURACY, digits: int = 1, *, signed: bool
         digits: Number of digits behind the point of a fraction; other values have four in all.
         signed: True for a plus sign before what is above 0.
     """
-    scale = scale_of(metric)
+    return _value(found, scale_of(metric), digits, signed=signed)
+
+
+def _value(found: float, scale: Scale, digits: int, *, signed: bool = False) -> str:
     if scale.in_points:
         return _number(scale.in_units(found), digits, signed=signed)
     return format(scale.in_units(found) + 0.0, "+.4g" if signed and found else ".4g").replace("-", MINUS)
@@ -42,8 +45,11 @@ def value(found: float, metric: str = ACCURACY, digits: int = 1, *, signed: bool
 
 def with_unit(found: float, metric: str = ACCURACY, digits: int = 1) -> str:
     """Value of a metric with its unit: ``78.4 %``, ``0.1234 mse``."""
-    scale = scale_of(metric)
-    return f"{value(found, metric, digits)} {'%' if scale.in_points else scale.unit}"
+    return _with_unit(found, scale_of(metric), digits)
+
+
+def _with_unit(found: float, scale: Scale, digits: int) -> str:
+    return f"{_value(found, scale, digits)} {'%' if scale.in_points else scale.unit}"
 
 
 def unit_of_differences(metric: str) -> str:
@@ -70,16 +76,25 @@ def difference(estimate: Estimate, digits: int = 1, metric: str = ACCURACY) -> s
     return value(estimate.mean, metric, digits, signed=True)
 
 
-def reading(metrics: Sequence[str]) -> str:
-    """Description of the numbers in a table."""
-    fractions = all(scale_of(metric).in_points for metric in metrics)
+def means(metrics: Sequence[str]) -> str:
+    """Description of the upper number of each cell of a table."""
     named = (
         ACCURACY if list(metrics) == [ACCURACY] else " and ".join(measure(one).replace(", %", "") for one in metrics)
     )
-    unit = "points" if fractions else "its unit"
     return (
-        f"Test {named} after the last epoch, {'%, ' if fractions else ''}mean over seeds ± half of its 95 % interval, or both values of two seeds."
-        f" Below it, in {unit}: to tied / to frozen, median of the pairs of a seed; bold where its 95 % interval leaves out zero."
+        f"Test {named} after the last epoch, {'%, ' if _in_points(metrics) else ''}mean over seeds ± half of its 95 % interval, or both values of"
+        " two seeds."
+    )
+
+
+def _in_points(metrics: Sequence[str]) -> bool:
+    return all(scale_of(metric).in_points for metric in metrics)
+
+
+def reading(metrics: Sequence[str]) -> str:
+    """Description of the numbers in a table."""
+    return (
+        f"{means(metrics)} Below it, in {'points' if _in_points(metrics) else 'its unit'}: to tied / to frozen, median of the pairs of a seed; bold where its 95 % interval leaves out zero."
         f" A run that diverged counts with the {chance(metrics)}."
     )
 
@@ -122,10 +137,14 @@ def absent(backward: BackwardPass, forward: str, grid: Grid) -> str:
     return "cannot be tied" if backward == BackwardPass("tied") and forward in grid.flat else "not in this study"
 
 
-def tooltip(cell: TableCell) -> str:
-    """Source of a cell's numbers, line by line: the seeds' single values, the mean, both differences."""
-    lines = [f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"]
-    lines += [seed_words(run, cell.metric) for run in cell.runs]
+def heading(cell: TableCell) -> str:
+    """Title of a cell: ``relu under full_jam, learning rate 0.1``."""
+    return f"{cell.forward} under {cell.backward}, learning rate {rate(cell.learning_rate)}"
+
+
+def estimates(cell: TableCell) -> list[str]:
+    """Numbers of a cell with their intervals, a line each: the mean, both differences."""
+    lines: list[str] = []
     if cell.value is not None:
         mean = with_unit(cell.value.mean, cell.metric, 2)
         lines.append(f"mean {mean}{_range(cell.value, cell.metric, signed=False)}")
@@ -134,21 +153,26 @@ def tooltip(cell: TableCell) -> str:
             unit = unit_of_differences(cell.metric)
             told = _range(estimate, cell.metric, signed=True)
             lines.append(f"to {baseline} {difference(estimate, 2, cell.metric)} {unit}{told}")
-    return "\n".join(lines)
+    return lines
 
 
-def seed_words(run: Run, metric: str = ACCURACY) -> str:
-    """Result of a seed: ``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
+def seeds(cell: TableCell) -> list[str]:
+    """Result of each seed: ``seed 0: 78.12 %``, ``seed 1: diverged in epoch 3, 41.70 % before, counts as 10.00 %``."""
+    scale = scale_of(cell.metric)
+    return [_seed(run, scale) for run in cell.runs]
+
+
+def _seed(run: Run, scale: Scale) -> str:
     if run.status == "failed":
         return f"seed {run.seed}: failed"
     if run.status == "done" and run.value is None:
         return f"seed {run.seed}: not tested"
     if run.value is None:
         tested = [found for found in run.history if found is not None]
-        before = f", {with_unit(tested[-1], metric, 2)} before" if tested else ""
-        counts = "" if run.counted is None else f", counts as {with_unit(run.counted, metric, 2)}"
+        before = f", {_with_unit(tested[-1], scale, 2)} before" if tested else ""
+        counts = "" if run.counted is None else f", counts as {_with_unit(run.counted, scale, 2)}"
         return f"seed {run.seed}: diverged in epoch {len(run.history) + 1}{before}{counts}"
-    return f"seed {run.seed}: {with_unit(run.value, metric, 2)}{', single class' if run.one_class else ''}"
+    return f"seed {run.seed}: {_with_unit(run.value, scale, 2)}{', single class' if run.one_class else ''}"
 
 
 class Labels:

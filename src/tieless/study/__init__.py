@@ -9,6 +9,7 @@ from tieless._imports import renamed, try_import
 
 with try_import("study") as _study_extra:
     import filelock as _filelock
+    import msgspec as _msgspec
     import pydantic as _pydantic
     import yaml as _yaml
 _study_extra.check()
@@ -82,4 +83,6 @@ __all__ = [
     "trial_rows",
 ]
 
-__getattr__ = renamed(__name__, Cell="ClaimCell")
+__getattr__ = renamed(
+    __name__, {"holm": "tieless.study.judge shares one level among all that it judges."}, Cell="ClaimCell"
+)

@@ -12,7 +12,7 @@ from tieless.convert import convert, convert_feedback
 from tieless.data import Dataset, load
 from tieless.errors import ConversionError, StudyError, TielessError
 from tieless.forwards import forward as forward_of
-from tieless.grammar import parse_call, shown
+from tieless.grammar import shown
 from tieless.models import build_model, model_spec
 from tieless.models.spec import WrittenModel
 from tieless.nn import activations
@@ -52,13 +52,11 @@ def network_of(trial: Trial, data: Dataset) -> nn.Module:
         SpecError, RuleValueError: a name is no longer registered, or a model does not fit the shape of the data.
     """
     model = fitting(trial.model, trial.forward, first_rule(trial.backward), data)
-    INITIALS.build(parse_call(trial.init)).apply(
-        model, Circumstances(trial.forward, first_rule(trial.backward), data.train_x)
-    )
+    INITIALS.read(trial.init).apply(model, Circumstances(trial.forward, first_rule(trial.backward), data.train_x))
     model.to(trial.device)
     # Convolutions and pooling of small images are a tenth faster so, on a CPU.
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  PyTorch's types lack this form
-    WEIGHTS.build(parse_call(trial.weights)).apply(model)
+    WEIGHTS.read(trial.weights).apply(model)
     if trial.feedback != "tied":
         convert_feedback(model, trial.feedback, seed=trial.seed)
     return model

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from operator import attrgetter
-from statistics import fmean
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from tieless.diagnose import AlignmentRow
@@ -195,25 +194,45 @@ class Trial:
         """Rule and feedback weights of the run."""
         return BackwardPass(self.backward, self.feedback)
 
-    def with_seed(self, seed: int) -> Trial:
-        """The trial with another seed. Its other fields are not checked again."""
-        return self if seed == self.seed else Trial.from_dict(self.to_dict() | {"seed": seed})
+    @cached_property
+    def cell(self) -> tuple[Any, ...]:
+        """Values of all fields but the seed, equal for the trials that repeat it under other seeds."""
+        return _cell_of(self)
+
+    def with_seed(self, seed: int, *, known_id: str | None = None) -> Trial:
+        """The trial with another seed. Its other fields are not checked again, and the two share their values."""
+        if seed == self.seed and known_id is None:
+            return self
+        _ = self._cell_hash  # Computed once, for both.
+        trial = object.__new__(Trial)
+        values = trial.__dict__
+        values.update(self.__dict__)
+        values["seed"] = seed
+        if known_id is not None:
+            values["id"] = known_id
+        else:
+            values.pop("id", None)
+        return trial
 
     def to_dict(self) -> dict[str, Any]:
         # Plain values all: asdict would copy each, which takes most of the time with a large store.
         return dict(zip(FIELDS, _values_of(self), strict=True))
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return self.seed == other.seed and self.cell == other.cell if isinstance(other, Trial) else NotImplemented
+
     def __hash__(self) -> int:
-        return self._hash
+        return hash((self.seed, self._cell_hash))
 
     @cached_property
-    def _hash(self) -> int:
-        # These fields tell most trials apart; equality asks for all.
-        return hash((self.model, self.forward, self.backward, self.optimiser, self.learning_rate, self.seed))
+    def _cell_hash(self) -> int:
+        return hash(self.cell)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Each process hashes text otherwise.
-        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+        # Each process hashes text otherwise, and the cell repeats the fields.
+        return {name: value for name, value in self.__dict__.items() if name not in {"_cell_hash", "cell"}}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], *, known_id: str | None = None) -> Trial:
@@ -237,6 +256,7 @@ FIELDS = tuple(f.name for f in fields(Trial))
 """Names of the fields of a trial."""
 _FIELD_SET = set(FIELDS)
 _values_of = attrgetter(*FIELDS)
+_cell_of = attrgetter(*(name for name in FIELDS if name != "seed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,9 +381,3 @@ def outcome(result: Result, samples: Samples = "test") -> float | None:
     if result.status == "failed" or not result.epochs:
         return None
     return measured(result.trial, result.epochs[-1], samples)
-
-
-def mean_outcome(results: Iterable[Result]) -> float | None:
-    """Mean of the outcomes of runs; ``None`` where no run has one."""
-    outcomes = [value for result in results if (value := outcome(result)) is not None]
-    return fmean(outcomes) if outcomes else None

@@ -1,4 +1,4 @@
-"""What a plan says that its claims can show, held against studies drawn as it assumes."""
+"""Foresight of a plan, compared with studies drawn as it assumes."""
 
 from dataclasses import replace
 

@@ -11,7 +11,7 @@ from scipy import stats
 from tests.study.fakes import choosing, claiming, make_result, make_trial, noisy
 from tieless.errors import StudyError
 from tieless.study.claims import parse_claim
-from tieless.study.judging.comparison import collapsed
+from tieless.study.judging.comparison import Ended
 from tieless.study.judging.statistics import Differences, Excess
 from tieless.study.judging.verdicts import judge
 from tieless.study.results.plan import planned
@@ -122,7 +122,8 @@ def test_a_rare_collapse_moves_no_difference_and_is_counted(rare):
     [(0.18, 10, True), (0.2, 10, False), (0.54, 2, True), (0.56, 2, False), (0.019, 100, True), (0.021, 100, False)],
 )
 def test_near_chance_is_below_twice_its_accuracy_and_a_tenth_of_the_way_to_1(accuracy, classes, said):
-    assert collapsed(replace(made(make_trial(), accuracy), classes=classes, predicted_classes=classes)) == said
+    run = replace(made(make_trial(), accuracy), classes=classes, predicted_classes=classes)
+    assert Ended.of(run).collapsed == said
 
 
 def test_pairs_in_which_both_collapse_say_nothing_of_the_difference():

@@ -443,7 +443,7 @@ except StudyError as error:
 
 
 def as_nobody(folder):
-    """What someone who may not write to the folder gets, read and then write."""
+    """Results and errors of someone who may not write to the folder, and reads and then writes."""
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
     command = [sys.executable, "-c", AS_NOBODY, str(folder)]

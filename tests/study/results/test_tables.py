@@ -14,7 +14,6 @@ from tests.study.fakes import CONFIRMED, SHORT, choosing, claiming, make_result,
 from tieless.errors import MissingExtraError, StudyError
 from tieless.report.collect import assemble
 from tieless.study import Store, export_table, judge, load_table, parse_study, trial_rows
-from tieless.study.judging.pairing import cell
 from tieless.study.judging.verdicts import more_seeds
 from tieless.study.results import export
 from tieless.study.results.plan import planned
@@ -120,7 +119,7 @@ def test_the_study_that_a_table_makes_has_its_trials(tmp_path, make):
         assert set(plan.trials) == set(found.trials)
     else:
         for test in ("never", "once"):
-            assert {cell(t) for t in plan.trials if t.test == test} == {cell(t) for t in study.trials if t.test == test}
+            assert {t.cell for t in plan.trials if t.test == test} == {t.cell for t in study.trials if t.test == test}
 
 
 TABLES = [f for f in sorted((ROOT / "docs" / "results").glob("*.csv")) if f.read_text("utf-8").startswith("id,data,")]

@@ -59,7 +59,7 @@ def test_a_step_trains_as_a_loop_written_out():
 def test_a_schedule_fills_a_rate_that_a_graph_reads():
     rate = torch.tensor(0.5)
     optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate, capturable=True)
-    schedule = Scheduled(SCHEDULES.build(training.parse_call("linear")), [optimiser], steps=4)
+    schedule = Scheduled(SCHEDULES.read("linear"), [optimiser], steps=4)
     seen = []
     for _ in range(4):
         schedule.step()
@@ -98,7 +98,7 @@ def test_a_captured_step_trains_as_the_step_that_is_written(optimiser, rule):
         clip_after_step(each, model)
     step, written = step_for(net, LOSS, [ours]), Step(twin, LOSS, [plain])
     assert type(step) is CapturedStep
-    schedules = [Scheduled(SCHEDULES.build(training.parse_call("cosine")), [each], 30) for each in (ours, plain)]
+    schedules = [Scheduled(SCHEDULES.read("cosine"), [each], 30) for each in (ours, plain)]
     # One batch in five is shorter, as the last one of an epoch is.
     for x, labels in _batches("cuda", [64, 64, 64, 64, 40] * 6):
         for schedule in schedules:

@@ -106,6 +106,18 @@ def test_an_own_metric_sees_outputs_in_the_shape_of_the_targets():
     assert (found.higher, found.unit, found.of_units(50), found.in_units(0.5)) == (False, "cent", 0.5, 50)
 
 
+@pytest.mark.parametrize(
+    ("unit", "counted", "expected"),
+    [("point", None, True), ("hit", None, False), ("point", False, False), ("hit", True, True)],
+)
+def test_a_metric_is_a_count_of_samples_in_points_or_where_its_owner_says_so(unit, counted, expected):
+    @register_metric(better="higher", chance=0.0, unit=unit, counted=counted)
+    def hits(outputs, targets):
+        return ((outputs - targets).abs() < 0.1).double().mean()
+
+    assert scale_of("hits").counted is expected
+
+
 def test_an_own_loss_sees_outputs_in_the_shape_of_the_targets():
     @register_loss
     def own(outputs, targets):

@@ -39,8 +39,8 @@ from tieless.study import (
     parse_claim,
     shipped,
 )
+from tieless.study.anytable import Columns, Runs, ask_table
 from tieless.study.choose import choices, summary
-from tieless.study.judging.anytable import Columns, Runs, ask_table
 from tieless.study.judging.verdicts import comparisons_of
 from tieless.study.results.export import Format
 from tieless.study.results.store import FILE as STORE
@@ -188,9 +188,8 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
         try:
             verdicts, others = judge([parse_claim(sentence)], *load_table(source)), 0
         except StudyError as error:
-            said = str(error).split(". ")[0].rstrip(".")
             raise StudyError(
-                f"{said}. For a table of another origin: --columns rule=COLUMN,value=COLUMN,seed=COLUMN"
+                f"{_first_sentence(error)} For a table of another origin: --columns rule=COLUMN,value=COLUMN,seed=COLUMN"
             ) from None
     else:
         with _advice(source):
@@ -209,6 +208,11 @@ def _ask(context: click.Context, source: Path, columns: str | None, sentence: st
     context.exit(_CODES[verdicts[0].verdict])
 
 
+def _first_sentence(error: TielessError) -> str:
+    """First sentence of an error: the fault, without the advice behind it."""
+    return f"{str(error).split('. ')[0].rstrip('.')}."
+
+
 @contextlib.contextmanager
 def _advice(source: Path) -> Generator[None]:
     """Errors about a study that had code of the user's own name the option that brings it."""
@@ -222,9 +226,8 @@ def _advice(source: Path) -> Generator[None]:
         lacking = [name for name in names if not own.is_named(name)]
         if not lacking:
             raise
-        said = str(error).split(". ")[0].rstrip(".")
         options = " ".join(f"--import {shlex.quote(name)}" for name in lacking)
-        raise StudyError(f"{said}. The study was run with code of its own: {options}") from None
+        raise StudyError(f"{_first_sentence(error)} The study was run with code of its own: {options}") from None
 
 
 @study.command("report")
@@ -257,8 +260,7 @@ def _report(source: Path, imports: tuple[str, ...], columns: str | None, name: s
             page = report.write(source, found, out)
             console.print(report.table(report.collect(source, found)))
     except SpecError as error:
-        what = str(error).split(". ")[0]
-        raise StudyError(f"{what}. If code of yours registers it: --import FILE.py") from None
+        raise StudyError(f"{_first_sentence(error)} If code of yours registers it: --import FILE.py") from None
     console.print(Text(str(page)), soft_wrap=True)
 
 

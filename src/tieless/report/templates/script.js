@@ -150,7 +150,9 @@ let timer = 0;
 const hide = () => { clearTimeout(timer); card.hidden = true; kept?.focus(); kept = null; };
 const open = (cell) => {
   const record = data.cells[cell.dataset.i];
-  const [title, ...lines] = record.told.split("\n");
+  const [title, ...estimates] = record.told;
+  const seeds = document.querySelector(`td[data-n="${record.number}"]`)?.children ?? [];
+  const lines = [...[...seeds].map((seed) => seed.textContent), ...estimates];
   byId("card-title").textContent = title;
   card.querySelector(".settings").textContent = data.sections[record.section].settings.join(" · ");
   card.querySelector("ul").replaceChildren(...lines.map((line) => make("li", line)));

@@ -24,7 +24,7 @@ def expand(blocks: Iterable[Axes], imports: Imports | None = None) -> list[Trial
     All cells of the first seed come first, then all of the second, so that a study which is interrupted has
     about the same number of seeds everywhere. Without ``imports`` their ``sources`` are not read.
     """
-    trials: dict[tuple[int, Trial], None] = {}
+    turns: dict[int, list[Trial]] = {}
     sources: Callable[[str], str] = cache(imports.sources) if imports is not None else lambda _: ""
     for axes in blocks:
         cells = {name: values for name, values in axes.items() if name != "seeds"}
@@ -32,8 +32,8 @@ def expand(blocks: Iterable[Axes], imports: Imports | None = None) -> list[Trial
         products = (dict(zip(cells, values, strict=True)) for values in itertools.product(*cells.values()))
         one_each = [Trial(seed=first, sources=sources(settings["data"]), **settings) for settings in products]
         for turn, seed in enumerate(axes["seeds"]):
-            trials.update(dict.fromkeys((turn, trial.with_seed(seed)) for trial in one_each))
-    return list(dict.fromkeys(trial for _, trial in sorted(trials, key=lambda pair: pair[0])))
+            turns.setdefault(turn, []).extend([trial.with_seed(seed) for trial in one_each])
+    return list(dict.fromkeys(trial for turn in sorted(turns) for trial in turns[turn]))
 
 
 def matches(trial: Trial, pattern: Axes) -> bool:

@@ -112,7 +112,7 @@ def _check_network(trial: Trial, data: Dataset, at: Callable[[str], AbstractCont
                 model = network_of(made, data)
     assert model is not None
     with at("optimiser"):
-        OPTIMISERS.build(parse_call(trial.optimiser)).check_model(model)
+        OPTIMISERS.read(trial.optimiser).check_model(model)
     with at("model"):
         check_fit(trial.model, model, data)
     for field in ("loss", "metric"):

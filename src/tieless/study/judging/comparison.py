@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count as integers
-from statistics import median, stdev
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 from tieless._yaml import write_value
@@ -24,10 +24,8 @@ from tieless.study.judging.statistics import (
     special_functions,
 )
 from tieless.study.settings.metrics import ACCURACY, Scale, scale_of
-from tieless.study.trial import EpochRecord, Result, Trial, count, mean_outcome, outcome
+from tieless.study.trial import EpochRecord, Result, Trial, count, outcome
 
-Runs = Sequence[tuple[Result, Result]]
-"""Pairs of runs under the same seeds, candidate and baseline."""
 _MOST_SEEDS = 10_000
 _FIGURES = tuple(field.name for field in fields(EpochRecord) if field.name != "seconds")
 
@@ -94,15 +92,37 @@ class ClaimCell:
     metric: str = ACCURACY
 
 
-def collapsed(result: Result) -> bool:
-    """True for a run that did not train: it diverged, predicts a single class, or ends near chance.
+class Ended(NamedTuple):
+    """Run that has ended.
+
+    Args:
+        result: Result.
+        value: Outcome; ``None`` if it has none.
+        collapsed: True if it did not train: it diverged, predicts a single class, or ends near chance.
+    """
+
+    result: Result
+    value: float | None
+    collapsed: bool
+
+    @classmethod
+    def of(cls, result: Result) -> Ended:
+        value = outcome(result)
+        return cls(result, value, _collapsed(result, value))
+
+
+Runs = Sequence[tuple[Ended, Ended]]
+"""Pairs of runs under the same seeds, candidate and baseline."""
+
+
+def _collapsed(result: Result, value: float | None) -> bool:
+    """True for a run that did not train.
 
     Near chance is below twice the accuracy of chance and less than a tenth of the way from there to 1; with another metric,
     no better than its chance level. The rule is the same for every study and looks at no other run.
     """
     if result.status != "done" or result.one_class:
         return True
-    value = outcome(result)
     if result.trial.metric == ACCURACY:
         chance = 1 / result.classes if result.classes else 0.0
         return value is not None and value < min(2 * chance, chance + (1 - chance) / 10)
@@ -110,19 +130,23 @@ def collapsed(result: Result) -> bool:
     return value is not None and result.chance is not None and rank(value) <= rank(result.chance)
 
 
-def compared(runs: Iterable[tuple[Result | None, Result | None]]) -> list[tuple[Result, Result]]:
+def compared(runs: Iterable[tuple[Result | None, Result | None]]) -> list[tuple[Ended, Ended]]:
     """Pairs of runs that both have an outcome."""
-    return [
-        (ours, theirs)
-        for ours, theirs in runs
-        if ours is not None and theirs is not None and outcome(ours) is not None and outcome(theirs) is not None
-    ]
+    return _with_outcomes(_ended(runs))
+
+
+def _ended(runs: Iterable[tuple[Result | None, Result | None]]) -> list[tuple[Ended, Ended]]:
+    return [(Ended.of(ours), Ended.of(theirs)) for ours, theirs in runs if ours is not None and theirs is not None]
+
+
+def _with_outcomes(runs: Runs) -> list[tuple[Ended, Ended]]:
+    return [(ours, theirs) for ours, theirs in runs if ours.value is not None and theirs.value is not None]
 
 
 def differences(runs: Runs) -> list[float]:
     """Differences of outcomes, first less second, of the pairs of which one run at least did not collapse."""
-    outcomes = [tuple(map(outcome, pair)) for pair in runs if not all(map(collapsed, pair))]
-    return [_difference(ours, theirs) for ours, theirs in outcomes if ours is not None and theirs is not None]
+    trained = ((ours.value, theirs.value) for ours, theirs in runs if not (ours.collapsed and theirs.collapsed))
+    return [_difference(ours, theirs) for ours, theirs in trained if ours is not None and theirs is not None]
 
 
 def _difference(ours: float, theirs: float) -> float:
@@ -133,7 +157,7 @@ def _difference(ours: float, theirs: float) -> float:
 
 def identical(runs: Runs) -> bool:
     """True if both runs of every pair end with the same numbers to the last bit: losses, accuracies, classes."""
-    return bool(runs) and all(_ending(ours) == _ending(theirs) for ours, theirs in runs)
+    return bool(runs) and all(_ending(ours.result) == _ending(theirs.result) for ours, theirs in runs)
 
 
 def _ending(result: Result) -> tuple[object, ...]:
@@ -160,19 +184,23 @@ UNKNOWN = Step(0.0, told=False)
 
 def steps(results: Iterable[Result]) -> dict[tuple[str, str], Step]:
     """Smallest change of each metric on each data set: ``(data, metric)``."""
-    samples: dict[tuple[str, str], int] = {}
-    values: dict[tuple[str, str], list[float]] = {}
+    groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        key = result.trial.data, result.trial.metric
-        if result.test_samples is not None and result.trial.scale.counted:
-            samples[key] = min(samples.get(key, result.test_samples), result.test_samples)
-        if result.status == "done" and (value := outcome(result)) is not None:
-            values.setdefault(key, []).append(value)
-    seen = {
-        key: Step(resolution(found), told=False) if scale_of(key[1]).counted else Step(_rounding(found), told=True)
-        for key, found in values.items()
-    }
-    return seen | {key: Step(1 / count, told=True) for key, count in samples.items()}
+        groups.setdefault((result.trial.data, result.trial.metric), []).append(result)
+    found = {key: _step(alike, scale_of(key[1])) for key, alike in groups.items()}
+    return {key: step for key, step in found.items() if step is not None}
+
+
+def _step(results: Sequence[Result], scale: Scale) -> Step | None:
+    """Smallest change of a metric on a data set; ``None`` if no result tells of one."""
+    if scale.counted:
+        samples = [result.test_samples for result in results if result.test_samples is not None]
+        if samples:
+            return Step(1 / min(samples), told=True)
+    values = [value for result in results if result.status == "done" and (value := outcome(result)) is not None]
+    if not values:
+        return None
+    return Step(resolution(values), told=False) if scale.counted else Step(_rounding(values), told=True)
 
 
 def _rounding(values: Sequence[float]) -> float:
@@ -201,11 +229,10 @@ class Found(NamedTuple):
     excess: Excess
 
 
-def _measure(questions: Questions, runs: Runs, level: float) -> Found:
+def _measure(questions: Questions, runs: Runs, values: Sequence[float], level: float) -> Found:
     """Intervals of the differences and of the excess of collapses, over pairs of runs."""
     of_differences, of_collapses = questions.levels(level)
-    values = differences(runs)
-    alone = [(collapsed(ours), collapsed(theirs)) for ours, theirs in runs]
+    alone = [(ours.collapsed, theirs.collapsed) for ours, theirs in runs]
     return Found(
         Differences.of(values, *of_differences) if values else None,
         Excess.of(len(runs), alone.count((True, False)), alone.count((False, True)), *of_collapses),
@@ -246,15 +273,16 @@ class Comparison:
                 break
             self.look, seen = self.look + 1, self.next_look
         # Before the first look the numbers are shown and not judged: a verdict at any moment would be a look more.
-        self._ran = [(ours, theirs) for ours, theirs in runs[:seen] if ours is not None and theirs is not None]
-        self._runs = compared(self._ran)
-        self.trained = bool(differences(self._runs))
+        self._ran = _ended(runs[:seen])
+        self._runs = _with_outcomes(self._ran)
+        self._values = differences(self._runs)
+        self.trained = bool(self._values)
         self.cell = self._judged()
 
     def _judged(self) -> ClaimCell:
         level = self._level * share(self.look) if self.look >= 0 else 0.0
-        found = _measure(self._questions, self._runs, level)
-        values = differences(self._runs)
+        values = self._values
+        found = _measure(self._questions, self._runs, values, level)
         arms = [_arm([pair[side] for pair in self._ran], rate) for side, rate in enumerate(_rates(self.pairing))]
         cell = ClaimCell(
             settings=self._words,
@@ -299,7 +327,7 @@ class Comparison:
         planned = self.pairing.planned
         if self.ended < planned:
             return "not run yet" if self.ended == 0 else f"{self.ended} of {planned} planned seeds have run"
-        lost = max(count("failed", [pair[side] for pair in self._ran]) for side in (0, 1))
+        lost = max(count("failed", [pair[side].result for pair in self._ran]) for side in (0, 1))
         if lost and len(self._runs) < LEAST_PAIRS:
             return f"{lost} of {len(self._ran)} runs failed and are left out, and a verdict needs {LEAST_PAIRS} pairs"
         if not self.trained:
@@ -360,13 +388,15 @@ def _rates(pairing: Pairing) -> tuple[float, float]:
     return tuple(next(iter(arm.values())).learning_rate for arm in (pairing.candidate, pairing.baseline))  # pyright: ignore[reportReturnType]
 
 
-def _arm(results: Sequence[Result], learning_rate: float) -> Arm:
+def _arm(runs: Sequence[Ended], learning_rate: float) -> Arm:
+    results = [run.result for run in runs]
+    outcomes = [run.value for run in runs if run.value is not None]
     return Arm(
-        mean=mean_outcome(results),
+        mean=fmean(outcomes) if outcomes else None,
         diverged=count("diverged", results),
         one_class=sum(result.one_class for result in results),
         failed=count("failed", results),
-        collapsed=sum(result.status != "failed" and collapsed(result) for result in results),
+        collapsed=sum(run.collapsed and run.result.status != "failed" for run in runs),
         learning_rate=learning_rate,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
@@ -33,10 +33,6 @@ class Pairing:
     planned: int
 
 
-cell: Callable[[Trial], tuple[Any, ...]] = attrgetter(*(name for name in _NAMES if name != "seed"))
-"""Key of a trial's cell, equal for the trials that repeat it under other seeds."""
-
-
 def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pairing]:
     """Cells that a claim picks, in the order of the plan.
 
@@ -47,28 +43,22 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
     Raises:
         StudyError: no cell has both sides, or none of a value that the claim names; the message lists those that exist.
     """
-    sides = claim.sides
-    aside = {*sides[0], "seed", *(["learning_rate"] if claim.chosen else [])}
+    aside = {*claim.sides[0], "seed", *(["learning_rate"] if claim.chosen else [])}
     shared = [name for name in _NAMES if name not in aside]
-    key_of = attrgetter(*shared)
-    groups: dict[tuple[Any, ...], tuple[dict[int, Trial], dict[int, Trial]]] = {}
     late = set(trials[len(trials) - added :])
-    asked = [_having(side) for side in sides]
-    trials, given = [trial for trial in trials if trial.scale.unit == claim.unit], trials
-    if given and not trials:
+    # A plan has thousands of trials and a study many claims: what all seeds of a cell share is asked of one.
+    given = [cell[0] for cell in by_cell(trials)]
+    cells = [trial for trial in given if trial.scale.unit == claim.unit]
+    if given and not cells:
         raise StudyError(_other_unit(claim, given))
-    for trial in trials:
-        for number, has in enumerate(asked):
-            if has(trial) and all(getattr(trial, field) in values for field, values in claim.where):
-                groups.setdefault(key_of(trial), ({}, {}))[number][trial.seed] = trial
     found: list[Pairing] = []
-    for key, (candidate, baseline) in groups.items():
+    for key, (candidate, baseline) in _arms(claim, trials, cells, attrgetter(*shared)).items():
         seeds = tuple(seed for seed in candidate if seed in baseline)
         if seeds:
             planned = sum(candidate[seed] not in late and baseline[seed] not in late for seed in seeds)
             found.append(Pairing(dict(zip(shared, key, strict=True)), candidate, baseline, seeds, planned))
     if not found:
-        raise StudyError(_nothing(claim, trials))
+        raise StudyError(_nothing(claim, cells))
     for field, values in claim.where:
         # A claim for relu and linear must not hold because there is relu alone.
         if lacking := [value for value in values if all(one.settings[field] != value for one in found)]:
@@ -77,11 +67,32 @@ def pairings(claim: Claim, trials: Sequence[Trial], added: int = 0) -> list[Pair
     return found
 
 
-def _having(values: Mapping[str, Any]) -> Callable[[Trial], bool]:
-    """Fast test for trials with these values: a plan has thousands of trials, and a study asks about many sides."""
-    # With one name attrgetter gives a value, with several a tuple of them.
-    of, wanted = attrgetter("seed", *values), tuple(values.values())
-    return lambda trial: of(trial)[1:] == wanted
+def _arms(
+    claim: Claim, trials: Sequence[Trial], cells: Sequence[Trial], key_of: Callable[[Trial], tuple[Any, ...]]
+) -> dict[tuple[Any, ...], tuple[dict[int, Trial], dict[int, Trial]]]:
+    """Trials of the two sides of a claim by seed, for each key of what they share; ``cells`` has one trial of each cell."""
+    groups: dict[tuple[Any, ...], tuple[dict[int, Trial], dict[int, Trial]]] = {}
+    arms: dict[tuple[Any, ...], list[dict[int, Trial]]] = {}
+    for trial in cells:
+        for number, side in enumerate(claim.sides):
+            if _has(trial, side) and all(getattr(trial, field) in values for field, values in claim.where):
+                arms.setdefault(trial.cell, []).append(groups.setdefault(key_of(trial), ({}, {}))[number])
+    for trial in trials:
+        for arm in arms.get(trial.cell, ()):
+            arm[trial.seed] = trial
+    return groups
+
+
+def by_cell(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """Trials of each cell, which differ in the seed alone, in the order of the first ones."""
+    cells: dict[tuple[Any, ...], list[Trial]] = {}
+    for trial in trials:
+        cells.setdefault(trial.cell, []).append(trial)
+    return list(cells.values())
+
+
+def _has(trial: Trial, values: Mapping[str, Any]) -> bool:
+    return all(getattr(trial, name) == value for name, value in values.items())
 
 
 def _other_unit(claim: Claim, trials: Sequence[Trial]) -> str:
@@ -106,7 +117,7 @@ def _nothing(claim: Claim, trials: Sequence[Trial]) -> str:
             if value not in there:
                 what = "rule" if field == "backward" else field.replace("_", " ")
                 return f"{problem}no run has the {what} {value}; there are {', '.join(map(str, there))}."
-        if not any(map(_having(side), trials)):
+        if not any(_has(trial, side) for trial in trials):
             return f"{problem}no run has {name}."
     for field, values in claim.where:
         there = list(dict.fromkeys(str(getattr(trial, field)) for trial in trials))

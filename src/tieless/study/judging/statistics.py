@@ -301,9 +301,7 @@ def detectable(n: int, sd: float, level: float = LEVEL, chance: float = POWER) -
     return high * sd
 
 
-def seeds_needed(
-    distances: Sequence[float], sd: float, level: float = LEVEL, *, least: int = LEAST_PAIRS, chance: float = POWER
-) -> int | None:
+def seeds_needed(distances: Sequence[float], sd: float, level: float = LEVEL, *, chance: float = POWER) -> int | None:
     """Smallest number of seeds whose intervals clear all thresholds, with a probability of ``chance`` or more.
 
     Of several thresholds, each may be missed: the power is at least ``1 - sum(1 - power)``.
@@ -312,7 +310,6 @@ def seeds_needed(
         distances: Distances from each threshold to the true median; all must be above 0.
         sd: Standard deviation of the differences.
         level: Level of each end.
-        least: Smallest number to consider.
         chance: Requested power.
     Returns:
         Number of seeds, or ``None`` if more than a thousand are needed or the true median lies on the wrong side.
@@ -323,11 +320,11 @@ def seeds_needed(
     if not distances or min(distances) <= 0:
         return None
     if sd == 0:
-        return max(least, LEAST_PAIRS)
+        return LEAST_PAIRS
     return next(
         (
             n
-            for n in range(max(least, LEAST_PAIRS), _MOST_SEEDS + 1)
+            for n in range(LEAST_PAIRS, _MOST_SEEDS + 1)
             if sum(1 - power(n, distance, sd, level) for distance in distances) <= 1 - chance
         ),
         None,

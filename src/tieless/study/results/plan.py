@@ -7,7 +7,6 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from tieless.study.choose import choices, confirmations, extensions, finals
-from tieless.study.judging.pairing import cell
 from tieless.study.judging.statistics import LEAST_PAIRS
 from tieless.study.study import Study
 from tieless.study.trial import Result, Trial
@@ -31,8 +30,8 @@ def planned(study: Study, results: Iterable[Result], added: Sequence[Trial], mos
         trials = (*choosing, *finals(study.asked, study.choose, choices(choosing, results, study.choose)))
     kept, first = [], trials
     if added:
-        late, cells = set(added), {cell(trial) for trial in trials}
-        kept = [trial for trial in added if cell(trial) in cells]
+        late, cells = set(added), {trial.cell for trial in trials}
+        kept = [trial for trial in added if trial.cell in cells]
         first = [trial for trial in trials if trial not in late]
     return replace(study, trials=(*first, *kept), added=len(kept), most_seeds=most_seeds)
 
@@ -45,10 +44,12 @@ def widened(study: Study, before: Study, finished: Container[str]) -> list[Trial
         before: Study with the plan before.
         finished: Ids of the trials that have a result.
     """
+    if study.trials == before.trials:
+        return []
     there = set(before.trials)
     fresh = [trial for trial in study.trials if trial not in there]
     if not fresh:
         return []
-    seen = Counter(cell(trial) for trial in there)
-    ran = {cell(trial) for trial in there if trial.test != "never" and trial.id in finished}
-    return [trial for trial in fresh if cell(trial) in ran and seen[cell(trial)] >= LEAST_PAIRS]
+    seen = Counter(trial.cell for trial in there)
+    ran = {trial.cell for trial in there if trial.test != "never" and trial.id in finished}
+    return [trial for trial in fresh if trial.cell in ran and seen[trial.cell] >= LEAST_PAIRS]

@@ -13,18 +13,16 @@ import json
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
-
-from pydantic_core import from_json
+from typing import Literal
 
 from tieless._files import is_file, write_whole
-from tieless.errors import StudyError, TielessError
+from tieless.errors import StudyError
 from tieless.study.judging.verdicts import registered
 from tieless.study.results.database import Database
 from tieless.study.results.plan import planned, widened
+from tieless.study.results.reading import Reader, read
 from tieless.study.study import SHIPPED, Study
 from tieless.study.trial import Result, Trial
 
@@ -49,11 +47,7 @@ _LATER_TABLES = """
 """
 
 
-RecordT = TypeVar("RecordT")
-
 _ANEW = "'tieless study run' makes it anew"
-_DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
-"""Errors of reading a record that is no JSON, or not of the written form."""
 
 
 class Store:
@@ -76,6 +70,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reader = Reader()
         self._written_plan: Study | None = None
         self._read_trials: dict[str, Trial] = {}
 
@@ -211,7 +206,7 @@ class Store:
         """Mark a result that is no longer readable as missing: its trial runs again."""
         with _uncollected():
             for name, text in self._database.rows("SELECT id, json FROM results"):
-                result = _read_result(text, name)
+                result = self._reader.result(name, text)
                 if isinstance(result, str):
                     self._database.execute("UPDATE results SET status = 'failed' WHERE id = ?", [name])
                 else:
@@ -318,7 +313,7 @@ class Store:
 
     def _study(self, trials: Sequence[Trial]) -> Study:
         (text,) = self._database.rows("SELECT json FROM study")[0]
-        found = _read(text, lambda record: Study.from_dict(record, trials))
+        found = read(text, lambda record: Study.from_dict(record, trials))
         if isinstance(found, str):
             raise StudyError(f"The study's record in {self.file} is damaged ({found}): {_ANEW}.")
         return found
@@ -328,18 +323,18 @@ class Store:
             "plan": "SELECT id, json FROM plan ORDER BY position",
             "added": "SELECT id, json FROM added ORDER BY position",
         }
-        # An added trial was added under any version of the training code: its id follows from its fields.
-        known = table == "plan"
-        there = self._read_trials if known else {}
-        return [
-            there.get(name) or self._trial(name, text, known=known) for name, text in self._database.rows(query[table])
-        ]
+        rows = self._database.rows(query[table])
+        if table == "plan":
+            there = self._read_trials
+            return [there.get(name) or self._trial(name, text) for name, text in rows]
+        # It was added under any version of the training code: its id follows from its fields.
+        return [Trial.from_dict(self._trial(name, text).to_dict()) for name, text in rows]
 
-    def _trial(self, name: str, text: str, *, known: bool) -> Trial:
-        trial = _read(text, partial(Trial.from_dict, known_id=name if known else None))
+    def _trial(self, name: str, text: str) -> Trial:
+        trial = self._reader.trial(name, text)
         if isinstance(trial, str):
             result = self._database.rows("SELECT json FROM results WHERE id = ?", [name])
-            ended = _read(result[0][0], Result.from_dict) if result else ""
+            ended = self._reader.result(name, result[0][0]) if result else ""
             if isinstance(ended, str):
                 raise StudyError(f"The trial {name} of {self.file} has a damaged record ({trial}): {_ANEW}.")
             return ended.trial
@@ -394,18 +389,18 @@ class Store:
                 for name, text in self._database.rows("SELECT id, json FROM results ORDER BY id")
                 if (result := self._result(name, text)) is not None
             }
-        if not planned:
-            return list(found.values())
-        order = self._database.rows("SELECT id FROM plan ORDER BY position")
-        return [found[name] for (name,) in order if name in found]
+            if not planned:
+                return list(found.values())
+            order = self._database.rows("SELECT id FROM plan ORDER BY position")
+            return [found[name] for (name,) in order if name in found]
 
     def _result(self, name: str, text: str) -> Result | None:
-        result = _read_result(text, name)
+        result = self._reader.result(name, text)
         if not isinstance(result, str):
             self._read_trials[name] = result.trial
             return result
         plan = self._database.rows("SELECT json FROM plan WHERE id = ?", [name])
-        trial = _read(plan[0][0], Trial.from_dict) if plan else ""
+        trial = self._reader.trial(name, plan[0][0]) if plan else ""
         if isinstance(trial, str):
             return None
         return Result(trial=trial, status="failed", error=f"The record {name} is damaged ({result}): {_ANEW}.")
@@ -462,25 +457,3 @@ def _by_kind(study: Study) -> tuple[list[Trial], list[Trial]]:
     """Trials that were planned, and those with seeds that were added."""
     first = len(study.trials) - study.added
     return list(study.trials[:first]), list(study.trials[first:])
-
-
-def _read_result(text: str, trial_id: str) -> Result | str:
-    return _read(text, partial(Result.from_dict, known_id=trial_id))
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return from_json(text)
-    except ValueError:
-        # The quicker parser takes no half of a surrogate pair, as file names that are no UTF-8 have in messages.
-        return json.loads(text)
-
-
-def _read(text: str, build: Callable[[dict[str, Any]], RecordT]) -> RecordT | str:
-    """Value that ``build`` makes of a record, or a description of its damage."""
-    try:
-        return build(_parsed(text))
-    except TielessError:
-        raise
-    except _DAMAGED as error:
-        return f"{type(error).__name__}: {error}"

@@ -22,7 +22,6 @@ from tieless.data import Dataset
 from tieless.data.source import stream
 from tieless.diagnose import AlignmentMonitor, AlignmentRow
 from tieless.errors import StudyError
-from tieless.grammar import parse_call
 from tieless.nn import RuleScheduler, latent_weights
 from tieless.optim import clip_after_step
 from tieless.rules import rule_schedule
@@ -205,7 +204,7 @@ class _Run:
         self.classes = self.data.classes if kind_of(self.data.train_y) == "classes" else None
         self.metric = None if trial.metric == ACCURACY else METRICS[trial.metric]
         self.chance_level = None if self.metric is None else self.metric.chance_of(self.data.train_y)
-        self.optimisers = OPTIMISERS.build(parse_call(trial.optimiser)).build(self.model, trial.learning_rate)
+        self.optimisers = OPTIMISERS.read(trial.optimiser).build(self.model, trial.learning_rate)
         if latent_weights(self.model):
             for optimiser in self.optimisers:
                 clip_after_step(optimiser, self.model)
@@ -213,7 +212,7 @@ class _Run:
         self.rules = None if rules is None else RuleScheduler(self.model, rules)
         self.step = step_for(self.model, self.loss, self.optimisers, changing=rules is not None, compiler=trial.compile)
         steps = trial.epochs * math.ceil(len(self.data.train_y) / trial.batch)
-        self.schedule = Scheduled(SCHEDULES.build(parse_call(trial.schedule)), self.optimisers, steps)
+        self.schedule = Scheduled(SCHEDULES.read(trial.schedule), self.optimisers, steps)
         self.changes = augmentations(trial.augment)
         self.trial = trial
         self.monitor = self._new_monitor()

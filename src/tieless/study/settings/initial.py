@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -16,7 +15,7 @@ from tieless.forwards import forward as forward_of
 from tieless.functional import untie
 from tieless.nn.select import linear_layers
 from tieless.nn.weights import inputs_first_class
-from tieless.registry import Named, Registry, hidden_at_default
+from tieless.registry import Named, Registry, hidden_at_default, remembered
 
 Keeps = Literal["forward", "feedback"]
 _GRID = 200_001
@@ -147,7 +146,7 @@ class _Orthogonal(_Matched):
         return nn.init.orthogonal_(torch.empty(shape)) * math.sqrt(max(shape[0], shape.numel() // shape[0]))
 
 
-@cache
+@remembered
 def moments(forward: str) -> Inputs:
     """Mean and variance of a forward's output for ``z ~ N(0, 1)``."""
     z, share = _normal_grid()
@@ -158,7 +157,7 @@ def moments(forward: str) -> Inputs:
     return Inputs(mean, float((share * (y - mean) ** 2).sum()))
 
 
-@cache
+@remembered
 def mean_squared_slope(forward: str, backward: str) -> float:
     """Mean square of the gradient that a rule passes down for an incoming one of 1 everywhere, for ``z ~ N(0, 1)``."""
     z, share = _normal_grid()

@@ -112,25 +112,25 @@ def metric(name: str) -> str:
 @remembered
 def optimiser(spec: str) -> str:
     """Normalised spec of an optimiser."""
-    return _plain(str(OPTIMISERS.build(parse_call(spec))))
+    return _plain(str(OPTIMISERS.read(spec)))
 
 
 @remembered
 def schedule(spec: str) -> str:
     """Normalised spec of a schedule."""
-    return _plain(str(SCHEDULES.build(parse_call(spec))))
+    return _plain(str(SCHEDULES.read(spec)))
 
 
 @remembered
 def init(spec: str) -> str:
     """Normalised spec of initial weights."""
-    return _plain(str(INITIALS.build(parse_call(spec))))
+    return _plain(str(INITIALS.read(spec)))
 
 
 @remembered
 def weights(spec: str) -> str:
     """Normalised spec of a kind of weights."""
-    return _plain(str(WEIGHTS.build(parse_call(spec))))
+    return _plain(str(WEIGHTS.read(spec)))
 
 
 @remembered

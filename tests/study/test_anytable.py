@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from scipy import stats
 
 from tieless.errors import StudyError
-from tieless.study.judging.anytable import Columns, Run, Runs, ask_table
+from tieless.study.anytable import Columns, Run, Runs, ask_table
 from tieless.study.judging.statistics import Differences
 
 OURS = [0.8123456, 0.8312345, 0.7987654, 0.8234567, 0.8045678, 0.8191919, 0.8012345, 0.8277777, 0.8111111, 0.8099999]
@@ -178,3 +178,24 @@ def test_any_text_is_columns_or_refused(text):
         Columns.parse(text)
     except StudyError as error:
         assert str(error)  # noqa: PT017 - any other error fails the test
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "others"),
+    [("state", "COMPLETE", ("PRUNED", "FAIL", "RUNNING")), ("State", "finished", ("crashed", "failed", "running"))],
+    ids=["Optuna", "wandb"],
+)
+def test_runs_that_did_not_come_to_their_end_are_left_out_and_counted(tmp_path, column, good, others):
+    whole = [(*row, good) for row in rows_of()]
+    # A pruned trial has the value that it had when it was stopped, a failed one none, a running one no parameters yet.
+    partial = [("new", 77, 0.001, others[0]), ("base", 77, "", others[1]), ("", "", "", others[2])]
+    columns = Columns.parse("rule=method,seed=run,value=f1")
+    runs = Runs.read(table(tmp_path, [*whole, *partial], ("method", "run", "f1", column)), columns)
+    assert runs.runs == Runs.read(table(tmp_path, rows_of()), columns).runs
+    assert runs.unfinished == 3
+    assert runs.left_out == "3 rows whose state says that the run did not come to its end left out."
+    # Words of one's own, and a column that is asked for, are no such state.
+    own = Runs.read(table(tmp_path, [(*row, "PRUNED?") for row in rows_of()], ("method", "run", "f1", column)), columns)
+    apart = Columns.parse(f"rule=method,seed=run,value=f1,cell={column}")
+    named = Runs.read(table(tmp_path, [(*row, others[0]) for row in rows_of()], ("method", "run", "f1", column)), apart)
+    assert (own.unfinished, named.unfinished, len(named.runs)) == (0, 0, len(own.runs))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
+from typing import Any, get_args
 
 from tieless._yaml import write_value
 from tieless.errors import StudyError
@@ -19,6 +20,11 @@ from tieless.study.judging.statistics import LEAST_PAIRS, LEVEL, Differences, Me
 from tieless.study.results.tables import read_rows
 
 ROLES = ("rule", "value", "seed", "cell")
+# Optuna's and wandb's. A run that did not end well has the value that it had when it stopped.
+_STATES = (
+    ("state", {"COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"}, "COMPLETE"),
+    ("State", {"finished", "running", "crashed", "failed", "killed", "pending", "preempted", "preempting"}, "finished"),
+)
 _CLAIM = re.compile(
     r"(?P<ours>.+?) is (?P<relation>non-inferior|superior|inferior|equivalent) to (?P<theirs>.+?)"
     r"(?: by (?P<margin>[0-9.eE+-]+)(?: (?P<unit>points?))?)?"
@@ -91,6 +97,7 @@ class Runs:
         columns: Columns.
         runs: Rows, in their order.
         without: Number of rows that have no value.
+        unfinished: Number of rows that Optuna or wandb says have not come to their end.
         step: Last digit of the values, as they were rounded; 0 if they have more than six.
     """
 
@@ -98,6 +105,7 @@ class Runs:
     runs: tuple[Run, ...]
     without: int
     step: float
+    unfinished: int = 0
 
     @classmethod
     def read(cls, file: Path, columns: Columns) -> Runs:
@@ -107,8 +115,13 @@ class Runs:
             StudyError: the file cannot be read, lacks a column, or has a value that is no number.
         """
         found: list[Run] = []
-        without, digits = 0, 0
-        for place, row in enumerate(read_rows(file, columns.names), start=1):
+        without, unfinished, digits = 0, 0, 0
+        rows = read_rows(file, columns.names)
+        ended = _ended(rows, columns)
+        for place, row in enumerate(rows, start=1):
+            if not ended[place - 1]:
+                unfinished += 1
+                continue
             rule, value = row[columns.rule], row[columns.value]
             if _empty(rule):
                 raise StudyError(f"{file}, row {place}: {columns.rule} is empty, and each run needs a name.")
@@ -125,12 +138,18 @@ class Runs:
             found.append(Run(_text(rule), number, seed, cell))
         if not found:
             raise StudyError(f"{file}: no row has a value in {columns.value}.")
-        return cls(columns, tuple(found), without, 0.0 if digits > 6 else 10.0**-digits)
+        return cls(columns, tuple(found), without, 0.0 if digits > 6 else 10.0**-digits, unfinished)
 
     @property
     def left_out(self) -> str:
-        """Sentence about the rows without a value; empty if there are none."""
-        return f"{self.without} row{'' if self.without == 1 else 's'} without a value left out." if self.without else ""
+        """Sentence about the rows without a value or an end; empty if there are none."""
+        parts = [f"{_rows(self.without)} without a value"] if self.without else []
+        parts += (
+            [f"{_rows(self.unfinished)} whose state says that the run did not come to its end"]
+            if self.unfinished
+            else []
+        )
+        return f"{' and '.join(parts)} left out." if parts else ""
 
     @property
     def point(self) -> float | None:
@@ -139,6 +158,18 @@ class Runs:
         if all(0 <= value <= 1 for value in values):
             return 0.01
         return 1.0 if all(0 <= value <= 100 for value in values) else None
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _ended(rows: Sequence[Mapping[str, Any]], columns: Columns) -> list[bool]:
+    """True for each run that has come to its end, as a column of states says where there is one."""
+    for name, words, good in _STATES:
+        if name not in columns.names and all(str(row.get(name)) in words for row in rows):
+            return [row[name] == good for row in rows]
+    return [True] * len(rows)
 
 
 def _empty(value: object) -> bool:

@@ -203,7 +203,7 @@ def _places() -> dict[str, str]:
             for name, module in known.items():
                 short = name.rsplit(".", 1)[-1]
                 meant = getattr(module, short)
-                if meant is thing:
+                if meant is thing or (name in CATALOGUES and path == f"tieless.{name}.{name}"):
                     alone.setdefault(name, f"{page.name}#{path}")
                 elif path in MODULES and short in thing.__all__ and getattr(thing, short) is meant:
                     described = inspect.isclass(meant) or inspect.isfunction(meant)

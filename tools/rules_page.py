@@ -69,8 +69,8 @@ def entry(cls: type[Rule]) -> str:
     }
     lines = [f"- **{title}**: {fact}" for title, fact in facts.items() if fact]
     rule = example(cls)
-    plot = f"![What `{rule}` sends](plots/{cls.name}.svg){{ width=420 }}"
-    return "\n".join([f"### `{cls.name}`", "", text[""].strip(), "", plot, "", *lines, ""])
+    plot = f"![What `{rule}` sends](plots/{cls.name}.svg){{ .beside width=280 }}"
+    return "\n".join([f"### `{cls.name}`", "", plot, "", text[""].strip(), "", *lines, ""])
 
 
 def drawn(kind: str, lines: Sequence[Line]) -> str:

@@ -25,7 +25,7 @@ PUBLISHED = {"gelu": ("ReGELU2", REGELU2), "silu": ("ReSiLU2", RESILU2)}
 
 
 def row(levels: Levels) -> list[str]:
-    """What both tables say of a step function."""
+    """Columns of a step function that both tables have."""
     sides = "|z|" if levels.even else "z"
     values = " ".join(f"{value:.3f}" for value in levels.values)
     return [f"{len(levels.boundaries)} of {sides}", values, f"{levels.error:.5f}", f"{levels.relative_error:.4f}"]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: taking turns, medians, and naming the machine.
+"""Helpers of all benchmarks: taking turns, medians, and naming the machine.
 
 Run by itself it names the machine.
 """
@@ -55,9 +55,9 @@ def medians(
     """Seconds of one call of each case: the median over rounds in which they take turns.
 
     Args:
-        cases: What to call, by name.
-        rounds: How many turns each case gets, after one that does not count.
-        seconds: How long a turn lasts, about.
+        cases: Functions to call, by name.
+        rounds: Number of turns that each case gets, after one that does not count.
+        seconds: Seconds that a turn lasts, about.
         clock: Clock; ``time.process_time`` leaves out what other processes take, if all run in one thread.
         rest: Seconds of rest before each turn, and a call that does not count. Other libraries' threads spin for a while
             behind a call, on a core that the next case needs.
@@ -84,7 +84,7 @@ def medians(
 
 
 def results_in_turns(cases: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
-    """What each case returns, once a round."""
+    """Results of each case, once a round."""
     taken: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, call in cases.items():

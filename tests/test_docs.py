@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.metadata
 import inspect
+import linecache
 import pkgutil
 import re
 import runpy
@@ -113,8 +114,10 @@ def test_python_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     names = {"__name__": page.stem}
     for block in blocks(page, "python", "pycon"):
         if block.language == "python":
-            # Empty lines above give an error the line of the page.
-            exec(compile("\n" * block.line + block.body, str(page), "exec"), names)  # noqa: S102 - our own pages
+            # Empty lines above give an error the line of the page. Classes have a source, as those of a notebook have.
+            text, name = "\n" * block.line + block.body, f"{page}, line {block.line}"
+            linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+            exec(compile(text, name, "exec"), names)  # noqa: S102 - our own pages
         else:
             example = doctest.DocTestParser().get_doctest(block.body, names, page.name, str(page), block.line)
             doctest.DebugRunner(optionflags=DOCTEST_FLAGS).run(example, clear_globs=False)

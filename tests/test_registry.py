@@ -23,9 +23,10 @@ import tieless as tl
 from tieless.errors import RuleTypeError, SpecError
 from tieless.feedback import feedback
 from tieless.forwards import Elementwise, forward
-from tieless.rules import Chain
+from tieless.rules import Chain, register_schedule
 from tieless.rules.catalogue import example
 from tieless.study.settings import spelling
+from tieless.study.settings.initial import mean_squared_slope, moments
 from tieless.testing import temporary_names
 
 WITH_PARAMETERS = {"signed_staircase": "signed_staircase(3)", "staircase": "staircase(4)"}
@@ -200,11 +201,37 @@ def test_what_is_cached_by_name_is_forgotten_with_its_meaning():
     assert spelling.rule("hat") == "hat(2)"
 
 
+def test_moments_of_a_forward_are_those_of_its_meaning_now():
+    def height(level):
+        with temporary_names():
+
+            @tl.register_forward(flat=True)
+            def plateau(z):
+                return torch.full_like(z, level)
+
+            return moments("plateau").mean, mean_squared_slope("plateau", f"constant({level})")
+
+    assert [height(level) for level in (1.0, 2.0)] == [pytest.approx((level, level**2)) for level in (1.0, 2.0)]
+
+
+def test_a_schedule_too_has_its_name_for_a_time():
+    with temporary_names():
+
+        @register_schedule("by_day")
+        def by_day(day: str, night: str):
+            return tl.alternate(day, night)
+
+        assert spelling.rule("by_day('tied', 'full_jam')") == 'alternate("tied", "full_jam")'
+    for read in (tl.rule, spelling.rule):
+        with pytest.raises(SpecError, match="by_day"):
+            read("by_day('tied', 'full_jam')")
+
+
 def test_every_cache_in_the_catalogues_is_forgotten():
     """No cache of Python's own, which nothing would clear, in the rooms of names and of what follows from them."""
     source = Path(tl.__file__).parent
-    names = ("study/settings/spelling.py", "grammar.py", "signature.py", "convert/converted.py")
-    rooms = ("rules", "forwards", "feedback", "functional", "levels", "diagnose/slopes")
+    names = ("registry.py", "grammar.py", "signature.py", "convert/converted.py")
+    rooms = ("rules", "forwards", "feedback", "functional", "levels", "diagnose/slopes", "study/settings")
     files = [*map(source.joinpath, names), *(file for room in rooms for file in (source / room).glob("*.py"))]
     found = {file.name for file in files if re.search(r"@(lru_)?cache\b", file.read_text())}
     assert found == {"search.py"}  # the places of Gauss's quadrature

@@ -1,4 +1,4 @@
-"""How far are our rules from the peers' own? One row a rule: the largest relative difference found, in float64.
+"""Distances of our rules from the peers' own, one row a rule: the largest relative difference found, in float64.
 
     tools/get-peers
     python tools/conformance.py [--draws 40] [--write]

@@ -77,7 +77,7 @@ def _level(
 
 
 def _peaks(grid: list[mpf], errors: list[mpf]) -> list[tuple[mpf, mpf]]:
-    """Where the error is largest between two changes of its sign, and how large."""
+    """Places of the largest error between two changes of its sign, and its size."""
     peaks: list[tuple[mpf, mpf]] = []
     for t, error in zip(grid, errors, strict=True):
         if peaks and (error > 0) == (peaks[-1][1] > 0):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
 
 from tieless.errors import MissingExtraError
 
@@ -46,15 +46,18 @@ def try_import(extra: str) -> _TryImport:
     return _TryImport(extra)
 
 
-def renamed(package: str, **names: str) -> Callable[[str], object]:
+def renamed(package: str, gone: Mapping[str, str] = MappingProxyType({}), **names: str) -> Callable[[str], object]:
     """Make a package's ``__getattr__``, which gives the objects of old names and warns with the new ones.
 
     Args:
         package: Name of the package.
+        gone: Sentence for each old name that has no object any more: what replaces it.
         names: New name of each old one: of the package itself, or ``"other.package:name"``.
     """
 
     def look_up(name: str) -> object:
+        if name in gone:
+            raise AttributeError(f"{package}.{name} is gone: {gone[name]}")
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, new = names[name].rpartition(":")

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, Literal, SupportsIndex, TypeVar, cast
 import torch
 
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
-from tieless.grammar import Call, Value, format_call, is_name, is_text, shown
+from tieless.grammar import Call, Value, format_call, is_name, is_text, parse_call, parse_chain, shown
 
 T = TypeVar("T")
 
@@ -294,12 +294,28 @@ class Registry(Generic[NamedT]):
 
     Args:
         kind: Name of the kind, for messages: ``"rule"``, ``"forward"``.
+        chain: Function that makes one value of several, which a spec joins with ``>>``; ``None`` if it joins none.
+        advice: Sentence behind the message for an unknown name.
+    Attributes:
+        read: Value of a spec, remembered until a name is registered; it raises as ``build``, and ``SpecError`` for a
+            text that is no spec.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, chain: Callable[[tuple[NamedT, ...]], NamedT] | None = None, *, advice: str = ""
+    ) -> None:
         self.kind = kind
+        self.read = remembered(self._read)
+        self._chain = chain
+        self._advice = advice
         self._classes: dict[str, type[NamedT]] = {}
         _REGISTRIES[kind] = self
+
+    def _read(self, spec: str) -> NamedT:
+        if self._chain is None:
+            return self.build(parse_call(spec))
+        first, *others = map(self.build, parse_chain(spec))
+        return self._chain((first, *others)) if others else first
 
     def register(self, cls: type[NamedT]) -> type[NamedT]:
         """Add a class under its ``name``, or under its own name in snake case where it has none.
@@ -380,7 +396,7 @@ class Registry(Generic[NamedT]):
         """
         cls = self._classes.get(call.name)
         if cls is None:
-            raise SpecError(self._elsewhere(call.name) + unknown(self.kind, call.name, self._classes))
+            raise SpecError(self._elsewhere(call.name) + unknown(self.kind, call.name, self._classes) + self._advice)
         return make(cls, call)
 
 
@@ -421,14 +437,27 @@ _KNOWN: list[dict[str, Any]] = []
 
 
 def known_by_name(names: dict[str, T]) -> dict[str, T]:
-    """The same dictionary; ``temporary_registrations`` takes back what is added to it."""
+    """The same dictionary; ``temporary_names`` takes back what is added to it."""
     _KNOWN.append(names)
     return names
 
 
 @contextmanager
-def temporary_registrations() -> Generator[None, None, None]:
-    """Context: what is registered inside, of whatever kind, is gone afterwards."""
+def temporary_names() -> Generator[None, None, None]:
+    """Context: rules, forwards, models, data sets, losses and metrics that are registered inside are gone afterwards.
+
+    So is whatever else has a name in specs.
+
+    Example:
+        >>> from tieless.testing import temporary_names
+        >>> with temporary_names():
+        ...     @tl.register_rule
+        ...     def everywhere(z): return torch.ones_like(z)
+        ...     "everywhere" in tl.rules()
+        True
+        >>> "everywhere" in tl.rules()
+        False
+    """
     before = [dict(known) for known in _KNOWN]
     with ExitStack() as stack:
         for registry in _REGISTRIES.values():
@@ -439,6 +468,7 @@ def temporary_registrations() -> Generator[None, None, None]:
             for known, names in zip(_KNOWN, before, strict=False):
                 known.clear()
                 known.update(names)
+            forget_caches()
 
 
 class CataloguePackage(ModuleType, Generic[NamedT]):

@@ -1,4 +1,4 @@
-"""What is wrong in freegrad 1.0, and right here. docs/migration/freegrad.md has the list."""
+"""Faults of freegrad 1.0 that are mended here. docs/migration/freegrad.md has the list."""
 
 import contextvars
 import copy
@@ -36,7 +36,7 @@ def gradient(act, z=Z):
 
 
 def in_thread(function):
-    """What the function returns, or raises, in a thread of its own."""
+    """Result of the function, or its error, in a thread of its own."""
     outcome = []
 
     def run():

@@ -33,7 +33,7 @@ LINES = [(page.stem, theirs, ours) for page in sorted(PAGES.glob("*.md")) for th
 
 @contextlib.contextmanager
 def their_names(page) -> Iterator[dict[str, object] | None]:
-    """What a user of the library has imported; ``None`` where it cannot be had."""
+    """Names that a user of the library has imported; ``None`` where it cannot be had."""
     if page == "larq":  # needs TensorFlow
         yield None
     elif page == "autograd-function":
@@ -56,7 +56,7 @@ def their_names(page) -> Iterator[dict[str, object] | None]:
 
 
 def sent(value, x, grad_output, act):
-    """What comes back through a line: a rule, a context for one, an activation, or a tensor that was computed from ``x``."""
+    """Value and gradient that come back through a line: a rule, a context for one, an activation, or a tensor that was computed from ``x``."""
     if isinstance(value, tl.Rule):
         value = tl.untie(x, "relu", value)
     elif hasattr(value, "__enter__"):

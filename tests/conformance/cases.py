@@ -31,15 +31,15 @@ class Case:
     """One rule.
 
     Args:
-        peer, name: Whose, and what they call it.
-        theirs: The peer's modules and the parameters, to their function.
-        ours: The parameters to our forward and rule.
-        spec: Ours, for the table.
-        ranges: Of the parameters; whole numbers where both ends are.
-        reach: How far ``z`` goes. A function of the parameters where the peer's own rounding sets it.
-        forward: Whether the values are compared too.
-        draws: The function of torch by which the peer draws random numbers in its backward pass.
-        note: For the table.
+        peer, name: Name of the peer, and that of its rule.
+        theirs: Function that makes the peer's function of its modules and the parameters.
+        ours: Function that makes our forward and rule of the parameters.
+        spec: Spec of our rule, for the table.
+        ranges: Ranges of the parameters, which are whole numbers where both ends are.
+        reach: Largest ``|z|``. A function of the parameters where the peer's own rounding sets it.
+        forward: True if the values are compared too.
+        draws: Function of torch by which the peer draws random numbers in its backward pass.
+        note: Remark for the table.
     """
 
     peer: str
@@ -468,14 +468,14 @@ REDERIVED = ("larq", "LowMemoryBP")
 
 @dataclass(frozen=True)
 class Difference:
-    """How far apart two gradients and two values are, relative to the larger of each pair."""
+    """Distance of two gradients and of two values, relative to the larger of each pair."""
 
     gradient: float
     value: float
 
 
 def available(peer: str) -> bool:
-    """Whether a peer is re-derived here or was fetched."""
+    """True if a peer is re-derived here or was fetched."""
     return peer in REDERIVED or load(peer) is not None
 
 

@@ -65,6 +65,6 @@ class _Uncompiled:
 
 
 def version(peer: str) -> str:
-    """What was fetched."""
+    """Packages that were fetched."""
     found = importlib.metadata.distributions(name=peer, path=[str(FOLDER)])
     return next((distribution.version for distribution in found), "not fetched")

@@ -185,7 +185,7 @@ def test_any_elementwise_callable_is_a_forward():
 
 
 def test_a_callable_that_widens_is_brought_back_to_the_dtype_of_z():
-    """What autocast does to some functions on some devices."""
+    """Function of another dtype under autocast, as some are on some devices."""
     z = torch.zeros(3, dtype=torch.bfloat16, requires_grad=True)
     for rule in ("constant", "tied", "tied >> scale(2)"):
         y = untie(z, lambda x: x.float().sin(), rule)

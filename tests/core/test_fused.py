@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.utils.checkpoint import checkpoint
 
+from tests.core.kept import kept_compiled, kept_eager
 from tests.pairs import asked
-from tieless import Rule, untie
+from tieless import Activation, Rule, untie
 from tieless.errors import KernelError
 from tieless.kernels import fused, reference
 from tieless.ops import fusing, inductor
@@ -19,7 +18,6 @@ from tieless.slopes import Window
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the compiler's own
 
-SHAPE = (16, 24)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LAYOUTS = {
     "matrix": lambda dtype: torch.randn(16, 9).to(dtype),
@@ -86,32 +84,6 @@ def same(got, expected):
 @pytest.mark.parametrize("shape", [(3, 5), (0, 8), ()])
 def test_elements_without_eighths_keep_the_operator(shape):
     assert not fused.accepts(torch.zeros(shape))
-
-
-def kept_eager(pair):
-    """Bytes that an eager call keeps beside its input and its output, and those two if it keeps them."""
-    z, kept = torch.randn(SHAPE, requires_grad=True), {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.update({t.data_ptr(): t.nbytes}), t)[1], lambda t: t):
-        untie(z, *pair)
-    return sum(kept.values())
-
-
-def kept_compiled(pair):
-    """Bytes that the graph of the forward pass gives to that of the backward pass, of an input that is not kept anyway."""
-    kept = []
-
-    def look(module, inputs):
-        (outputs,) = module.graph.find_nodes(op="output")
-        values = [node.meta["val"] for node in outputs.args[0][1:] if isinstance(node, torch.fx.Node)]
-        kept.extend(value.nbytes for value in values if value.dim())  # without the key, and numbers that follow from it
-        return module.forward
-
-    backend = aot_autograd(fw_compiler=look, partition_fn=min_cut_rematerialization_partition)
-    # The product with a matrix is not computed again, and to keep what it is made of costs the same with any rule.
-    x, weight = torch.randn(SHAPE), torch.randn(SHAPE[1], SHAPE[1], requires_grad=True)
-    torch._dynamo.reset()
-    torch.compile(lambda: untie(x @ weight, *pair), backend=backend, fullgraph=True, dynamic=False)()
-    return sum(kept) - x.nbytes
 
 
 def test_compiled_code_keeps_no_more_than_eager_code(kept_pair, known, forced):
@@ -199,6 +171,24 @@ def test_a_transform_in_compiled_code_gives_each_example_its_own_bits(known):
     ):
         torch._dynamo.reset()
         same(torch.compile(transformed)(z), transformed(z))
+
+
+@pytest.mark.parametrize("pair", [*PAIRS.values(), ("heaviside", "atan"), ("gelu", "regelu2")], ids=" + ".join)
+def test_frames_and_graphs_are_as_many_as_with_native_relu(pair):
+    """Also where a batch of another size comes, and where it is compiled anew for all sizes."""
+    from torch._dynamo.utils import counters  # loads the compiler
+
+    found = []
+    for activation in (torch.nn.ReLU(), Activation(*pair)):
+        torch._dynamo.reset()
+        counters.clear()
+        network = torch.nn.Sequential(torch.nn.Linear(8, 8), activation, torch.nn.Linear(8, 8), activation)
+        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+        for batch in (4, 4, 6, 10):
+            compiled(torch.randn(batch, 8)).sum().backward()
+        found.append((dict(counters["frames"]), counters["stats"]["unique_graphs"], dict(counters["graph_break"])))
+    assert found[0][1] == 2
+    assert found[0] == found[1]
 
 
 def test_a_name_that_is_no_form_is_refused(forced):

@@ -13,7 +13,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 
 class _Graph:
-    """What a graph does, on a CPU: a backward pass when it is replayed."""
+    """Replay of a graph, on a CPU: a backward pass."""
 
     def __init__(self, y, z):
         self.y, self.z = y, z
@@ -33,7 +33,7 @@ def _z():
 
 
 def _written(rules, generator=None):
-    """What a pass sends."""
+    """Gradient that a pass sends."""
     z = _z()
     y = z
     for rule in rules:

@@ -1,4 +1,4 @@
-"""What is on by default where a call happens, a device or a mode, decides nothing but where PyTorch's own would."""
+"""Default devices and modes around a call decide nothing that they do not decide for PyTorch's own functions."""
 
 import pytest
 

@@ -52,7 +52,7 @@ class _Subclass(torch.Tensor):
 
 
 def _untied(values, feedback, pair):
-    """What an ordinary tensor of these values gives."""
+    """Result of an ordinary tensor of these values."""
     leaf = values.detach().clone().requires_grad_()
     y = tl.untie(leaf, *pair)
     y.backward(feedback)

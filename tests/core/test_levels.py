@@ -1,4 +1,4 @@
-"""Slopes of a few bits: are they the nearest step functions, and what do the published ones minimise?"""
+"""Slopes of a few bits are the nearest step functions; the published ones minimise another distance."""
 
 import itertools
 import math
@@ -44,7 +44,7 @@ def derivative_at(spec, z):
 
 
 def regions(levels):
-    """Where each value rules, right of 0 only if even."""
+    """Intervals of the values, those right of 0 alone if even."""
     return itertools.pairwise([0.0 if levels.even else -10.0, *levels.boundaries, 10.0])
 
 
@@ -100,7 +100,7 @@ def test_no_other_two_bits_are_nearer(spec, outer):
     given_high = levels.values[-1] if outer == "limit" else None
 
     def gain(boundaries):
-        """What is left of the integral of the squared derivative once the step function is taken off it."""
+        """Remainder of the integral of the squared derivative once the step function is taken off it."""
         edges = np.array([start, *np.sort(boundaries), 10.0])
         width, rise = np.diff(edges) + 1e-12, np.diff(value_at(spec, edges).numpy())
         values = rise / width

@@ -127,7 +127,7 @@ def test_two_rules_with_one_window_keep_it_once():
 
 
 def test_hidden_state_keeps_nothing_else(forward, rule):
-    """What the autograd node holds beyond its saved tensors are settings, not tensors."""
+    """Attributes of the autograd node, beyond its saved tensors, are settings, not tensors."""
     _, y = _saved(forward, rule)
     held = [value for value in vars(y.grad_fn).values() if isinstance(value, torch.Tensor)]
     assert held == []

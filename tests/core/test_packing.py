@@ -19,7 +19,7 @@ FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
 class _Step(torch.autograd.Function):
-    """What users write: a step with the gradient of the identity. Unlike a rule, it has second derivatives."""
+    """Heaviside with the gradient of the identity, as users write it. Unlike a rule, it has second derivatives."""
 
     @staticmethod
     def forward(ctx, z):

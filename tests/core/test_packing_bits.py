@@ -1,4 +1,4 @@
-"""What ``packed_activations`` packs, what it shares and restores, and the bytes it leaves, measured."""
+"""Tensors that ``packed_activations`` packs, shares and restores, and the bytes that it leaves, measured."""
 
 import contextlib
 import gc

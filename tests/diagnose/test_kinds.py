@@ -1,4 +1,4 @@
-"""Which activations are here: whoever asks sees each kind, or refuses it in one line."""
+"""Each kind of activation is seen by all that ask for activations, or refused in one line."""
 
 import pickle
 import warnings

@@ -1,4 +1,4 @@
-"""What a check of the matrix is, how it is asked of a pair, and what it may answer."""
+"""Checks of the matrix: how one is asked of a pair, and its answers."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Check:
     """One thing that PyTorch does.
 
     Args:
-        title: What it is called in the matrix.
-        asks: What it asks, for the reader of the matrix.
-        run: Asks it of pairs.
-        most: Of how many pairs of its cross-section a run of the tests asks it, if not of all: the first ones, each of
-            which brings what the others have not.
-        missing: Says what the machine lacks for it; empty if nothing.
-        inputs: The inputs that it asks of a pair.
-        times: How often it compares a pair's results, or asks for a refusal.
+        title: Title in the matrix.
+        asks: Question, for the reader of the matrix.
+        run: Function that asks it of pairs.
+        most: Number of pairs of its cross-section of which a run of the tests asks it, if not of all: the first ones,
+            each of which brings what the others have not.
+        missing: Function that names what the machine lacks for it; empty if nothing.
+        inputs: Inputs that it asks of a pair.
+        times: Number of comparisons of a pair's results, or of refusals.
     """
 
     title: str
@@ -105,7 +105,7 @@ def feedback_of(y: Tensor) -> Tensor:
 
 
 def gradient(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """What arrives at ``z``, for one seed."""
+    """Gradient that arrives at ``z``, for one seed."""
     leaf = z.clone().requires_grad_()
     torch.manual_seed(7)
     loss(function(leaf)).backward()

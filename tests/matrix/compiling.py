@@ -51,7 +51,7 @@ def _inductor(pairs: Sequence[Pair]) -> Outcomes:
 
 
 def stores_a_mask(sources: Sequence[str]) -> bool:
-    """Whether a kernel in what Inductor wrote has a tensor of bools among its arguments."""
+    """True if a kernel in what Inductor wrote has a tensor of bools among its arguments."""
     assert sources, "Inductor wrote nothing: its caches should be off"
     return any("bool*" in source for source in sources)
 

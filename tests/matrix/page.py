@@ -53,7 +53,7 @@ not asked, for want of a GPU."""
 
 
 def read() -> Answers:
-    """What is published."""
+    """Page as it is published."""
     if not ANSWERS.exists():
         return {}
     with ANSWERS.open(newline="") as file:

@@ -1,4 +1,4 @@
-"""What surrounds a training step: autocast, checkpoints, copies, threads, processes, CUDA graphs."""
+"""Circumstances of a training step: autocast, checkpoints, copies, threads, processes, CUDA graphs."""
 
 from __future__ import annotations
 

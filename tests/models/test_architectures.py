@@ -93,6 +93,7 @@ def test_a_vit_sees_patches_at_their_places():
     with torch.no_grad():
         net.places.zero_()
     torch.testing.assert_close(net(image), net(turned))
+    assert ViT(width=8, depth=1, heads=2, image=16, patch=8)(torch.rand(3, 1, 16, 16)).shape == (3, 10)
     with pytest.raises(RuleValueError, match="28 and 5"):
         ViT(patch=5)
     with pytest.raises(RuleValueError, match="8 and 3"):

@@ -134,7 +134,7 @@ def test_binary_layers_multiply_by_plus_and_minus_one(net):
 
 
 def _seen_by(layer, run):
-    """What a layer is given while ``run`` runs."""
+    """Inputs of a layer while ``run`` runs."""
     seen = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     run()

@@ -159,7 +159,7 @@ def test_a_size_taken_out_at_each_activation_turns_no_gradient():
 
 
 def test_fifty_layers_leave_the_range_of_float32_unless_sizes_are_taken_out_on_the_way():
-    """What is sent is multiplied with the weights of each layer, and six for each of fifty are beyond what float32 holds."""
+    """The gradient is multiplied with the weights of each layer, and six for each of fifty are beyond what float32 holds."""
     plain = _deep_gradients(DEEP, 50, gain=12, dtype=torch.float32)
     sized = _deep_gradients(f'{DEEP} >> normalize(per="tensor")', 50, gain=12, dtype=torch.float32)
     assert plain[-1].isfinite().all()

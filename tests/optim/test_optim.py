@@ -182,7 +182,7 @@ def test_a_closure_is_called_with_gradients_and_a_weight_without_one_stays():
 
 
 def _lost(weight, seed):
-    """How much the sum fell in the first step: each +1 has become -1."""
+    """Fall of the sum in the first step: each +1 has become -1."""
     return 2 * (_signs(seed, 5) > 0).sum().item()
 
 

@@ -1,4 +1,4 @@
-"""What a refusal recommends works: each rule that a message names for a forward is accepted there, and trains it."""
+"""Recommendations of a refusal work: each rule that a message names for a forward is accepted there, and trains it."""
 
 import gc
 import math

@@ -15,7 +15,7 @@ SIZES = st.floats(0.05, 10)
 
 
 def _power(t, power):
-    """What ``(1 + |t|)^-power`` integrates to."""
+    """Integral of ``(1 + |t|)^-power``."""
     return t.sign() * (torch.log1p(t.abs()) if power == 1 else ((1 + t.abs()) ** (1 - power) - 1) / (1 - power))
 
 

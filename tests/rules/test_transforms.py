@@ -1,4 +1,4 @@
-"""What each rule sends, against its definition in plain PyTorch."""
+"""Gradient that each rule sends, against its definition in plain PyTorch."""
 
 import math
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from tieless import ops
 from tieless.errors import RuleTypeError
-from tieless.grammar import parse_call
 from tieless.kernels.reductions import of_order_one
-from tieless.registry import Named, Registry, hidden_at_default, remembered
+from tieless.registry import Named, Registry, hidden_at_default
 
 FeedbackScale = Literal["glorot", "weights"]
 """Size of the feedback weights: that of weights at Glorot's start, or of the layer's own weights at each call."""
@@ -82,12 +81,7 @@ def feedback(spec: FeedbackLike) -> Feedback:
         return spec
     if not isinstance(spec, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RuleTypeError(f"Feedback weights are a spec or a Feedback, got {spec!r}. For example 'fa'.")
-    return _read(spec)
-
-
-@remembered
-def _read(spec: str) -> Feedback:
-    return _REGISTRY.build(parse_call(spec))
+    return _REGISTRY.read(spec)
 
 
 def key_of(seed: int, name: str) -> int:

@@ -15,7 +15,7 @@ from tieless import ops
 from tieless.draws import FORWARD_STREAM, Random
 from tieless.errors import RuleTypeError, UntrainableError
 from tieless.forwards.advice import CLIPPED, SMOOTH, Advice
-from tieless.grammar import parse_call, shown
+from tieless.grammar import shown
 from tieless.registry import Named, Registry, remembered
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import OwnSlope, SlopeForm
@@ -326,10 +326,5 @@ def forward(spec: ForwardLike) -> Forward:
     if isinstance(spec, Forward):
         return spec
     if isinstance(spec, str):
-        return _read(spec)
+        return _REGISTRY.read(spec)
     return Elementwise(spec)
-
-
-@remembered
-def _read(spec: str) -> Forward:
-    return _REGISTRY.build(parse_call(spec))

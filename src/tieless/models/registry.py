@@ -11,7 +11,6 @@ from torch import nn
 from tieless import own
 from tieless.errors import RuleValueError
 from tieless.forwards import ForwardLike
-from tieless.grammar import parse_call
 from tieless.models.binary import BinaryLeNet5, BinaryMLP
 from tieless.models.cnn import ResidualCNN
 from tieless.models.gru import GRU, Gates
@@ -285,7 +284,7 @@ def model_spec(spec: str) -> ModelSpec:
         'mlp(64, 3)'
     """
     mine = own.split(spec)
-    return MODELS.build(parse_call(spec)) if mine is None else written_model(*mine)
+    return MODELS.read(spec) if mine is None else written_model(*mine)
 
 
 def build_model(spec: str, forward: ForwardLike, backward: RuleLike, *, features: int, classes: int) -> nn.Module:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tieless.errors import TransformError
-from tieless.kernels import fused, reference
+from tieless.kernels import fused, membranes, reference
+from tieless.kernels.membranes import Membrane
 from tieless.kernels.numbers import rounded
 from tieless.ops import examples, inductor, keys, order
 from tieless.ops.dispatch import (
@@ -35,6 +36,7 @@ __all__ = [
     "FLOATING",
     "ONE_OPERATION",
     "OWN_VALUES",
+    "Membrane",
     "activate",
     "codes",
     "draw_key",
@@ -48,6 +50,8 @@ __all__ = [
     "levels",
     "one_level_down",
     "plain",
+    "potentials",
+    "potentials_backward",
     "restore",
     "rounded",
     "slope",
@@ -63,6 +67,7 @@ kernels_for = choose
 
 _LIBRARY = torch.library.Library("tieless", "DEF")
 
+_MEMBRANE = "str function, float[] parameters, float beta, float gain, float threshold, str reset, bool delayed"
 _SCHEMAS = (
     "activate(Tensor z, str function, float[] parameters) -> Tensor",
     "window_bits(Tensor z, float low, float high, bool open_low, bool open_high) -> Tensor",
@@ -71,6 +76,8 @@ _SCHEMAS = (
     "levels(Tensor grad_output, Tensor packed, float[] values) -> Tensor",
     "uniform(Tensor like, Tensor key, int stream, int draw) -> Tensor",
     "jam(Tensor grad_output, Tensor key, int stream, float minimum, float maximum, bool magnitude, Tensor? bits) -> Tensor",
+    f"potentials(Tensor x, Tensor? state, {_MEMBRANE}) -> (Tensor, Tensor)",
+    f"potentials_backward(Tensor grad_z, Tensor grad_state, Tensor? z, Tensor? state, {_MEMBRANE}) -> (Tensor, Tensor)",
 )
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema)
@@ -110,6 +117,33 @@ def _draw_key_after(
     return _draw_key(z, shape, generator)
 
 
+def _potentials(
+    x: Tensor, state: Tensor | None, function: str, parameters: Sequence[float], *others: Any
+) -> tuple[Tensor, Tensor]:
+    return _over_time("potentials", x)(x, state, Membrane(function, tuple(parameters), *others))
+
+
+def _potentials_backward(
+    grad_z: Tensor,
+    grad_state: Tensor,
+    z: Tensor | None,
+    state: Tensor | None,
+    function: str,
+    parameters: Sequence[float],
+    *others: Any,
+) -> tuple[Tensor, Tensor]:
+    membrane = Membrane(function, tuple(parameters), *others)
+    return _over_time("potentials_backward", grad_z)(grad_z, grad_state, z, state, membrane)
+
+
+def _over_time(name: str, sequence: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Kernel over all time steps. Where there is none, as on a GPU and in half types, operations of PyTorch."""
+    plain_torch = getattr(membranes, name)
+    if sequence.dtype in (torch.float16, torch.bfloat16):  # PyTorch rounds some numbers beside them too
+        return plain_torch
+    return getattr(choose(sequence), name, plain_torch)
+
+
 def _each_example(y: Tensor) -> Tensor:
     return torch.ones((), dtype=y.dtype, device=y.device)
 
@@ -117,6 +151,8 @@ def _each_example(y: Tensor) -> Tensor:
 for _name in ("window_bits", "codes", "gate", "levels", "uniform", "jam"):
     _LIBRARY.impl(_name, _by_kernels(_name), "CompositeExplicitAutograd")
 _LIBRARY.impl("activate", _activate, "CompositeExplicitAutograd")
+_LIBRARY.impl("potentials", _potentials, "CompositeExplicitAutograd")
+_LIBRARY.impl("potentials_backward", _potentials_backward, "CompositeExplicitAutograd")
 _LIBRARY.impl("draw_key", _draw_key, "CompositeExplicitAutograd")
 _LIBRARY.impl("draw_key_after", _draw_key_after, "CompositeExplicitAutograd")
 _LIBRARY.impl("each_example", _each_example, "CompositeImplicitAutograd")
@@ -142,6 +178,14 @@ def _key_for(z: Tensor, shape: Sequence[int], *others: object) -> Tensor:
     return torch.empty(shape, dtype=torch.int64, device="cpu")
 
 
+def _potentials_of(x: Tensor, *others: object) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[1:])
+
+
+def _gradients_of(grad_z: Tensor, grad_state: Tensor, *others: object) -> tuple[Tensor, Tensor]:
+    return grad_z.new_empty(grad_z.shape), grad_state.new_empty(grad_state.shape)
+
+
 for _name, _fake in {
     "activate": _like_first,
     "window_bits": _bits_of,
@@ -152,6 +196,8 @@ for _name, _fake in {
     "jam": _like_first,
     "draw_key": _key_for,
     "draw_key_after": _key_for,
+    "potentials": _potentials_of,
+    "potentials_backward": _gradients_of,
 }.items():
     torch.library.register_fake(f"tieless::{_name}", _fake, lib=_LIBRARY)
 
@@ -259,6 +305,22 @@ def jam(
     if fuses("jam", grad_output):
         return reference.jam(grad_output, key, stream, minimum, maximum, magnitude, bits)
     return _operators.jam.default(grad_output, _tensor(key), stream, minimum, maximum, magnitude, bits)
+
+
+def potentials(x: Tensor, state: Tensor | None, membrane: Membrane) -> tuple[Tensor, Tensor]:
+    """Potentials over time, by the kernels that run for the tensor; ``kernels.membranes`` defines them."""
+    if kernels_callable(x, state):
+        return _over_time("potentials", x)(x, state, membrane)
+    return _operators.potentials.default(x, state, *membrane)
+
+
+def potentials_backward(
+    grad_z: Tensor, grad_state: Tensor, z: Tensor | None, state: Tensor | None, membrane: Membrane
+) -> tuple[Tensor, Tensor]:
+    """Gradients of potentials over time, by the kernels that run for the tensor."""
+    if kernels_callable(grad_z, grad_state, z, state):
+        return _over_time("potentials_backward", grad_z)(grad_z, grad_state, z, state, membrane)
+    return _operators.potentials_backward.default(grad_z, grad_state, z, state, *membrane)
 
 
 def _tensor(key: Tensor | int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tieless._imports import renamed
 from tieless.draws import Random
 from tieless.registry import make_callable
 from tieless.rules.alternate import Alternate, alternate
@@ -89,3 +90,5 @@ __all__ = [
 ]
 
 make_callable(__name__, rules)
+
+__getattr__ = renamed(__name__, alternation="rule_schedule")

@@ -11,8 +11,8 @@ from torch import Tensor
 from tieless.draws import Random
 from tieless.errors import RuleTypeError
 from tieless.forwards import Forward
-from tieless.grammar import parse_chain, shown
-from tieless.registry import Named, Registry, loadable, remembered
+from tieless.grammar import shown
+from tieless.registry import Named, Registry, loadable
 from tieless.signature import Function, class_of, companion_of, same_shape, signature_of
 from tieless.slopes import Need, OwnSlope, SlopeForm
 
@@ -139,7 +139,7 @@ RuleLike = str | Rule
 RuleClass = TypeVar("RuleClass", bound="type[Rule]")
 Slope = Callable[..., Tensor]
 
-_REGISTRY: Registry[Rule] = Registry("rule")
+_REGISTRY: Registry[Rule] = Registry("rule", Chain)
 
 
 @overload
@@ -228,10 +228,4 @@ def rule(spec: RuleLike) -> Rule:
     if not isinstance(spec, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         hint = f"Make one of the class: {spec.__name__}(...)" if isinstance(spec, type) else "For example 'full_jam'"
         raise RuleTypeError(f"A backward rule is a spec or a Rule, got {shown(spec)}. {hint}.")
-    return _read(spec)
-
-
-@remembered
-def _read(spec: str) -> Rule:
-    parts = tuple(_REGISTRY.build(call) for call in parse_chain(spec))
-    return parts[0] if len(parts) == 1 else Chain(parts)
+    return _REGISTRY.read(spec)

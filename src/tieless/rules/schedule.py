@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from tieless.errors import SpecError
 from tieless.grammar import parse_chain, shown
-from tieless.registry import forget_caches
+from tieless.registry import forget_caches, known_by_name
 from tieless.rules.base import Rule, rules
 
 MakerT = TypeVar("MakerT", bound=Callable[..., "RuleSchedule"])
 
-_MAKERS: dict[str, Callable[..., RuleSchedule]] = {}
+_MAKERS: dict[str, Callable[..., RuleSchedule]] = known_by_name({})
 
 
 class RuleSchedule(ABC):

@@ -1,4 +1,4 @@
-"""What ``explain`` says of a model is what the model keeps and does.
+"""``explain`` reports what a model keeps and does.
 
 Judges: bytes counted by hand, the autograd graph read node by node (``explain`` listens to hooks instead), PyTorch's
 own modules, and masks written out here.

@@ -1,4 +1,4 @@
-"""What a step does to the loss, against steps made by hand and a loss whose answer is known."""
+"""Effect of a step on the loss, against steps made by hand and a loss whose answer is known."""
 
 import copy
 

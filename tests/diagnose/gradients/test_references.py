@@ -1,4 +1,4 @@
-"""What stands in for the derivative of a step: the smoothed forward against integrals, the estimate against an exact one."""
+"""Substitutes for the derivative of a Heaviside: the smoothed forward against integrals, the estimate against an exact one."""
 
 import itertools
 import math

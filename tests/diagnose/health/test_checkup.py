@@ -1,4 +1,4 @@
-"""What a check-up measures, against hooks and autograd; what it names, on networks that were made ill on purpose."""
+"""Measurements of a check-up against hooks and autograd, and its findings on networks that were made ill on purpose."""
 
 import copy
 import math

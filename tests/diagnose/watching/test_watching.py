@@ -1,4 +1,4 @@
-"""What diagnoses measure is the network as it runs plainly, and they leave it as it was. Judge: PyTorch's functions and autograd."""
+"""Diagnoses measure the network as it runs plainly, and leave it as it was. Judge: PyTorch's functions and autograd."""
 
 import copy
 import random

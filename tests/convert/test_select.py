@@ -148,6 +148,24 @@ def test_a_shared_module_is_converted_once():
     assert one.names == ("act", "first.1", "second.1")
 
 
+class Named(nn.Module):
+    """An activation that a conversion cannot reach, in an attribute with the name of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.act, self.relu_or_other = nn.ReLU(), [F.silu]
+
+    def forward(self, x):
+        return self.relu_or_other[0](self.act(x))
+
+
+def test_what_is_not_reached_concerns_a_class_by_its_kind_alone():
+    assert "silu, in the attribute relu_or_other" in str(tl.conversion(Named()))
+    assert rules(tl.convert(Named(), {nn.ReLU: "sign"}, strict=True)) == {"act": "sign"}
+    with pytest.raises(ConversionError, match="silu, in the attribute relu_or_other"):
+        tl.convert(Named(), {"*": "sign"}, strict=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -75,7 +75,10 @@ def test_code_without_a_source_is_named_and_what_is_beside_it_converted():
     assert torch.equal(model(x), expected)
     done = tl.conversion(model)
     assert [one.name for one in done.converted] == ["1.relu@1"]
-    assert [(one.name, one.what) for one in done.unreached] == [("0", "relu, in forward"), ("1", "softplus, in tail")]
+    assert [(one.name, one.what, one.where) for one in done.unreached] == [
+        ("0", "relu", "in forward"),
+        ("1", "softplus", "in tail"),
+    ]
     # What is sent down: 0.5 of the derivative of softplus, where the first relu is PyTorch's.
     (sent,) = torch.autograd.grad(model(x).sum(), x)
     torch.testing.assert_close(sent, 0.5 * torch.sigmoid(expected.exp().sub(1).log().detach()) * (x > 0))

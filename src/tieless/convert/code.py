@@ -31,6 +31,7 @@ from tieless.convert.converted import derived_class
 from tieless.convert.functions import Function
 from tieless.convert.lookup import Mark, Question, Scope, defined, look_up, mark, same_mark
 from tieless.convert.outside import MISSING, foreign, inside, mentions
+from tieless.convert.records import Unreached
 from tieless.convert.source import SourceError, build, names_in, tree_of
 from tieless.convert.visitor import CALLS_NAME, Visitor
 
@@ -63,7 +64,7 @@ class ClassCode:
         entries: Methods that other classes call.
         sites: Calls that were found.
         methods: Methods that have such calls, with the calls made exchangeable.
-        blind: Expressions that were seen and cannot be exchanged, each with the reason.
+        blind: Expressions that were seen and cannot be exchanged, without the name of a module.
         asked: Names of attributes that are read from objects that are not known before the code runs.
         answers: Values that were looked up, for comparison with the values found later.
     """
@@ -72,7 +73,7 @@ class ClassCode:
     entries: frozenset[str]
     sites: tuple[CallSite, ...]
     methods: Mapping[str, FunctionType | property]
-    blind: tuple[tuple[str, str], ...]
+    blind: tuple[Unreached, ...]
     asked: frozenset[str]
     answers: Mapping[Question, Mark]
 
@@ -146,7 +147,7 @@ class _Reader:
         self.cls = cls
         self.queue: list[str] = []
         self.sites: list[CallSite] = []
-        self.blind: list[tuple[str, str]] = []
+        self.blind: list[Unreached] = []
         self.counts: dict[str, int] = {}
         self.helpers: dict[FunctionType, FunctionType | None] = {}
         self.asked: set[str] = set()
@@ -170,7 +171,7 @@ class _Reader:
             elif method is not MISSING:
                 behind = () if isinstance(method, type) else getattr(method, "__dict__", {}).values()
                 mentioned = inside([method, *behind]) or (("calls",) if name == "forward" else ())
-                self.blind += [(f"{what}, in {name}", "it is no plain method") for what in mentioned]
+                self.blind += [Unreached("", what, "it is no plain method", f"in {name}") for what in mentioned]
         return ClassCode(
             self.cls,
             entries,
@@ -222,12 +223,12 @@ class _Reader:
         inner = getattr(function, "__wrapped__", None)
         if isinstance(inner, FunctionType):
             changed = self.change(inner, name, of_class=of_class, carries=carries)
-            self.blind += [(f"{what}, in {name}", "it is in a decorator") for what in mentions(function)]
+            self.blind += [Unreached("", what, "it is in a decorator", f"in {name}") for what in mentions(function)]
             return None if changed is None else self._wrap_again(function, inner, changed, name)
         try:
             tree = tree_of(function)
         except SourceError as error:
-            self.blind += [(f"{what}, in {name}", str(error)) for what in inside(function)]
+            self.blind += [Unreached("", what, str(error), f"in {name}") for what in inside(function)]
             for called in names_in(function.__code__):
                 self.ask(called)
                 self.follow_if_method(called)
@@ -247,7 +248,8 @@ class _Reader:
         """Result of a decorator, made again around another function."""
         cells = outer.__closure__ or ()
         if not any(cell.cell_contents is inner for cell in cells):
-            self.blind.append((f"calls in {name}", "it is decorated in a way that cannot be repeated"))
+            why = "it is decorated in a way that cannot be repeated"
+            self.blind.append(Unreached("", "calls", why, f"in {name}"))
             return None
         closure = tuple(calls.cell(changed) if cell.cell_contents is inner else cell for cell in cells)
         again = FunctionType(outer.__code__, outer.__globals__, outer.__name__, outer.__defaults__, closure)

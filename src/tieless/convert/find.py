@@ -98,7 +98,7 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _look(search: _Search, module: nn.Module, names: tuple[str, ...]) -> bool:
     """Search one module; return True if it is an activation as a whole."""
     if isinstance(module, torch.jit.ScriptModule):
-        _miss(search, names, f"{type(module).__name__}", "TorchScript has compiled its code")
+        _miss(search, names, type(module).__name__, "TorchScript has compiled its code")
         return True
     cls = original_class(module)
     if issubclass(cls, (nn.RNNBase, nn.RNNCellBase)) and cls.__module__.startswith("torch."):
@@ -116,8 +116,8 @@ def _look(search: _Search, module: nn.Module, names: tuple[str, ...]) -> bool:
 _PATCHED = "its forward was exchanged on the object, as hooks of some libraries do"
 
 
-def _miss(search: _Search, names: tuple[str, ...], what: str, why: str) -> None:
-    search.unreached.append(Unreached(names[0], what, why))
+def _miss(search: _Search, names: tuple[str, ...], what: str, why: str, where: str = "") -> None:
+    search.unreached.append(Unreached(names[0], what, why, where))
 
 
 def _whole(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> Found | None:
@@ -192,13 +192,13 @@ def _attributes(search: _Search, module: nn.Module, names: tuple[str, ...]) -> N
                 )
             )
         elif step := step_of(kept):
-            _miss(search, names, f"{step}, in the attribute {attribute}", STEP)
+            _miss(search, names, step, STEP, f"in the attribute {attribute}")
         elif what := inside(kept, search.modules):
-            _miss(search, names, f"{', '.join(what[:6])}, in the attribute {attribute}", reason(kept))
+            _miss(search, names, ", ".join(what[:6]), reason(kept), f"in the attribute {attribute}")
     hooks = [hook for kind in ("_forward_hooks", "_forward_pre_hooks") for hook in vars(module)[kind].values()]
     for hook in hooks:
         if what := inside(hook, search.modules):
-            _miss(search, names, f"{', '.join(what[:6])}, in a hook", "hooks stay as they are")
+            _miss(search, names, ", ".join(what[:6]), "hooks stay as they are", "in a hook")
 
 
 def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tuple[str, ...]) -> None:
@@ -210,11 +210,10 @@ def _calls(search: _Search, module: nn.Module, cls: type[nn.Module], names: tupl
             changed = code.rewired
         except Exception as error:  # noqa: BLE001  a metaclass can refuse in as many ways as code can be written
             why = f"no class can be derived from {cls.__name__}: {' '.join(str(error).split())[:120]}"
-            blind, sites = (*blind, *((site.key, why) for site in sites)), ()
+            blind, sites = (*blind, *(Unreached("", site.key, why) for site in sites)), ()
     if "forward" in vars(module):
-        blind, sites = (*blind, *((site.key, _PATCHED) for site in sites)), ()
-    for what, why in blind:
-        _miss(search, names, what, why)
+        blind, sites = (*blind, *(Unreached("", site.key, _PATCHED) for site in sites)), ()
+    search.unreached += [replace(one, name=names[0]) for one in blind]
     for site in sites:
         left = site.why_not is not None
         search.found.append(

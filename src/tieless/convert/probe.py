@@ -69,13 +69,13 @@ def probe(
             ) from error
     cuts = watch.steps.cuts(outputs)
     harmless = watch.steps.places - cuts.keys()
-    kept = [one for one in unreached if one.why != STEP or (one.name, _line_of(one)) not in harmless]
-    told = {(one.name, _line_of(one)) for one in unreached}
-    kinds = {(one.name, one.what.partition(", in the attribute")[0]) for one in unreached}
+    kept = [one for one in unreached if one.why != STEP or (one.name, one.where) not in harmless]
+    told = {(one.name, one.where) for one in unreached}
+    kinds = {(one.name, one.what) for one in unreached}
     stepping = [
-        Unreached(place[0], f"{kind}, {place[1]}", STEP)
-        for place, kind in cuts.items()
-        if place not in told and (place[0], kind) not in kinds
+        Unreached(name, kind, STEP, where)
+        for (name, where), kind in cuts.items()
+        if (name, where) not in told and (name, kind) not in kinds
     ]
     return [*kept, *watch.unreached, *stepping]
 
@@ -95,11 +95,6 @@ def _fresh(model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> t
         return new.requires_grad_().clone()  # not a leaf, which an activation in place must not write to
 
     return tree_map(copied, (given, named))
-
-
-def _line_of(unreached: Unreached) -> str:
-    """File and line that reading the code gives."""
-    return unreached.what.rpartition(", ")[2]
 
 
 _WATCHING = frozenset({__file__, steps.__file__})
@@ -124,7 +119,7 @@ class _Watch(TorchFunctionMode):
         self._whole = {id(one.module) for one in found if one.place == "module" and one.now is None}
         self._lines = {(id(one.module), one.kind, one.where) for one in found if one.place == "call"}
         self._kinds = {(id(one.module), one.kind) for one in found if one.place == "attribute" or not one.called}
-        self._told = {(one.name, _line_of(one)) for one in unreached}
+        self._told = {(one.name, one.where) for one in unreached}
         self.unreached: list[Unreached] = []
         self.steps = Steps()
 
@@ -140,7 +135,7 @@ class _Watch(TorchFunctionMode):
         place, places = self._locate(kind)
         if place is None or any((place[0], line) in self._told for line in places):
             return
-        seen = Unreached(place[0], f"{kind}, {place[1]}", "the search has not found this call, which ran")
+        seen = Unreached(place[0], kind, "the search has not found this call, which ran", place[1])
         if seen not in self.unreached:
             self.unreached.append(seen)
 

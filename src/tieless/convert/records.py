@@ -43,16 +43,19 @@ class Unreached:
 
     Args:
         name: Module that contains it; empty for the model itself.
-        what: Description of what was seen there.
+        what: Kind of the activation, or the expression that may compute some.
         why: Reason why it cannot be reached.
+        where: File and line, attribute or method of the module; empty if it is the module itself.
     """
 
     name: str
     what: str
     why: str
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name or '(the model)'}: {self.what} ({self.why})"
+        seen = f"{self.what}, {self.where}" if self.where else self.what
+        return f"{self.name or '(the model)'}: {seen} ({self.why})"
 
 
 @dataclass(frozen=True, slots=True)

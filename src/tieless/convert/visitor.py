@@ -30,6 +30,7 @@ from tieless.convert.functions import (
 )
 from tieless.convert.lookup import Scope, defined
 from tieless.convert.outside import AUTOGRAD, MISSING, activation_of, foreign, inside, outer_value, reason
+from tieless.convert.records import Unreached
 from tieless.nn import UNTIED_CALLS
 
 
@@ -37,7 +38,7 @@ class Reader(Protocol):
     """Interface between a visitor and the record of the class that the function belongs to."""
 
     cls: type[nn.Module]
-    blind: list[tuple[str, str]]
+    blind: list[Unreached]
 
     def site(self, function: Function, where: str, why_not: str | None = None, *, called: bool = True) -> str:
         """Note a call and return its key."""
@@ -277,7 +278,7 @@ class Visitor(ast.NodeTransformer):
     def _cannot(self, node: ast.expr, why: str, what: str = "") -> None:
         text = ast.unparse(node)
         said = f"{what} in {text}" if what not in {"", text} else text
-        self.reader.blind.append((f"{said}, {self._where(node)}", why))
+        self.reader.blind.append(Unreached("", said, why, self._where(node)))
 
     def _made(
         self, name: str, function: object, node: ast.expr, given: list[ast.expr], keywords: Iterable[ast.keyword] = ()

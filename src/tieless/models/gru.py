@@ -66,11 +66,13 @@ class GRULayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         state = x.new_zeros(x.shape[0], self.width)
         states: list[Tensor] = []
-        for seen in nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
+        halves = [2 * self.width, self.width]
+        seen = torch.split(nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0), halves, dim=2)
+        for seen_gates, seen_new in zip(seen[0].unbind(1), seen[1].unbind(1), strict=True):
             known = nn.functional.linear(state, self.weight_hh_l0, self.bias_hh_l0)
-            both = 2 * self.width
-            reset, keep = self.gates(seen[:, :both] + known[:, :both]).chunk(2, dim=1)
-            new = self.act(seen[:, both:] + reset * known[:, both:])
+            known_gates, known_new = torch.split(known, halves, dim=1)
+            reset, keep = self.gates(seen_gates + known_gates).chunk(2, dim=1)
+            new = self.act(seen_new + reset * known_new)
             state = new + keep * (state - new)
             states.append(state)
         return torch.stack(states, 1)

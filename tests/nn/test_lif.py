@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +17,7 @@ from tests.nn.peers import load
 from tieless.errors import RuleTypeError, RuleValueError, SpecError
 from tieless.kernels import membranes, numba_cpu
 from tieless.kernels.membranes import Membrane
-from tieless.nn import LIF
+from tieless.nn import LIF, Activation
 
 STEPS = 12
 RESETS = ("subtract", "zero", "none")
@@ -329,6 +330,16 @@ def test_nothing_but_potentials_is_kept_for_the_backward_pass():
         ):
             LIF(0.9, backward=backward).over_time(x)
         assert sum(kept.values()) == x.numel() * bytes_each
+
+
+def test_a_hook_of_every_module_sees_each_time_step():
+    cell, seen = LIF(0.9), []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, inputs, output: seen.append(type(module)))
+    try:
+        cell.over_time(torch.rand(3, 2, 4))
+    finally:
+        handle.remove()
+    assert seen.count(Activation) == 3
 
 
 def test_a_hook_sees_each_time_step_and_a_method_of_its_own_is_called():

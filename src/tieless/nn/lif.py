@@ -277,9 +277,11 @@ class LIF(nn.Module):
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """True if a module has hooks, or a method of its own in the place of its class's."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return "forward" in vars(module) or any(getattr(module, name) for name in names)
+    """True if hooks see a module's calls, or it has a method of its own in the place of its class's."""
+    kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    return "forward" in vars(module) or any(
+        getattr(module, f"_{kind}") or vars(nn.modules.module)[f"_global_{kind}"] for kind in kinds
+    )
 
 
 def _fits(small: torch.Size, large: torch.Size) -> bool:

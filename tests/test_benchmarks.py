@@ -18,7 +18,7 @@ pytest.importorskip("rich")
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-PERFORMANCE = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs"
 PEERS = {
     "freegrad": "freegrad",
     "snntorch": "snntorch.surrogate",
@@ -180,9 +180,9 @@ def test_a_script_starts_as_a_script():
     assert done.stdout.count("\n") == 1
 
 
-def test_the_page_names_commands_that_exist():
-    page = PERFORMANCE.read_text(encoding="utf-8")
-    commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", page, re.MULTILINE)
+def test_the_pages_name_commands_that_exist():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "performance").glob("*.md")))
+    commands = re.findall(r"^python benchmarks/(\w+)\.py(.*)$", pages, re.MULTILINE)
     # Errors of verdicts and shares of gradients are no times: other pages have them.
     elsewhere = {
         "cluster_faults": "cluster.md",
@@ -192,7 +192,7 @@ def test_the_page_names_commands_that_exist():
     }
     assert {name for name, _ in commands} == set(OPTIONS) - {"interleaved", *elsewhere}
     for name, other in elsewhere.items():
-        assert f"python benchmarks/{name}.py" in PERFORMANCE.with_name(other).read_text(encoding="utf-8")
+        assert f"python benchmarks/{name}.py" in (DOCS / other).read_text(encoding="utf-8")
     for name, options in commands:
         source = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
         assert all(f'"{option}"' in source for option in re.findall(r"--\w+", options))

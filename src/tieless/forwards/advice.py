@@ -64,7 +64,7 @@ TASKS = (
         "a transformer with GELU, with less memory",
         "gelu",
         (Advice("regelu2", "2 bits an element, a step function near the derivative of gelu"), FEW_BITS),
-        "2 bits an element instead of 32; a ViT's activations take 25 % less ([performance](performance.md)). Accuracy after "
+        "2 bits an element instead of 32; a ViT's activations take 25 % less ([performance](performance/memory.md)). Accuracy after "
         "fine-tuning, small ViT and BERT: within 2 points of native ([notebook](notebooks/transformer-memory.md))",
     ),
     Task(

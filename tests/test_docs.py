@@ -96,9 +96,11 @@ def test_the_home_page_leads_to_each_page():
     assert ({page.name for page in docs.glob("*.md")} | NOTEBOOKS.keys()) - linked == {"index.md"}
 
 
-def test_the_pictures_of_the_home_page_are_what_the_code_draws():
-    """If not: python tools/home_pictures.py."""
-    tool = runpy.run_path(str(ROOT / "tools" / "home_pictures.py"))
+@pytest.mark.parametrize("script", ["home_pictures", "diagrams"])
+def test_pictures_are_what_the_code_draws(script, monkeypatch):
+    """If not: python tools/home_pictures.py, python tools/diagrams.py."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    tool = runpy.run_path(str(ROOT / "tools" / f"{script}.py"))
     for name, picture in tool["pictures"]().items():
         assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == picture
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import tieless as tl
 from tests.alone import run_alone
-from tests.deploy.quantised import residual, sequential, spiking
+from tests.deploy.quantised import integers, quantised_input, residual, sequential, spiking, spread, sums_of
 from tieless.deploy import pack
 from tieless.deploy.grids import rounded_grid
 from tieless.errors import DeployError, RuleTypeError
@@ -364,11 +364,73 @@ def test_an_activation_that_draws_is_refused_by_its_name():
 
 
 def test_what_cannot_be_packed_in_integers_says_why():
-    net = nn.Sequential(nn.Linear(4, 8), tl.Activation("sign", "rectangular"), nn.Linear(8, 2))
-    with pytest.raises(
-        DeployError, match=r"^The model cannot be packed in integers: 0: weights of shape \(8, 4\) do not fit"
-    ):
-        pack(net, torch.rand(5, 3, 4), "int8")
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=3), tl.Activation("sign", "rectangular"))
+    with pytest.raises(DeployError, match=r"^The model cannot be packed in integers: 0: padding must be 0 to 2"):
+        pack(net, torch.rand(5, 1, 4, 4), "int8")
+
+
+SIGN = tl.Activation("sign", "rectangular")
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (
+            nn.Sequential(nn.Linear(6, 8), SIGN),
+            "features come first use Conv1d or Conv2d with a kernel of 1",
+        ),
+        (nn.Sequential(SIGN, nn.AvgPool2d(3, 2, 1, count_include_pad=False)), "Train it with count_include_pad=True"),
+        (nn.Sequential(SIGN, nn.AvgPool2d(3, divisor_override=2)), "has a divisor.*Multiply behind the pool"),
+        (nn.Sequential(SIGN, nn.MaxPool2d(3, 2, ceil_mode=True)), r"beyond the border.*Train it with ceil_mode=False"),
+        (nn.Sequential(nn.ConstantPad2d(1, -1.0), nn.Conv2d(2, 2, 3)), "pads by something else than zeros"),
+        (nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(2, 2, 3)), "pads by something else than zeros"),
+        (nn.Sequential(nn.ZeroPad2d(-1), nn.Conv2d(2, 2, 3)), "pads by something else than zeros"),
+        (nn.Sequential(nn.ConstantPad1d(1, 0.0), nn.Flatten()), "takes a value that is padded"),
+        (nn.Sequential(SIGN, nn.ZeroPad2d(1)), "output takes a value that is padded"),
+        (nn.Sequential(nn.ZeroPad2d(1), SIGN), "takes a value that is padded. Pad directly in front of a conv"),
+        (nn.Sequential(nn.ZeroPad2d((1, 0, 0, 0)), nn.Conv2d(2, 2, 3, dilation=2)), "do not differ by a multiple"),
+        (nn.Sequential(nn.Conv2d(2, 2, 4, padding="same", dilation=3), SIGN), "do not differ by a multiple"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_a_refusal_says_what_to_do(net, message):
+    with pytest.raises(DeployError, match=f"^([01]|The) .*{message}"):
+        pack(net, torch.rand(5, 2, 6, 6))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_samples_that_a_norm_makes_0_are_refused_in_integers(gamma):
+    """Behind a gamma of 0 no step of 8 bits is that of a number."""
+    norm = nn.BatchNorm2d(2)
+    norm.weight.data[1] = gamma
+    net = nn.Sequential(norm, nn.Conv2d(2, 2, 3), SIGN, nn.Flatten(), nn.Linear(32, 2))
+    if gamma:
+        pack(net, torch.rand(5, 2, 6, 6), "int8")
+    else:
+        with pytest.raises(DeployError, match=r"^1 takes samples of which a channel is multiplied by 0"):
+            pack(net, torch.rand(5, 2, 6, 6), "int8")
+
+
+def test_a_norm_of_the_samples_is_a_zero_point():
+    """Whole steps of 8 bits in the place of the norm's offset, its factors in the weights; all else is PyTorch's."""
+    torch.manual_seed(0)
+    norm, conv = nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, padding=1)
+    norm.weight.data = torch.tensor([1.3, -0.7, 2.1])
+    norm.bias.data, norm.running_mean = torch.randn(3), torch.rand(3)
+    net = nn.Sequential(norm, conv, SIGN, nn.Flatten(), nn.Linear(8 * 49, 4)).eval().requires_grad_(False)
+    x = torch.rand(50, 3, 7, 7)
+    packed = pack(net, x, "int8")
+    codes, scale = quantised_input(x, x)
+    slope = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    zero = torch.round((norm.bias.double() / slope - norm.running_mean.double()) / scale)
+    scaled = copy.deepcopy(conv)
+    scaled.weight.data = (conv.weight.detach() * (slope / slope.abs().max())[:, None, None]).float()
+    weights, unit = integers(scaled)
+    sums = sums_of(conv, codes + spread(zero, codes), weights)
+    signs = SIGN(sums.float() * spread(unit * (scale * float(slope.abs().max())), sums) + spread(conv.bias, sums))
+    found, _ = packed_activations(packed, x)
+    assert torch.equal(found["2"].float(), signs)
+    assert (signs == net[:3](x)).float().mean() > 0.98
 
 
 def test_an_activation_in_two_places_is_packed():

@@ -18,6 +18,7 @@ from tieless_runtime.paths import PATHS, runnable
 from tieless_runtime.weights import Weight
 
 from tests.alone import run_alone
+from tests.deploy import drawn
 from tests.runtime import layers
 from tests.runtime.networks import small_network, weight
 
@@ -46,6 +47,16 @@ def test_a_product_of_numbers_is_what_the_reference_says(kind, path, data):
     network, samples = data.draw(layers.networks_of_numbers(kind))
     expected = tieless_runtime.evaluate(network, samples)[network.output]
     assert (tieless_runtime.Model(network, path=path)(samples) == expected).all()
+
+
+@settings(max_examples=300)
+@given(network=st.one_of(drawn.networks(), drawn.convolutions()), seed=st.integers(0, 2**32 - 1))
+def test_integer_layers_in_any_order_are_what_the_reference_says(network, seed):
+    """Layers that follow each other in one pass among them, and those that must not."""
+    rng = np.random.default_rng(seed)
+    samples = (rng.standard_normal((4, *network.shape)) * rng.choice([1, 50])).astype(np.float32)
+    expected = tieless_runtime.evaluate(network, samples)[network.output]
+    assert (tieless_runtime.Model(network, path="plain")(samples) == expected).all()
 
 
 @pytest.mark.parametrize("path", HERE)

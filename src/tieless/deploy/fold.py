@@ -50,6 +50,7 @@ from tieless.errors import DeployError
 from tieless.forwards import (
     Forward,
     Heaviside,
+    LeakyRelu,
     Linear as LinearForward,
     Logistic,
     Relu as ReluForward,
@@ -105,6 +106,15 @@ class _Number:
         return replace(self, pending=(*self.pending, *functions))
 
 
+def _flat(line: _Map, shape: tuple[int, ...]) -> _Map:
+    """Line of values that are flattened."""
+    channels, *places = shape
+    factor, offset = (
+        vector.expand(channels).repeat_interleave(math.prod(places)) for vector in (line.factor, line.offset)
+    )
+    return _Map(lambda x: line.function(x.reshape(-1, *shape)).flatten(1), factor, offset)
+
+
 def _finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
@@ -157,7 +167,7 @@ def _whole(real: Tensor, layer: str) -> Tensor:
 
 _SAMPLES = (
     "{} changes samples that are float. With ends='int8' a linear layer or a convolution comes first: "
-    "change the samples before the model, as in its data."
+    "change the samples before the model, as in its data. Only a batch norm, or a factor and an offset, can come before it."
 )
 
 # Kinds that need a value itself, not only what side of a threshold it lies on.
@@ -197,6 +207,7 @@ class Folder:
         self._plain: dict[type[Forward], Callable[[Layer], _Number]] = {
             LinearForward: self._input,
             ReluForward: self._relu,
+            LeakyRelu: lambda layer: self._bent(layer, torch.tensor([layer.settings["forward"].negative_slope])),
             TanhForward: self._tanh,
             Logistic: self._sigmoid,
         }
@@ -377,7 +388,9 @@ class Folder:
     def _integer_product(self, layer: Layer, number: _Number, weights: Tensor) -> _Number:
         scale = self._code_of(number)
         # Codes are what they are; all else becomes integers of 8 bits.
-        if scale is None or self._values[number.source].kind != "code":
+        if self._values[number.source].kind == "float":
+            number, weights, scale = self._samples(layer, number, weights)
+        elif scale is None or self._values[number.source].kind != "code":
             number, scale = self._eight_bits(layer, number)
         last = layer.output == self._last
         ends = last or layer.output in self._first
@@ -391,25 +404,49 @@ class Folder:
         source = self._sum(layer, number.source, grid.weight, None)
         return _Number(source, self._scale_and_bias(grid, scale, bias))
 
+    def _range(self, value: str) -> tuple[tuple[int, int], float]:
+        """Integers of 8 bits that hold a value of the model on the example, and the scale by which they become its numbers."""
+        low, high = self._graph.ranges[value]
+        ends = (-127, 127) if low < 0 else (0, 255)
+        return ends, max(abs(low), abs(high)) / ends[1] or 1.0
+
+    def _samples(self, layer: Layer, number: _Number, weights: Tensor) -> tuple[_Number, Tensor, float]:
+        """Samples in 8 bits, with the weights and the scale that a batch norm of the samples, or a line, needs behind them.
+
+        Its offset becomes a whole number of steps of each channel, a zero point, beside which padding is still 0. What its
+        factors have in common becomes part of the scale, so that weights on a grid stay there.
+        """
+        factor, offset = self._straight(number)
+        if any(isinstance(each, _Pool) for each in number.pending):
+            raise DeployError(_SAMPLES.format(layer.name))
+        if not bool(factor.all()):
+            raise DeployError(
+                f"{layer.name} takes samples of which a channel is multiplied by 0: leave that channel out."
+            )
+        (low, high), scale = self._range(INPUT if number.pending else layer.inputs[0])
+        scale = float(np.float32(scale))
+        source = self._emit(Quantise, layer.name, number.source, scale=scale, low=low, high=high)
+        zero = _whole(offset / (factor * scale), layer.name)
+        if bool(zero.any()):
+            ones = torch.ones_like(zero).numpy()
+            source = self._emit(Affine, layer.name, source, factor=ones, offset=zero.numpy())
+        common = float(factor.abs().max())
+        if bool((factor != common).any()):
+            groups, inputs = layer.settings.get("groups", 1), weights.shape[1]
+            each = (factor / common).reshape(groups, 1, inputs, *(1,) * (weights.dim() - 2))
+            weights = (weights.reshape(groups, -1, *weights.shape[1:]) * each).reshape(weights.shape).float()
+        return _Number(source), weights, scale * common
+
     def _eight_bits(self, layer: Layer, number: _Number) -> tuple[_Number, float]:
         """Number in 8 bits, with a scale that the example's range needs."""
-        low, high = self._graph.ranges[layer.inputs[0]]
-        signed = low < 0
-        ends = (-127, 127) if signed else (0, 255)
-        scale = max(abs(low), abs(high)) / ends[1] or 1.0
-        if self._values[number.source].kind == "float":
-            if number.pending:
-                raise DeployError(_SAMPLES.format(layer.name))
-            scale = float(np.float32(scale))
-            source = self._emit(Quantise, layer.name, number.source, scale=scale, low=ends[0], high=ends[1])
-            return _Number(source), scale
+        ends, scale = self._range(layer.inputs[0])
         if self._code_of(number) is None:
             number = self._computed(number, layer.name)
         ratio = cast("float", self._code_of(number)) / scale
         shift = PLACES - 1 - int(np.floor(np.log2(ratio)))
         if not 0 <= shift <= 62:
             raise DeployError(
-                f"{layer.name} takes numbers up to {max(abs(low), abs(high)):g} on the example, too small or too large for 8 bits."
+                f"{layer.name} takes numbers up to {scale * ends[1]:g} on the example, too small or too large for 8 bits."
             )
         factor = np.array([round(ratio * 2.0**shift)], np.int32)
         return _Number(
@@ -513,13 +550,20 @@ class Folder:
 
     def _flatten(self, layer: Layer) -> _Number:
         number = self._input(layer)
-        if any(not isinstance(each, _Map) or not each.is_scale for each in number.pending):
+        value = self._values[number.source]
+        maps = [each for each in number.pending if isinstance(each, _Map)]
+        if self._fraction is not None and value.kind == "float" and len(maps) == len(number.pending):
+            number = _Number(number.source, tuple(_flat(each, value.shape) for each in maps))
+        elif any(not isinstance(each, _Map) or not each.is_scale for each in number.pending):
             number = self._computed(number, layer.name)
         return replace(number, source=self._emit(Flatten, layer.name, number.source))
 
     def _prelu(self, layer: Layer) -> _Number:
+        return self._bent(layer, cast("Tensor", layer.settings["slope"]).detach())
+
+    def _bent(self, layer: Layer, slope: Tensor) -> _Number:
+        """Number itself where it is not negative, else a multiple of it."""
         number = self._computed(self._input(layer), layer.name)
-        slope = cast("Tensor", layer.settings["slope"]).detach()
         if self._fraction is None:
             return _Number(self._emit(Prelu, layer.name, number.source, slope=slope.numpy(), shift=0))
         slopes = _whole(slope.double() * 2**PLACES, layer.name).numpy()

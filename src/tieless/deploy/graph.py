@@ -67,12 +67,14 @@ class Seen:
             as one; ``"steps"`` for a list of time steps, ``"step"`` for one of them.
         times: Number of time steps, 1 without any.
         index: Time step of a ``"step"``.
+        padding: Number of zeros on both sides of each dimension of places, around the value; empty for none.
     """
 
     name: str
     layout: str = "plain"
     times: int = 1
     index: int = 0
+    padding: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ class Reader:
                 f"A model with one input and one output is packed, got {len(self._inputs)} and {len(self._outputs)}."
             )
         last = next(node for node in self._graph.nodes if node.name == self._outputs[0])
-        if last not in self.seen or self.seen[last].layout != "plain":
+        if last not in self.seen or self.value(last, "The output").layout != "plain":
             raise DeployError("The model must return one value per sample, not one per time step.")
         found = {seen.name: ranges[node.name] for node, seen in self.seen.items() if node.name in ranges}
         return Graph(tuple(self._example.shape[1:]), self.layers, self.seen[last].name, found)
@@ -293,12 +295,14 @@ class Reader:
         if call.left is not None:
             self._states[call.left] = layer
 
-    def value(self, node: fx.Node, user: str) -> Seen:
-        """Value that a node makes, for the layer ``user``."""
+    def value(self, node: fx.Node, user: str, *, padded: bool = False) -> Seen:
+        """Value that a node makes, for the layer ``user``, which takes zeros around it if ``padded``."""
         if node not in self.seen:
             raise DeployError(
                 f"{user} takes {node.name}, which depends on no sample or is the state of a cell: no packed network can do that."
             )
+        if self.seen[node].padding and not padded:
+            raise DeployError(f"{user} takes a value that is padded. Pad directly in front of a convolution.")
         return self.seen[node]
 
     def add(self, node: fx.Node, kind: str, name: str, inputs: Sequence[Seen], **settings: Any) -> None:
@@ -323,7 +327,7 @@ class Reader:
             where = f" in {path}" if path else ""
             raise DeployError(
                 f"No packed network can do {operator}{where}. Steps and signs are packed as tieless.Activation; between them, "
-                "linear layers, convolutions, batch norm, pooling, PReLU and ReLU, sums, joining, flattening, and LIF.over_time."
+                "linear layers, convolutions and zeros around them, batch norm, pooling, ReLU, PReLU and LeakyReLU, sums, joining, flattening, and LIF.over_time."
             )
         read(self, node, path or node.name)
         made = node.meta["val"]

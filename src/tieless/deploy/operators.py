@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from tieless.deploy.graph import Graph, Layer, Reader, Seen, operator_of
 from tieless.errors import DeployError, TielessError
@@ -50,35 +52,78 @@ def _weights(reader: Reader, argument: object, path: str) -> Tensor:
     return found
 
 
+def _pad(reader: Reader, node: fx.Node, path: str) -> None:
+    settings = reader.settings(node)
+    x, sizes = cast("fx.Node", node.args[0]), cast("list[int]", settings["pad"])
+    seen, places = reader.value(x, path, padded=True), len(_shape(x)) - 2
+    # The last dimension comes first.
+    sides = list(zip(sizes[::2], sizes[1::2], strict=True))[::-1]
+    sides = [(0, 0)] * (places - len(sides)) + sides
+    if settings.get("mode", "constant") != "constant" or settings["value"] or len(sides) > places or min(sizes) < 0:
+        raise DeployError(
+            f"{path} pads by something else than zeros around places, which are packed in front of a convolution."
+        )
+    if seen.layout == "time":
+        raise DeployError(
+            f"{path} pads a value with time steps. Fold them into the batch before, as for the convolution behind."
+        )
+    before = seen.padding or ((0, 0),) * places
+    reader.alias(node, replace(seen, padding=_added(before, sides)))
+
+
+def _added(first: Iterable[tuple[int, int]], second: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((a + c, b + d) for (a, b), (c, d) in zip(first, second, strict=True))
+
+
+def _evened(
+    weights: Tensor, sides: Sequence[tuple[int, int]], dilation: Sequence[int], path: str
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Weights with zeros on one side, so that as much padding on both sides makes the same sums; and that padding."""
+    zeros: list[int] = []
+    for (before, after), spread in zip(sides, dilation, strict=True):
+        if (before - after) % spread:
+            raise DeployError(
+                f"{path} pads {before} and {after}, which do not differ by a multiple of its dilation: pad both sides alike."
+            )
+        lack = (before - after) // spread
+        zeros = [max(0, -lack), max(0, lack), *zeros]
+    return (F.pad(weights, zeros) if any(zeros) else weights), tuple(max(side) for side in sides)
+
+
 def _conv(reader: Reader, node: fx.Node, path: str) -> None:
     x, weight, bias, stride, padding, dilation, groups = reader.parts(node)
-    weights = _weights(reader, weight, path)
+    weights, seen = _weights(reader, weight, path), reader.value(x, path, padded=True)
     dims = weights.dim() - 2
+    dilation = _sizes(dilation, dims)
     if isinstance(padding, str):
-        reach = [d * (k - 1) for d, k in zip(_sizes(dilation, dims), weights.shape[2:], strict=True)]
-        if padding == "same" and any(r % 2 for r in reach):
-            raise DeployError(
-                f"{path} pads one side more than the other, which no packed network can do. Pad explicitly."
-            )
-        padding = [r // 2 for r in reach] if padding == "same" else [0] * dims
+        reach = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, weights.shape[2:], strict=True)]
+        sides = [(r // 2, r - r // 2) for r in reach]
+    else:
+        sides = [(size, size) for size in _sizes(padding, dims)]
+    weights, padding = _evened(weights, _added(sides, seen.padding or ((0, 0),) * dims), dilation, path)
     reader.add(
         node,
         "product",
         path,
-        [reader.value(x, path)],
+        [seen],
         weight=weights,
         bias=reader.constant(bias),
         stride=_sizes(stride, dims),
-        padding=_sizes(padding, dims),
-        dilation=_sizes(dilation, dims),
+        padding=padding,
+        dilation=dilation,
         groups=groups,
     )
 
 
 def _linear(reader: Reader, node: fx.Node, path: str) -> None:
     x, weight, bias = reader.parts(node)
-    weights = _weights(reader, weight, path)
-    reader.add(node, "product", path, [reader.value(x, path)], weight=weights, bias=reader.constant(bias))
+    weights, seen = _weights(reader, weight, path), reader.value(x, path)
+    if len(_shape(x)) != (3 if seen.layout == "time" else 2):
+        raise DeployError(
+            f"{path} is a linear layer over the last dimension of {_shape(x)}, which no packed network can do. "
+            "For samples whose features come first use Conv1d or Conv2d with a kernel of 1; or flatten."
+        )
+    reader.add(node, "product", path, [seen], weight=weights, bias=reader.constant(bias))
 
 
 def _batch_norm(reader: Reader, node: fx.Node, path: str) -> None:
@@ -102,24 +147,32 @@ def _batch_norm(reader: Reader, node: fx.Node, path: str) -> None:
 
 
 def _max_pool(reader: Reader, node: fx.Node, path: str) -> None:
-    x, kernel, stride, padding, dilation, ceil_mode = reader.parts(node)
-    if ceil_mode:
-        raise DeployError(f"{path} pools windows beyond the border (ceil_mode), which no packed network can do.")
-    _pool(reader, node, path, "max_pool", x, kernel=kernel, stride=stride or kernel, padding=padding, dilation=dilation)
+    x, kernel, stride, padding, dilation, ceil = reader.parts(node)
+    windows = {"kernel": kernel, "stride": stride or kernel, "padding": padding, "dilation": dilation}
+    _pool(reader, node, path, "max_pool", x, ceil=ceil, **windows)
 
 
 def _mean_pool(reader: Reader, node: fx.Node, path: str) -> None:
-    x, kernel, stride, padding, ceil_mode, count_include_pad, *divisor = reader.parts(node)
-    if ceil_mode or (any(_sizes(padding, 1)) and not count_include_pad) or any(divisor):
+    x, kernel, stride, padding, ceil, count_include_pad, *divisor = reader.parts(node)
+    if any(divisor):
+        raise DeployError(f"{path} has a divisor, which no packed network can do. Multiply behind the pool.")
+    if any(_sizes(padding, 1)) and not count_include_pad:
         raise DeployError(
-            f"{path} has ceil_mode, count_include_pad=False or a divisor, which no packed network can do."
+            f"{path} divides by fewer numbers at the border (count_include_pad=False), which no packed network can do. "
+            "Train it with count_include_pad=True, or without padding."
         )
-    _pool(reader, node, path, "mean_pool", x, kernel=kernel, stride=stride or kernel, padding=padding)
+    _pool(reader, node, path, "mean_pool", x, ceil=ceil, kernel=kernel, stride=stride or kernel, padding=padding)
 
 
-def _pool(reader: Reader, node: fx.Node, path: str, kind: str, x: Any, **windows: Any) -> None:
+def _pool(reader: Reader, node: fx.Node, path: str, kind: str, x: Any, *, ceil: bool, **windows: Any) -> None:
     dims = 1 if "1d" in str(node.target) else 2
     sizes = {name: _sizes(size, dims) for name, size in windows.items()}
+    reach = [d * (k - 1) + 1 for d, k in zip(sizes.get("dilation", (1,) * dims), sizes["kernel"], strict=True)]
+    fits = zip(_shape(x)[-dims:], sizes["padding"], reach, sizes["stride"], _shape(node)[-dims:], strict=True)
+    if ceil and any((size + 2 * pad - long) // step + 1 != made for size, pad, long, step, made in fits):
+        raise DeployError(
+            f"{path} pools windows beyond the border (ceil_mode), which no packed network can do. Train it with ceil_mode=False."
+        )
     reader.add(node, kind, path, [reader.value(x, path)], **sizes)
 
 
@@ -165,7 +218,7 @@ def _binary(reader: Reader, node: fx.Node, path: str) -> None:
     operator = operator_of(node)
     if rest and rest[0] != 1:
         raise DeployError(f"{path} has an alpha or a rounding_mode, which no packed network can do.")
-    seen = [reader.seen[each] for each in (first, second) if isinstance(each, fx.Node) and each in reader.seen]
+    seen = [reader.value(each, path) for each in (first, second) if isinstance(each, fx.Node) and each in reader.seen]
     if len(seen) == 2:
         if operator not in ("add", "add_"):
             raise DeployError(f"No packed network can do {operator} of two values in {path}: sums are.")
@@ -197,6 +250,11 @@ def _prelu(reader: Reader, node: fx.Node, path: str) -> None:
     slope = reader.constant(node.args[1])
     assert slope is not None
     reader.add(node, "prelu", path, [reader.value(cast("fx.Node", node.args[0]), path)], slope=slope)
+
+
+def _leaky_relu(reader: Reader, node: fx.Node, path: str) -> None:
+    x, slope = reader.parts(node)
+    reader.add(node, "prelu", path, [reader.value(x, path)], slope=torch.tensor([float(slope)]))
 
 
 def _elementwise(kind: str) -> Callable[[Reader, fx.Node, str], None]:
@@ -298,6 +356,8 @@ OPERATORS: dict[str, Callable[[Reader, fx.Node, str], None]] = {
     **dict.fromkeys(("flatten", "view", "reshape", "unflatten", "_unsafe_view", "squeeze"), _reshape),
     **dict.fromkeys(("expand", "repeat"), _expand),
     **dict.fromkeys(("mean", "sum"), _mean),
+    **dict.fromkeys(("leaky_relu", "leaky_relu_"), _leaky_relu),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     **{kind: _elementwise(kind) for kind in ("relu", "tanh", "sigmoid")},
     "relu_": _elementwise("relu"),
     "batch_norm": _batch_norm,

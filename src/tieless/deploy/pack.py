@@ -79,9 +79,9 @@ def pack(model: nn.Module, example: Tensor, ends: Ends = "float", *, weight_bits
     8 bits times a scale. All others stay float, and ``kept_float`` names them with the reason.
 
     Args:
-        model: Model with one input and one output, made of linear layers, convolutions in one or two dimensions, batch
-            norm, ``Activation`` with a step function, pooling, PReLU, ReLU, sums, joining, flattening, and
-            ``LIF.over_time``.
+        model: Model with one input and one output, made of linear layers, convolutions in one or two dimensions and
+            zeros padded in front of them, batch norm, ``Activation`` with a step function, pooling, PReLU, LeakyReLU,
+            ReLU, sums, joining, flattening, and ``LIF.over_time``.
         example: Batch of samples, ``(n, ...)``. Its range is that of the integers with ``ends="int8"``.
         ends: ``"float"`` keeps first and last layer in float32. ``"int8"`` rounds their weights and inputs to 8 bits,
             and all numbers between layers to a fixed point: the whole network is integer, and exact everywhere.

@@ -60,6 +60,8 @@ def test_changed_sources_have_other_outputs():
     before, after = notebook("1 + 1"), notebook("1 + 2")
     TOOL["normalise"](before)
     assert before.metadata.tieless.outputs_of == TOOL["digest"](before) != TOOL["digest"](after)
+    before.cells[0].source += " Words compute nothing."
+    assert before.metadata.tieless.outputs_of == TOOL["digest"](before)
 
 
 def test_what_changes_with_each_run_is_not_stored():
@@ -82,13 +84,14 @@ def test_a_path_of_the_machine_is_refused():
 
 def test_a_page_has_outputs_figures_and_links():
     made = notebook("# Figure: A line.\nplot()", "print(2)")
-    drawn = '<svg><style></style><path style="stroke: #1d6fb8"/><text style="font-size: 10px">z</text></svg>'
+    drawn = '<svg><style></style><path style="stroke: #1d6fb8"/><text style="font-size: 10px">z</text><image/></svg>'
     made.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/svg+xml": drawn})]
     made.cells[2].outputs = [nbformat.v4.new_output("stream", text="2\n")]
     text, figures = TOOL["page"](made, "line")
     (figure,) = figures.values()
     assert list(figures) == ["line-1.svg"]
-    dark = r'@media \(prefers-color-scheme: dark\){(.*)}</style><path style="stroke: #1d6fb8"/><text style="(.*?); font'
+    inverted = "@media (prefers-color-scheme: dark){image{filter:invert(1)}}"
+    dark = rf'@media \(prefers-color-scheme: dark\){{(.*)}}{re.escape(inverted)}</style><path style="stroke: #1d6fb8"/><text style="(.*?); font'
     rules, text_colour = re.search(dark, figure).groups()
     assert '[style*="stroke: #1d6fb8"]{stroke:#' in rules
     assert f'[style*="{text_colour}"]{{fill:#' in rules

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "notebooks"
 PAGES = ROOT / "docs" / "notebooks"
 SVG = "image/svg+xml"
+INVERTED = "@media (prefers-color-scheme: dark){image{filter:invert(1)}}"
 
 
 def read(path: Path) -> NotebookNode:
@@ -35,8 +36,8 @@ def read(path: Path) -> NotebookNode:
 
 
 def digest(notebook: NotebookNode) -> str:
-    """The hash of what a notebook says and computes: its cells without their outputs."""
-    cells = "\0".join(f"{cell.cell_type} {cell.source}" for cell in notebook.cells)
+    """The hash of what a notebook computes: its code. Text can change without it."""
+    cells = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     return hashlib.sha256(cells.encode()).hexdigest()
 
 
@@ -95,8 +96,12 @@ def run(names: list[str]) -> None:
 
 
 def on_page(figure: str) -> str:
-    """A figure of a notebook that follows the theme of the site. Matplotlib does not write that a text is black."""
-    return themed(re.sub(r'<text style="(?![^"]*fill)', '<text style="fill: #000000; ', figure))
+    """A figure of a notebook that follows the theme of the site: images, which are gray by matplotlibrc, are inverted where it is dark.
+
+    Matplotlib does not write that a text is black.
+    """
+    figure = themed(re.sub(r'<text style="(?![^"]*fill)', '<text style="fill: #000000; ', figure))
+    return figure.replace("</style>", f"{INVERTED}</style>", 1) if "<image" in figure else figure
 
 
 def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, str]]:

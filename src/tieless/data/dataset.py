@@ -23,6 +23,11 @@ class Dataset:
         train_y, test_y: Labels, int64 in ``0 .. classes - 1``: ``(n,)``, or ``(n, context)`` with one for each position
             of a sample.
         classes: Number of classes.
+    Example:
+        >>> from tieless.data import load
+        >>> digits = load("digits", seed=0)
+        >>> digits.name, digits.classes, digits.train_x.shape[1:]
+        ('digits', 10, torch.Size([64]))
     """
 
     name: str

@@ -24,6 +24,10 @@ class Anneal(RuleSchedule):
         rule: Rule with the parameters of step 0.
         ends: Parameters that change, each with its name, its first and its last value.
         steps, curve, stages: Arguments of ``anneal``.
+    Example:
+        >>> schedule = tl.anneal("atan", {"width": 1.0}, {"width": 0.5}, steps=10)
+        >>> schedule.ends, schedule.steps
+        ((('width', 1.0, 0.5),), 10)
     """
 
     rule: Rule

@@ -93,6 +93,12 @@ class Chain(Rule):
         rules: Rules of the chain, at least two, none of them a chain.
     Raises:
         RuleTypeError: there are fewer than two rules, or one of them is no rule.
+    Example:
+        >>> chain = tl.rule("full_jam >> gated")
+        >>> str(chain), len(chain.rules)
+        ('full_jam >> gated', 2)
+        >>> chain == tl.FullJam() >> tl.Gated()
+        True
     """
 
     rules: tuple[Rule, ...]

@@ -111,6 +111,10 @@ class Claim:
         where: Fields of a trial and the values that pick cells; an empty one picks all cells that have both sides.
         chosen: True to take each rule at the learning rate that the study chose for it on validation data.
         label: Name in a report, such as ``"Claim 4"``.
+    Example:
+        >>> claim = Claim(candidate="full_jam", relation="non-inferior to", baseline="tied", margin=1.0)
+        >>> str(claim)
+        'full_jam is non-inferior to tied by 1 point'
     """
 
     candidate: str

@@ -121,6 +121,11 @@ class Trial:
     Raises:
         SpecError, RuleValueError, RuleTypeError: a spec is not valid.
         StudyError: another field is out of range or of the wrong type.
+    Example:
+        >>> from tieless.study import load_study
+        >>> trial = load_study("quickstart").trials[0]
+        >>> trial.forward, trial.backward, trial.seed
+        ('relu', 'tied', 0)
     """
 
     data: str

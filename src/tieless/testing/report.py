@@ -32,6 +32,11 @@ class RuleReport:
     Args:
         rule, forward: Specs of the rule and of the forward that it was joined with.
         checks: Results in the order of checking.
+    Example:
+        >>> from tieless.testing import check_rule
+        >>> report = check_rule("rectangular(-0.5, 0.5)")
+        >>> report.rule, report.checks[0].name
+        ('rectangular(-0.5, 0.5)', 'spec')
     """
 
     rule: str

@@ -27,10 +27,12 @@ class Cluster:
     Args:
         log: File for what they print.
         environment: Variables that they get beside those of this process.
+        protocol: Protocol of their connections, ``tcp`` or ``tls``.
     """
 
-    def __init__(self, log: Path, environment=()) -> None:
+    def __init__(self, log: Path, environment=(), protocol="tcp") -> None:
         self._log = log
+        self._protocol = protocol
         self._environment = dict(environment)
         self._port = free_port()
         self.scheduler = None
@@ -38,11 +40,13 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return f"tcp://{HOST}:{self._port}"
+        return f"{self._protocol}://{HOST}:{self._port}"
 
     def start_scheduler(self):
         """Start the scheduler, and wait until it listens, which takes seconds."""
-        self.scheduler = self._start("scheduler", "--host", HOST, "--port", str(self._port))
+        self.scheduler = self._start(
+            "scheduler", "--host", HOST, "--port", str(self._port), "--protocol", self._protocol
+        )
         wait_for(self._listens)
 
     def _listens(self) -> bool:

@@ -1,6 +1,7 @@
 """Runs on a Dask cluster of separate processes: nothing is lost, and nothing is run twice to another number."""
 
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tieless.study import DaskPool, Epoch, Finished, Notice, Retried, Store, loa
 from tieless.study.running.training import run_trial
 
 pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 
 
 @pytest.fixture
@@ -97,6 +99,65 @@ def test_what_is_no_address_is_one_line_and_makes_no_client(monkeypatch, address
     monkeypatch.setattr("distributed.Client", None)
     with pytest.raises(StudyError, match=rf"^No Dask scheduler answers at {address}: [^\n]*\.$"):
         DaskPool(address)
+
+
+def openssl(*words, folder):
+    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)  # noqa: S607  wherever it is
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Settings of Dask for certificates that were made as the page on clusters makes them."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not on this machine")
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    new = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", folder=folder)
+    openssl("req", *new, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=node", folder=folder)
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+    openssl("x509", "-req", "-in", "node.csr", *signed, "-out", "node.pem", folder=folder)
+    keys = {"ca-file": str(folder / "ca.pem")}
+    for role in ("scheduler", "worker", "client"):
+        keys |= {f"{role}.cert": str(folder / "node.pem"), f"{role}.key": str(folder / "node.key")}
+    return {f"distributed.comm.tls.{name}": value for name, value in keys.items()}
+
+
+def test_a_study_runs_on_a_cluster_with_certificates(certificates, tmp_path):
+    variables = {
+        f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": value for name, value in certificates.items()
+    }
+    cluster = clusters.Cluster(tmp_path / "cluster.log", variables, protocol="tls")
+    study = fakes.make_study("learning_rate=0.1", "seeds=0", "backward=tied")
+    try:
+        cluster.start_scheduler()
+        cluster.start_worker()
+        with dask.config.set(certificates):
+            assert run(study, tmp_path / "out", pool=DaskPool(cluster.address, run_trial=fakes.quick)).done == 1
+    finally:
+        cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "problem"),
+    [
+        ("ca-file", None, "distributed.comm.tls.ca-file of Dask is not set"),
+        ("client.cert", None, "distributed.comm.tls.client.cert of Dask is not set"),
+        ("client.cert", "absent.pem", "client.cert of Dask names absent.pem, and there is no such file"),
+        ("client.key", "ca.key", "cannot be used: .*KEY_VALUES_MISMATCH"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_certificates_is_one_line_and_makes_no_client(
+    certificates, monkeypatch, tmp_path, setting, name, problem
+):
+    monkeypatch.setattr("distributed.Client", None)
+    value = str(tmp_path / "tls" / name) if name == "ca.key" else name
+    with (
+        dask.config.set(certificates | {f"distributed.comm.tls.{setting}": value}),
+        pytest.raises(StudyError, match=rf"^tls://127\.0\.0\.1:1 needs certificates[^\n]*{problem}[^\n]*\.$"),
+    ):
+        DaskPool("tls://127.0.0.1:1")
 
 
 def test_stages_of_a_trial_on_a_cluster_lose_no_epoch_but_the_one_that_died(cluster, tmp_path, monkeypatch):

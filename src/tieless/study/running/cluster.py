@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, cast
 
+from tieless._files import is_file
 from tieless._imports import try_import
 from tieless.data.loading import files
 from tieless.errors import DataError, StudyError
@@ -101,7 +103,7 @@ class DaskPool:
         code: Code of the user's own that the workers import first: ``Study.code``, which has its sources.
     Raises:
         MissingExtraError: ``distributed`` is not installed.
-        StudyError: no scheduler answers at the address.
+        StudyError: no scheduler answers at the address, or there are no certificates for it.
     """
 
     def __init__(
@@ -132,12 +134,41 @@ class DaskPool:
         self._looked = 0.0
         self._said = ""
         self._refused_since = math.inf
+        self._check_certificates()
         try:
             # A client that fails on its address waits for itself when it is deleted, and complains.
             self._distributed.comm.resolve_address(address)
             self._client: Any = self._connect()
         except (OSError, ValueError) as error:
             raise StudyError(f"No Dask scheduler answers at {address}: {_first_line(error)}.") from None
+
+    def _check_certificates(self) -> None:
+        """Raise an error if the address needs certificates and Dask's settings have none that can be read."""
+        if not self._address.startswith("tls://"):
+            return
+        security = self._distributed.Security()
+        names = {
+            "ca-file": security.tls_ca_file,
+            "client.cert": security.tls_client_cert,
+            "client.key": security.tls_client_key,
+        }
+        for setting, file in names.items():
+            if not file:
+                if setting == "client.key":  # it may be in the file of the certificate
+                    continue
+                problem = "is not set"
+            elif "\n" not in file and not is_file(Path(file)):  # Dask takes the certificate itself as well
+                problem = f"names {file}, and there is no such file"
+            else:
+                continue
+            raise StudyError(f"{self._address} needs certificates: distributed.comm.tls.{setting} of Dask {problem}.")
+        try:
+            security.get_connection_args("client")
+        except OSError as error:
+            raise StudyError(
+                f"{self._address} needs certificates, and those of distributed.comm.tls cannot be used:"
+                f" {_first_line(error)}."
+            ) from None
 
     def _connect(self) -> Any:
         with warnings.catch_warnings():

@@ -70,8 +70,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for a name that does not exist: the given name, the nearest that exists, all that exist."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {kind} {shown(name)}.{hint} There are: {', '.join(names) or 'none'}."
+    hint = f" Did you mean {shown(near[0])}?" if near else ""
+    there = ", ".join(shown(one)[1:-1] for one in names)
+    return f"Unknown {kind} {shown(name)}.{hint} There are: {there or 'none'}."
 
 
 def snake_case(definition: Any) -> str:

@@ -199,3 +199,13 @@ def test_runs_that_did_not_come_to_their_end_are_left_out_and_counted(tmp_path, 
     apart = Columns.parse(f"rule=method,seed=run,value=f1,cell={column}")
     named = Runs.read(table(tmp_path, [(*row, others[0]) for row in rows_of()], ("method", "run", "f1", column)), apart)
     assert (own.unfinished, named.unfinished, len(named.runs)) == (0, 0, len(own.runs))
+
+
+def test_a_name_that_is_not_there_is_one_short_line_whatever_the_names_are(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text(f'rule,value\n"a\nb",1\n{"x" * 3000},2\n', encoding="utf-8")
+    runs = Runs.read(file, Columns("rule", "value"))
+    with pytest.raises(StudyError) as refused:
+        ask_table(runs, "none is superior to x by 1")
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300

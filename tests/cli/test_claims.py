@@ -121,6 +121,17 @@ def test_a_plan_says_what_its_claims_can_show_and_so_does_the_run():
     assert invoke("plan", "paper/none").exit_code == 2
 
 
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("more", ["", ", extend: [0.001, 1.0]"])
+def test_a_plan_says_how_learning_rates_will_be_chosen(more):
+    text = Path("choosing.yaml").read_text(encoding="utf-8")
+    Path("choosing.yaml").write_text(re.sub("(?<=choose: {).*(?=})", f"validation: 0.1, seeds: [100, 101]{more}", text))
+    told = invoke("plan", "choosing.yaml").output
+    assert re.search("are chosen first: [0-9]+ runs, under seeds 100, 101, by 10 % of the training samples", told)
+    assert ("from 0.001 to 1." in told) == bool(more)
+    assert "are chosen" not in invoke("plan", "claiming.yaml").output
+
+
 def test_a_question_by_itself_says_so_and_one_of_the_study_is_judged_among_its_others(folder):
     alone = invoke("ask", folder, "constant is non-inferior to tied by 2 points").output
     assert "is shared by 1 comparison." in alone

@@ -162,6 +162,30 @@ def summary(made: Sequence[Choice]) -> str:
     return f"{len(made)} learning rate{'' if len(made) == 1 else 's'} chosen{told and ': '}{told}."
 
 
+def way(choose: Choose, runs: int) -> str:
+    """Sentences about how learning rates will be chosen.
+
+    Args:
+        choose: Settings of the choice.
+        runs: Number of the choosing runs that come first.
+    Example:
+        >>> way(Choose(0.1, (100,), epochs=2), 12)
+        'Learning rates are chosen first: 12 runs, under seed 100, 2 epochs each, by 10 % of the training samples.'
+    """
+    seeds = f"seed{'' if len(choose.seeds) == 1 else 's'} {', '.join(map(str, choose.seeds))}"
+    length = "" if choose.epochs is None else f", {choose.epochs} epoch{'' if choose.epochs == 1 else 's'} each"
+    told = (
+        f"Learning rates are chosen first: {runs} runs, under {seeds}{length},"
+        f" by {100 * choose.validation:g} % of the training samples."
+    )
+    if choose.extend is not None:
+        low, high = choose.extend
+        told += f" Where the best rate is at an end of a cell's rates, more are tried, from {low:g} to {high:g}."
+    if choose.confirm:
+        told += " What was chosen is confirmed by runs as long as the final ones."
+    return told
+
+
 def pilots(asked: Iterable[Trial], choose: Choose) -> list[Trial]:
     """Choosing runs that come first: each requested cell, at each of its rates, under the seeds of ``choose``."""
     asked = list(asked)

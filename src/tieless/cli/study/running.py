@@ -36,6 +36,7 @@ from tieless.study import (
     load_table,
     run,
 )
+from tieless.study.choose import way
 from tieless.study.results.store import FILE as STORE
 from tieless.study.running.workers import set_workers
 
@@ -242,6 +243,8 @@ def _plan(
     foreseen = foresee(found, results, sd=sd, test_samples=_test_samples())
     for one in foreseen:
         console.print(Text.assemble((f"{one.claim}: ", "bold"), claim_words.foresight(one)), soft_wrap=True)
+    if found.choose is not None:
+        console.print(Text(way(found.choose, len(found.trials))), soft_wrap=True)
     shared = f"The {foreseen[0].family} comparisons share one error rate; seeds that are added later are further looks."
     console.print(Text(shared), soft_wrap=True)
 

@@ -235,6 +235,42 @@ def test_integers_are_scaled_added_and_bent_in_one_pass(turned):
     assert len(plan.Plan(network, "plain").steps) == 3
 
 
+CHANNELS = 70
+RESCALED = (Rescale, {"factor": np.int32([3]), "shift": 1, "low": -400, "high": 500})
+AFFINE = (Affine, {"factor": np.arange(-35, 35, dtype=np.int32), "offset": np.arange(70, dtype=np.int32)})
+OFFSET = (Affine, {"factor": np.ones(70, np.int32), "offset": np.arange(-40, 30, dtype=np.int32)})
+FLOATS = (Affine, {"factor": np.ones(CHANNELS, np.float32), "offset": np.full(CHANNELS, 0.5, np.float32)})
+BENT = (Prelu, {"slope": np.arange(70, dtype=np.int32), "shift": 3})
+SKIPPED = (Add, {})
+
+
+@pytest.mark.parametrize(
+    ("operations", "passes"),
+    [
+        ((AFFINE,), 1),
+        ((AFFINE, BENT), 1),
+        ((AFFINE, SKIPPED, BENT), 1),
+        ((AFFINE, OFFSET), 2),
+        ((RESCALED, OFFSET, SKIPPED), 1),
+        ((BENT, BENT), 2),
+        ((BENT, SKIPPED), 2),
+        ((RESCALED, AFFINE), 2),
+        ((RESCALED, FLOATS), 2),
+        ((RESCALED, BENT, RESCALED), 2),
+    ],
+)
+def test_integers_are_one_pass_only_where_the_order_is_that_of_the_pass(operations, passes):
+    made = layers.Builder((CHANNELS, 3, 3))
+    made.add(Quantise, scale=1.0, low=-127, high=127)
+    for cls, given_ in operations:
+        before = made.operations[-1].output
+        made.add(cls, *((before, "v0") if cls is Add else ()), **given_)
+    images = np.random.default_rng(0).integers(-127, 128, (5, CHANNELS, 3, 3)).astype(np.float32)
+    expected = tieless_runtime.evaluate(made.network, images)[made.network.output]
+    assert (tieless_runtime.Model(made.network)(images) == expected).all()
+    assert len(plan.Plan(made.network, "plain").steps) == 1 + passes
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_an_integer_and_a_code_are_added(turned):
     steps = {"thresholds": np.zeros((1, 64), np.int32), "direction": np.ones(64, np.int8), "low": -1, "step": 2}

@@ -1,5 +1,7 @@
 """``tieless export``: files of a packed network, and one line for what cannot be exported."""
 
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -83,3 +85,11 @@ def test_a_file_that_is_none_is_one_line(tmp_path):
         assert result.exit_code == 2
         assert message in result.output
         assert result.output.count("\n") == 1
+
+
+def test_without_the_extra_one_line_says_what_to_install(path, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tieless_runtime", None)
+    result = invoke(path, "--to", "onnx", "--out", tmp_path / "net.onnx")
+    assert result.exit_code == 2
+    assert result.output.count("\n") == 1
+    assert "pip install ./runtime '.[deploy]' in a clone" in result.output

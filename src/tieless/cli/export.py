@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from tieless._files import write_whole
+from tieless._imports import try_import
 from tieless.cli.terminal import say
 from tieless.errors import DeployError
 
@@ -31,6 +33,9 @@ def export(file: Path, target: str, out: Path, name: str | None, pixel: tuple[fl
     (pack with ends="int8"). ONNX: standard operators, for any packed network.
     """
     # The extra `deploy` is needed by this command alone.
+    with try_import("deploy") as deploy_extra:
+        import_module("tieless_runtime")
+    deploy_extra.check()
     from tieless_runtime import PackedError, read  # noqa: PLC0415
 
     from tieless.deploy import to_c, to_onnx  # noqa: PLC0415

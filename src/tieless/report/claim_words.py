@@ -134,9 +134,16 @@ def foresight(found: Foresight) -> str:
     )
     if found.seeds < LEAST_PAIRS:
         return f"{cells}: no verdict, which needs {LEAST_PAIRS} pairs"
-    shown = f"a median {found.distance:.3g} {unit} from its margin" if found.distance is not None else "a median"
-    spread = "" if found.sd is None else f"{found.sd:.3g} {unit}, "
-    parts = [f"{cells}: {shown} is shown with a probability of 80 % (standard deviation {spread}{found.source})"]
+    if found.sd is None:
+        shown = f"what it can show is unknown, as the standard deviation is {found.source}"
+    elif found.distance is None:
+        shown = "no difference can be shown with so few seeds"
+    else:
+        shown = (
+            f"a median {found.distance:.3g} {unit} from its margin is shown with a probability of 80 % (standard deviation "
+            f"{found.sd:.3g} {unit}, {found.source})"
+        )
+    parts = [f"{cells}: {shown}"]
     if not found.can_hold:
         left, allowed = (words.whole(100 * part) for part in (found.excess, found.claim.tolerance))
         parts.append(

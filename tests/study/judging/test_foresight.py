@@ -54,7 +54,8 @@ def test_the_standard_deviation_is_that_of_the_folder_or_of_the_test_samples_and
     assert "assumed: that of 400 test samples at 90 % alone" in claim_words.foresight(assumed)
     unknown = foresee(study)[0]
     assert (unknown.sd, unknown.distance) == (None, None)
-    assert "not known: say it with --sd" in claim_words.foresight(unknown)
+    says = "1 cell of 10 seeds: what it can show is unknown, as the standard deviation is not known: say it with --sd"
+    assert claim_words.foresight(unknown).startswith(says)
 
 
 def test_few_seeds_and_rates_to_choose_are_foreseen_too():
@@ -62,4 +63,6 @@ def test_few_seeds_and_rates_to_choose_are_foreseen_too():
     assert [one.distance for one in few] == [None] * 3
     assert claim_words.foresight(few[0]) == "1 cell of 3 seeds: no verdict, which needs 5 pairs"
     assert claim_words.foresight_line(few) == "A claim can show: 3 of 3 cannot hold with so few seeds."
+    none = foresee(claiming("seeds=0..4"), sd=1.0)[0]
+    assert claim_words.foresight(none).startswith("1 cell of 5 seeds: no difference can be shown with so few seeds; ")
     assert {one.seeds for one in foresee(choosing(), sd=1.0)} == {3}

@@ -245,8 +245,10 @@ def _plan(
         console.print(Text.assemble((f"{one.claim}: ", "bold"), claim_words.foresight(one)), soft_wrap=True)
     if found.choose is not None:
         console.print(Text(way(found.choose, len(found.trials))), soft_wrap=True)
-    shared = f"The {foreseen[0].family} comparisons share one error rate; seeds that are added later are further looks."
-    console.print(Text(shared), soft_wrap=True)
+    family = foreseen[0].family
+    if family > 1:
+        console.print(Text(f"The {family} comparisons share one error rate."), soft_wrap=True)
+    console.print(Text("Seeds that are added later are further looks."), soft_wrap=True)
 
 
 @study.command("workers")

@@ -134,10 +134,8 @@ def foresight(found: Foresight) -> str:
     )
     if found.seeds < LEAST_PAIRS:
         return f"{cells}: no verdict, which needs {LEAST_PAIRS} pairs"
-    if found.sd is None:
+    if found.distance is None:
         shown = f"what it can show is unknown, as the standard deviation is {found.source}"
-    elif found.distance is None:
-        shown = "no difference can be shown with so few seeds"
     else:
         shown = (
             f"a median {found.distance:.3g} {unit} from its margin is shown with a probability of 80 % (standard deviation "

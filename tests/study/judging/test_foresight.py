@@ -63,6 +63,4 @@ def test_few_seeds_and_rates_to_choose_are_foreseen_too():
     assert [one.distance for one in few] == [None] * 3
     assert claim_words.foresight(few[0]) == "1 cell of 3 seeds: no verdict, which needs 5 pairs"
     assert claim_words.foresight_line(few) == "A claim can show: 3 of 3 cannot hold with so few seeds."
-    none = foresee(claiming("seeds=0..4"), sd=1.0)[0]
-    assert claim_words.foresight(none).startswith("1 cell of 5 seeds: no difference can be shown with so few seeds; ")
     assert {one.seeds for one in foresee(choosing(), sd=1.0)} == {3}

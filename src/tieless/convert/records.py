@@ -21,6 +21,11 @@ class FoundActivation:
         where: File and line of a call, else the class of the module.
         forward, backward: Specs of its halves; ``None`` if it is not converted.
         why_left: Reason why it is left as it is, if it was not left on request.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.GELU())
+        >>> (found,) = tl.conversion(net, {"0": "full_jam"}).converted
+        >>> found.name, found.kind, found.backward
+        ('0', 'relu', 'full_jam')
     """
 
     names: tuple[str, ...]
@@ -46,6 +51,11 @@ class Unreached:
         what: Kind of the activation, or the expression that may compute some.
         why: Reason why it cannot be reached.
         where: File and line, attribute or method of the module; empty if it is the module itself.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.LSTM(4, 8))
+        >>> (place,) = tl.conversion(net, backward="full_jam").unreached
+        >>> place.name, place.what, place.why
+        ('1', 'sigmoid and tanh of nn.LSTM', 'they are computed inside one fused kernel')
     """
 
     name: str

@@ -28,6 +28,12 @@ class ExplainedLayer:
         float_bytes: Bytes of the same weights in float32.
         products: Number of products of a weight and an input for one sample.
         bit_operations: Number of products of one bit and one bit for one sample; 0 where it computes in numbers.
+    Example:
+        >>> from tieless.deploy import pack
+        >>> from tieless.models import BinaryMLP
+        >>> layer = pack(BinaryMLP(16, (32,), 4), torch.rand(8, 16), ends="int8").explain().layers[1]
+        >>> layer.kind, layer.weights, layer.stored_bytes, layer.float_bytes
+        ('linear', 'binary', 64, 2048)
     """
 
     name: str
@@ -47,6 +53,18 @@ class ExplainedNetwork:
     Args:
         layers: Operations in their order.
         kept_float: Name of each layer that computes in float32, and its reason.
+    Example:
+        >>> from tieless.deploy import pack
+        >>> from tieless.models import BinaryMLP
+        >>> print(pack(BinaryMLP(16, (32,), 4), torch.rand(8, 16), ends="int8").explain())
+        layer   operation  takes  weights  bytes  of float32  bit operations
+        1       quantise   float           0
+        1       linear     int    binary   64     1/32.0      512 float
+        3       threshold  int             160
+        4       linear     1 bit  binary   16     1/32.0      128
+        scores  affine     int             32
+        <BLANKLINE>
+        272 bytes in all, 128 bit operations a sample.
     """
 
     layers: tuple[ExplainedLayer, ...]

@@ -34,6 +34,15 @@ class Packed:
         network: Operations and weights, which ``tieless_runtime`` runs.
     Attributes:
         kept_float: Name of each layer that computes in float32, and its reason.
+    Example:
+        >>> from tieless.deploy import pack
+        >>> from tieless.models import BinaryMLP
+        >>> net, x = BinaryMLP(16, (32,), 4).eval(), torch.rand(8, 16)
+        >>> packed = pack(net, x)
+        >>> torch.allclose(packed(x), net(x))
+        True
+        >>> packed.explain().stored_bytes
+        272
     """
 
     network: Network

@@ -40,6 +40,15 @@ class CProgram:
         header, source: Text of ``NAME.h`` and ``NAME.c``.
         tables: Bytes of its constants.
         scratch: Bytes of its working memory.
+    Example:
+        >>> from tieless.deploy import pack, to_c
+        >>> from tieless.models import BinaryMLP
+        >>> packed = pack(BinaryMLP(16, (32,), 4), torch.rand(8, 16), ends="int8")
+        >>> program = to_c(packed.network, "tiny")
+        >>> program.tables, program.scratch
+        (132, 24)
+        >>> "int32_t tiny_classify(const uint8_t *input);" in program.header
+        True
     """
 
     name: str

@@ -16,6 +16,11 @@ class ActivationRun:
         own_bytes: Bytes of the storages that nothing else keeps: they would be freed if only this activation kept
             nothing.
         fired: Fraction of elements at which the rule passes any gradient; ``None`` if the activation saw no elements.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), tl.Activation("relu", "constant"))
+        >>> run = tl.explain(net, torch.rand(64, 4)).activations[0].run
+        >>> run.elements, run.kept_bytes, run.fired
+        (512, 0, 1.0)
     """
 
     calls: int
@@ -63,6 +68,11 @@ class ModelRun:
         native_bytes: Bytes that the native model stores, in which every activation is PyTorch's own.
         untie_bytes: Bytes that direct calls of ``untie`` store; ``None`` if there are none.
         uncounted: Number of saved tensors without a storage, such as sparse ones, which are in no sum.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), tl.Activation("gelu", "rectangular"))
+        >>> run = tl.explain(net, torch.rand(64, 4)).run
+        >>> run.kept_bytes, run.native_bytes  # 64 x 8 bits, and 64 x 8 numbers of float32
+        (64, 2048)
     """
 
     training: bool

@@ -86,6 +86,13 @@ class Bounds:
     Args:
         model: Name of the model's class.
         parts: Bounds of each activation that was called, in the order of the model.
+    Example:
+        >>> from tieless.diagnose import bounds
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("leaky_relu(0.1)", "leaky_relu(0.5)"), torch.nn.Linear(32, 3))
+        >>> batch = torch.randn(64, 8), torch.randint(0, 3, (64,))
+        >>> layer = bounds(net, batch).layers["1"]
+        >>> round(layer.low, 3), round(layer.high, 3), round(layer.bound, 3), layer.cosine > layer.bound
+        (1.0, 5.0, 0.745, True)
     """
 
     model: str

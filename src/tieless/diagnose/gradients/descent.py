@@ -67,6 +67,14 @@ class Descent:
         references: Substitute for each activation whose forward has no derivative, by name.
         batches: Number of batches.
         confidence: Confidence level of the intervals.
+    Example:
+        >>> from tieless.diagnose import descent
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "full_jam"), torch.nn.Linear(32, 3))
+        >>> batch = torch.randn(64, 8), torch.randint(0, 3, (64,))
+        >>> found = descent(net, torch.nn.functional.cross_entropy, batch)
+        >>> [(step.length, round(step.ratio, 1), step.falls) for step in found.steps]
+        [(0.0001, 0.9, 1.0), (0.001, 0.9, 1.0), (0.01, 0.9, 1.0)]
     """
 
     model: str

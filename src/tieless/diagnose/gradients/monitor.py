@@ -47,6 +47,17 @@ class Measurement:
         alignment: Alignment of the gradients of that step's batch; ``None`` if there is a problem.
         problem: Reason why nothing could be measured, such as a ``z`` without any spread before a step function;
             otherwise ``None``.
+    Example:
+        >>> from tieless.diagnose import AlignmentMonitor
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "constant"), torch.nn.Linear(32, 3))
+        >>> batch = torch.randn(64, 8), torch.randint(0, 3, (64,))
+        >>> with AlignmentMonitor(net, torch.nn.functional.cross_entropy) as monitor:
+        ...     measurement = monitor.step(batch)
+        >>> round(measurement.alignment.whole.cosine, 1)
+        0.9
+        >>> [(row.kind, row.layer, round(row.cosine, 1)) for row in measurement.rows()]
+        [('weights', '', 0.9), ('weights', '0', 0.6), ('weights', '2', 1.0), ('feedback', '', 0.7), ('feedback', '1', 0.7)]
     """
 
     step: int

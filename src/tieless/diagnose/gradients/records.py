@@ -33,6 +33,12 @@ class Agreement:
         cosine_interval, sign_agreement_interval, norm_ratio_interval, deviation_interval: Confidence intervals, from
             low to high.
         norm, reference_norm: Norms ``|u|`` and ``|t|``.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "tied >> scale(2)"), torch.nn.Linear(32, 3))
+        >>> batch = torch.randn(64, 8), torch.randint(0, 3, (64,))
+        >>> layer = tl.alignment(net, torch.nn.functional.cross_entropy, batch).layers["0"]
+        >>> round(layer.cosine, 3), round(layer.norm_ratio, 3), round(layer.deviation, 3)
+        (1.0, 2.0, 1.0)
     """
 
     name: str
@@ -79,6 +85,15 @@ class AlignmentReport:
         batches: Number of batches.
         confidence: Confidence level of the intervals.
         loss: Loss, mean over the batches.
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("heaviside", "rectangular"), torch.nn.Linear(32, 3))
+        >>> batch = torch.randn(64, 8), torch.randint(0, 3, (64,))
+        >>> report = tl.alignment(net, torch.nn.functional.cross_entropy, batch)
+        >>> round(report.layers["0"].cosine, 1), round(report.feedback.layers["1"].cosine, 1)
+        (0.9, 0.9)
+        >>> report.references
+        (('1', 'the forward smoothed by normal noise, with its derivative, sigma 0.321'),)
     """
 
     model: str

@@ -35,6 +35,16 @@ class Checkup:
         layers: Health of each activation, in the order in which they are called.
         findings: Problems that were found; empty if there are none.
         uncalled: Activations that the batch did not reach.
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Linear(8, 64), tl.Activation("heaviside", "rectangular(-0.01, 0.01)"), torch.nn.Linear(64, 2))
+        >>> x = 10 * torch.randn(32, 8)
+        >>> found = tl.checkup(net, x)
+        >>> found.rules
+        {'1': 'rectangular(-11.0, 11.0)'}
+        >>> tl.checkup(tl.convert(net, found.rules), x).findings
+        ()
     """
 
     model: str

@@ -36,6 +36,12 @@ class LayerHealth:
             ``None`` for an open end.
         received, sent: Root mean square of the incoming gradient, and of the gradient passed down.
         ratio: Quotient of ``sent`` and that of the activation called next; ``None`` for the last.
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 32), tl.Activation("relu", "rectangular(-1, 1)"), torch.nn.Linear(32, 3))
+        >>> layer = tl.checkup(net, torch.randn(64, 8)).layers[0]
+        >>> layer.window, round(layer.live, 1), layer.arrives
+        ((-1.0, 1.0), 0.9, 1.0)
     """
 
     name: str
@@ -66,6 +72,13 @@ class Finding:
         because: Numbers that show the problem, in words.
         proposal: Spec of a rule that cures it, tried on the same batch; ``None`` if no rule does.
         cured: Health of the activation under all proposals together; ``None`` if it is not cured.
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Linear(8, 64), tl.Activation("heaviside", "rectangular(-0.01, 0.01)"), torch.nn.Linear(64, 2))
+        >>> (finding,) = tl.checkup(net, 10 * torch.randn(32, 8)).findings
+        >>> finding.cause, finding.proposal, round(finding.cured.live, 1)
+        ('outside the window', 'rectangular(-11.0, 11.0)', 0.9)
     """
 
     name: str

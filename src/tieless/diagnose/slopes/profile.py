@@ -39,6 +39,13 @@ class SlopeProfile:
         at: Values of ``z`` at which the multipliers are known.
         slope: Multiplier of the rule, without transforms of the feedback; for a jam, the mean.
         tied: Derivative of the forward; ``None`` if it is flat.
+    Example:
+        >>> from tieless.diagnose import slope_profiles
+        >>> _ = torch.manual_seed(0)
+        >>> (profile,) = slope_profiles(tl.Activation("tanh", "rectangular(-1, 1)"), torch.randn(1000))
+        >>> passes = [at for at, slope in zip(profile.at, profile.slope) if slope]
+        >>> round(min(passes), 1), round(max(passes), 1)
+        (-1.0, 1.0)
     """
 
     name: str

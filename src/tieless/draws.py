@@ -18,6 +18,11 @@ class Random(NamedTuple):
     Attributes:
         key: Key, int64, 0-dim; a number if nothing traces.
         stream: Index of the rule in its chain, 0 for the first; ``FORWARD_STREAM`` for the forward.
+    Example:
+        >>> from tieless.rules import Random
+        >>> z, random = torch.zeros(100), Random(key=7, stream=0)
+        >>> torch.equal(random.uniform(z), random.uniform(z)), torch.equal(random.uniform(z), random.uniform(z, draw=1))
+        (True, False)
     """
 
     key: Tensor | int

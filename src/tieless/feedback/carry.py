@@ -35,6 +35,12 @@ class Carrier:
         feedback: Kind of the feedback weights.
         geometry: Layer without its weights.
         key: Key of the layer.
+    Example:
+        >>> from tieless.feedback import Carrier, Geometry, UniformSign, send
+        >>> x, weight = torch.ones(1, 2, requires_grad=True), torch.tensor([[3.0, -4.0]])
+        >>> carrier = Carrier(UniformSign(scale="weights"), Geometry((1, 2)), key=0)
+        >>> send(x.detach() @ weight.T, x, weight, carrier).sum().backward(); x.grad
+        tensor([[ 3.5355, -3.5355]])
     """
 
     feedback: Feedback

@@ -21,6 +21,11 @@ class Geometry:
         pads: Padding around the input beforehand, as ``F.pad`` takes it, where ``padding`` cannot express it.
         mode: Mode of that padding.
         transposed: True if the layer has its weights with the inputs first, as GPT-2's ``Conv1D``.
+    Example:
+        >>> from tieless.feedback import Geometry
+        >>> dense = Geometry(shape=(2, 3))
+        >>> dense.grad_input(torch.tensor([[1.0, 10.0]]), torch.ones(2, 3), (1, 3))
+        tensor([[11., 11., 11.]])
     """
 
     shape: tuple[int, ...]

@@ -119,6 +119,12 @@ class TiedFeedback(Feedback):
 
     Source:
         Rumelhart et al. 1986, doi:10.1038/323533a0.
+    Example:
+        >>> tl.convert_feedback(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU()), "tied")
+        Sequential(
+          (0): Linear(in_features=4, out_features=8, bias=True)
+          (1): ReLU()
+        )
     """
 
     name: ClassVar[str] = "tied"

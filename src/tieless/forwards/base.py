@@ -122,6 +122,13 @@ class Elementwise(Forward):
     Raises:
         RuleTypeError: the function is not callable, a class, a module with parameters, or one that writes to its input;
             or its result is no tensor.
+    Example:
+        >>> from tieless.forwards import Elementwise
+        >>> z = torch.tensor([-1.0, 1.0], requires_grad=True)
+        >>> untie(z, Elementwise(torch.exp), "rectangular(0, 2)").sum().backward(); z.grad
+        tensor([0., 1.])
+        >>> forward(torch.exp) == Elementwise(torch.exp)
+        True
     """
 
     function: Callable[[Tensor], Tensor]

@@ -36,6 +36,11 @@ class Part(NamedTuple):
 
     A ``constant`` rule multiplies each element of the gradient with a number that no derivative by ``z`` changes. A
     ``foreign`` rule runs a function that is not ours.
+
+    Example:
+        >>> from tieless.functional import pair_of
+        >>> [(str(part.rule), part.draws) for part in pair_of("relu", "full_jam >> scale(2)").parts]
+        [('full_jam', True), ('scale(2)', False)]
     """
 
     rule: Rule

@@ -337,6 +337,19 @@ class Report:
     ``doses`` are families of at least three rules that differ in one number only. ``claims`` are the judged claims of
     the study; ``choices`` the learning rates that it has chosen so far; ``choosing`` is True if it chooses any;
     ``added`` is the number of planned trials with seeds that its file does not ask for.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tieless.report import collect
+        >>> from tieless.study import Result, Store, load_study
+        >>> study = load_study("quickstart", ["seeds=[0]"])
+        >>> with TemporaryDirectory() as folder:
+        ...     with Store.create(Path(folder), study) as store:
+        ...         store.add(Result(trial=study.trials[0], status="diverged"))
+        ...     report = collect(Path(folder))
+        >>> report.planned, report.run, report.diverged
+        (14, 1, 1)
     """
 
     header: Header

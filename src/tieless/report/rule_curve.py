@@ -60,6 +60,11 @@ class RuleCurve:
         output: Output of the forward at each ``z``; ``None`` over feedback.
         sent: Gradient that the rule sends; for a random rule, in one call.
         low, high: Smallest and largest values over 64 calls, for a random rule; else ``None``.
+    Example:
+        >>> from tieless.report import curve_of
+        >>> curve = curve_of(tl.rule("triangular"))
+        >>> curve.forward, curve.over, curve.sent
+        ('heaviside', 'z', Line(x=(-3.0, -1.0, 0.0, 1.0, 3.0), y=(0.0, 0.0, 1.0, 0.0, 0.0)))
     """
 
     rule: str

@@ -19,6 +19,12 @@ class Alternate(RuleSchedule):
     Args:
         rules: Rules that take turns, the first one first.
         every: Number of steps of a turn.
+    Example:
+        >>> turns = tl.alternate("tied", "full_jam", every=2)
+        >>> turns.rules
+        (Tied(), FullJam(minimum=0, maximum=1, replace='slope'))
+        >>> str(turns)
+        'alternate("tied", "full_jam", every=2)'
     """
 
     rules: tuple[Rule, ...]

@@ -63,6 +63,11 @@ class Tried:
             claims count it; by seed.
         diverged: Number of seeds that diverged.
         higher: True if higher is better.
+    Example:
+        >>> from tieless.study import Tried
+        >>> tried = Tried(0.1, values=((100, 0.8), (101, 0.6)), diverged=0)
+        >>> round(tried.value, 2), round(tried.worth[1], 2)
+        (0.7, 0.65)
     """
 
     learning_rate: float
@@ -103,6 +108,12 @@ class Choice:
         confirmed: Rates that had runs as long as the final ones, in ascending order, where choices are confirmed.
             ``learning_rate`` is the best of these.
         confirming: Number of epochs of the confirming runs.
+    Example:
+        >>> from tieless.study import Choice, Tried, load_study
+        >>> tried = tuple(Tried(rate, ((100, 0.5 + rate), (101, 0.5 + rate)), diverged=0) for rate in (0.1, 0.2, 0.3))
+        >>> choice = Choice(load_study("quickstart").trials[0], tried, learning_rate=0.3)
+        >>> choice.runner_up.learning_rate, choice.within_noise, choice.edge
+        (0.2, False, 1)
     """
 
     trial: Trial

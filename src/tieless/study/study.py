@@ -55,6 +55,11 @@ class Study:
         code: Their sources, for its workers; empty in a study read from its store.
         checkpoint: Moments at which the state of a running trial is kept, where a run does not say so: ``"epochs"``.
         asked: Requested trials at every learning rate, with ``choose``; empty in a study read from its store.
+    Example:
+        >>> from tieless.study import load_study
+        >>> study = load_study("quickstart", overrides=["seeds=[0]"])
+        >>> len(study.trials), study.command
+        (14, "tieless study run quickstart '--set=seeds=[0]'")
     """
 
     name: str

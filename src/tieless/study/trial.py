@@ -306,6 +306,13 @@ class Result:
         alignments: Measurements of the monitor, if the trial has one, up to the last epoch that began.
         chance: Value of the metric as which the run counts if it diverged; ``None`` for the accuracy, whose is 1 over
             the number of classes.
+    Example:
+        >>> from tieless.study import EpochRecord, Result, load_study
+        >>> epoch = EpochRecord(train_loss=2.3, train_accuracy=0.1, test_loss=2.3, test_accuracy=0.1, seconds=1.0)
+        >>> trial = load_study("quickstart").trials[0]
+        >>> result = Result(trial=trial, status="done", epochs=(epoch,), predicted_classes=1, classes=10)
+        >>> result.epochs[-1].test_accuracy, result.one_class
+        (0.1, True)
     """
 
     trial: Trial

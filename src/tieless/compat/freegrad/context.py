@@ -35,6 +35,11 @@ class Chosen:
     Args:
         bound: Rule with its parameters.
         scope: Names of the scope, any of "all", "activations" and "params".
+    Example:
+        >>> with use("rectangular", params={"a": -1.0, "b": 1.0}, scope="activations"):
+        ...     chosen = active()
+        >>> str(chosen.bound.rule), chosen.on("activations"), chosen.on("params")
+        ('rectangular(-1.0, 1.0)', True, False)
     """
 
     bound: Bound

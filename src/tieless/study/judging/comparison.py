@@ -71,6 +71,15 @@ class ClaimCell:
             the true ones; ``None`` if it is decided, or no number up to ten thousand decides it.
         reason: Further remark on the verdict.
         metric: Name of the metric.
+    Example:
+        >>> from tieless.study import EpochRecord, Result, judge, load_study
+        >>> study = load_study("quickstart")
+        >>> def result(trial):
+        ...     epoch = EpochRecord(0.4, 0.8, 0.5, 0.6 if trial.backward == "frozen" else 0.8, 1.0)
+        ...     return Result(trial=trial, status="done", epochs=(epoch,), classes=10)
+        >>> cell = judge(study.claims, study, map(result, study.trials))[0].cells[0]
+        >>> cell.candidate.mean, cell.baseline.mean, cell.wins, cell.verdict
+        (0.8, 0.6, 10, 'holds')
     """
 
     settings: str

@@ -37,6 +37,11 @@ class Foresight:
         excess: Excess of collapses that is possible where no run collapses.
         needed: Number of seeds that leave less than the claim allows.
         metric: Name of the metric.
+    Example:
+        >>> from tieless.study import foresee, load_study
+        >>> first = foresee(load_study("quickstart"), sd=1.0)[0]
+        >>> first.seeds, first.can_hold, round(first.distance, 1)
+        (10, True, 2.0)
     """
 
     claim: Claim

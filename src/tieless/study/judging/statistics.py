@@ -91,6 +91,11 @@ class Mean:
         sd: Standard deviation, with ``n - 1`` in the denominator.
     Source:
         Student 1908, The probable error of a mean, doi:10.1093/biomet/6.1.1.
+    Example:
+        >>> from tieless.study import Mean
+        >>> mean = Mean.of([0.80, 0.82, 0.84])
+        >>> round(mean.mean, 2), round(mean.half, 2)
+        (0.82, 0.05)
     """
 
     n: int
@@ -146,6 +151,10 @@ class Differences:
         low, high: Ends of the interval, infinite if there is none.
     Source:
         Lanke 1974, Interval estimation of a median, Scandinavian Journal of Statistics 1, 28-32.
+    Example:
+        >>> from tieless.study import Differences
+        >>> Differences.of([0.5, 0.7]).interval
+        (-inf, inf)
     """
 
     n: int
@@ -216,6 +225,11 @@ class Excess:
             level for the one that counts most.
     Source:
         Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
+    Example:
+        >>> from tieless.study import Excess
+        >>> excess = Excess.of(20, candidate=10, baseline=0)
+        >>> round(excess.low, 2), round(excess.high, 2)
+        (0.03, 0.73)
     """
 
     n: int

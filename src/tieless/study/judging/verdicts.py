@@ -31,6 +31,12 @@ class ClaimVerdict:
         level: Part of the level, 2.5 % for each direction, that each comparison has over all its looks.
         looks: Number of looks so far, of the cell with the most.
         batch: Place of the claim among those that were added after the first results: 0 for a planned one.
+    Example:
+        >>> from tieless.study import judge, load_study
+        >>> study = load_study("quickstart")
+        >>> verdict = judge(study.claims, study, results=[])[0]
+        >>> verdict.text, verdict.family
+        ('undecided: not run yet', 4)
     """
 
     claim: Claim

@@ -27,7 +27,16 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """End of a trial, whose result is in the store."""
+    """End of a trial, whose result is in the store.
+
+    Example:
+        >>> from tieless.study import Finished, Result, load_study
+        >>> def listen(event):  # as in run(study, folder, listen=listen)
+        ...     if isinstance(event, Finished):
+        ...         print(event.result.trial.backward, event.result.status)
+        >>> listen(Finished(Result(trial=load_study("quickstart").trials[0], status="diverged")))
+        tied diverged
+    """
 
     result: Result
 

@@ -146,6 +146,8 @@ def pooled(draw, rng, made, value):
     if draw(st.booleans()):
         least = draw(st.sampled_from([None, None, rng.integers(0, 2, value.channels).astype(np.uint8)]))
         settings["padding"] = tuple(min(each, k // 2) for each, k in zip(settings["padding"], kernel, strict=True))
+        # With more, a window can lie in the padding alone.
+        settings["dilation"] = tuple(map(min, settings["dilation"], value.shape[1:]))
         return made.add(MaxPool, kernel=kernel, least=least, **settings)
     if value.kind == "float":
         # Means of as many numbers as a power of two are exact.

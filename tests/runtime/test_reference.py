@@ -191,3 +191,10 @@ def test_a_sum_that_32_bits_do_not_hold_is_refused():
             ),
             "y",
         )
+
+
+def test_a_maximum_of_padding_alone_is_refused():
+    pool = {"kernel": (2,), "stride": (1,), "padding": (1,), "dilation": (2,), "least": None}
+    with pytest.raises(PackedFileError, match="a window lies in the padding alone"):
+        run((1, 1), QUANTISE, (MaxPool, pool))
+    run((1, 2), QUANTISE, (MaxPool, pool))

@@ -331,12 +331,23 @@ class MaxPool(Operation):
         if self.least is not None:
             _vector("least", self.least, value, (np.uint8,))
             expect(self.least.max() <= 1, "least must be 0 or 1")
-        # PyTorch allows no more either; so no window lies in the padding alone.
+        # PyTorch allows no more either.
         expect(
             all(2 * pad <= size for pad, size in zip(self.padding, self.kernel, strict=False)),
             "padding must be at most half the window",
         )
-        return value.reshaped((value.channels, *_windows(value, self.kernel, self.stride, self.padding, self.dilation)))
+        windows = _windows(value, self.kernel, self.stride, self.padding, self.dilation)
+        # A window that begins in the padding goes on by steps of its dilation, which can pass over all places.
+        sides = zip(value.shape[1:], windows, self.stride, self.padding, self.dilation, strict=True)
+        expect(
+            all(
+                (number * stride - pad) % dilation < places
+                for places, count, stride, pad, dilation in sides
+                for number in range(min(count, -(-pad // stride)))
+            ),
+            "a window lies in the padding alone",
+        )
+        return value.reshaped((value.channels, *windows))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

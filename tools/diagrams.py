@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from home_pictures import BORDER, HEIGHT, PICTURES, STYLE, WIDTH, curve, picture
+from home_pictures import HEIGHT, PICTURES, STYLE, WIDTH, curve, drawing, picture
 
 import tieless as tl
 
@@ -61,16 +61,7 @@ def words(x: float, y: float, text: str, kind: str = "small") -> str:
 
 def diagram(width: int, height: int, *parts: str) -> str:
     """One diagram with all that it consists of."""
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * BORDER}" height="{height + 2 * BORDER}">',
-            f"<style>{STYLE}{LINES}</style>",
-            f'<g transform="translate({BORDER} {BORDER})">',
-            *parts,
-            "</g></svg>",
-            "",
-        ]
-    )
+    return drawing(width, height, STYLE + LINES, *parts)
 
 
 def feedback(title: str, subtitle: str, weights: dict[int, str], *, direct: bool) -> str:

@@ -46,21 +46,32 @@ def curve(z: torch.Tensor, values: torch.Tensor, kind: str) -> str:
     return f'<polyline class="curve {kind}" points="{" ".join(places)}"/>'
 
 
-def picture(title: str, subtitle: str, *curves: str) -> str:
-    """One picture: its titles, its axes and its curves."""
+def drawing(width: int, height: int, style: str, *parts: str) -> str:
+    """Text of an SVG file: its parts within a border."""
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 2 * BORDER}" height="{TOP + HEIGHT + 2 * BORDER}">',
-            f"<style>{STYLE}</style>",
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 2 * BORDER}" height="{height + 2 * BORDER}">',
+            f"<style>{style}</style>",
             f'<g transform="translate({BORDER} {BORDER})">',
-            f'<text y="14">{title}</text><text class="small" y="32">{subtitle}</text>',
-            f'<g transform="translate(0 {TOP})">',
-            f'<path class="axis" d="M0 {HEIGHT / 2} H{WIDTH} M{WIDTH / 2} 0 V{HEIGHT}"/>',
-            f'<text class="small" x="{WIDTH - 8}" y="{HEIGHT / 2 + 16}">z</text>',
-            *curves,
-            "</g></g></svg>",
+            *parts,
+            "</g></svg>",
             "",
         ]
+    )
+
+
+def picture(title: str, subtitle: str, *curves: str) -> str:
+    """One picture: its titles, its axes and its curves."""
+    return drawing(
+        WIDTH,
+        TOP + HEIGHT,
+        STYLE,
+        f'<text y="14">{title}</text><text class="small" y="32">{subtitle}</text>',
+        f'<g transform="translate(0 {TOP})">',
+        f'<path class="axis" d="M0 {HEIGHT / 2} H{WIDTH} M{WIDTH / 2} 0 V{HEIGHT}"/>',
+        f'<text class="small" x="{WIDTH - 8}" y="{HEIGHT / 2 + 16}">z</text>',
+        *curves,
+        "</g>",
     )
 
 

@@ -327,7 +327,8 @@ class Reader:
             where = f" in {path}" if path else ""
             raise DeployError(
                 f"No packed network can do {operator}{where}. Steps and signs are packed as tieless.Activation; between them, "
-                "linear layers, convolutions and zeros around them, batch norm, pooling, ReLU, PReLU and LeakyReLU, sums, joining, flattening, and LIF.over_time."
+                "linear layers, convolutions and zeros around them, batch norm, pooling, ReLU, PReLU and LeakyReLU, sums, "
+                "joining, flattening, and LIF.over_time."
             )
         read(self, node, path or node.name)
         made = node.meta["val"]
